@@ -1,0 +1,30 @@
+# Every target sets itself up first; `make` alone says what there is.
+PY := .venv/bin/python
+
+.PHONY: help setup demo test check bench lock
+help:
+	@echo "make demo    a shop, two new services, the gateway and the console, with traffic; Ctrl-C stops everything"
+	@echo "make test    every test"
+	@echo "make check   lint and types"
+	@echo "make bench   speed beside nginx, HAProxy, Envoy and mitmproxy, in one run"
+	@echo "make lock    resolve the dependencies anew"
+
+setup:
+	@scripts/setup
+
+demo: setup
+	@.venv/bin/banyan demo
+
+test: setup
+	$(PY) -m pytest
+
+check: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: setup
+	$(PY) -m bench
+
+lock: setup
+	@scripts/lock

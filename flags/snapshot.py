@@ -1,0 +1,47 @@
+"""The state of every flag at one moment, and the question that the policy asks of it.
+
+Standard library only: the policy imports this module, so nothing here may evaluate, fetch or block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All flags as Unleash's client API describes them, handed whole from the one source to every worker."""
+
+    revision: str
+    """A digest of `features`: equal revisions decide equally."""
+    features: bytes
+    """The body of GET /api/client/features, or the flag file's content: the same JSON."""
+    source: str
+    """file, unleash, backup, or none (nothing could be read: every flag is off, so legacy answers)."""
+    fetched_at: float
+    """Unix seconds of the last time the source confirmed this state."""
+    error: str = ""
+    """Why the source could not be asked lately; '' when all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who and what a decision is about, in Unleash's words."""
+
+    user_id: str | None = None
+    session_id: str | None = None
+    remote_address: str | None = None
+    properties: Mapping[str, str] = field(default=_NOTHING)
+
+
+class Flags(Protocol):
+    """What the policy needs to know of flags. An unknown flag is off; nothing here raises."""
+
+    revision: str
+
+    def enabled(self, flag: str, context: Context) -> bool: ...
