@@ -1,0 +1,47 @@
+"""May this request go elsewhere? The one place that decides it, so that nothing is ever executed twice by accident.
+
+A request of which no byte was sent may go anywhere. One that was sent and not answered, or answered with 5xx, may have been executed:
+only a method that changes nothing, or one whose repetition changes nothing and whose body is still at hand, goes to legacy instead
+(design section 8; RFC 9110, 9.2.1 and 9.2.2).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from gateway.policy.problems import Problem
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+IDEMPOTENT = SAFE | {"PUT", "DELETE"}
+
+
+class Failure(Enum):
+    """How an upstream failed, by what may be done about it: (code, was anything sent, the problem to answer)."""
+
+    REFUSED = ("refused", False, Problem.UNREACHABLE)
+    CONNECT_TIMEOUT = ("connect-timeout", False, Problem.CONNECT_TIMEOUT)
+    RESET = ("reset", True, Problem.RESET)
+    TIMEOUT = ("timeout", True, Problem.UPSTREAM_TIMEOUT)
+    BAD_ANSWER = ("bad-answer", True, Problem.BAD_ANSWER)
+
+    def __init__(self, code: str, sent: bool, problem: Problem) -> None:
+        self.code = code
+        self.sent = sent
+        self.problem = problem
+
+
+def may_repeat(method: str, *, replayable: bool) -> bool:
+    """May a request that was sent be sent again? `replayable`: the whole body, possibly empty, is still in the replay buffer."""
+    return replayable and method in IDEMPOTENT
+
+
+def may_go_elsewhere(failure: Failure, method: str, *, replayable: bool) -> bool:
+    """May a request that met `failure` go to another upstream?"""
+    return replayable and (not failure.sent or method in IDEMPOTENT)
+
+
+def problem_of(failure: Failure, method: str) -> Problem:
+    """What the client is told when nobody else may be asked. An unsafe request that was sent has an unknown outcome, and the answer says so."""
+    if failure.sent and method not in SAFE:
+        return Problem.OUTCOME_UNKNOWN_TIMEOUT if failure is Failure.TIMEOUT else Problem.OUTCOME_UNKNOWN
+    return failure.problem

@@ -1,0 +1,63 @@
+"""Every error that the gateway itself can answer: one enum, one mapping to status.
+
+What the gateway answers is always told apart from what an upstream answered: by `Banyan-Error`, in the log and in the metrics.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Problem(StrEnum):
+    """The code is what clients see in `Banyan-Error` and in the problem document's type (RFC 9457)."""
+
+    FRAMING = "framing"
+    METHOD = "method-not-allowed"
+    REQUEST_TIMEOUT = "request-timeout"
+    BODY_TOO_LARGE = "body-too-large"
+    TARGET_TOO_LONG = "target-too-long"
+    EXPECTATION = "expectation-failed"
+    HEAD_TOO_LARGE = "head-too-large"
+    CODING = "unknown-transfer-coding"
+    UNREACHABLE = "upstream-unreachable"
+    RESET = "upstream-reset"
+    BAD_ANSWER = "upstream-bad-answer"
+    OUTCOME_UNKNOWN = "outcome-unknown"
+    DRAINING = "draining"
+    CONNECT_TIMEOUT = "upstream-connect-timeout"
+    UPSTREAM_TIMEOUT = "upstream-timeout"
+    OUTCOME_UNKNOWN_TIMEOUT = "outcome-unknown-timeout"
+    VERSION = "http-version"
+    LOOP = "loop"
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that goes with it."""
+        return _ANSWERS[self][0]
+
+    @property
+    def title(self) -> str:
+        """A short sentence for people, the same for every occurrence."""
+        return _ANSWERS[self][1]
+
+
+_ANSWERS: dict[Problem, tuple[int, str]] = {
+    Problem.FRAMING: (400, "The request is not valid HTTP/1.1"),
+    Problem.METHOD: (405, "This method is not relayed"),
+    Problem.REQUEST_TIMEOUT: (408, "The request did not arrive in time"),
+    Problem.BODY_TOO_LARGE: (413, "The request's body is too large"),
+    Problem.TARGET_TOO_LONG: (414, "The request's target is too long"),
+    Problem.EXPECTATION: (417, "Only 100-continue can be expected"),
+    Problem.HEAD_TOO_LARGE: (431, "The request's header fields are too large"),
+    Problem.CODING: (501, "This transfer coding is not known"),
+    Problem.UNREACHABLE: (502, "The upstream cannot be reached"),
+    Problem.RESET: (502, "The upstream closed the connection before it answered"),
+    Problem.BAD_ANSWER: (502, "The upstream's answer is not valid HTTP"),
+    Problem.OUTCOME_UNKNOWN: (502, "The upstream failed and the request's outcome is unknown"),
+    Problem.DRAINING: (503, "The gateway is shutting down"),
+    Problem.CONNECT_TIMEOUT: (504, "The upstream did not accept a connection in time"),
+    Problem.UPSTREAM_TIMEOUT: (504, "The upstream did not answer in time"),
+    Problem.OUTCOME_UNKNOWN_TIMEOUT: (504, "The upstream did not answer in time and the request's outcome is unknown"),
+    Problem.VERSION: (505, "Only HTTP/1.1 and HTTP/1.0 are spoken here"),
+    Problem.LOOP: (508, "The request came back to the gateway that sent it"),
+}

@@ -1,0 +1,160 @@
+"""Which route a request belongs to: methods and a path pattern, most specific first.
+
+A pattern is segments: plain text beats {name} beats a trailing *, compared from the left, and a pattern that names the method beats one that
+takes all. A path is matched as it stands. One that would belong to another route once it were decoded or tidied up (`%2e`, `//`, `..`,
+`\\`) is ambiguous: whoever decodes it differently would see another API, so no candidate ever gets it (edge.md 28).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
+
+_SUSPICIOUS = re.compile(rb"%|//|/\.|\\|;")
+"""What a tidy path does not have. Anything else cannot decode to another path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One route's claim on requests."""
+
+    name: str
+    match: str
+    methods: frozenset[str] = frozenset()
+    """Empty: every method."""
+
+
+@dataclass(slots=True)
+class _Node:
+    literal: dict[bytes, _Node] = field(default_factory=dict)
+    parameter: _Node | None = None
+    here: dict[str, str] = field(default_factory=dict)
+    """method → route for patterns that end at this node; '' stands for every method."""
+    below: dict[str, str] = field(default_factory=dict)
+    """The same for patterns that end in * below this node."""
+
+
+class Ambiguous(Exception):
+    """The path would meet another route once decoded. `route` is the one that it names as it stands, if any."""
+
+
+class Table:
+    """All patterns as a trie of segments. `match` costs one dictionary lookup a segment."""
+
+    def __init__(self, patterns: Iterable[Pattern]) -> None:
+        self._root = _Node()
+        for pattern in patterns:
+            node = self._root
+            segments = pattern.match[1:].split("/")
+            target = "here"
+            for index, segment in enumerate(segments):
+                if segment == "*" and index == len(segments) - 1:
+                    target = "below"
+                elif segment.startswith("{"):
+                    node.parameter = node.parameter or _Node()
+                    node = node.parameter
+                else:
+                    node = node.literal.setdefault(segment.encode(), _Node())
+            slot = node.here if target == "here" else node.below
+            for method in pattern.methods or ("",):
+                slot[method] = pattern.name
+
+    def match(self, method: str, path: bytes) -> str | None:
+        """The route's name, or None: legacy's own. `path` is the target up to any `?`.
+
+        Raises:
+            Ambiguous: another route, or none, would match the decoded path.
+        """
+        found = self._walk(self._root, path.split(b"/"), 1, method)
+        if _SUSPICIOUS.search(path) is not None:
+            # Both matter: a candidate that decodes must see the same API, and so must legacy's own URLconf.
+            for other in _readings(path):
+                if self._walk(self._root, other.split(b"/"), 1, method) != found:
+                    raise Ambiguous
+        return found
+
+    def _walk(self, node: _Node, segments: list[bytes], index: int, method: str) -> str | None:
+        if index == len(segments):
+            return node.here.get(method) or node.here.get("")
+        segment = segments[index]
+        child = node.literal.get(segment)
+        if child is not None:
+            found = self._walk(child, segments, index + 1, method)
+            if found is not None:
+                return found
+        if node.parameter is not None and segment:
+            found = self._walk(node.parameter, segments, index + 1, method)
+            if found is not None:
+                return found
+        return node.below.get(method) or node.below.get("")
+
+
+def _readings(path: bytes) -> set[bytes]:
+    """The paths that some server may take `path` for: decoded once or twice, with \\ as /, parameters cut, slashes merged, dots resolved."""
+    readings: set[bytes] = set()
+    once = unquote_to_bytes(path)
+    for decoded in (path, once, unquote_to_bytes(once)):
+        for reading in (decoded, decoded.replace(b"\\", b"/"), re.sub(rb";[^/]*", b"", decoded)):
+            readings.add(reading)
+            readings.add(_resolve(reading))
+            merged = re.sub(rb"/{2,}", b"/", reading)
+            readings.add(merged)
+            readings.add(_resolve(merged))
+    return readings
+
+
+def _resolve(path: bytes) -> bytes:
+    """Without dot segments (RFC 3986, 5.2.4)."""
+    out: list[bytes] = []
+    segments = path.split(b"/")
+    for index, segment in enumerate(segments):
+        last = index == len(segments) - 1
+        if segment == b"..":
+            if len(out) > 1:
+                out.pop()
+            if last:
+                out.append(b"")
+        elif segment == b".":
+            if last:
+                out.append(b"")
+        else:
+            out.append(segment)
+    return b"/".join(out)
+
+
+class Rewrite:
+    """Turns a target that matched `match` into the candidate's own path: `/api/v1/reviews/*` → `/reviews/*`."""
+
+    def __init__(self, match: str, rewrite: str) -> None:
+        names = re.findall(r"\{(\w+)\}", match)
+        pattern = "".join(
+            "([^/?]+)" if part.startswith("{") else ("(.*)" if part == "*" else re.escape(part))
+            for part in re.split(r"(\{\w+\}|\*\Z)", match)
+            if part
+        )
+        self._pattern = re.compile(pattern.encode() if match.endswith("*") else pattern.encode() + rb"(\?.*)?", re.DOTALL)
+        groups: Mapping[str, int] = {name: index + 1 for index, name in enumerate(names)}
+        self._rest = len(names) + 1
+        self._parts: list[bytes | int] = []
+        for part in re.split(r"(\{\w+\}|\*\Z)", rewrite):
+            if part.startswith("{"):
+                self._parts.append(groups[part[1:-1]])
+            elif part == "*":
+                self._parts.append(self._rest)
+            elif part:
+                self._parts.append(part.encode())
+        self._add_rest = not rewrite.endswith("*")
+
+    def __call__(self, target: bytes) -> bytes:
+        """The rewritten target, query included. One that does not match is returned as it is."""
+        found = self._pattern.fullmatch(target)
+        if found is None:
+            return target
+        parts = [part if isinstance(part, bytes) else found[part] or b"" for part in self._parts]
+        if self._add_rest:
+            rest = found[self._rest] or b""
+            query = rest.find(b"?")
+            parts.append(rest[query:] if query >= 0 else b"")
+        return b"".join(parts)
