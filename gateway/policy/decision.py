@@ -1,7 +1,8 @@
 """Who answers this request, who is asked beside, and why: the question that Banyan exists for.
 
-Pure: no socket, no clock, no chance of its own. Both engines ask the same Policy at the same moments: request head (`decide`), response head
-(`on_response`) and failure (`on_failure`). Every doubt ends at legacy: flag off, unknown or unreadable, path ambiguous, candidate failed.
+Pure: no socket, no clock, no chance of its own. Both engines ask the same Policy at the same moments: request head (`decide`),
+response head (`on_response`) and failure (`on_failure`). Every doubt ends at legacy: flag off, unknown or unreadable, path ambiguous,
+candidate failed.
 
 A Decision holds nothing of the request, so the few that a route can have are made once, when the policy is built.
 """
@@ -16,7 +17,7 @@ from itertools import product
 from flags.snapshot import Context, Flags
 from gateway.policy.failover import Failure, may_go_elsewhere, may_repeat, problem_of
 from gateway.policy.problems import Problem
-from gateway.policy.routing import Ambiguous, Pattern, Rewrite, Table
+from gateway.policy.routing import AmbiguousPathError, Pattern, Rewrite, Table
 
 LEGACY = "legacy"
 
@@ -105,7 +106,7 @@ class Policy:
         query = target.find(b"?")
         try:
             name = self._table.match(method, target if query < 0 else target[:query])
-        except Ambiguous:
+        except AmbiguousPathError:
             return AMBIGUOUS
         if name is None:
             return UNROUTED

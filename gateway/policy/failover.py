@@ -41,7 +41,7 @@ def may_go_elsewhere(failure: Failure, method: str, *, replayable: bool) -> bool
 
 
 def problem_of(failure: Failure, method: str) -> Problem:
-    """What the client is told when nobody else may be asked. An unsafe request that was sent has an unknown outcome, and the answer says so."""
+    """What the client is told when nobody else may be asked. An unsafe request that was sent has an unknown outcome, and it says so."""
     if failure.sent and method not in SAFE:
         return Problem.OUTCOME_UNKNOWN_TIMEOUT if failure is Failure.TIMEOUT else Problem.OUTCOME_UNKNOWN
     return failure.problem

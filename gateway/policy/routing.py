@@ -1,8 +1,8 @@
 """Which route a request belongs to: methods and a path pattern, most specific first.
 
-A pattern is segments: plain text beats {name} beats a trailing *, compared from the left, and a pattern that names the method beats one that
-takes all. A path is matched as it stands. One that would belong to another route once it were decoded or tidied up (`%2e`, `//`, `..`,
-`\\`) is ambiguous: whoever decodes it differently would see another API, so no candidate ever gets it (edge.md 28).
+A pattern is segments: plain text beats {name} beats a trailing *, compared from the left, and a pattern that names the method beats
+one that takes all. A path is matched as it stands. One that would belong to another route once it were decoded or tidied up (`%2e`,
+`//`, `..`, `\\`) is ambiguous: whoever decodes it differently would see another API, so no candidate ever gets it (edge.md 28).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class _Node:
     """The same for patterns that end in * below this node."""
 
 
-class Ambiguous(Exception):
-    """The path would meet another route once decoded. `route` is the one that it names as it stands, if any."""
+class AmbiguousPathError(Exception):
+    """The path would meet another route once decoded."""
 
 
 class Table:
@@ -72,7 +72,7 @@ class Table:
             # Both matter: a candidate that decodes must see the same API, and so must legacy's own URLconf.
             for other in _readings(path):
                 if self._walk(self._root, other.split(b"/"), 1, method) != found:
-                    raise Ambiguous
+                    raise AmbiguousPathError
         return found
 
     def _walk(self, node: _Node, segments: list[bytes], index: int, method: str) -> str | None:
@@ -92,7 +92,7 @@ class Table:
 
 
 def _readings(path: bytes) -> set[bytes]:
-    """The paths that some server may take `path` for: decoded once or twice, with \\ as /, parameters cut, slashes merged, dots resolved."""
+    """What some server may take `path` for: decoded once or twice, \\ as /, parameters cut, slashes merged, dots resolved."""
     readings: set[bytes] = set()
     once = unquote_to_bytes(path)
     for decoded in (path, once, unquote_to_bytes(once)):

@@ -1,0 +1,75 @@
+"""Timeouts without a timer for each request.
+
+All timeouts of one kind have one length, so they expire in the order in which they began, and a dict, which keeps insertion order, is the
+queue: beginning and ending one costs a dictionary operation, and a tick looks only at the front. One timer for the whole worker ticks every
+TICK; a timeout is late by at most that. (A `call_later` and its cancellation cost 1.1 µs a request; this costs 0.15.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable
+
+TICK = 0.1
+"""Seconds."""
+
+
+class Timeouts[T: Hashable]:
+    """All running timeouts of one kind. An item has at most one."""
+
+    __slots__ = ("_running", "expired", "seconds")
+
+    def __init__(self, seconds: float, expired: Callable[[T], None]) -> None:
+        self.seconds = seconds
+        self.expired = expired
+        self._running: dict[T, float] = {}
+
+    def begin(self, item: T, now: float) -> None:
+        """Starts `item`'s timeout, anew if it was running. `now` is the loop's time in seconds."""
+        self._running.pop(item, None)
+        self._running[item] = now
+
+    def end(self, item: T) -> None:
+        """Stops it, if it was running."""
+        self._running.pop(item, None)
+
+    def tick(self, now: float) -> None:
+        """Calls `expired` for each item whose time has passed."""
+        due = now - self.seconds
+        while self._running:
+            item, began = next(iter(self._running.items()))
+            if began > due:
+                break
+            del self._running[item]
+            self.expired(item)
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+
+class Deadlines:
+    """The one timer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._kinds: list[Timeouts] = []  # type: ignore[type-arg] # of any item: a tick does not look at them
+        self._handle: asyncio.TimerHandle | None = None
+
+    def add[T: Hashable](self, seconds: float, expired: Callable[[T], None]) -> Timeouts[T]:
+        """A new kind of timeout."""
+        kind = Timeouts(seconds, expired)
+        self._kinds.append(kind)
+        return kind
+
+    def start(self) -> None:
+        self._handle = self._loop.call_later(TICK, self._tick)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _tick(self) -> None:
+        self._handle = self._loop.call_later(TICK, self._tick)
+        now = self._loop.time()
+        for kind in self._kinds:
+            kind.tick(now)
