@@ -1,0 +1,103 @@
+"""Reading and checking Unleash's client-features JSON, once, where it enters: nothing behind this module meets a malformed flag.
+
+Unleash's engine takes a whole document or refuses the whole document, and the SDK does not look at which it was: one numeric `rollout`
+(Unleash writes "50", people write 50) would silently turn every flag off. So numbers are written as Unleash writes them, and what the
+engine would still refuse is an error that names the flag.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from yggdrasil_engine.engine import UnleashEngine  # type: ignore[import-untyped]  # it ships no types
+
+EMPTY = b'{"version":1,"features":[]}'
+
+
+class FeaturesError(ValueError):
+    """The document is not what Unleash's client API describes. The message says where and what would be right."""
+
+
+def revision(data: bytes) -> str:
+    """Equal revisions decide equally."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """The document, with the shape of every feature checked and every strategy parameter a string.
+
+    Raises:
+        FeaturesError: it is not JSON, or not of that shape.
+    """
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise FeaturesError(f"not JSON: {error}") from None
+    if not isinstance(document, dict) or not isinstance(document.get("features"), list):
+        raise FeaturesError('not a flags document: expected {"version": 1, "features": [...]}')
+    names: set[str] = set()
+    for index, feature in enumerate(document["features"]):
+        if not isinstance(feature, dict) or not isinstance(feature.get("name"), str) or not feature["name"]:
+            raise FeaturesError(f'features[{index}]: expected an object with "name", "enabled" and "strategies"')
+        name = feature["name"]
+        if name in names:
+            raise FeaturesError(f"features[{index}]: the flag {name!r} is there twice")
+        names.add(name)
+        if not isinstance(feature.get("enabled"), bool):
+            raise FeaturesError(f'flag {name!r}: "enabled" must be true or false')
+        _check_strategies(name, feature.get("strategies"))
+    if not isinstance(document.get("segments", []), list):
+        raise FeaturesError('"segments" must be a list')
+    return document
+
+
+def normalised(data: bytes) -> bytes:
+    """The document as the engine will take it: `data` itself where nothing had to be rewritten.
+
+    Raises:
+        FeaturesError: it is malformed, or the engine refuses it.
+    """
+    document = parse(data)
+    if orjson.loads(data) != document:
+        data = orjson.dumps(document)
+    if not _accepts(data, document["features"]):
+        raise FeaturesError(_refused(document))
+    return data
+
+
+def _check_strategies(name: str, strategies: object) -> None:
+    if not isinstance(strategies, list):
+        raise FeaturesError(f'flag {name!r}: "strategies" must be a list (empty: on for everybody while enabled)')
+    for strategy in strategies:
+        if not isinstance(strategy, dict) or not isinstance(strategy.get("name"), str):
+            raise FeaturesError(f'flag {name!r}: each strategy needs a "name", such as "flexibleRollout"')
+        parameters = strategy.get("parameters") or {}
+        if not isinstance(parameters, dict):
+            raise FeaturesError(f'flag {name!r}, strategy {strategy["name"]!r}: "parameters" must be an object')
+        for key, value in parameters.items():
+            if isinstance(value, (int, float)):
+                parameters[key] = str(value).lower() if isinstance(value, bool) else f"{value:g}"
+
+
+def _accepts(data: bytes, features: list[dict[str, Any]]) -> bool:
+    engine = UnleashEngine()
+    try:
+        engine.take_state(data.decode())
+    except (KeyError, TypeError, UnicodeDecodeError):
+        return False
+    # A refused document leaves the engine empty; take_state itself says nothing.
+    return {toggle.name for toggle in engine.list_known_toggles()} == {feature["name"] for feature in features}
+
+
+def _refused(document: Mapping[str, Any]) -> str:
+    """Which flag it was: each is offered alone. Only on the way to an error, so its cost does not matter."""
+    for feature in document["features"]:
+        alone = {**document, "features": [feature]}
+        if not _accepts(orjson.dumps(alone), alone["features"]):
+            return (
+                f"flag {feature['name']!r}: Unleash's engine refuses it; compare its strategies and constraints with Unleash's own export"
+            )
+    return "Unleash's engine refuses the document; compare its segments with Unleash's own export"

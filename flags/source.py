@@ -1,0 +1,75 @@
+"""Where the state of all flags comes from. One source runs in the supervisor; what it publishes goes to every worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from flags.snapshot import Snapshot
+
+Publish = Callable[[Snapshot], None]
+
+
+class Source(Protocol):
+    """Publishes a Snapshot when there is a first state and whenever its revision, source or error changes."""
+
+    async def run(self, publish: Publish) -> None:
+        """Runs until cancelled. `publish` is called on this event loop and must not block.
+
+        Raises:
+            FlagFileError: a file source has no readable file to start from.
+        """
+        ...
+
+    async def refresh(self) -> None:
+        """Looks now, and returns once it has looked."""
+        ...
+
+    def staleness(self) -> float:
+        """Seconds since the source last confirmed the published state; infinite before the first time."""
+        ...
+
+    def report(self, usage: Mapping[str, tuple[int, int]]) -> None:
+        """Takes how often each flag said (yes, no) since the last report."""
+        ...
+
+    def close(self) -> None:
+        """Ends what `run` left behind. Safe to call twice, and without `run`."""
+        ...
+
+
+class FlagSourceError(ValueError):
+    """The [flags] section cannot work as it is. The message says which key and what to do."""
+
+
+def create(
+    *,
+    source: str,
+    path: str | Path = "flags.json",
+    url: str = "",
+    token: str = "",
+    refresh: float = 1.0,
+    backup: str | Path | None = None,
+    folder: str | Path = ".",
+    app_name: str = "banyan",
+    instance_id: str | None = None,
+) -> Source:
+    """The source that the [flags] section names. Relative paths are below `folder`.
+
+    Raises:
+        FlagSourceError: an unknown `source`, or Unleash without a usable address or token.
+    """
+    base = Path(folder)
+    if source == "file":
+        from flags.file import FileSource
+
+        return FileSource(base / path)
+    if source == "unleash":
+        # Imported only here: a gateway that reads a file needs neither requests nor APScheduler in memory.
+        from flags.unleash import UnleashSource
+
+        return UnleashSource(
+            url, token, refresh=refresh, backup=None if backup is None else base / backup, app_name=app_name, instance_id=instance_id
+        )
+    raise FlagSourceError(f'flags.source: {source!r} is neither "file" nor "unleash"')

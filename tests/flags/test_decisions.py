@@ -1,0 +1,275 @@
+"""Decisions against Unleash's own engine: remembered or not, the answer is the same."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flags import decisions
+from flags.decisions import Decisions
+from flags.features import FeaturesError, revision
+from flags.reads import reads
+from flags.snapshot import Context, Snapshot
+
+
+def snapshot(*features: dict[str, Any], segments: list[dict[str, Any]] | None = None) -> Snapshot:
+    data = orjson.dumps({"version": 2, "features": list(features), "segments": segments or []})
+    return Snapshot(revision=revision(data), features=data, source="file", fetched_at=0.0)
+
+
+def flag(*strategies: dict[str, Any], name: str = "f", enabled: bool = True, **more: Any) -> dict[str, Any]:
+    return {"name": name, "enabled": enabled, "strategies": list(strategies), **more}
+
+
+def rollout(percent: int, stickiness: str = "default", **more: Any) -> dict[str, Any]:
+    return {
+        "name": "flexibleRollout",
+        "parameters": {"rollout": str(percent), "stickiness": stickiness, "groupId": "f"},
+        **more,
+    }
+
+
+def only_if(name: str, *values: str, operator: str = "IN") -> dict[str, Any]:
+    return {"contextName": name, "operator": operator, "values": list(values), "inverted": False}
+
+
+@pytest.mark.parametrize(
+    ("feature", "fields", "chance", "chance_without_identity"),
+    [
+        (flag(), set(), False, False),
+        (flag({"name": "default"}), set(), False, False),
+        (flag(rollout(50), enabled=False), set(), False, False),
+        (flag(rollout(50)), {"userId", "sessionId"}, False, True),
+        (flag(rollout(100)), set(), False, False),
+        (flag(rollout(0)), set(), False, False),
+        (flag(rollout(100, "userId")), {"userId"}, False, False),
+        (flag(rollout(50, "tenant")), {"tenant"}, False, False),
+        (flag(rollout(50, "random")), set(), True, False),
+        (flag(rollout(100, "random")), set(), False, False),
+        (flag({"name": "gradualRolloutRandom", "parameters": {"percentage": "50"}}), set(), True, False),
+        (flag({"name": "userWithId", "parameters": {"userIds": "1,2"}}), {"userId"}, False, False),
+        (flag({"name": "remoteAddress", "parameters": {"IPs": "10.0.0.0/8"}}), {"remoteAddress"}, False, False),
+        (flag({"name": "default", "constraints": [only_if("country", "kr")]}), {"country"}, False, False),
+        (flag({"name": "default", "constraints": [only_if("appName", "banyan")]}), set(), False, False),
+        (flag({"name": "default", "segments": [1]}), {"plan"}, False, False),
+        (flag({"name": "default", "segments": [404]}), set(), False, False),
+        (flag(dependencies=[{"feature": "parent"}]), {"tenant"}, False, False),
+        (flag(dependencies=[{"feature": "parent", "variants": ["a"]}]), {"tenant", "userId", "sessionId", "plan"}, False, True),
+        (flag(dependencies=[{"feature": "f"}]), set(), False, False),
+        (flag(dependencies=[{"feature": "nowhere"}]), set(), False, False),
+    ],
+)
+def test_what_a_flag_reads(feature: dict[str, Any], fields: set[str], chance: bool, chance_without_identity: bool) -> None:
+    parent = flag(
+        rollout(50, "tenant"),
+        name="parent",
+        variants=[{"name": "a", "weight": 1000, "overrides": [{"contextName": "plan", "values": ["x"]}]}],
+    )
+    found = reads("f", {"f": feature, "parent": parent}, {1: {"id": 1, "constraints": [only_if("plan", "gold")]}})
+    assert (found.fields, found.chance, found.chance_without_identity) == (fields, chance, chance_without_identity)
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        {"contextName": "currentTime", "operator": "DATE_AFTER", "value": "2020-01-01T00:00:00Z"},
+        {"contextName": "currentTime", "operator": "STR_CONTAINS", "values": ["T"]},
+        {"contextName": "born", "operator": "DATE_BEFORE", "value": "2020-01-01T00:00:00Z"},
+    ],
+)
+def test_time_is_never_remembered(constraint: dict[str, Any]) -> None:
+    feature = flag({"name": "default", "constraints": [constraint]})
+    assert reads("f", {"f": feature}, {}).chance
+
+
+_names = st.sampled_from(["userId", "sessionId", "remoteAddress", "country", "plan", "appName", "environment"])
+_values = st.sampled_from(["", "a", "b", "1", "2", "7.5", "1.2.3", "10.0.0.1", "banyan", "default"])
+_constraint = st.one_of(
+    st.builds(
+        lambda name, operator, values, inverted, fold: {
+            "contextName": name,
+            "operator": operator,
+            "values": values,
+            "inverted": inverted,
+            "caseInsensitive": fold,
+        },
+        _names,
+        st.sampled_from(["IN", "NOT_IN", "STR_CONTAINS", "STR_STARTS_WITH", "STR_ENDS_WITH"]),
+        st.lists(_values, max_size=3),
+        st.booleans(),
+        st.booleans(),
+    ),
+    st.builds(
+        lambda name, operator, value: {"contextName": name, "operator": operator, "value": value},
+        _names,
+        st.sampled_from(["NUM_EQ", "NUM_GT", "NUM_LTE", "SEMVER_EQ", "SEMVER_GT"]),
+        st.sampled_from(["1", "2", "7.5", "1.2.3"]),
+    ),
+)
+_sticky = st.sampled_from(["default", "userId", "sessionId", "country", "remoteAddress"])
+_strategy = st.builds(
+    lambda strategy, constraints, segments: {**strategy, "constraints": constraints, "segments": segments},
+    st.one_of(
+        st.just({"name": "default"}),
+        st.just({"name": "made-up", "parameters": {"x": "1"}}),
+        st.builds(rollout, st.sampled_from([0, 1, 30, 50, 99, 100]), _sticky),
+        st.sampled_from([rollout(0, "random"), rollout(100, "random")]),
+        st.just({"name": "userWithId", "parameters": {"userIds": "a, 1"}}),
+        st.just({"name": "remoteAddress", "parameters": {"IPs": "10.0.0.0/8"}}),
+        st.just({"name": "gradualRolloutUserId", "parameters": {"percentage": "50", "groupId": "g"}}),
+        st.just({"name": "gradualRolloutSessionId", "parameters": {"percentage": "50", "groupId": "g"}}),
+    ),
+    st.lists(_constraint, max_size=2),
+    st.lists(st.sampled_from([1, 404]), max_size=1),
+)
+_variants = st.one_of(
+    st.just([]),
+    st.builds(
+        lambda sticky, override: [
+            {"name": "a", "weight": 500, "weightType": "variable", "stickiness": sticky, "overrides": override},
+            {"name": "b", "weight": 500, "weightType": "variable", "stickiness": sticky, "overrides": []},
+        ],
+        _sticky,
+        st.sampled_from([[], [{"contextName": "plan", "values": ["a", "b"]}]]),
+    ),
+)
+_context = st.builds(
+    Context,
+    user_id=st.one_of(st.none(), _values),
+    session_id=st.one_of(st.none(), _values),
+    remote_address=st.one_of(st.none(), _values),
+    properties=st.dictionaries(st.sampled_from(["country", "plan", "userId", "x"]), _values, max_size=3),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    parent=st.builds(
+        lambda strategies, enabled, variants: flag(*strategies, name="parent", enabled=enabled, variants=variants),
+        st.lists(_strategy, max_size=2),
+        st.booleans(),
+        _variants,
+    ),
+    strategies=st.lists(_strategy, max_size=3),
+    dependency=st.sampled_from(
+        [[], [{"feature": "parent"}], [{"feature": "parent", "enabled": False}], [{"feature": "parent", "variants": ["a"]}]]
+    ),
+    segment=st.lists(_constraint, max_size=2),
+    contexts=st.lists(_context, min_size=1, max_size=12),
+)
+def test_remembering_never_changes_an_answer(
+    parent: dict[str, Any],
+    strategies: list[dict[str, Any]],
+    dependency: list[dict[str, Any]],
+    segment: list[dict[str, Any]],
+    contexts: list[Context],
+) -> None:
+    state = snapshot(flag(*strategies, dependencies=dependency), parent, segments=[{"id": 1, "constraints": segment}])
+    built = Decisions.build(state)
+    plan = built._plans["f"]
+    for context in [*contexts, *reversed(contexts)]:
+        if plan.identity and context.user_id is None and context.session_id is None:
+            continue  # a dice roll differs from the next one
+        assert built.enabled("f", context) == built.evaluate("f", context), context
+
+
+def test_each_user_stays_on_a_side_and_the_share_is_right() -> None:
+    built = Decisions.build(snapshot(flag(rollout(10))))
+    sides = [built.enabled("f", Context(user_id=str(user))) for user in range(2000)]
+    assert [built.enabled("f", Context(user_id=str(user))) for user in range(2000)] == sides
+    assert 0.07 < sum(sides) / 2000 < 0.13
+
+
+def test_dice_are_not_remembered() -> None:
+    built = Decisions.build(snapshot(flag(rollout(50)), flag(rollout(50, "random"), name="dice")))
+    assert {built.enabled("f", Context()) for _ in range(100)} == {True, False}
+    assert {built.enabled("dice", Context(user_id="1")) for _ in range(100)} == {True, False}
+
+
+def test_unknown_is_off_and_counted() -> None:
+    built = Decisions()
+    assert built.enabled("nobody", Context()) is False
+    assert Decisions.build(snapshot()).enabled("nobody", Context()) is False
+    assert built.take_usage() == {"nobody": (0, 1)}
+
+
+def test_unknown_names_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decisions, "UNKNOWN_LIMIT", 10)
+    built = Decisions.build(snapshot(flag()))
+    for number in range(100):
+        assert built.enabled(f"unknown-{number}", Context()) is False
+    assert len(built._plans) == 11
+    assert built.enabled("f", Context()) is True
+
+
+def test_a_memo_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decisions, "MEMO_LIMIT", 50)
+    built = Decisions.build(snapshot(flag(rollout(50, "userId"))))
+    for user in range(500):
+        context = Context(user_id=str(user))
+        assert built.enabled("f", context) == built.evaluate("f", context)
+        assert len(built._plans["f"].memo) <= 50
+
+
+def test_a_property_never_passes_for_an_identity() -> None:
+    built = Decisions.build(snapshot(flag({"name": "userWithId", "parameters": {"userIds": "admin"}})))
+    assert built.enabled("f", Context(user_id="admin")) is True
+    assert built.enabled("f", Context(properties={"userId": "admin"})) is False
+
+
+def test_usage_counts_remembered_answers_and_survives_a_new_state() -> None:
+    live = Decisions.build(snapshot(flag(), flag(name="off", enabled=False)))
+    for _ in range(5):
+        live.enabled("f", Context())
+        live.enabled("off", Context())
+    live.load(snapshot(flag(enabled=False)))
+    assert live.enabled("f", Context()) is False
+    live.load(snapshot(flag()))
+    assert live.enabled("f", Context()) is True
+    assert live.take_usage() == {"f": (6, 1), "off": (0, 5)}
+    assert live.take_usage() == {}
+
+
+def test_an_engine_that_fails_means_off_and_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    built = Decisions.build(snapshot(flag(rollout(50, "userId"))))
+
+    def broken(self: Decisions, flag: str, context: Context) -> bool:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Decisions, "evaluate", broken)
+    assert built.enabled("f", Context(user_id="1")) is False
+    assert "could not be decided" in caplog.text
+
+
+def test_a_state_that_the_engine_refuses_is_an_error_not_silence() -> None:
+    data = b'{"version":1,"features":[{"name":"f","enabled":true,"strategies":[{"name":"default","constraints":[{}]}]}]}'
+    with pytest.raises(FeaturesError):
+        Decisions.build(Snapshot(revision="", features=data, source="file", fetched_at=0.0))
+
+
+def test_an_empty_snapshot_turns_everything_off() -> None:
+    built = Decisions.build(Snapshot(revision="none", features=b"", source="none", fetched_at=0.0))
+    assert built.revision == "none"
+    assert built.enabled("f", Context(user_id="1")) is False
+
+
+def test_building_in_a_thread_leaves_the_loop_free() -> None:
+    """1,000 flags: most of the time is spent in the engine, with the GIL released. Generous, for a noisy machine."""
+    state = snapshot(*(flag(rollout(50), name=f"f{number}", description="x" * 100) for number in range(1000)))
+    shortest = 1.0
+    for _ in range(5):
+        worker = threading.Thread(target=Decisions.build, args=(state,))
+        worker.start()
+        longest, last = 0.0, time.perf_counter()
+        while worker.is_alive():
+            time.sleep(0)
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+        shortest = min(shortest, longest)
+    assert shortest < 0.02
