@@ -1,0 +1,109 @@
+"""Connections to one upstream, kept between requests.
+
+Taking one is synchronous: an idle connection, the one used last, or None. Only opening a new one waits. So a request on a warm gateway goes
+from the client's socket to the upstream's in one callback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.net.deadlines import Deadlines
+from gateway.net.upstream import UpstreamConnection
+from gateway.policy.failover import Failure
+
+MAX_IDLE = 256
+"""Idle connections kept for one upstream by one worker."""
+IDLE_SECONDS = 4.0
+"""Shorter than what servers allow (uvicorn and Node.js 5 s, gunicorn 2 s by default), so that it is mostly us who close."""
+FRESH_SECONDS = 1.0
+"""A request that cannot be repeated only takes a connection used within this time: a server may be closing an older one right now."""
+STREAM_SECONDS = 60.0
+"""Silence in the middle of a response's body, after which it is given up."""
+
+
+class Pool:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        deadlines: Deadlines,
+        name: str,
+        address: tuple[str, int],
+        *,
+        connect_timeout: float,
+        response_timeout: float,
+    ) -> None:
+        self.loop = loop
+        self.name = name
+        self.answering = deadlines.add(response_timeout, UpstreamConnection.timed_out)
+        self.streaming = deadlines.add(STREAM_SECONDS, UpstreamConnection.timed_out)
+        self._resting = deadlines.add(IDLE_SECONDS, UpstreamConnection.abandon)
+        self._address = address
+        self._connect_timeout = connect_timeout
+        self._idle: dict[UpstreamConnection, None] = {}
+        """In the order of their return: the last is taken first, so that a quiet gateway lets the others go."""
+        self._connecting: set[asyncio.Task[None]] = set()
+        self.opened = 0
+        """Connections opened so far."""
+
+    @property
+    def idle(self) -> int:
+        return len(self._idle)
+
+    def acquire(self, *, repeatable: bool) -> UpstreamConnection | None:
+        """An idle connection, or None. `repeatable`: the request could be sent once more, should the connection turn out to be dead."""
+        while self._idle:
+            connection = next(reversed(self._idle))
+            if not repeatable and self.loop.time() - connection.idle_since > FRESH_SECONDS:
+                return None
+            del self._idle[connection]
+            self._resting.end(connection)
+            if not connection.transport.is_closing():
+                return connection
+        return None
+
+    def connect(self, ready: Callable[[UpstreamConnection | Failure], None]) -> asyncio.Task[None]:
+        """Opens a connection and hands it to `ready`, or says why not. Cancelling the task means that `ready` is never called."""
+        task = self.loop.create_task(self._connect(ready), name=f"connect {self.name}")
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        return task
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Takes back a connection whose exchange has ended well."""
+        if len(self._idle) >= MAX_IDLE:
+            connection.abandon()
+            return
+        now = self.loop.time()
+        connection.idle_since = now
+        self._idle[connection] = None
+        self._resting.begin(connection, now)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """The connection is gone."""
+        if self._idle.pop(connection, False) is None:
+            self._resting.end(connection)
+
+    async def close(self) -> None:
+        """Ends everything."""
+        for connection in list(self._idle):
+            connection.abandon()
+        for task in list(self._connecting):
+            task.cancel()
+        await asyncio.gather(*self._connecting, return_exceptions=True)
+
+    async def _connect(self, ready: Callable[[UpstreamConnection | Failure], None]) -> None:
+        host, port = self._address
+        result: UpstreamConnection | Failure
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                _, result = await self.loop.create_connection(lambda: UpstreamConnection(self), host, port)
+            self.opened += 1
+        except TimeoutError:
+            result = Failure.CONNECT_TIMEOUT
+        except OSError:
+            result = Failure.REFUSED
+        ready(result)

@@ -1,0 +1,292 @@
+"""One connection to an upstream: carries one exchange at a time, and knows exactly where a response ends.
+
+Invariant: a connection goes back to its pool only when the request was sent whole, the response ended where its framing says, both sides
+keep it alive, and not one byte came after the end (edge.md 22). In every other case it is thrown away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol, cast
+
+from gateway.net.chunked import ChunkedReader, ChunkError
+from gateway.net.head import HeadError, ResponseHead, parse_response
+from gateway.policy.failover import Failure
+
+if TYPE_CHECKING:
+    from gateway.net.pool import Pool
+
+MAX_HEAD = 64 * 1024
+"""Bytes of a response's head. nginx: 4 to 8 KiB, Envoy: 60 KiB, HAProxy: 16 KiB."""
+HIGH_WATER = 64 * 1024
+"""Bytes waiting to be written before the other side's reading is paused."""
+
+
+class State(Enum):
+    """Where the connection is in its exchange."""
+
+    IDLE = "idle"
+    HEAD = "waiting for a response's head"
+    LENGTH = "reading a body of known length"
+    CHUNKED = "reading a chunked body"
+    UNTIL_CLOSE = "reading a body that ends with the connection"
+    GONE = "closed or being closed"
+
+
+class Sink(Protocol):
+    """Who an exchange's events are for. After `complete` or `on_failure` nothing more comes."""
+
+    def on_interim(self, head: ResponseHead) -> None: ...
+    def on_response(self, head: ResponseHead, data: bytes, complete: bool) -> None: ...
+    def on_data(self, data: bytes, complete: bool) -> None: ...
+    def on_failure(self, failure: Failure, stale: bool) -> None: ...
+    def on_upstream_paused(self, paused: bool) -> None: ...
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """See the module's docstring."""
+
+    __slots__ = (
+        "_buffer",
+        "_chunks",
+        "_head_only",
+        "_left",
+        "_reusable",
+        "_sent",
+        "idle_since",
+        "pool",
+        "reused",
+        "sink",
+        "state",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.state = State.IDLE
+        self.sink: Sink | None = None
+        self.reused = False
+        """It has carried an exchange before, so it may have died while it waited in the pool."""
+        self.idle_since = 0.0
+        self._buffer = b""
+        self._left = 0
+        self._chunks: ChunkedReader | None = None
+        self._head_only = False
+        self._reusable = False
+        self._sent = False
+
+    # What the engine asks of it
+
+    def begin(self, sink: Sink, data: bytes, *, head_only: bool, whole: bool) -> None:
+        """Sends a request's head, with what is there of its body. `whole`: nothing more will follow. `head_only`: it is a HEAD."""
+        self.sink = sink
+        self.state = State.HEAD
+        self._head_only = head_only
+        self._sent = whole
+        self.pool.answering.begin(self, self.pool.loop.time())
+        self.transport.write(data)
+
+    def write(self, data: bytes, *, last: bool) -> None:
+        """More of the request's body."""
+        if self.state is State.GONE:
+            return
+        self._sent = last
+        if self.state is State.HEAD:
+            self.pool.answering.begin(self, self.pool.loop.time())
+        if data:
+            self.transport.write(data)
+
+    def abandon(self) -> None:
+        """Nobody waits for the answer any more: throws the connection away, silently."""
+        self.sink = None
+        self._close()
+
+    def pause(self, paused: bool) -> None:
+        """Stops or resumes reading, while the client is slow."""
+        if self.state is State.GONE:
+            return
+        if paused:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def timed_out(self) -> None:
+        """No head, or no more of the body, came in time."""
+        self._fail(Failure.TIMEOUT)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(HIGH_WATER)
+
+    def data_received(self, data: bytes) -> None:
+        state = self.state
+        if state is State.HEAD:
+            self._read_head(data)
+        elif state is State.LENGTH:
+            self._read_length(data)
+        elif state is State.CHUNKED:
+            self._read_chunks(data)
+        elif state is State.UNTIL_CLOSE:
+            self.pool.streaming.begin(self, self.pool.loop.time())
+            if self.sink is not None:
+                self.sink.on_data(data, False)
+        elif state is State.IDLE:
+            # Surplus: an answer that nobody asked for must never become the next request's answer.
+            self._close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        state = self.state
+        self.state = State.GONE
+        self._forget()
+        sink, self.sink = self.sink, None
+        if sink is None or state in (State.IDLE, State.GONE):
+            return
+        if state is State.UNTIL_CLOSE and error is None:
+            sink.on_data(b"", True)
+        else:
+            sink.on_failure(Failure.RESET, self.reused and state is State.HEAD and not self._buffer)
+
+    def pause_writing(self) -> None:
+        if self.sink is not None:
+            self.sink.on_upstream_paused(True)
+
+    def resume_writing(self) -> None:
+        if self.sink is not None:
+            self.sink.on_upstream_paused(False)
+
+    # Reading
+
+    def _read_head(self, data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        while True:
+            end = data.find(b"\r\n\r\n") + 4
+            if end < 4:
+                if len(data) > MAX_HEAD:
+                    self._fail(Failure.BAD_ANSWER)
+                else:
+                    self._buffer = data
+                return
+            try:
+                head = parse_response(data[:end])
+            except HeadError:
+                self._fail(Failure.BAD_ANSWER)
+                return
+            data = data[end:]
+            if head.status >= 200:
+                break
+            if head.status == 101 or self.sink is None:
+                # Upgrade is never passed on, so nobody asked to switch protocols.
+                self._fail(Failure.BAD_ANSWER)
+                return
+            self.sink.on_interim(head)
+            if self.state is not State.HEAD:
+                return
+        self._reusable = head.keep_alive
+        self._read_body(head, data)
+
+    def _read_body(self, head: ResponseHead, data: bytes) -> None:
+        sink = self.sink
+        self.pool.answering.end(self)
+        # RFC 9112, 6.3, in its order.
+        if self._head_only or head.status in (204, 304):
+            self._finish(surplus=data)
+            if sink is not None:
+                sink.on_response(head, b"", True)
+            return
+        if head.chunked:
+            self._chunks = ChunkedReader()
+            self.state = State.CHUNKED
+            try:
+                body = self._chunks.feed(data)
+            except ChunkError:
+                self._fail(Failure.BAD_ANSWER)
+                return
+            complete = self._chunks.done
+            if complete:
+                self._finish(surplus=self._chunks.surplus)
+        elif head.length >= 0:
+            size = len(data)
+            complete = size >= head.length
+            if complete:
+                body = data[: head.length] if size > head.length else data
+                self._finish(surplus=data[head.length :])
+            else:
+                self.state = State.LENGTH
+                self._left = head.length - size
+                body = data
+        else:
+            self.state = State.UNTIL_CLOSE
+            self._reusable = False
+            body, complete = data, False
+        if not complete:
+            self.pool.streaming.begin(self, self.pool.loop.time())
+        if sink is not None:
+            sink.on_response(head, body, complete)
+
+    def _read_length(self, data: bytes) -> None:
+        sink = self.sink
+        left = self._left - len(data)
+        self._left = left
+        if left > 0:
+            self.pool.streaming.begin(self, self.pool.loop.time())
+            if sink is not None:
+                sink.on_data(data, False)
+            return
+        body, surplus = (data[:left], data[left:]) if left else (data, b"")
+        self._finish(surplus=surplus)
+        if sink is not None:
+            sink.on_data(body, True)
+
+    def _read_chunks(self, data: bytes) -> None:
+        sink, chunks = self.sink, self._chunks
+        assert chunks is not None  # noqa: S101 - the state says so
+        try:
+            body = chunks.feed(data)
+        except ChunkError:
+            self._fail(Failure.BAD_ANSWER)
+            return
+        if chunks.done:
+            self._finish(surplus=chunks.surplus)
+        else:
+            self.pool.streaming.begin(self, self.pool.loop.time())
+        if sink is not None and (body or chunks.done):
+            sink.on_data(body, chunks.done)
+
+    # Ending
+
+    def _finish(self, *, surplus: bytes) -> None:
+        """The response is whole. Called before the sink hears of it, so that its next request may have this connection."""
+        self.sink = None
+        self._chunks = None
+        if surplus or not self._reusable or not self._sent:
+            self._close()
+            return
+        self.pool.streaming.end(self)
+        self.state = State.IDLE
+        self.reused = True
+        self.pool.release(self)
+
+    def _fail(self, failure: Failure) -> None:
+        sink, self.sink = self.sink, None
+        self._close()
+        if sink is not None:
+            sink.on_failure(failure, False)
+
+    def _close(self) -> None:
+        if self.state is not State.GONE:
+            self.state = State.GONE
+            self._forget()
+            self.transport.abort()
+
+    def _forget(self) -> None:
+        pool = self.pool
+        pool.answering.end(self)
+        pool.streaming.end(self)
+        pool.forget(self)

@@ -1,0 +1,120 @@
+"""What a worker counts. Plain sums since the last report: whoever receives the reports adds them up, so that a worker's death loses at
+most a second of counting and never makes a counter go back.
+
+Labels are route names, sides and codes, never paths: their number is bounded by the configuration.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+import msgspec
+
+from shadow.exchange import RouteCounts
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds in seconds, of Prometheus' own default but for the first two and the last."""
+
+GATEWAY = "gateway"
+"""The side that answered when no upstream did."""
+
+
+class Latency(msgspec.Struct):
+    """A histogram. `buckets` has one more than BUCKETS: what was slower than all."""
+
+    buckets: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+    total: float = 0.0
+    """Seconds."""
+
+    def observe(self, seconds: float) -> None:
+        self.buckets[bisect_left(BUCKETS, seconds)] += 1
+        self.total += seconds
+
+
+class RouteStats(msgspec.Struct):
+    """One route's requests. The route '' is what no route matched."""
+
+    answered: dict[str, int] = {}
+    """"legacy 200" → how many: side and status."""
+    latency: dict[str, Latency] = {}
+    """By side, from the request's head to the answer's end."""
+    fallbacks: dict[str, int] = {}
+    """By what the candidate did: refused, timeout, status-500 …"""
+    shadow: RouteCounts = msgspec.field(default_factory=RouteCounts)
+
+    def finish(self, side: str, status: int, seconds: float) -> None:
+        """One request was answered (status 0: the client was cut off or went away)."""
+        key = f"{side} {status}"
+        self.answered[key] = self.answered.get(key, 0) + 1
+        latency = self.latency.get(side)
+        if latency is None:
+            latency = self.latency[side] = Latency()
+        latency.observe(seconds)
+        shadow = self.shadow
+        if side == "legacy":
+            shadow.legacy += 1
+        elif side == "candidate":
+            shadow.candidate += 1
+
+
+class Stats(msgspec.Struct):
+    """Everything that one worker counted since its last report, and its gauges now."""
+
+    routes: dict[str, RouteStats] = {}
+    problems: dict[str, int] = {}
+    """By Problem code: what the gateway itself answered."""
+    events: dict[str, int] = {}
+    """Rare things worth a counter: underscored-header, access-log-dropped, shipper-reconnect …"""
+    flags: dict[str, tuple[int, int]] = {}
+    """Flag → how often (on, off) was decided."""
+    connections: int = 0
+    in_flight: int = 0
+
+    def route(self, name: str) -> RouteStats:
+        stats = self.routes.get(name)
+        if stats is None:
+            stats = self.routes[name] = RouteStats()
+        return stats
+
+    def event(self, name: str, count: int = 1) -> None:
+        self.events[name] = self.events.get(name, 0) + count
+
+    def problem(self, code: str) -> None:
+        self.problems[code] = self.problems.get(code, 0) + 1
+
+
+def skip(counts: RouteCounts, reason: str) -> None:
+    """An eligible request that is not compared, for a reason that lies in the request or its answer."""
+    counts.skipped[reason] = counts.skipped.get(reason, 0) + 1
+
+
+def drop(counts: RouteCounts, reason: str, number: int = 1) -> None:
+    """Exchanges lost for lack of room."""
+    counts.dropped[reason] = counts.dropped.get(reason, 0) + number
+
+
+def merge(total: Stats, part: Stats) -> None:
+    """Adds `part`'s counts to `total`. Gauges are not added: they belong to one worker at one moment."""
+    for name, stats in part.routes.items():
+        into = total.route(name)
+        _add(into.answered, stats.answered)
+        _add(into.fallbacks, stats.fallbacks)
+        for side, latency in stats.latency.items():
+            target = into.latency.setdefault(side, Latency())
+            target.buckets = [a + b for a, b in zip(target.buckets, latency.buckets, strict=True)]
+            target.total += latency.total
+        shadow, more = into.shadow, stats.shadow
+        for counter in ("legacy", "candidate", "fallback", "eligible", "captured"):
+            setattr(shadow, counter, getattr(shadow, counter) + getattr(more, counter))
+        _add(shadow.skipped, more.skipped)
+        _add(shadow.dropped, more.dropped)
+    _add(total.problems, part.problems)
+    _add(total.events, part.events)
+    for flag, (on, off) in part.flags.items():
+        was_on, was_off = total.flags.get(flag, (0, 0))
+        total.flags[flag] = (was_on + on, was_off + off)
+
+
+def _add(total: dict[str, int], part: dict[str, int]) -> None:
+    for key, count in part.items():
+        total[key] = total.get(key, 0) + count
