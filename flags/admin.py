@@ -243,11 +243,26 @@ class UnleashAdmin:
             response = self._client.request(method, path, json=json)
         except httpx.HTTPError as error:
             raise AdminError(f"Unleash at {self._url} can't be reached: {error or type(error).__name__}. Is flags.url right?") from None
-        if response.is_success or response.status_code in fine:
+        status = response.status_code
+        if response.is_success or status in fine:
+            if response.content and "json" not in response.headers.get("content-type", ""):
+                raise AdminError(
+                    f"Unleash at {self._url} answered with a page instead of JSON: flags.url must be its API, which ends with /api"
+                )
             return response
         hint = {
             401: "flags.admin_token is not valid there",
             403: "flags.admin_token may not do that; it must be an admin token",
             404: "no such flag, project or environment, or flags.url is not Unleash's API (it ends with /api)",
-        }.get(response.status_code, "see Unleash's log")
-        raise AdminError(f"Unleash at {self._url} answered {response.status_code} to {method} {path}: {hint}")
+        }.get(status) or _said(response)
+        raise AdminError(f"Unleash at {self._url} answered {status} to {method} {path}: {hint}")
+
+
+def _said(response: httpx.Response) -> str:
+    """Unleash's own words on what is wrong, cut short."""
+    try:
+        body = response.json()
+        detail = body["details"][0]["message"] if body.get("details") else body["message"]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return "it gave no reason that could be read; see its log"
+    return str(detail)[:200]
