@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from gateway.settings import Config, parse_address
 
-__all__ = ["Config", "ConfigError", "load", "parse_address"]
+__all__ = ["Config", "ConfigError", "load", "parse", "parse_address", "read"]
 
 PLANNED = {
     "gateway.tls": "TLS to clients",
@@ -60,12 +60,31 @@ def load(path: str | Path) -> Config:
         ConfigError: it cannot be read, is not TOML, or anything in it is wrong; every mistake is listed.
     """
     path = Path(path)
+    return parse(path, read(path))
+
+
+def read(path: Path) -> str:
+    """The file's text.
+
+    Raises:
+        ConfigError: it cannot be read, or is not text.
+    """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(path, [f"cannot be read ({error.strerror}); name another with --config FILE"]) from error
     except UnicodeDecodeError as error:
         raise ConfigError(path, [f"is not UTF-8 (byte {error.start})"]) from error
+
+
+def parse(path: Path, text: str) -> Config:
+    """Validates `text`, which is what `path` holds, or held when it was read.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    try:
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, [f"is not TOML: {error}"]) from error
     problems: list[str] = []

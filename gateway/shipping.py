@@ -6,7 +6,6 @@ Bounded by count and bytes, and never waited for: when the shipper is slow or go
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import cast
 
 from shadow.exchange import Record, encode
@@ -89,13 +88,12 @@ class ShipperLink(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(1024 * 1024)
         self._paused = False
+        self._flush()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
-        # What waited cannot be told from what was half sent: it is given up together, and counted by the supervisor as captured but
-        # never received (docs/reference/metrics.md).
-        self._waiting = []
-        self._bytes = 0
+        # What still waits here goes out after the next connection. What was already written may or may not have arrived: the difference
+        # between `captured` here and what the shipper says it received shows how much.
         self._lost.set()
 
     def pause_writing(self) -> None:
@@ -105,6 +103,3 @@ class ShipperLink(asyncio.Protocol):
         self._paused = False
         if self._waiting and self._flush_handle is None:
             self._flush_handle = self._loop.call_later(FLUSH_SECONDS, self._flush)
-
-
-Offer = Callable[[Record], str]

@@ -41,7 +41,7 @@ class Pool:
         self.answering = deadlines.add(response_timeout, UpstreamConnection.timed_out)
         self.streaming = deadlines.add(STREAM_SECONDS, UpstreamConnection.timed_out)
         self._resting = deadlines.add(IDLE_SECONDS, UpstreamConnection.abandon)
-        self._address = address
+        self.address = address
         self._connect_timeout = connect_timeout
         self._idle: dict[UpstreamConnection, None] = {}
         """In the order of their return: the last is taken first, so that a quiet gateway lets the others go."""
@@ -96,7 +96,7 @@ class Pool:
         await asyncio.gather(*self._connecting, return_exceptions=True)
 
     async def _connect(self, ready: Callable[[UpstreamConnection | Failure], None]) -> None:
-        host, port = self._address
+        host, port = self.address
         result: UpstreamConnection | Failure
         try:
             async with asyncio.timeout(self._connect_timeout):

@@ -1,0 +1,30 @@
+"""Turns the configuration into the policy's own terms, for whichever engine carries it out."""
+
+from __future__ import annotations
+
+from flags.snapshot import Flags
+from gateway.policy.decision import Policy, RouteRules, ShadowRules, Target
+from gateway.policy.routing import Pattern, Rewrite
+from gateway.settings import Config
+
+
+def policy(config: Config, flags: Flags) -> Policy:
+    """The policy that `config` describes."""
+    return Policy(
+        (
+            RouteRules(
+                Pattern(route.name, route.match, frozenset(route.methods)),
+                Target(
+                    route.candidate,
+                    Rewrite(route.match, route.rewrite) if route.rewrite is not None else None,
+                    route.host.encode() if route.host is not None else None,
+                ),
+                route.serve_flag,
+                route.shadow_flag,
+                route.fallback,
+                ShadowRules(frozenset(route.shadow.methods), route.shadow.sample, route.shadow.capture, route.shadow.noise),
+            )
+            for route in config.routes
+        ),
+        flags,
+    )

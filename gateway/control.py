@@ -1,0 +1,102 @@
+"""What supervisor and workers say to each other, over one inherited socket pair each.
+
+A worker that sees the end of this channel has lost its supervisor and drains: it never outlives it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+
+import msgspec
+
+from gateway.telemetry import Stats
+
+_LENGTH = struct.Struct(">I")
+
+
+class Configure(msgspec.Struct, tag="configure"):
+    """First message to a worker: the file as the supervisor validated it."""
+
+    path: str
+    text: str
+    shipper: str
+    """The shipper's socket path; '' when there is none."""
+
+
+class FlagState(msgspec.Struct, tag="flags"):
+    """A new snapshot (flags/snapshot.py)."""
+
+    revision: str
+    features: bytes
+    source: str
+    fetched_at: float
+    error: str
+
+
+class Drain(msgspec.Struct, tag="drain"):
+    """Stop accepting, finish what is in flight within `seconds`, exit."""
+
+    seconds: float
+
+
+class Refuse(msgspec.Struct, tag="refuse"):
+    """From now on every answer ends its connection: the load balancer is moving clients elsewhere."""
+
+
+ToWorker = Configure | FlagState | Drain | Refuse
+
+
+class Ready(msgspec.Struct, tag="ready"):
+    """The worker accepts connections and decides by `revision`."""
+
+    revision: str
+
+
+class Applied(msgspec.Struct, tag="applied"):
+    """The worker now decides by this revision of the flags."""
+
+    revision: str
+
+
+class Report(msgspec.Struct, tag="report"):
+    """About once a second."""
+
+    stats: Stats
+
+
+ToSupervisor = Ready | Applied | Report
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Channel[Received]:
+    """One end. `kind` is the union of what the other end sends."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: type[Received]) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._decoder = msgspec.msgpack.Decoder(kind)
+
+    def send(self, message: ToWorker | ToSupervisor) -> None:
+        """Queues `message`. What the other end does not read piles up here, so both ends must keep reading."""
+        payload = _encoder.encode(message)
+        self._writer.write(_LENGTH.pack(len(payload)) + payload)
+
+    async def receive(self) -> Received | None:
+        """The next message, or None at the end of the channel."""
+        try:
+            (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
+            return self._decoder.decode(await self._reader.readexactly(length))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+
+    async def flush(self) -> None:
+        """Waits until what was sent is out."""
+        try:
+            await self._writer.drain()
+        except ConnectionError:
+            pass  # the other end is gone; receive() says so too
+
+    def close(self) -> None:
+        self._writer.close()

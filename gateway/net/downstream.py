@@ -1,0 +1,326 @@
+"""One client connection: cuts the byte stream into requests, one at a time, and writes the answers in their order.
+
+Invariant: the next request's head is not looked at before the last answer is complete. Pipelined bytes wait, unparsed and bounded; past the
+bound the socket is not read. So no answer can meet another request, and a bad request after N good ones is answered after theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from gateway.net.answers import problem
+from gateway.net.chunked import ChunkedReader, ChunkError, TrailerError
+from gateway.net.head import HeadError, RequestHead, parse_request
+from gateway.net.relay import Relay
+from gateway.net.upstream import HIGH_WATER
+from gateway.policy.problems import Problem
+from gateway.telemetry import GATEWAY
+
+if TYPE_CHECKING:
+    from gateway.net.listener import Listener
+
+MAX_PIPELINED = 64 * 1024
+"""Bytes read ahead of the request that is being answered."""
+
+
+class Downstream(asyncio.Protocol):
+    """See the module's docstring."""
+
+    __slots__ = (
+        "_buffer",
+        "_chunks",
+        "_forwarding",
+        "_half_closed",
+        "_left",
+        "_lingering",
+        "_listener",
+        "_reading_paused",
+        "_relay",
+        "_transport",
+        "chunking",
+        "closing_after",
+        "edge",
+        "host",
+        "trusted",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self.edge = listener.edge
+        self.host = ""
+        self.trusted = False
+        self.chunking = False
+        """The answer that is being written goes out in chunks."""
+        self.closing_after = False
+        """The connection ends with the answer that is being written."""
+        self._buffer = b""
+        self._relay: Relay | None = None
+        self._chunks: ChunkedReader | None = None
+        self._left = 0
+        """Bytes of the request's body still to come, where Content-Length says so."""
+        self._forwarding = b""
+        self._half_closed = False
+        self._lingering = False
+        self._reading_paused = False
+
+    # What a relay asks of its client
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def pause_reading(self) -> None:
+        if not self._reading_paused and not self._transport.is_closing():
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._reading_paused and not self._transport.is_closing():
+            self._reading_paused = False
+            self._transport.resume_reading()
+
+    def keeps_alive(self, head: RequestHead) -> bool:
+        """May another request follow this one?"""
+        return head.keep_alive and not self.edge.draining and not self._half_closed
+
+    def forwarding(self, head: RequestHead) -> bytes:
+        """The fields that tell the upstream about the client. A trusted proxy's own stay, and the proxy is added to them."""
+        present = head.fields.lower() if self.trusted else b""
+        parts = [self._forwarding]
+        if b"\r\nx-forwarded-proto:" not in present:
+            parts.append(b"\r\nX-Forwarded-Proto: http")
+        if b"\r\nx-forwarded-host:" not in present:
+            parts.append(b"\r\nX-Forwarded-Host: " + head.host)
+        return b"".join(parts)
+
+    def request_done(self, close: bool) -> None:
+        """The answer is written whole. `close`: nothing may follow it."""
+        self._relay = None
+        self.chunking = False
+        if close:
+            self._close()
+            return
+        self._listener.idle.begin(self, self.edge.now())
+        if self._buffer:
+            data, self._buffer = self._buffer, b""
+            self._read_head(data)
+        if self._relay is None:
+            self.resume_reading()
+
+    def abort(self) -> None:
+        """Cuts the connection off: the client must see that what it has is not whole."""
+        self._transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(HIGH_WATER)
+        peer = transport.get_extra_info("peername")
+        self.host = peer[0] if isinstance(peer, tuple) else "unix"
+        self.trusted = self.edge.trusts(self.host)
+        self._forwarding = b"\r\nX-Forwarded-For: " + self.host.encode("ascii", "replace")
+        self.edge.connections.add(self)
+        self._listener.heading.begin(self, self.edge.now())
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            return
+        if self._relay is None:
+            self._read_head(self._buffer + data if self._buffer else data)
+        elif self._left or self._chunks is not None:
+            self._read_body(data)
+        else:
+            self._keep(data)
+
+    def eof_received(self) -> bool:
+        """The client sends no more; what it asked for is still answered (edge.md 38)."""
+        self._half_closed = True
+        if self._relay is None or self._lingering:
+            return False
+        # An unfinished body cannot become whole any more.
+        return not (self._left or self._chunks is not None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        listener = self._listener
+        for kind in (listener.idle, listener.heading, listener.stalled, listener.slow, listener.lingering):
+            kind.end(self)
+        self.edge.connections.discard(self)
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.cancel()
+
+    def pause_writing(self) -> None:
+        self._listener.slow.begin(self, self.edge.now())
+        if self._relay is not None and self._relay.connection is not None:
+            self._relay.connection.pause(True)
+
+    def resume_writing(self) -> None:
+        self._listener.slow.end(self)
+        if self._relay is not None and self._relay.connection is not None:
+            self._relay.connection.pause(False)
+
+    # Timeouts
+
+    def idle_expired(self) -> None:
+        """Nothing came after the last answer (edge.md 34)."""
+        self._transport.close()
+
+    def head_expired(self) -> None:
+        """A head was begun and not finished in time; a connection on which nothing came at all is closed silently."""
+        if self._buffer:
+            self._refuse(Problem.REQUEST_TIMEOUT, "The request's head did not arrive in time.")
+        else:
+            self._transport.close()
+
+    def body_stalled(self) -> None:
+        """No more of the body came in time (edge.md 32)."""
+        self._fail(Problem.REQUEST_TIMEOUT, "The request's body stopped arriving.")
+
+    # Reading
+
+    def _read_head(self, data: bytes) -> None:
+        # RFC 9112, 2.2: an empty line before a request is ignored (old clients send one after a body).
+        if data.startswith(b"\r\n"):
+            data = data[2:]
+        limit = self.edge.limits.header_bytes
+        end = data.find(b"\r\n\r\n", 0, limit) + 4
+        if end < 4:
+            self._wait_for_head(data, limit)
+            return
+        try:
+            head = parse_request(data[:end], trusted=self.trusted, max_fields=self.edge.limits.headers)
+        except HeadError as error:
+            self._refuse(error.problem, error.detail)
+            return
+        if head.length > self.edge.limits.body_bytes:
+            self._refuse(Problem.BODY_TOO_LARGE, f"The body is longer than {self.edge.limits.body_bytes} bytes.")
+            return
+        listener = self._listener
+        listener.idle.end(self)
+        listener.heading.end(self)
+        self._buffer = b""
+        if head.underscored:
+            self.edge.stats.event("underscored-header", head.underscored)
+        relay = self._relay = Relay(self, head)
+        rest = data[end:]
+        if head.length:
+            if head.chunked:
+                self._chunks = ChunkedReader()
+            else:
+                self._left = head.length
+            relay.start()
+            self._read_body(rest)
+        else:
+            self._buffer = rest
+            relay.start()
+
+    def _wait_for_head(self, data: bytes, limit: int) -> None:
+        if len(data) >= limit:
+            line_ended = b"\r\n" in data[:limit]
+            kind = Problem.HEAD_TOO_LARGE if line_ended else Problem.TARGET_TOO_LONG
+            self._refuse(kind, f"The request's head is longer than {limit} bytes.")
+            return
+        # A bare LF can never become valid: it is refused now, not when the time is up.
+        if data.count(b"\n") != data.count(b"\r\n"):
+            self._refuse(Problem.FRAMING, "A line of the head does not end in CRLF.")
+            return
+        if data and not self._buffer:
+            self._listener.idle.end(self)
+            self._listener.heading.begin(self, self.edge.now())
+        self._buffer = data
+
+    def _read_body(self, data: bytes) -> None:
+        relay = self._relay
+        assert relay is not None  # noqa: S101 - a body belongs to a request
+        chunks = self._chunks
+        if chunks is not None:
+            try:
+                body = chunks.feed(data)
+            except TrailerError:
+                self._fail(Problem.HEAD_TOO_LARGE, "The trailers are too large.")
+                return
+            except ChunkError as error:
+                self._fail(Problem.FRAMING, f"The chunked body is not valid: {error}.")
+                return
+            last = chunks.done
+            if last:
+                self._chunks = None
+                surplus = chunks.surplus
+            self._left -= len(body)  # negative: counts what a chunked body has brought so far
+            if -self._left > self.edge.limits.body_bytes:
+                self._fail(Problem.BODY_TOO_LARGE, f"The body is longer than {self.edge.limits.body_bytes} bytes.")
+                return
+            if last:
+                self._left = 0
+        else:
+            size = len(data)
+            last = size >= self._left
+            body, surplus = (data[: self._left], data[self._left :]) if size > self._left else (data, b"")
+            self._left -= len(body)
+        if last:
+            self._listener.stalled.end(self)
+            if surplus:
+                self._keep(surplus)
+        else:
+            self._listener.stalled.begin(self, self.edge.now())
+        if body or last:
+            relay.body(body, last)
+
+    def _keep(self, data: bytes) -> None:
+        """Pipelined bytes wait for their turn."""
+        self._buffer += data
+        if len(self._buffer) > MAX_PIPELINED:
+            self.pause_reading()
+
+    # Ending
+
+    def _refuse(self, kind: Problem, detail: str) -> None:
+        """No relay is there yet: the gateway answers, and the connection ends."""
+        edge = self.edge
+        edge.stats.problem(kind.value)
+        edge.stats.route("").finish(GATEWAY, kind.status, 0.0)
+        request_id = edge.request_id().decode()
+        if edge.access.enabled:
+            edge.access.write(
+                {
+                    "time": edge.wall(),
+                    "id": request_id,
+                    "client": self.host,
+                    "status": kind.status,
+                    "served_by": GATEWAY,
+                    "reason": kind.value,
+                }
+            )
+        self.write(problem(kind, detail, request_id, close=True))
+        self._close()
+
+    def _fail(self, kind: Problem, detail: str) -> None:
+        """The request's body went wrong. Nothing that would make it look whole is sent on (edge.md 9)."""
+        relay = self._relay
+        self._chunks = None
+        self._left = 0
+        if relay is None:
+            return
+        if relay.status:
+            relay.cancel()
+            self._relay = None
+            self.abort()
+        else:
+            relay.body_complete = False
+            relay.answer(kind, detail, close=True)
+
+    def _close(self) -> None:
+        """Ends after what was written. A client that still sends must not lose the answer to a reset (edge.md 39, RFC 9112, 9.6)."""
+        self._lingering = True
+        self._buffer = b""
+        self._chunks = None
+        self._left = 0
+        if self._half_closed or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self.resume_reading()
+        self._transport.write_eof()
+        self._listener.lingering.begin(self, self.edge.now())

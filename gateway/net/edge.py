@@ -1,0 +1,136 @@
+"""What all connections of one worker share: policy, pools, timeouts, counts, and the few numbers that the configuration fixes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import secrets
+import time
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from gateway.access import AccessLog
+from gateway.identity.introspection import Introspection
+from gateway.net.deadlines import Deadlines
+from gateway.net.pool import Pool
+from gateway.policy.decision import Policy
+from gateway.settings import Config
+from gateway.shipping import ShipperLink
+from gateway.telemetry import Stats
+
+if TYPE_CHECKING:
+    from gateway.net.downstream import Downstream
+
+CREDENTIALS = ("authorization", "cookie", "set-cookie", "proxy-authorization")
+"""Never captured, whatever the configuration says."""
+
+
+class Edge:
+    """One worker's engine, without its listeners."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        config: Config,
+        policy: Policy,
+        *,
+        access: AccessLog,
+        shipper: ShipperLink | None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.loop = loop
+        self.config = config
+        self.policy = policy
+        self.access = access
+        self.shipper = shipper
+        self.chance = chance
+        self.limits = config.gateway.limits
+        self.replay_buffer = config.gateway.replay_buffer
+        self.expose = config.gateway.expose_decision
+        self.trusted = config.gateway.trusted_proxies
+        self.shadow = config.shadow
+        self.stats = Stats()
+        self.deadlines = Deadlines(loop)
+        self.connections: set[Downstream] = set()
+        self.in_flight = 0
+        self.mirrors: dict[str, int] = {}
+        """Mirrored requests under way, by route."""
+        self.draining = False
+        self.pools = {
+            name: Pool(
+                loop,
+                self.deadlines,
+                name,
+                upstream.address,
+                connect_timeout=upstream.connect_timeout,
+                response_timeout=upstream.response_timeout,
+            )
+            for name, upstream in config.upstreams.items()
+        }
+        # The shadow asks through pools of its own: what it breaks or fills up, the client's requests never meet (edge.md 55).
+        self.shadow_pools = {
+            name: Pool(
+                loop,
+                self.deadlines,
+                f"{name} (shadow)",
+                upstream.address,
+                connect_timeout=upstream.connect_timeout,
+                response_timeout=config.shadow.timeout,
+            )
+            for name, upstream in config.upstreams.items()
+        }
+        self.identity = Introspection(loop, self.pools["legacy"], config.identity) if config.identity.source == "introspection" else None
+        self._drop_captured = _lines_named(*CREDENTIALS, *(name.lower() for name in config.shadow.redact if not name.startswith("$")))
+        self._prefix = secrets.token_hex(6)
+        self._number = 0
+        self._trust: dict[str, bool] = {}
+
+    def request_id(self) -> bytes:
+        """Unique in all workers: 48 random bits of this worker's start and a count."""
+        self._number += 1
+        return b"%b%08x" % (self._prefix.encode(), self._number)
+
+    def trusts(self, host: str) -> bool:
+        """May this peer say who its client is?"""
+        if not self.trusted:
+            return False
+        known = self._trust.get(host)
+        if known is None:
+            try:
+                address = ip_address(host)
+            except ValueError:
+                return False
+            known = any(address in network for network in self.trusted)
+            if len(self._trust) < 10_000:
+                self._trust[host] = known
+        return known
+
+    def captured_fields(self, fields: bytes) -> bytes:
+        """A head's fields as an exchange carries them: no credentials, each line ended by CRLF."""
+        return self._drop_captured.sub(b"", fields)[2:] + b"\r\n" if fields else b""
+
+    def now(self) -> float:
+        """The loop's clock in seconds: for durations."""
+        return self.loop.time()
+
+    @staticmethod
+    def wall() -> float:
+        """Unix time in seconds: for people."""
+        return time.time()
+
+    async def close(self) -> None:
+        """Ends what is left: connections, pools, timers."""
+        for connection in list(self.connections):
+            connection.abort()
+        self.deadlines.stop()
+        if self.identity is not None:
+            await self.identity.close()
+        for pool in (*self.pools.values(), *self.shadow_pools.values()):
+            await pool.close()
+
+
+def _lines_named(*names: str) -> re.Pattern[bytes]:
+    alternatives = b"|".join(re.escape(name.encode()) for name in dict.fromkeys(names))
+    return re.compile(rb"\r\n(?i:" + alternatives + rb"):[^\r]*")

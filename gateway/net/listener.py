@@ -1,0 +1,56 @@
+"""Accepts clients on sockets that the supervisor owns, and holds the timeouts that all clients of one worker share."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+
+from gateway.net.downstream import Downstream
+from gateway.net.edge import Edge
+
+BODY_STALL_SECONDS = 30.0
+SLOW_READER_SECONDS = 60.0
+LINGER_SECONDS = 2.0
+
+
+class Listener:
+    """The accepting side of a worker."""
+
+    def __init__(self, edge: Edge) -> None:
+        self.edge = edge
+        limits, deadlines = edge.limits, edge.deadlines
+        self.idle = deadlines.add(limits.idle_timeout, Downstream.idle_expired)
+        self.heading = deadlines.add(limits.header_timeout, Downstream.head_expired)
+        self.stalled = deadlines.add(BODY_STALL_SECONDS, Downstream.body_stalled)
+        self.slow = deadlines.add(SLOW_READER_SECONDS, Downstream.abort)
+        self.lingering = deadlines.add(LINGER_SECONDS, Downstream.abort)
+        self._servers: list[asyncio.Server] = []
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Begins to accept."""
+        self.edge.deadlines.start()
+        for sock in sockets:
+            self._servers.append(await self.edge.loop.create_server(lambda: Downstream(self), sock=sock, backlog=1024))
+
+    def stop_accepting(self) -> None:
+        for server in self._servers:
+            server.close()
+
+    async def drain(self, seconds: float) -> bool:
+        """Waits until all requests in flight are answered, for at most `seconds`, then closes idle connections. True: all were."""
+        edge = self.edge
+        edge.draining = True
+        answered = await self._until(lambda: edge.in_flight == 0, seconds)
+        for connection in list(edge.connections):
+            connection.idle_expired()
+        await self._until(lambda: not edge.connections, LINGER_SECONDS)
+        return answered
+
+    async def _until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        deadline = self.edge.now() + seconds
+        while not condition():
+            if self.edge.now() >= deadline:
+                return False
+            await asyncio.sleep(0.02)
+        return True

@@ -1,0 +1,257 @@
+"""The same request, asked beside: nothing here can reach the client.
+
+A Capture collects the answer that the client gets; a Mirror asks the other upstream through pools of its own. When both are there the pair
+goes to the shipper, or is dropped and counted. Bodies are kept as references to the bytes that were relayed anyway; parsing,
+decompressing and redacting happen in other processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Literal
+
+from gateway.net.head import ResponseHead
+from gateway.net.upstream import UpstreamConnection
+from gateway.policy.decision import Decision, ShadowRules, Target
+from gateway.policy.failover import Failure
+from gateway.telemetry import drop, skip
+from shadow.exchange import Answer, Exchange, Side
+
+if TYPE_CHECKING:
+    from gateway.net.edge import Edge
+    from gateway.net.relay import Relay
+
+
+class Recorder:
+    """One answer as it is captured: bounded, and marked where it was not kept."""
+
+    __slots__ = ("_edge", "_limit", "_parts", "_size", "began", "elapsed", "error", "head", "skipped", "target")
+
+    def __init__(self, edge: Edge, target: Target, limit: int) -> None:
+        self._edge = edge
+        self.target = target
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+        self.began = edge.now()
+        self.elapsed = 0.0
+        self.head: ResponseHead | None = None
+        self.error = ""
+        self.skipped = ""
+
+    def begin(self, head: ResponseHead, data: bytes) -> None:
+        self.head = head
+        if b"text/event-stream" in head.fields.lower():
+            self.skipped = "event_stream"
+        elif head.length > self._limit:
+            self.skipped = "too_large"
+        else:
+            self.add(data)
+
+    def add(self, data: bytes) -> None:
+        if self.skipped or not data:
+            return
+        self._size += len(data)
+        if self._size > self._limit:
+            self.skipped = "too_large"
+            self._parts.clear()
+        else:
+            self._parts.append(data)
+
+    def finish(self, now: float) -> None:
+        self.elapsed = now - self.began
+
+    def answer(self) -> Answer:
+        head = self.head
+        side: Side = "legacy" if self.target.upstream == "legacy" else "candidate"
+        if head is None or self.error:
+            return Answer(side, self.target.upstream, 0, b"", b"", self.elapsed, self.error or "reset")
+        fields = self._edge.captured_fields(head.fields)
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        return Answer(side, self.target.upstream, head.status, fields, body, self.elapsed, "", self.skipped)
+
+
+class Capture:
+    """One exchange in the making."""
+
+    __slots__ = ("_body", "_mirrors", "_over", "decision", "edge", "relay", "rules", "served")
+
+    def __init__(self, relay: Relay, decision: Decision, rules: ShadowRules) -> None:
+        self.relay = relay
+        self.edge = relay.edge
+        self.decision = decision
+        self.rules = rules
+        self.served = Recorder(self.edge, decision.serve, rules.capture)
+        self._mirrors: list[Mirror] = []
+        self._body = b""
+        self._over = False
+
+    def begin(self, head: ResponseHead, data: bytes) -> None:
+        """The client's answer begins."""
+        self.served.begin(head, data)
+
+    def add(self, data: bytes) -> None:
+        self.served.add(data)
+
+    def mirror(self, body: bytes) -> Mirror:
+        """The request is complete: asks beside. `body` is framed as it went out."""
+        self._body = body
+        decision = self.decision
+        assert decision.shadow is not None  # noqa: S101 - a Capture exists only then
+        first = self._ask(decision.shadow, "pair")
+        if self.rules.noise and decision.serve.upstream == "legacy" and self.edge.chance() < self.rules.noise:
+            self._ask(decision.serve, "noise")
+        return first
+
+    def finish(self, now: float) -> None:
+        """The client has its whole answer."""
+        self.served.finish(now)
+        self._over = True
+        for mirror in self._mirrors:
+            if mirror.done:
+                self._hand_over(mirror)
+
+    def mirrored(self, mirror: Mirror) -> None:
+        """The other answer is there, or will never be."""
+        if self._over:
+            self._hand_over(mirror)
+
+    def give_up(self, reason: str) -> None:
+        """The client got no answer that could be compared."""
+        skip(self.edge.stats.route(self.decision.route).shadow, reason)
+        for mirror in self._mirrors:
+            mirror.cancel()
+        self._mirrors.clear()
+
+    def _ask(self, target: Target, kind: Literal["pair", "noise"]) -> Mirror:
+        mirror = Mirror(self, target, kind, self._body)
+        self._mirrors.append(mirror)
+        mirror.start()
+        return mirror
+
+    def _hand_over(self, mirror: Mirror) -> None:
+        relay, edge = self.relay, self.edge
+        counts = edge.stats.route(self.decision.route).shadow
+        shipper = edge.shipper
+        if shipper is None:
+            reason = "shipper_gone"
+        else:
+            head = relay.head
+            reason = shipper.offer(
+                Exchange(
+                    self.decision.route,
+                    relay.request_id.decode("latin-1"),
+                    edge.wall(),
+                    head.method,
+                    head.target.decode("latin-1"),
+                    edge.captured_fields(head.fields),
+                    self._body,
+                    self.served.answer(),
+                    mirror.recorder.answer(),
+                    mirror.kind,
+                )
+            )
+        if mirror.kind == "pair":
+            if reason:
+                drop(counts, reason)
+            else:
+                counts.captured += 1
+
+
+class Mirror:
+    """One request to the other upstream. It is the Sink of its connection."""
+
+    __slots__ = ("_body", "_capture", "_connecting", "_connection", "done", "kind", "recorder")
+
+    def __init__(self, capture: Capture, target: Target, kind: Literal["pair", "noise"], body: bytes) -> None:
+        self._capture = capture
+        self._body = body
+        self._connection: UpstreamConnection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self.kind = kind
+        self.done = False
+        self.recorder = Recorder(capture.edge, target, capture.rules.capture)
+
+    def start(self) -> None:
+        capture = self._capture
+        edge, route = capture.edge, capture.decision.route
+        edge.mirrors[route] = edge.mirrors.get(route, 0) + 1
+        pool = edge.shadow_pools[self.recorder.target.upstream]
+        connection = pool.acquire(repeatable=True)
+        if connection is None:
+            self._connecting = pool.connect(self._connected)
+        else:
+            self._begin(connection)
+
+    def cancel(self) -> None:
+        if self.done:
+            return
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._connection is not None:
+            self._connection.abandon()
+        self._close()
+
+    def _connected(self, result: UpstreamConnection | Failure) -> None:
+        self._connecting = None
+        if self.done:
+            if isinstance(result, UpstreamConnection):
+                result.abandon()
+        elif isinstance(result, UpstreamConnection):
+            self._begin(result)
+        else:
+            self.on_failure(result, False)
+
+    def _begin(self, connection: UpstreamConnection) -> None:
+        self._connection = connection
+        relay = self._capture.relay
+        data = relay.outgoing_head(self.recorder.target, b"\r\nBanyan-Shadow: 1") + self._body
+        connection.begin(self, data, head_only=relay.head.method == "HEAD", whole=True)
+
+    def _close(self) -> None:
+        self.done = True
+        self._connection = None
+        capture = self._capture
+        capture.edge.mirrors[capture.decision.route] -= 1
+
+    # Sink
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """1xx says nothing that is compared."""
+
+    def on_response(self, head: ResponseHead, data: bytes, complete: bool) -> None:
+        self.recorder.begin(head, data)
+        if complete:
+            self._complete()
+        elif self.recorder.skipped:
+            self._skip_rest()
+
+    def on_data(self, data: bytes, complete: bool) -> None:
+        self.recorder.add(data)
+        if complete:
+            self._complete()
+        elif self.recorder.skipped:
+            self._skip_rest()
+
+    def on_failure(self, failure: Failure, stale: bool) -> None:
+        if stale:
+            # It lay in the pool too long. What is mirrored is safe to repeat, and the next one is fresh.
+            self._connection = None
+            self._connecting = self._capture.edge.shadow_pools[self.recorder.target.upstream].connect(self._connected)
+            return
+        self.recorder.error = failure.code
+        self._complete()
+
+    def on_upstream_paused(self, paused: bool) -> None:
+        """The body is in memory already: nobody has to be paused."""
+
+    def _skip_rest(self) -> None:
+        """Too large, or without end: its body will not be compared, so it is not read."""
+        if self._connection is not None:
+            self._connection.abandon()
+        self._complete()
+
+    def _complete(self) -> None:
+        self.recorder.finish(self._capture.edge.now())
+        self._close()
+        self._capture.mirrored(self)

@@ -1,0 +1,451 @@
+"""One request on its way: asks the policy, sends it where the policy says, brings the answer back, and hands the pair on for comparison.
+
+Invariants:
+- The client gets at most one answer. Once a byte of one was written (`_started`), a failure can only cut the connection (edge.md 45).
+- A request goes to a second upstream only when the policy says that this cannot execute it twice, and only with its whole body at hand.
+- An answer that legacy could still replace is held back until it is complete, if it is small enough to hold (HOLD): so a candidate that
+  dies in the middle of it costs the client nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from flags.snapshot import Context
+from gateway.net.answers import problem
+from gateway.net.chunked import LAST, chunk
+from gateway.net.head import RequestHead, ResponseHead, without
+from gateway.net.mirror import Capture, Mirror
+from gateway.net.upstream import UpstreamConnection
+from gateway.policy.decision import Decision, Policy, Target
+from gateway.policy.failover import Failure, may_repeat
+from gateway.policy.problems import Problem
+from gateway.telemetry import GATEWAY, drop, skip
+
+if TYPE_CHECKING:
+    from gateway.net.downstream import Downstream
+
+HOLD = 64 * 1024
+"""Bytes of an answer with Content-Length that are held back while legacy could still take its place."""
+
+
+class Relay:
+    """See the module's docstring. It is the Sink of the upstream connection that serves the client."""
+
+    __slots__ = (
+        "_attempt_stale",
+        "_body",
+        "_capture",
+        "_connecting",
+        "_held",
+        "_mirror",
+        "_replay_size",
+        "_replayable",
+        "_started",
+        "body_complete",
+        "client",
+        "connection",
+        "context",
+        "decision",
+        "done",
+        "edge",
+        "fell_back",
+        "head",
+        "request_id",
+        "response",
+        "sent",
+        "serve",
+        "started_at",
+        "status",
+    )
+
+    def __init__(self, client: Downstream, head: RequestHead) -> None:
+        self.client = client
+        self.edge = client.edge
+        self.head = head
+        self.request_id = head.request_id or self.edge.request_id()
+        self.started_at = self.edge.now()
+        self.body_complete = head.length == 0
+        self.connection: UpstreamConnection | None = None
+        self.response: ResponseHead | None = None
+        self.done = False
+        self.status = 0
+        self.sent = 0
+        """Body bytes written to the client."""
+        self.fell_back = ""
+        self.context: Context | None = None
+        self.decision: Decision | None = None
+        self.serve: Target | None = None
+        self._body: list[bytes] = []
+        """The request's body as it goes out (chunks framed), as long as it is replayable or not yet sent."""
+        self._replay_size = 0
+        self._replayable = True
+        self._started = False
+        self._held: list[bytes] | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._attempt_stale = False
+        self._capture: Capture | None = None
+        self._mirror: Mirror | None = None
+
+    # The request
+
+    def start(self) -> None:
+        """The head is there. Finds out who is calling, decides, and sends."""
+        edge = self.edge
+        edge.in_flight += 1
+        if edge.identity is not None:
+            user = edge.identity.lookup(self.head.fields, self._identified)
+            if user is None:
+                return  # asked for; _identified goes on
+            self._identified(user)
+        else:
+            self._decide(None, None)
+
+    def body(self, data: bytes, last: bool) -> None:
+        """More of the request's body, without its framing."""
+        if self.done:
+            return
+        out = data
+        if self.head.chunked:
+            out = (chunk(data) if data else b"") + (LAST if last else b"")
+        self.body_complete = last
+        connection = self.connection
+        if self._replayable:
+            self._replay_size += len(out)
+            if self._replay_size > self.edge.replay_buffer and connection is not None:
+                self._replayable = False
+                self._body.clear()
+            elif out:
+                self._body.append(out)
+        if connection is not None:
+            connection.write(out, last=last)
+        elif self._replay_size > self.edge.replay_buffer:
+            self.client.pause_reading()  # until there is a connection to pass it on to
+        if last:
+            self._request_complete()
+
+    def _identified(self, user: tuple[str | None, str | None]) -> None:
+        if not self.done:
+            self._decide(*user)
+
+    def _decide(self, user_id: str | None, session_id: str | None) -> None:
+        context = Context(user_id, session_id, self.client.host, {"method": self.head.method})
+        self.context = context
+        decision = self.decision = self.edge.policy.decide(self.head.method, self.head.target, context)
+        if decision.shadow is not None:
+            self._prepare_shadow(decision)
+        self._send(decision.serve)
+        if self.body_complete:
+            self._request_complete()
+
+    def _send(self, target: Target) -> None:
+        self.serve = target
+        pool = self.edge.pools[target.upstream]
+        connection = None if self._attempt_stale else pool.acquire(repeatable=may_repeat(self.head.method, replayable=self._replayable))
+        if connection is None:
+            self._connecting = pool.connect(self._connected)
+        else:
+            self._begin(connection, target)
+
+    def _connected(self, result: UpstreamConnection | Failure) -> None:
+        self._connecting = None
+        target = self.serve
+        if self.done or target is None:
+            if isinstance(result, UpstreamConnection):
+                result.abandon()
+        elif isinstance(result, UpstreamConnection):
+            self._begin(result, target)
+        else:
+            self.on_failure(result, False)
+
+    def _begin(self, connection: UpstreamConnection, target: Target) -> None:
+        self.connection = connection
+        data = self.outgoing_head(target)
+        if self._body:
+            data = b"".join((data, *self._body))
+            if self._replay_size > self.edge.replay_buffer:
+                self._replayable = False
+                self._body.clear()
+                self.client.resume_reading()
+        connection.begin(self, data, head_only=self.head.method == "HEAD", whole=self.body_complete)
+
+    def outgoing_head(self, target: Target, extra: bytes = b"") -> bytes:
+        """The head as `target` gets it. What the gateway adds comes last, after everything that a client could have named or forged."""
+        head = self.head
+        fields = head.fields
+        if target.host is not None:
+            fields = without(fields, frozenset((b"host",))) + b"\r\nHost: " + target.host
+        path = head.target if target.rewrite is None else target.rewrite(head.target)
+        return b"".join(
+            (
+                head.method.encode(),
+                b" ",
+                path,
+                b" HTTP/1.1",
+                fields,
+                self.client.forwarding(head),
+                b"\r\nX-Request-ID: ",
+                self.request_id,
+                b"\r\nVia: 1.1 banyan",
+                b"\r\nTransfer-Encoding: chunked" if head.chunked else b"",
+                b"\r\nExpect: 100-continue" if head.expect and not extra else b"",
+                extra,
+                b"\r\n\r\n",
+            )
+        )
+
+    # The answer: Sink
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """1xx, passed on to clients that know it (edge.md 19)."""
+        if self.head.http11 and not self._started:
+            self.client.write(b"HTTP/1.1 %d %b%b\r\n\r\n" % (head.status, head.reason, head.fields))
+
+    def on_response(self, head: ResponseHead, data: bytes, complete: bool) -> None:
+        """The answer's head, with what came of its body."""
+        decision = self.decision
+        assert decision is not None  # noqa: S101 - nothing is sent before it is decided
+        method = self.head.method
+        connection = self.connection
+        if complete:
+            self.connection = None
+        if decision.fallback is not None and not self.fell_back:
+            other = Policy.on_response(decision, method, head.status, replayable=self._replayable and self.body_complete)
+            if other is not None:
+                if connection is not None and not complete:
+                    connection.abandon()
+                self._fall_back(other, f"status-{head.status}")
+                return
+            if not complete and 0 <= head.length <= HOLD and may_repeat(method, replayable=self._replayable and self.body_complete):
+                self.response = head
+                self._held = [data]
+                return
+        self._respond(head, data, complete)
+
+    def on_data(self, data: bytes, complete: bool) -> None:
+        """More of the answer's body."""
+        if complete:
+            self.connection = None
+        if self._held is not None:
+            self._held.append(data)
+            if complete:
+                held, self._held = self._held, None
+                assert self.response is not None  # noqa: S101 - it was held with its head
+                self._respond(self.response, b"".join(held), True)
+            return
+        if self._capture is not None:
+            self._capture.add(data)
+        self._write_body(data, complete)
+        if complete:
+            self._finish()
+
+    def on_failure(self, failure: Failure, stale: bool) -> None:
+        """The upstream failed. Whether somebody else is asked is the policy's word."""
+        self.connection = None
+        self._held = None
+        if self._started:
+            self._cut_off(failure)
+            return
+        method = self.head.method
+        whole = self._replayable and self.body_complete
+        if stale and not self._attempt_stale and may_repeat(method, replayable=whole):
+            # The server closed it while it lay in the pool: once more, on a connection that cannot be stale (edge.md 40).
+            self._attempt_stale = True
+            assert self.serve is not None  # noqa: S101 - it just failed
+            self._send(self.serve)
+            return
+        decision = self.decision
+        assert decision is not None  # noqa: S101 - nothing is sent before it is decided
+        if self.fell_back:
+            outcome: Target | Problem = Policy.on_failure(decision, failure, method, replayable=False)
+        else:
+            # A connection that was refused may be followed by another while the body still arrives: all of it is still here.
+            outcome = Policy.on_failure(decision, failure, method, replayable=self._replayable and (whole or not failure.sent))
+        if isinstance(outcome, Target):
+            self._fall_back(outcome, failure.code)
+        else:
+            self.answer(outcome, f"{self.serve.upstream if self.serve else 'upstream'}: {failure.code}")
+
+    def on_upstream_paused(self, paused: bool) -> None:
+        """The upstream reads more slowly than the client sends."""
+        if paused:
+            self.client.pause_reading()
+        else:
+            self.client.resume_reading()
+
+    # Towards the client
+
+    def answer(self, kind: Problem, detail: str, *, close: bool = False) -> None:
+        """The gateway's own answer."""
+        if self.done:
+            return
+        self._drop_upstream()
+        close = close or not self.body_complete or not self.client.keeps_alive(self.head)
+        self.status = kind.status
+        self.edge.stats.problem(kind.value)
+        self.client.write(problem(kind, detail, self.request_id.decode("latin-1"), close=close, head_only=self.head.method == "HEAD"))
+        self._end(GATEWAY, close)
+
+    def cancel(self) -> None:
+        """The client is gone: nobody is asked any further."""
+        if self.done:
+            return
+        self._drop_upstream()
+        self._skip_shadow("client_gone")
+        self._account(self.serve.side if self.serve and self.decision else GATEWAY, 0)
+
+    def _respond(self, head: ResponseHead, data: bytes, complete: bool) -> None:
+        self.response = head
+        self.status = head.status
+        self._started = True
+        if self._capture is not None:
+            self._capture.begin(head, data)
+        client, request = self.client, self.head
+        close = not client.keeps_alive(request) or not self.body_complete
+        parts = [b"HTTP/1.1 %d %b" % (head.status, head.reason), head.fields]
+        if head.chunked or (head.length < 0 and not complete):
+            if request.http11:
+                parts.append(b"\r\nTransfer-Encoding: chunked")
+                client.chunking = True
+            else:
+                close = True  # HTTP/1.0 knows no other end than the connection's
+        if self.edge.expose or client.trusted:
+            parts.append(self._debug())
+        if close:
+            client.closing_after = True
+            parts.append(b"\r\nConnection: close\r\n\r\n")
+        elif request.http11:
+            parts.append(b"\r\n\r\n")
+        else:
+            parts.append(b"\r\nConnection: keep-alive\r\n\r\n")
+        if client.chunking:
+            if request.method == "HEAD" or head.status in (204, 304):
+                client.chunking = False
+            else:
+                if data:
+                    parts.append(chunk(data))
+                if complete:
+                    parts.append(LAST)
+        elif data:
+            parts.append(data)
+        self.sent += len(data)
+        client.write(b"".join(parts))
+        if complete:
+            self._finish()
+
+    def _write_body(self, data: bytes, complete: bool) -> None:
+        client = self.client
+        self.sent += len(data)
+        if client.chunking:
+            data = (chunk(data) if data else b"") + (LAST if complete else b"")
+        if data:
+            client.write(data)
+
+    def _debug(self) -> bytes:
+        decision, serve = self.decision, self.serve
+        if decision is None or serve is None:
+            return b""
+        reason = f"fallback-{self.fell_back}" if self.fell_back else decision.reason.value
+        return f"\r\nBanyan-Route: {decision.route or '-'}; served-by={serve.side}; reason={reason}".encode()
+
+    # Endings
+
+    def _finish(self) -> None:
+        serve = self.serve
+        assert serve is not None  # noqa: S101 - it has answered
+        self._end(serve.side, self.client.closing_after)
+
+    def _end(self, side: str, close: bool) -> None:
+        self._account(side, self.status)
+        capture = self._capture
+        if capture is not None:
+            if side == GATEWAY or self.fell_back:
+                self._skip_shadow("fallback" if self.fell_back else "unanswered")
+            else:
+                capture.finish(self.edge.now())
+        self.client.request_done(close or not self.body_complete)
+
+    def _account(self, side: str, status: int) -> None:
+        self.done = True
+        edge = self.edge
+        edge.in_flight -= 1
+        seconds = edge.now() - self.started_at
+        decision = self.decision
+        route = decision.route if decision is not None else ""
+        edge.stats.route(route).finish(side, status, seconds)
+        if edge.access.enabled:
+            reason = decision.reason.value if decision is not None else ""
+            edge.access.write(
+                {
+                    "time": edge.wall(),
+                    "id": self.request_id.decode("latin-1"),
+                    "client": self.client.host,
+                    "method": self.head.method,
+                    "target": self.head.target.decode("latin-1"),
+                    "status": status,
+                    "bytes": self.sent,
+                    "seconds": round(seconds, 6),
+                    "route": route,
+                    "served_by": side,
+                    "reason": f"fallback-{self.fell_back}" if self.fell_back else reason,
+                    "shadow": self._capture is not None,
+                }
+            )
+
+    def _fall_back(self, target: Target, why: str) -> None:
+        self.fell_back = why
+        self._attempt_stale = False
+        decision = self.decision
+        stats = self.edge.stats.route(decision.route if decision else "")
+        stats.fallbacks[why] = stats.fallbacks.get(why, 0) + 1
+        stats.shadow.fallback += 1
+        self._send(target)
+
+    def _cut_off(self, failure: Failure) -> None:
+        """Bytes of the answer are out and no more will come: a clean end would be a lie."""
+        self.edge.stats.event(f"cut-off-{failure.code}")
+        self._skip_shadow("unanswered")
+        self.status = 0
+        self._account(self.serve.side if self.serve else GATEWAY, 0)
+        self.client.abort()
+
+    def _drop_upstream(self) -> None:
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+        if self.connection is not None:
+            self.connection.abandon()
+            self.connection = None
+
+    # Shadow
+
+    def _prepare_shadow(self, decision: Decision) -> None:
+        edge = self.edge
+        rules = decision.rules
+        assert rules is not None  # noqa: S101 - a decision with a shadow has its route's rules
+        counts = edge.stats.route(decision.route).shadow
+        counts.eligible += 1
+        if self.head.method not in rules.methods:
+            skip(counts, "method")
+        elif rules.sample < 1 and edge.chance() >= rules.sample:
+            skip(counts, "sampled_out")
+        elif self.head.length > edge.replay_buffer:
+            skip(counts, "body_too_large")
+        elif edge.mirrors.get(decision.route, 0) >= edge.shadow.concurrency:
+            drop(counts, "concurrency")
+        else:
+            self._capture = Capture(self, decision, rules)
+
+    def _request_complete(self) -> None:
+        capture = self._capture
+        if capture is not None and self._mirror is None and not self.done:
+            if not self._replayable:
+                self._skip_shadow("body_too_large")
+            else:
+                self._mirror = capture.mirror(b"".join(self._body))
+
+    def _skip_shadow(self, reason: str) -> None:
+        capture, self._capture = self._capture, None
+        if capture is not None:
+            capture.give_up(reason)
