@@ -51,8 +51,9 @@ def _feature(
             _constraints(segments.get(segment, {}).get("constraints"), found)
     for parent in feature.get("dependencies") or ():
         _feature(parent["feature"], features, segments, found, seen)
-        if parent.get("variants"):  # on only for those who get one of these variants of the parent
-            _variants(features.get(parent["feature"], {}), found)
+        if parent.get("variants"):
+            # On only for those who get one of these variants, and whoever lacks the field that a variant is sticky by gets a random one.
+            found.chance = True
 
 
 def _strategy(strategy: Mapping[str, Any], found: Reads) -> None:
@@ -94,12 +95,3 @@ def _constraints(constraints: Iterable[Mapping[str, Any]] | None, found: Reads) 
         if name == "currentTime" or str(constraint.get("operator", "")).startswith("DATE_"):
             found.chance = True
         found.fields.add(name)
-
-
-def _variants(feature: Mapping[str, Any], found: Reads) -> None:
-    lists = [feature.get("variants") or (), *(strategy.get("variants") or () for strategy in feature.get("strategies") or ())]
-    for variants in lists:
-        for variant in variants:
-            _stickiness(str(variant.get("stickiness") or "default"), found)
-            for override in variant.get("overrides") or ():
-                found.fields.add(override["contextName"])

@@ -60,7 +60,7 @@ def only_if(name: str, *values: str, operator: str = "IN") -> dict[str, Any]:
         (flag({"name": "default", "segments": [1]}), {"plan"}, False, False),
         (flag({"name": "default", "segments": [404]}), set(), False, False),
         (flag(dependencies=[{"feature": "parent"}]), {"tenant"}, False, False),
-        (flag(dependencies=[{"feature": "parent", "variants": ["a"]}]), {"tenant", "userId", "sessionId", "plan"}, False, True),
+        (flag(dependencies=[{"feature": "parent", "variants": ["a"]}]), {"tenant"}, True, False),
         (flag(dependencies=[{"feature": "f"}]), set(), False, False),
         (flag(dependencies=[{"feature": "nowhere"}]), set(), False, False),
     ],
@@ -69,7 +69,7 @@ def test_what_a_flag_reads(feature: dict[str, Any], fields: set[str], chance: bo
     parent = flag(
         rollout(50, "tenant"),
         name="parent",
-        variants=[{"name": "a", "weight": 1000, "overrides": [{"contextName": "plan", "values": ["x"]}]}],
+        variants=[{"name": "a", "weight": 1000}],
     )
     found = reads("f", {"f": feature, "parent": parent}, {1: {"id": 1, "constraints": [only_if("plan", "gold")]}})
     assert (found.fields, found.chance, found.chance_without_identity) == (fields, chance, chance_without_identity)
@@ -174,6 +174,8 @@ def test_remembering_never_changes_an_answer(
     built = Decisions.build(state)
     plan = built._plans["f"]
     for context in [*contexts, *reversed(contexts)]:
+        if plan.key is None and not plan.constant and plan.answer is None:
+            continue  # never remembered, so never wrong; a random variant of the parent differs from one call to the next
         if plan.identity and context.user_id is None and context.session_id is None:
             continue  # a dice roll differs from the next one
         assert built.enabled("f", context) == built.evaluate("f", context), context

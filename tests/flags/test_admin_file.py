@@ -1,0 +1,120 @@
+"""Flags switched in the file: what else is in it stays."""
+
+from __future__ import annotations
+
+import multiprocessing
+import stat
+from pathlib import Path
+
+import orjson
+import pytest
+
+from flags.admin import AdminError, FlagState, list_flags, set_flag
+from flags.decisions import Decisions
+from flags.features import revision
+from flags.snapshot import Context, Snapshot
+
+
+def share(path: Path, flag: str) -> float:
+    data = path.read_bytes()
+    decisions = Decisions.build(Snapshot(revision=revision(data), features=data, source="file", fetched_at=0.0))
+    return sum(decisions.enabled(flag, Context(user_id=str(user))) for user in range(1000)) / 1000
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "flags.json"
+
+
+def test_made_where_missing(path: Path) -> None:
+    assert set_flag(path, "reviews", True) == FlagState("reviews", True, 100)
+    assert share(path, "reviews") == 1.0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_percentages_and_off(path: Path) -> None:
+    set_flag(path, "reviews", True, 10)
+    assert 0.07 < share(path, "reviews") < 0.13
+    assert set_flag(path, "reviews", False) == FlagState("reviews", False, 10)
+    assert share(path, "reviews") == 0.0
+    set_flag(path, "reviews", True)
+    assert 0.07 < share(path, "reviews") < 0.13
+    set_flag(path, "reviews", True, 100)
+    assert share(path, "reviews") == 1.0
+    assert list_flags(path) == [FlagState("reviews", True, 100)]
+
+
+def test_written_as_unleash_would(path: Path) -> None:
+    set_flag(path, "reviews", True, 10)
+    (feature,) = orjson.loads(path.read_bytes())["features"]
+    (strategy,) = feature["strategies"]
+    assert strategy["name"] == "flexibleRollout"
+    assert strategy["parameters"] == {"rollout": "10", "stickiness": "default", "groupId": "reviews"}
+
+
+def test_everything_else_stays(path: Path, tmp_path: Path) -> None:
+    real = tmp_path / "elsewhere" / "real.json"
+    real.parent.mkdir()
+    constraint = {"contextName": "country", "operator": "IN", "values": ["kr"]}
+    other = {"name": "other", "enabled": True, "strategies": [{"name": "default"}], "description": "kept"}
+    mine = {"name": "mine", "enabled": True, "strategies": [{"name": "default", "constraints": [constraint]}], "extra": 1}
+    real.write_bytes(orjson.dumps({"version": 1, "features": [other, mine], "segments": [], "note": "kept"}))
+    real.chmod(0o640)
+    path.symlink_to(real)
+    set_flag(path, "mine", True, 30)
+    assert path.is_symlink()
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    document = orjson.loads(real.read_bytes())
+    assert document["note"] == "kept"
+    assert document["features"][0] == other
+    assert document["features"][1]["extra"] == 1
+    (strategy,) = document["features"][1]["strategies"]
+    assert strategy["constraints"] == [constraint]
+    assert strategy["parameters"]["rollout"] == "30"
+    assert [file.name for file in real.parent.iterdir()] == ["real.json"]
+
+
+def test_strategies_of_their_own_are_not_destroyed(path: Path) -> None:
+    before = orjson.dumps(
+        {"version": 1, "features": [{"name": "f", "enabled": True, "strategies": [{"name": "userWithId", "parameters": {"userIds": "1"}}]}]}
+    )
+    path.write_bytes(before)
+    with pytest.raises(AdminError, match="strategies of its own"):
+        set_flag(path, "f", True, 50)
+    assert path.read_bytes() == before
+    assert set_flag(path, "f", False).enabled is False
+
+
+@pytest.mark.parametrize("rollout", [-1, 101])
+def test_not_a_percentage(path: Path, rollout: int) -> None:
+    with pytest.raises(AdminError, match="0 to 100"):
+        set_flag(path, "f", True, rollout)
+    assert not path.exists()
+
+
+def test_a_broken_file_is_left_alone(path: Path) -> None:
+    path.write_bytes(b"{broken")
+    with pytest.raises(AdminError, match=r"flags\.json.*nothing was changed"):
+        set_flag(path, "f", True)
+    assert path.read_bytes() == b"{broken"
+
+
+def test_listing_nothing_says_what_to_do(path: Path) -> None:
+    with pytest.raises(AdminError, match="banyan flags off"):
+        list_flags(path)
+
+
+def _flip(path: Path, name: str) -> None:
+    for percent in range(20):
+        set_flag(path, name, True, percent)
+
+
+def test_two_at_once_lose_nothing(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_flip, args=(path, name)) for name in ("a", "b", "c")]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(30)
+        assert process.exitcode == 0
+    assert sorted(list_flags(path), key=lambda flag: flag.name) == [FlagState(name, True, 19) for name in ("a", "b", "c")]

@@ -1,0 +1,53 @@
+"""What is taken, what is rewritten, and what is refused with a reason."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from flags.features import FeaturesError, normalised, revision
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "not JSON"),
+        (b"<html>", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[]", "expected"),
+        (b'{"features": {}}', "expected"),
+        (b'{"features": [1]}', r"features\[0\]"),
+        (b'{"features": [{"enabled": true, "strategies": []}]}', r"features\[0\]"),
+        (b'{"features": [{"name": "f", "strategies": []}]}', "flag 'f'.*enabled"),
+        (b'{"features": [{"name": "f", "enabled": "yes", "strategies": []}]}', "flag 'f'.*enabled"),
+        (b'{"features": [{"name": "f", "enabled": true}]}', "flag 'f'.*strategies"),
+        (b'{"features": [{"name": "f", "enabled": true, "strategies": [{}]}]}', "flag 'f'.*name"),
+        (b'{"features": [{"name": "f", "enabled": true, "strategies": [{"name": "default", "parameters": 1}]}]}', "parameters"),
+        (
+            b'{"features": [{"name": "f", "enabled": true, "strategies": []}, {"name": "f", "enabled": true, "strategies": []}]}',
+            "twice",
+        ),
+        (b'{"features": [], "segments": 1}', "segments"),
+        (
+            b'{"version": 1, "features": [{"name": "good", "enabled": true, "strategies": []},'
+            b'{"name": "bad", "enabled": true, "strategies": [{"name": "default", "constraints": [{"operator": "IN"}]}]}]}',
+            "flag 'bad'.*engine refuses",
+        ),
+    ],
+)
+def test_refused_with_a_reason(data: bytes, says: str) -> None:
+    with pytest.raises(FeaturesError, match=says):
+        normalised(data)
+
+
+def test_numbers_are_written_as_unleash_writes_them() -> None:
+    data = b'{"version": 1, "features": [{"name": "f", "enabled": true, "strategies": [{"name": "flexibleRollout", "parameters": %s}]}]}'
+    written = orjson.loads(normalised(data % b'{"rollout": 50, "stickiness": "userId", "groupId": "f"}'))
+    assert written["features"][0]["strategies"][0]["parameters"]["rollout"] == "50"
+
+
+def test_what_is_fine_is_not_touched() -> None:
+    data = b'{"version": 1,  "features": [], "extra": {"kept": true}}'
+    assert normalised(data) is data
+    assert revision(data) == revision(bytes(data))
+    assert revision(data) != revision(data + b" ")
