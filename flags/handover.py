@@ -108,9 +108,11 @@ _polling = _Polling()
 
 
 class _SdkLog(logging.Filter):
-    """Takes the reason of a failed poll out of the SDK's log, which would print it with a traceback every second."""
+    """Takes the reason of a failed poll out of the SDK's log, which would print it with a traceback, and lets only real news through."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return False  # "Getting feature flag.", each second
         record.exc_info = None  # what the SDK adds to its messages are stack traces of its own insides
         message = str(record.msg)
         if message.startswith("Unleash client does not have cached features"):
@@ -127,14 +129,14 @@ def _why(reason: object) -> str:
     if isinstance(reason, int):
         hint = _HINTS.get(reason)
         return f"answered {reason}: {hint}" if hint else f"answered {reason}"
-    if isinstance(reason, requests.Timeout):
-        return "did not answer in time"
     if isinstance(reason, requests.exceptions.RetryError):
         status = re.search(r"too many (\d{3}) error", str(reason))
         return f"answered {status[1] if status else 'with an error'}"
     error = reason if isinstance(reason, BaseException) else None
     while error is not None and error.__context__ is not None:
         error = error.__context__
+    if isinstance(error, TimeoutError):  # at the root of requests' own timeouts, whatever they are wrapped in
+        return "did not answer in time"
     if isinstance(error, OSError) and error.strerror:
         return f"can't be reached: {error.strerror}"
     return f"can't be reached: {type(error).__name__}"
@@ -146,3 +148,4 @@ _filter = _SdkLog()
 def quieten() -> None:
     """Puts our filter before the SDK's log. Once or often, it is the same."""
     logging.getLogger("UnleashClient").addFilter(_filter)
+    logging.getLogger("apscheduler.executors.flags").setLevel(logging.WARNING)  # "Running job", each second
