@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import time
 from collections.abc import Callable
 
 import orjson
@@ -46,7 +47,7 @@ class Introspection:
         key = hashlib.sha256(credential).digest()
         known = self._known.get(key)
         if known is not None:
-            if known[1] > self._loop.time():
+            if known[1] > time.monotonic():
                 return known[0]
             del self._known[key]
         question = self._asking.get(key)
@@ -70,7 +71,7 @@ class Introspection:
         if len(self._known) >= self._settings.entries:
             del self._known[next(iter(self._known))]  # the oldest: entries live for seconds, so order of age is good enough
         seconds = self._settings.negative_cache if user[0] is None else self._settings.cache
-        self._known[key] = (user, self._loop.time() + seconds)
+        self._known[key] = (user, time.monotonic() + seconds)
 
     def _request(self, credential: bytes) -> bytes:
         settings = self._settings

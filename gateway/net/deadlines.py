@@ -8,6 +8,7 @@ TICK; a timeout is late by at most that. (A `call_later` and its cancellation co
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Hashable
 
 TICK = 0.1
@@ -25,7 +26,7 @@ class Timeouts[T: Hashable]:
         self._running: dict[T, float] = {}
 
     def begin(self, item: T, now: float) -> None:
-        """Starts `item`'s timeout, anew if it was running. `now` is the loop's time in seconds."""
+        """Starts `item`'s timeout, anew if it was running. `now` is time.monotonic()."""
         self._running.pop(item, None)
         self._running[item] = now
 
@@ -70,6 +71,6 @@ class Deadlines:
 
     def _tick(self) -> None:
         self._handle = self._loop.call_later(TICK, self._tick)
-        now = self._loop.time()
+        now = time.monotonic()
         for kind in self._kinds:
             kind.tick(now)

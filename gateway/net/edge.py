@@ -111,9 +111,10 @@ class Edge:
         """A head's fields as an exchange carries them: no credentials, each line ended by CRLF."""
         return self._drop_captured.sub(b"", fields)[2:] + b"\r\n" if fields else b""
 
-    def now(self) -> float:
-        """The loop's clock in seconds: for durations."""
-        return self.loop.time()
+    @staticmethod
+    def now() -> float:
+        """A monotonic clock in seconds: for durations. (uvloop's own counts whole milliseconds only.)"""
+        return time.monotonic()
 
     @staticmethod
     def wall() -> float:

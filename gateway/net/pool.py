@@ -7,6 +7,7 @@ from the client's socket to the upstream's in one callback.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from gateway.net.deadlines import Deadlines
@@ -57,7 +58,7 @@ class Pool:
         """An idle connection, or None. `repeatable`: the request could be sent once more, should the connection turn out to be dead."""
         while self._idle:
             connection = next(reversed(self._idle))
-            if not repeatable and self.loop.time() - connection.idle_since > FRESH_SECONDS:
+            if not repeatable and time.monotonic() - connection.idle_since > FRESH_SECONDS:
                 return None
             del self._idle[connection]
             self._resting.end(connection)
@@ -77,7 +78,7 @@ class Pool:
         if len(self._idle) >= MAX_IDLE:
             connection.abandon()
             return
-        now = self.loop.time()
+        now = time.monotonic()
         connection.idle_since = now
         self._idle[connection] = None
         self._resting.begin(connection, now)

@@ -7,6 +7,7 @@ keep it alive, and not one byte came after the end (edge.md 22). In every other 
 from __future__ import annotations
 
 import asyncio
+import time
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -86,7 +87,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.state = State.HEAD
         self._head_only = head_only
         self._sent = whole
-        self.pool.answering.begin(self, self.pool.loop.time())
+        self.pool.answering.begin(self, time.monotonic())
         self.transport.write(data)
 
     def write(self, data: bytes, *, last: bool) -> None:
@@ -95,7 +96,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._sent = last
         if self.state is State.HEAD:
-            self.pool.answering.begin(self, self.pool.loop.time())
+            self.pool.answering.begin(self, time.monotonic())
         if data:
             self.transport.write(data)
 
@@ -132,7 +133,7 @@ class UpstreamConnection(asyncio.Protocol):
         elif state is State.CHUNKED:
             self._read_chunks(data)
         elif state is State.UNTIL_CLOSE:
-            self.pool.streaming.begin(self, self.pool.loop.time())
+            self.pool.streaming.begin(self, time.monotonic())
             if self.sink is not None:
                 self.sink.on_data(data, False)
         elif state is State.IDLE:
@@ -226,7 +227,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._reusable = False
             body, complete = data, False
         if not complete:
-            self.pool.streaming.begin(self, self.pool.loop.time())
+            self.pool.streaming.begin(self, time.monotonic())
         if sink is not None:
             sink.on_response(head, body, complete)
 
@@ -235,7 +236,7 @@ class UpstreamConnection(asyncio.Protocol):
         left = self._left - len(data)
         self._left = left
         if left > 0:
-            self.pool.streaming.begin(self, self.pool.loop.time())
+            self.pool.streaming.begin(self, time.monotonic())
             if sink is not None:
                 sink.on_data(data, False)
             return
@@ -255,7 +256,7 @@ class UpstreamConnection(asyncio.Protocol):
         if chunks.done:
             self._finish(surplus=chunks.surplus)
         else:
-            self.pool.streaming.begin(self, self.pool.loop.time())
+            self.pool.streaming.begin(self, time.monotonic())
         if sink is not None and (body or chunks.done):
             sink.on_data(body, chunks.done)
 

@@ -1,0 +1,126 @@
+"""The admin port: is it alive, is it ready, what does it do, and what does it count. JSON, and Prometheus' text for /metrics.
+
+/healthz never depends on anything but this process: a liveness probe that asks an upstream turns its outage into a restart loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import orjson
+import uvicorn
+from prometheus_client import generate_latest
+from prometheus_client.registry import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.metrics import Collector
+
+if TYPE_CHECKING:
+    from gateway.supervisor import Supervisor
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the supervisor's."""
+        yield
+
+
+def application(supervisor: Supervisor) -> Starlette:
+    """The admin port's ASGI application."""
+    registry = CollectorRegistry()
+    registry.register(Collector(supervisor))
+
+    async def healthz(request: Request) -> Response:
+        return _json({"status": "alive"})
+
+    async def readyz(request: Request) -> Response:
+        if supervisor.draining:
+            return _json({"status": "draining"}, 503)
+        if not supervisor.ready or not any(worker.ready.is_set() for worker in supervisor.workers):
+            return _json({"status": "starting"}, 503)
+        return _json({"status": "ready"})
+
+    async def metrics(request: Request) -> Response:
+        return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def routes(request: Request) -> Response:
+        states = flag_states(supervisor)
+        listed = []
+        for route in supervisor.config.routes:
+            stats = supervisor.totals.route(route.name)
+            shadow = stats.shadow
+            listed.append(
+                {
+                    "name": route.name,
+                    "match": route.match,
+                    "methods": route.methods,
+                    "candidate": route.candidate,
+                    "flag": {"name": route.serve_flag, "enabled": states.get(route.serve_flag)},
+                    "shadow_flag": {"name": route.shadow_flag, "enabled": states.get(route.shadow_flag)},
+                    "fallback": route.fallback,
+                    "answered": stats.answered,
+                    "fallbacks": stats.fallbacks,
+                    "shadow": {
+                        "eligible": shadow.eligible,
+                        "captured": shadow.captured,
+                        "skipped": shadow.skipped,
+                        "dropped": shadow.dropped,
+                    },
+                }
+            )
+        return _json({"routes": listed})
+
+    async def flags(request: Request) -> Response:
+        snapshot = supervisor.snapshot
+        return _json(
+            {
+                "source": snapshot.source,
+                "revision": snapshot.revision,
+                "error": snapshot.error,
+                "staleness_seconds": _finite(supervisor.source.staleness()),
+                "flags": flag_states(supervisor),
+                "workers": {str(worker.index): worker.revision == snapshot.revision for worker in supervisor.workers},
+            }
+        )
+
+    async def refresh(request: Request) -> Response:
+        await supervisor.source.refresh()
+        return await flags(request)
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            Route("/routes", routes),
+            Route("/flags", flags),
+            Route("/flags/refresh", refresh, methods=["POST"]),
+        ]
+    )
+
+
+async def serve(supervisor: Supervisor) -> None:
+    """Runs the admin port until cancelled."""
+    settings = uvicorn.Config(application(supervisor), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    await _Server(settings).serve(sockets=[supervisor.admin_socket])
+
+
+def flag_states(supervisor: Supervisor) -> dict[str, bool]:
+    """Flag → is it enabled at all (for whom, its strategies say)."""
+    document = orjson.loads(supervisor.snapshot.features or b'{"features":[]}')
+    return {feature["name"]: bool(feature.get("enabled")) for feature in document.get("features", ())}
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _finite(seconds: float) -> float | None:
+    return round(seconds, 3) if seconds < time.time() else None

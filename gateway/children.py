@@ -1,0 +1,177 @@
+"""Child processes of the supervisor: started, watched, started again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from gateway.control import Applied, Channel, Configure, FlagState, Ready, Report, ToSupervisor, ToWorker
+
+_log = logging.getLogger("banyan.supervisor")
+
+BACKOFF_SECONDS = (0.2, 10.0)
+HEALTHY_SECONDS = 30.0
+"""A child that lived this long did not die of its start: the wait before its next start is short again."""
+
+Ended = Callable[[str, int], None]
+
+
+class Backoff:
+    """How long to wait before the next start."""
+
+    def __init__(self) -> None:
+        self._wait = BACKOFF_SECONDS[0]
+        self._began = 0.0
+
+    def began(self) -> None:
+        self._began = time.monotonic()
+
+    def wait(self) -> float:
+        if time.monotonic() - self._began > HEALTHY_SECONDS:
+            self._wait = BACKOFF_SECONDS[0]
+        wait, self._wait = self._wait, min(self._wait * 2, BACKOFF_SECONDS[1])
+        return wait
+
+
+class Child:
+    """A process without a channel: the shipper."""
+
+    def __init__(self, name: str, command: Sequence[str], ended: Ended) -> None:
+        self._name = name
+        self._command = command
+        self._ended = ended
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    async def run(self) -> None:
+        """Keeps it running until `stop`."""
+        backoff = Backoff()
+        while not self._stopping:
+            backoff.began()
+            # A session of its own: Ctrl-C in the terminal is the supervisor's to pass on.
+            self._process = await asyncio.create_subprocess_exec(*self._command, start_new_session=True)
+            status = await self._process.wait()
+            if self._stopping:
+                return
+            self._ended(self._name, status)
+            await asyncio.sleep(backoff.wait())
+
+    async def stop(self, seconds: float) -> None:
+        """SIGTERM, and SIGKILL after `seconds`."""
+        self._stopping = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            async with asyncio.timeout(seconds):
+                await process.wait()
+        except TimeoutError:
+            _log.warning("%s did not end within %g s", self._name, seconds)
+            process.kill()
+            await process.wait()
+
+
+class WorkerProcess:
+    """One edge worker: its process, its channel, and the sockets that every incarnation inherits."""
+
+    def __init__(
+        self,
+        index: int,
+        engine: str,
+        sockets: Sequence[socket.socket],
+        configure: Configure,
+        flags: Callable[[], FlagState],
+        heard: Callable[[WorkerProcess, Ready | Applied | Report], None],
+    ) -> None:
+        self.index = index
+        self.ready = asyncio.Event()
+        self.revision = ""
+        """Of the flags that it decides by."""
+        self.gauges = (0, 0)
+        """Connections and requests in flight, as last reported."""
+        self.stopping = False
+        self._engine = engine
+        self._sockets = sockets
+        self._configure = configure
+        self._flags = flags
+        self._heard = heard
+        self._process: asyncio.subprocess.Process | None = None
+        self._channel: Channel[ToSupervisor] | None = None
+        self._gone = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
+    async def run(self, ended: Ended) -> None:
+        """Keeps a process running until `stopping`."""
+        backoff = Backoff()
+        while not self.stopping:
+            backoff.began()
+            status = await self._once()
+            self.ready.clear()
+            self.gauges = (0, 0)
+            if self.stopping:
+                break
+            ended(f"worker {self.index}", status)
+            await asyncio.sleep(backoff.wait())
+        self._gone.set()
+
+    def send(self, message: ToWorker) -> None:
+        """To the running process, if there is one: the next is told everything anew."""
+        if self._channel is not None:
+            self._channel.send(message)
+
+    async def ended(self, seconds: float) -> None:
+        """Waits for the last process to end; kills it after `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._gone.wait()
+        except TimeoutError:
+            _log.warning("worker %d did not end within %g s", self.index, seconds)
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL, if it still runs."""
+        self.stopping = True
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    async def _once(self) -> int:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        listen = ",".join(str(sock.fileno()) for sock in self._sockets)
+        process = self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            self._engine,
+            "--control",
+            str(theirs.fileno()),
+            "--listen",
+            listen,
+            pass_fds=[theirs.fileno(), *(sock.fileno() for sock in self._sockets)],
+            start_new_session=True,
+        )
+        theirs.close()
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        channel = self._channel = Channel(reader, writer, ToSupervisor)
+        channel.send(self._configure)
+        channel.send(self._flags())
+        while (message := await channel.receive()) is not None:
+            self._heard(self, message)
+            if isinstance(message, Ready):
+                self.ready.set()
+        self._channel = None
+        channel.close()
+        return await process.wait()

@@ -1,0 +1,1 @@
+"""`banyan console`: where people review the differences."""

@@ -1,0 +1,120 @@
+"""`banyan flags`: the steering wheel, where the flags live."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from gateway.cli.shared import RefusalError, load_config
+
+if TYPE_CHECKING:
+    from flags.admin import FlagState, UnleashAdmin
+    from gateway.settings import Config
+
+app = App(name="flags", help="Lists and switches the flags, in the flag file or in Unleash.")
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+
+
+@app.command(name="list")
+def show(*, config: Path = Path("banyan.toml"), as_json: Json = False) -> int:
+    """Every flag with its state.
+
+    Example: banyan flags list
+    """
+    from flags.admin import list_flags
+
+    loaded = load_config(config)
+    with _refusing():
+        if loaded.flags.source == "file":
+            states = list_flags(loaded.resolve(loaded.flags.path))
+        else:
+            with _unleash(loaded) as admin:
+                states = admin.list()
+    _print(states, as_json)
+    return 0
+
+
+@app.command
+def on(name: str, *, config: Path = Path("banyan.toml"), as_json: Json = False) -> int:
+    """Turns a flag on, for the share that it had.
+
+    Example: banyan flags on reviews.shadow
+    """
+    return _switch(config, name, True, None, as_json)
+
+
+@app.command
+def off(name: str, *, config: Path = Path("banyan.toml"), as_json: Json = False) -> int:
+    """Turns a flag off: legacy answers.
+
+    Example: banyan flags off reviews
+    """
+    return _switch(config, name, False, None, as_json)
+
+
+@app.command(name="set")
+def set_share(name: str, share: str, *, config: Path = Path("banyan.toml"), as_json: Json = False) -> int:
+    """Turns a flag on for a share of the users.
+
+    Example: banyan flags set reviews 25%
+
+    Parameters
+    ----------
+    share
+        A whole percentage, such as 25%.
+    """
+    digits = share.removesuffix("%")
+    if not digits.isascii() or not digits.isdigit() or int(digits) > 100:
+        raise RefusalError(f"{share!r} is not a share: write a whole percentage from 0% to 100%")
+    return _switch(config, name, True, int(digits), as_json)
+
+
+def _switch(config: Path, name: str, enabled: bool, rollout: int | None, as_json: bool) -> int:
+    from flags.admin import set_flag
+
+    loaded = load_config(config)
+    with _refusing():
+        if loaded.flags.source == "file":
+            state = set_flag(loaded.resolve(loaded.flags.path), name, enabled, rollout)
+        else:
+            with _unleash(loaded) as admin:
+                state = admin.set(name, enabled, rollout)
+    _print([state], as_json)
+    return 0
+
+
+def _unleash(config: Config) -> UnleashAdmin:
+    """Used in a `with`.
+
+    Raises:
+        AdminError: no usable token.
+    """
+    from flags.admin import UnleashAdmin
+
+    flags = config.flags
+    return UnleashAdmin(flags.url, flags.admin_token.get_secret_value(), environment=flags.environment)
+
+
+def _print(states: list[FlagState], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([{"name": s.name, "enabled": s.enabled, "rollout": s.rollout} for s in states], indent=2))
+        return
+    for state in states:
+        share = "by its strategies" if state.rollout is None else f"{state.rollout} %"
+        print(f"{state.name:40} {f'on   {share}' if state.enabled else 'off'}")
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    from flags.admin import AdminError
+
+    try:
+        yield
+    except AdminError as error:
+        raise RefusalError(str(error)) from error

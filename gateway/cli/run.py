@@ -1,0 +1,44 @@
+"""`banyan run`: the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import Literal
+
+from gateway.cli.shared import RefusalError
+
+ENGINES = {"edge": "gateway.worker", "mitmproxy": "gateway.mitm"}
+
+
+def run(*, config: Path = Path("banyan.toml"), engine: Literal["edge", "mitmproxy"] = "edge") -> int:
+    """Serves until SIGTERM, which drains.
+
+    Example: banyan run --config banyan.toml
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    engine
+        edge: fast, for production. mitmproxy: slower, for looking inside.
+    """
+    from setproctitle import setproctitle
+
+    from flags.file import FlagFileError
+    from flags.source import FlagSourceError
+    from gateway import admin
+    from gateway.config import ConfigError, parse, read
+    from gateway.supervisor import BindError, Supervisor
+
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    setproctitle("banyan: supervisor")
+    try:
+        text = read(config)
+        supervisor = Supervisor(parse(config, text), text, engine=ENGINES[engine], announce=lambda line: print(line, flush=True))
+        supervisor.listen()
+        return asyncio.run(supervisor.run(admin.serve))
+    except (ConfigError, FlagSourceError, FlagFileError, BindError) as error:
+        raise RefusalError(str(error)) from error

@@ -1,0 +1,88 @@
+"""The supervisor's sums in Prometheus' terms. Names are part of the interface: docs/reference/metrics.md lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector as Base
+
+from gateway.telemetry import BUCKETS
+
+if TYPE_CHECKING:
+    from gateway.supervisor import Supervisor
+
+
+class Collector(Base):
+    """Asked on each scrape."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    def collect(self) -> Iterator[Metric]:
+        supervisor = self._supervisor
+        totals = supervisor.totals
+        requests = CounterMetricFamily(
+            "banyan_requests", "Requests by route, who answered, and status (0: cut off)", labels=["route", "served_by", "status"]
+        )
+        latency = HistogramMetricFamily(
+            "banyan_request_duration_seconds", "From a request's head to its answer's end", labels=["route", "served_by"]
+        )
+        fallbacks = CounterMetricFamily(
+            "banyan_fallbacks", "Requests that legacy answered because the candidate failed", labels=["route", "reason"]
+        )
+        eligible = CounterMetricFamily("banyan_shadow_eligible", "Requests that were to be compared", labels=["route"])
+        captured = CounterMetricFamily("banyan_shadow_captured", "Exchanges handed to the shipper", labels=["route"])
+        skipped = CounterMetricFamily("banyan_shadow_skipped", "Eligible requests that cannot be compared", labels=["route", "reason"])
+        dropped = CounterMetricFamily("banyan_shadow_dropped", "Exchanges lost for lack of room", labels=["route", "reason"])
+        for name, stats in totals.routes.items():
+            label = name or "none"
+            for key, count in stats.answered.items():
+                side, status = key.split(" ")
+                requests.add_metric([label, side, status], count)
+            for side, histogram in stats.latency.items():
+                sums = list(accumulate(histogram.buckets))
+                buckets = [(str(bound), float(total)) for bound, total in zip((*BUCKETS, "+Inf"), sums, strict=True)]
+                latency.add_metric([label, side], buckets, histogram.total)
+            for reason, count in stats.fallbacks.items():
+                fallbacks.add_metric([label, reason], count)
+            if not name:
+                continue
+            eligible.add_metric([label], stats.shadow.eligible)
+            captured.add_metric([label], stats.shadow.captured)
+            for reason, count in stats.shadow.skipped.items():
+                skipped.add_metric([label, reason], count)
+            for reason, count in stats.shadow.dropped.items():
+                dropped.add_metric([label, reason], count)
+        yield from (requests, latency, fallbacks, eligible, captured, skipped, dropped)
+        yield from self._rest()
+
+    def _rest(self) -> Iterator[Metric]:
+        supervisor = self._supervisor
+        problems = CounterMetricFamily("banyan_problems", "Requests that the gateway itself answered", labels=["code"])
+        for code, count in supervisor.totals.problems.items():
+            problems.add_metric([code], count)
+        events = CounterMetricFamily("banyan_events", "Rare things worth a counter", labels=["event"])
+        for event, count in supervisor.totals.events.items():
+            events.add_metric([event], count)
+        connections = GaugeMetricFamily("banyan_connections", "Open client connections", labels=["worker"])
+        in_flight = GaugeMetricFamily("banyan_requests_in_flight", "Requests being answered", labels=["worker"])
+        current = GaugeMetricFamily("banyan_worker_flags_current", "1: decides by the newest flags", labels=["worker"])
+        for worker in supervisor.workers:
+            label = [str(worker.index)]
+            connections.add_metric(label, worker.gauges[0])
+            in_flight.add_metric(label, worker.gauges[1])
+            current.add_metric(label, float(worker.revision == supervisor.snapshot.revision))
+        staleness = GaugeMetricFamily("banyan_flags_staleness_seconds", "Since the flag source last confirmed its state")
+        staleness.add_metric([], supervisor.source.staleness())
+        decisions = CounterMetricFamily("banyan_flag_decisions", "Decisions by flag and answer", labels=["flag", "enabled"])
+        for flag, (on, off) in supervisor.totals.flags.items():
+            decisions.add_metric([flag, "true"], on)
+            decisions.add_metric([flag, "false"], off)
+        restarts = CounterMetricFamily("banyan_child_restarts", "Workers and shippers that ended unasked")
+        restarts.add_metric([], supervisor.restarts)
+        started = GaugeMetricFamily("banyan_start_time_seconds", "Unix time of the supervisor's start")
+        started.add_metric([], supervisor.started_at)
+        yield from (problems, events, connections, in_flight, current, staleness, decisions, restarts, started)

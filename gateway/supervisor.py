@@ -1,0 +1,283 @@
+"""The parent of everything on one machine: sockets, workers, the shipper, the one flag source, and the admin port.
+
+Invariants:
+- The listening sockets belong to this process. A worker that dies leaves its queue of new connections to its successor.
+- There is one flag source, and every worker decides by the snapshot that it published last.
+- A child that ends unasked is started again, after a wait that doubles while it keeps ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+
+from flags import source as flag_source
+from flags.snapshot import Snapshot
+from gateway.children import Child, WorkerProcess
+from gateway.config import Config, parse_address
+from gateway.control import Applied, Configure, Drain, FlagState, Ready, Refuse, Report
+from gateway.telemetry import Stats, merge
+
+_log = logging.getLogger("banyan.supervisor")
+
+FIRST_FLAGS_SECONDS = 5.0
+"""How long start-up waits for the flags; then everything is legacy's until they come."""
+ACCEPT_AFTER_TERM_SECONDS = 5.0
+"""After SIGTERM readyz says 503 while connections are still accepted, so that load balancers can look away first (edge.md 64)."""
+
+
+class BindError(Exception):
+    """An address cannot be listened on. The message says which and what to do."""
+
+
+def bind(address: str, *, reuse_port: bool = False) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        BindError: it is taken, not ours, or not an address of this machine.
+    """
+    parsed = parse_address(address)
+    if isinstance(parsed, str):
+        Path(parsed).unlink(missing_ok=True)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    else:
+        sock = socket.socket(socket.AF_INET6 if ":" in parsed[0] else socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        sock.bind(parsed)
+        sock.listen(1024)
+    except (OSError, OverflowError) as error:
+        sock.close()
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise BindError(f"cannot listen on {address}: {why}. Stop what uses it, or name another address") from error
+    sock.setblocking(False)
+    return sock
+
+
+class Supervisor:
+    """See the module's docstring. `engine` is the module that a worker runs."""
+
+    def __init__(self, config: Config, text: str, *, engine: str = "gateway.worker", announce: Callable[[str], None] = print) -> None:
+        self.config = config
+        self.workers: list[WorkerProcess] = []
+        self.snapshot = Snapshot("", b'{"version":1,"features":[]}', "none", 0.0, "no flags were read yet")
+        self.totals = Stats()
+        self.started_at = time.time()
+        self.ready = False
+        self.draining = False
+        self.restarts = 0
+        self._text = text
+        self._engine = engine
+        self._announce = announce
+        self._count = config.gateway.workers or len(os.sched_getaffinity(0))
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._stop = asyncio.Event()
+        self._first_flags = asyncio.Event()
+        self._runtime = Path(tempfile.mkdtemp(prefix="banyan-"))
+        self._shipper: Child | None = None
+        self.source = flag_source.create(
+            source=config.flags.source,
+            path=config.flags.path,
+            url=config.flags.url,
+            token=config.flags.token.get_secret_value(),
+            refresh=config.flags.refresh,
+            backup=config.flags.backup,
+            folder=config.folder,
+            app_name=config.flags.app_name,
+        )
+
+    def listen(self) -> None:
+        """Takes the addresses, before anything is started: one listening socket for each worker and address.
+
+        Raises:
+            BindError: one cannot be had.
+        """
+        self.listeners: list[list[socket.socket]] = [[] for _ in range(self._count)]
+        self.addresses: list[str] = []
+        for address in self.config.gateway.listen:
+            parsed = parse_address(address)
+            if isinstance(parsed, tuple):
+                # First without SO_REUSEPORT: with it, a second gateway of the same user would silently share the port.
+                probe = bind(address)
+                port = probe.getsockname()[1]
+                probe.close()
+                shown = f"[{parsed[0]}]" if ":" in parsed[0] else parsed[0]
+                taken = f"{shown}:{port}"
+                for sockets in self.listeners:
+                    sockets.append(bind(taken, reuse_port=True))
+                self.addresses.append(taken)
+            else:
+                shared = bind(address)
+                for sockets in self.listeners:
+                    sockets.append(shared)
+                self.addresses.append(address)
+        self.admin_socket = bind(self.config.gateway.admin)
+        self.admin_address = "{}:{}".format(*self.admin_socket.getsockname()[:2]) if self.admin_socket.family != socket.AF_UNIX else ""
+
+    async def run(self, admin: Callable[[Supervisor], Awaitable[None]]) -> int:
+        """Until SIGTERM or SIGINT. Returns the exit status.
+
+        Raises:
+            FlagFileError: the flag file cannot be read at start.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._terminate, number)
+        flags_task = self._keep(self.source.run(self._publish), "flags")
+        try:
+            await self._wait_for_flags(flags_task)
+            self._shipper = Child("shipper", self._shipper_command(), self._restarted)
+            self._keep(self._shipper.run(), "shipper")
+            shipper = str(self._runtime / "shipper")
+            for index, sockets in enumerate(self.listeners):
+                worker = WorkerProcess(
+                    index, self._engine, sockets, Configure(str(self.config.path), self._text, shipper), self._flag_state, self._heard
+                )
+                self.workers.append(worker)
+                self._keep(worker.run(self._restarted), f"worker {index}")
+            self._keep(admin(self), "admin")
+            await self._all_ready()
+            self.ready = not self._stop.is_set()
+            if self.ready:
+                await self._greet()
+            await self._stop.wait()
+            await self._drain()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self.source.close()
+            for worker in self.workers:
+                worker.kill()
+            if self._shipper is not None:
+                await self._shipper.stop(6.0)
+            for path in self._runtime.iterdir():
+                path.unlink(missing_ok=True)
+            self._runtime.rmdir()
+        return 0
+
+    # Flags
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        if snapshot.error and snapshot.error != self.snapshot.error:
+            _log.warning("flags: %s", snapshot.error)
+        changed = snapshot.revision != self.snapshot.revision or not self._first_flags.is_set()
+        self.snapshot = snapshot
+        self._first_flags.set()
+        if changed:
+            for worker in self.workers:
+                worker.send(self._flag_state())
+
+    def _flag_state(self) -> FlagState:
+        snapshot = self.snapshot
+        return FlagState(snapshot.revision, snapshot.features, snapshot.source, snapshot.fetched_at, snapshot.error)
+
+    async def _wait_for_flags(self, flags_task: asyncio.Task[object]) -> None:
+        first = asyncio.create_task(self._first_flags.wait(), name="first flags")
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        done, _ = await asyncio.wait({first, stop, flags_task}, timeout=FIRST_FLAGS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        first.cancel()
+        stop.cancel()
+        if flags_task in done:
+            flags_task.result()  # a flag file that cannot be read at start ends the start
+        elif not self._first_flags.is_set() and not self._stop.is_set():
+            _log.warning("no flags after %g s: legacy answers everything until they come", FIRST_FLAGS_SECONDS)
+
+    # Children
+
+    def _shipper_command(self) -> list[str]:
+        return [
+            sys.executable,
+            "-m",
+            "shadow.shipper",
+            "--config",
+            str(self.config.path),
+            "--socket",
+            str(self._runtime / "shipper"),
+        ]
+
+    def _restarted(self, name: str, status: int) -> None:
+        if not self.draining:
+            self.restarts += 1
+            _log.error("%s ended with status %d; starting it again", name, status)
+
+    def _heard(self, worker: WorkerProcess, message: Ready | Applied | Report) -> None:
+        if isinstance(message, Report):
+            worker.gauges = (message.stats.connections, message.stats.in_flight)
+            merge(self.totals, message.stats)
+            if message.stats.flags:
+                self.source.report(message.stats.flags)
+        else:
+            worker.revision = message.revision
+            # It may have been started with a snapshot that was replaced while it compiled it.
+            if isinstance(message, Ready) and message.revision != self.snapshot.revision:
+                worker.send(self._flag_state())
+
+    async def _all_ready(self) -> None:
+        waits = [asyncio.create_task(worker.ready.wait(), name="worker ready") for worker in self.workers]
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        every = asyncio.gather(*waits)
+        await asyncio.wait({every, stop}, return_when=asyncio.FIRST_COMPLETED)
+        every.cancel()
+        stop.cancel()
+        await asyncio.gather(every, stop, return_exceptions=True)
+
+    async def _greet(self) -> None:
+        count = f"{self._count} worker{'s' if self._count > 1 else ''}"
+        self._announce(f"banyan: serving on {', '.join(self.addresses)} with {count}; admin on {self.admin_address}")
+        legacy = self.config.upstreams["legacy"]
+        try:
+            async with asyncio.timeout(legacy.connect_timeout):
+                _, writer = await asyncio.open_connection(*legacy.address)
+            writer.close()
+        except (OSError, TimeoutError) as error:
+            why = "it did not answer in time" if isinstance(error, TimeoutError) else (error.strerror or str(error))
+            _log.warning(
+                "legacy at %s cannot be reached (%s): its requests are answered 502 until it is up; check [upstreams] legacy",
+                legacy.url,
+                why,
+            )
+
+    # Stopping
+
+    def _terminate(self, number: int) -> None:
+        if self._stop.is_set():
+            return
+        # Ctrl-C is a person at a terminal without a load balancer: nobody has to look away first.
+        self._patience = ACCEPT_AFTER_TERM_SECONDS if number == signal.SIGTERM and self.ready else 0.0
+        self.draining = True
+        self.ready = False
+        self._stop.set()
+
+    async def _drain(self) -> None:
+        limit = self.config.gateway.limits.drain_timeout
+        began = time.monotonic()
+        for worker in self.workers:
+            worker.send(Refuse())
+        await asyncio.sleep(min(self._patience, limit / 2))
+        left = max(0.5, limit - (time.monotonic() - began))
+        for worker in self.workers:
+            worker.stopping = True
+            worker.send(Drain(left))
+        await asyncio.gather(*(worker.ended(left + 3.0) for worker in self.workers))
+
+    def _keep(self, work: Coroutine[object, object, object], name: str) -> asyncio.Task[object]:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None and not self._stop.is_set() and self._first_flags.is_set():
+            _log.error("the task %r failed", task.get_name(), exc_info=task.exception())
