@@ -1,0 +1,92 @@
+"""The walls of the house: which package may import which (docs: design, folders)."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in it the import stands, but for those under TYPE_CHECKING."""
+    found = set()
+    tree = ast.parse(path.read_text())
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            # `from package import module` imports the module too.
+            found |= {module} | {
+                f"{module}.{alias.name}"
+                for alias in node.names
+                if (ROOT / f"{module}.{alias.name}".replace(".", "/")).with_suffix(".py").exists()
+            }
+    return found
+
+
+def modules(folder: str) -> list[Path]:
+    found = sorted((ROOT / folder).rglob("*.py")) if (ROOT / folder).is_dir() else [ROOT / folder]
+    assert found, f"{folder} is empty: the test would check nothing"
+    return found
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+@pytest.mark.parametrize("path", modules("gateway/policy"), ids=lambda path: path.name)
+def test_policy_imports_only_the_standard_library_the_snapshot_and_itself(path: Path) -> None:
+    for name in imports(path):
+        top = name.partition(".")[0]
+        assert top in sys.stdlib_module_names or within(name, "gateway.policy", "flags.snapshot"), f"{path.name} imports {name}"
+        assert top not in {"asyncio", "socket", "ssl", "time", "random", "secrets", "threading"}, f"{path.name} imports {name}: not sans-io"
+
+
+@pytest.mark.parametrize("path", modules("gateway/policy"), ids=lambda path: path.name)
+def test_policy_does_not_import_net(path: Path) -> None:
+    assert not [name for name in imports(path) if within(name, "gateway.net")]
+
+
+@pytest.mark.parametrize("path", [p for p in modules("gateway") if "cli" not in p.parts], ids=lambda path: path.name)
+def test_nothing_in_the_gateway_imports_django_or_the_comparison(path: Path) -> None:
+    bad = [name for name in imports(path) if within(name, "django", "shadow.compare", "shadow.models", "console", "deepdiff")]
+    assert not bad
+
+
+@pytest.mark.parametrize("path", modules("gateway/net"), ids=lambda path: path.name)
+def test_net_knows_neither_mitmproxy_nor_the_supervisor(path: Path) -> None:
+    assert not [name for name in imports(path) if within(name, "mitmproxy", "gateway.supervisor", "gateway.mitm", "gateway.worker")]
+
+
+def test_the_comparison_imports_neither_django_nor_mitmproxy() -> None:
+    seen: set[str] = set()
+    todo = ["shadow.compare"]
+    while todo:
+        name = todo.pop()
+        path = (ROOT / name.replace(".", "/")).with_suffix(".py")
+        if name in seen or not path.exists():
+            continue
+        seen.add(name)
+        for other in imports(path):
+            assert not within(other, "django", "mitmproxy"), f"{name} imports {other}"
+            if within(other, "shadow"):
+                todo.append(other)
+    assert "shadow.compare" in seen
+
+
+@pytest.mark.parametrize("path", modules("flags/snapshot.py"), ids=lambda path: path.name)
+def test_the_snapshot_is_standard_library_only(path: Path) -> None:
+    assert all(name.partition(".")[0] in sys.stdlib_module_names for name in imports(path))
