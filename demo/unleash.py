@@ -125,7 +125,7 @@ def install(say: Say = _to_stderr) -> Path:
     program = target / "node_modules" / "unleash-server" / "dist" / "server.js"
     wanted = hashlib.sha256((_LOCK_FILES / "package-lock.json").read_bytes()).hexdigest()
     stamp = target / "installed"
-    with _locked(target.with_suffix(".lock"), say):
+    with _locked(target.with_name(f"{target.name}.lock"), say):
         if stamp.is_file() and stamp.read_text() == wanted and program.is_file():
             return program
         fresh = Path(tempfile.mkdtemp(prefix=f"unleash-{VERSION}.", dir=target.parent))

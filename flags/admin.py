@@ -45,12 +45,13 @@ def _percent(rollout: int | None) -> int | None:
     return rollout
 
 
-def _strategy(name: str, rollout: int, stickiness: str) -> dict[str, Any]:
-    return {
-        "name": "flexibleRollout",
-        "parameters": {"rollout": str(rollout), "stickiness": stickiness, "groupId": name},
-        "constraints": [],
-    }
+def _strategy(name: str, rollout: int, stickiness: str | None, current: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A rollout in place of `current`, whose group and stickiness stay, or other users would change sides; its constraints stay too."""
+    kept = {key: value for key, value in (current or {}).items() if key not in {"id", "name", "parameters", "sortOrder", "disabled"}}
+    parameters = {"stickiness": "default", "groupId": name, **((current or {}).get("parameters") or {}), "rollout": str(rollout)}
+    if stickiness is not None:
+        parameters["stickiness"] = stickiness
+    return {"name": "flexibleRollout", "constraints": [], **kept, "parameters": parameters}
 
 
 def _rollout_of(strategies: list[dict[str, Any]]) -> int | None:
@@ -89,11 +90,11 @@ def list_flags(path: Path) -> list[FlagState]:
     return [FlagState(f["name"], f["enabled"], _rollout_of(f["strategies"]), f.get("description") or "") for f in _load(path)["features"]]
 
 
-def set_flag(path: Path, name: str, enabled: bool, rollout: int | None = None, stickiness: str = "default") -> FlagState:
+def set_flag(path: Path, name: str, enabled: bool, rollout: int | None = None, stickiness: str | None = None) -> FlagState:
     """Turns a flag in the file on or off, for `rollout` percent; None keeps the percentage that it has (a new flag: 100).
 
-    The file and the flag are made where they are missing. Everything else in the file stays, its mode too, and readers see either the
-    whole old or the whole new content.
+    `stickiness` None keeps that too (a new flag: "default", which is userId, else sessionId, else chance). The file and the flag are made
+    where they are missing. Everything else in the file stays, its mode too, and readers see either the whole old or the whole new content.
 
     Raises:
         AdminError: the file can't be read or written, or the flag has strategies that a percentage would destroy.
@@ -113,8 +114,7 @@ def set_flag(path: Path, name: str, enabled: bool, rollout: int | None = None, s
             feature["enabled"] = enabled
             if rollout is not None:
                 current = _only_rollout(name, feature["strategies"], str(path))
-                kept = {key: value for key, value in (current or {}).items() if key not in {"name", "parameters"}}
-                feature["strategies"] = [{**_strategy(name, rollout, stickiness), **kept}]
+                feature["strategies"] = [_strategy(name, rollout, stickiness, current)]
             write_atomically(target, orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
     except OSError as error:
         raise AdminError(f"flag file {path}: {error.strerror or error}") from None
@@ -203,19 +203,18 @@ class UnleashAdmin:
         body = {"name": name, "description": description, "type": type}
         return self._call("POST", self._features, json=body, fine=(409,)).status_code != 409
 
-    def set(self, name: str, enabled: bool, rollout: int | None = None, stickiness: str = "default") -> FlagState:
+    def set(self, name: str, enabled: bool, rollout: int | None = None, stickiness: str | None = None) -> FlagState:
         """Turns the flag on or off in the environment, for `rollout` percent; None keeps the percentage that it has."""
         _percent(rollout)
         place = self._place(name)
         if rollout is not None:
             strategies = self._call("GET", f"{place}/strategies").json()
             current = _only_rollout(name, strategies, "Unleash")
-            body = _strategy(name, rollout, stickiness)
+            body = _strategy(name, rollout, stickiness, current)
             if current is None:
                 self._call("POST", f"{place}/strategies", json=body)
             else:
-                kept = {key: current[key] for key in ("constraints", "segments", "variants", "title") if current.get(key)}
-                self._call("PUT", f"{place}/strategies/{quote(current['id'], safe='')}", json={**body, **kept})
+                self._call("PUT", f"{place}/strategies/{quote(current['id'], safe='')}", json=body)
         self._call("POST", f"{place}/{'on' if enabled else 'off'}")
         return FlagState(name, enabled, _rollout_of(self._call("GET", f"{place}/strategies").json()))
 

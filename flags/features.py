@@ -79,7 +79,8 @@ def _check_strategies(name: str, strategies: object) -> None:
             raise FeaturesError(f'flag {name!r}, strategy {strategy["name"]!r}: "parameters" must be an object')
         for key, value in parameters.items():
             if isinstance(value, (int, float)):
-                parameters[key] = str(value).lower() if isinstance(value, bool) else f"{value:g}"
+                whole = isinstance(value, float) and value.is_integer()
+                parameters[key] = str(int(value) if whole else value).lower()
 
 
 def _accepts(data: bytes, features: list[dict[str, Any]]) -> bool:

@@ -69,6 +69,9 @@ class Handover(BaseCache):
             fresh, self._fresh = self._fresh, None
             if fresh is None and not self.error and not self.known:
                 self.error = "answered that nothing changed when nothing was known"
+            if _polling.registration and not self.error:
+                _log.warning("flags: Unleash answers, but did not register this gateway (%s)", _polling.registration)
+            _polling.registration = ""
             self._arrived(Poll(self._started, self._features, self.error))
             return fresh
         return default
@@ -102,6 +105,8 @@ class _Polling(threading.local):
     """Whose poll runs in this thread."""
 
     handover: Handover | None = None
+    registration: str = ""
+    """Why the registration just before failed: news only if the poll does not fail for the same reason."""
 
 
 _polling = _Polling()
@@ -117,10 +122,14 @@ class _SdkLog(logging.Filter):
         message = str(record.msg)
         if message.startswith("Unleash client does not have cached features"):
             return False  # it has: they were handed over when they came
+        reason = record.args[0] if isinstance(record.args, tuple) and record.args else ""
+        if message.startswith("Unleash Client registration failed"):
+            _polling.registration = _why(reason)
+            return False
         if message.startswith("Unleash Client feature fetch failed"):
             handover = _polling.handover
-            if handover is not None and not handover.error and record.args:
-                handover.error = _why(record.args[0] if isinstance(record.args, tuple) else record.args)
+            if handover is not None and not handover.error:
+                handover.error = _why(reason)
             return False
         return True
 

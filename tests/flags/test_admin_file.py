@@ -74,6 +74,17 @@ def test_everything_else_stays(path: Path, tmp_path: Path) -> None:
     assert [file.name for file in real.parent.iterdir()] == ["real.json"]
 
 
+def test_a_new_percentage_moves_nobody_who_was_in(path: Path) -> None:
+    strategy = {"name": "flexibleRollout", "parameters": {"rollout": "10", "stickiness": "userId", "groupId": "cohort"}}
+    path.write_bytes(orjson.dumps({"version": 1, "features": [{"name": "f", "enabled": True, "strategies": [strategy]}]}))
+    set_flag(path, "f", True, 20)
+    (feature,) = orjson.loads(path.read_bytes())["features"]
+    assert feature["strategies"][0]["parameters"] == {"rollout": "20", "stickiness": "userId", "groupId": "cohort"}
+    set_flag(path, "f", True, 20, stickiness="sessionId")
+    (feature,) = orjson.loads(path.read_bytes())["features"]
+    assert feature["strategies"][0]["parameters"]["stickiness"] == "sessionId"
+
+
 def test_strategies_of_their_own_are_not_destroyed(path: Path) -> None:
     before = orjson.dumps(
         {"version": 1, "features": [{"name": "f", "enabled": True, "strategies": [{"name": "userWithId", "parameters": {"userIds": "1"}}]}]}

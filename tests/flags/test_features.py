@@ -40,10 +40,11 @@ def test_refused_with_a_reason(data: bytes, says: str) -> None:
         normalised(data)
 
 
-def test_numbers_are_written_as_unleash_writes_them() -> None:
-    data = b'{"version": 1, "features": [{"name": "f", "enabled": true, "strategies": [{"name": "flexibleRollout", "parameters": %s}]}]}'
-    written = orjson.loads(normalised(data % b'{"rollout": 50, "stickiness": "userId", "groupId": "f"}'))
-    assert written["features"][0]["strategies"][0]["parameters"]["rollout"] == "50"
+@pytest.mark.parametrize(("number", "written"), [(b"50", "50"), (b"50.0", "50"), (b"0", "0"), (b"1000000", "1000000"), (b"true", "true")])
+def test_numbers_are_written_as_unleash_writes_them(number: bytes, written: str) -> None:
+    data = b'{"version": 1, "features": [{"name": "f", "enabled": true, "strategies": [{"name": "default", "parameters": {"x": %s}}]}]}'
+    (feature,) = orjson.loads(normalised(data % number))["features"]
+    assert feature["strategies"][0]["parameters"]["x"] == written
 
 
 def test_what_is_fine_is_not_touched() -> None:

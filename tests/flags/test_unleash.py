@@ -40,6 +40,7 @@ class FakeUnleash(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.mode = "ok"
+        self.refuse_registration = False
         self.features = ON
         self.polls: list[int] = []
         self.registered: list[dict[str, Any]] = []
@@ -94,7 +95,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         (self.server.metrics if self.path.endswith("/metrics") else self.server.registered).append(body)
-        self._answer(202 if self.server.mode == "ok" else 503, b"")
+        refused = self.server.mode != "ok" or (self.server.refuse_registration and self.path.endswith("/register"))
+        self._answer(503 if refused else 202, b"")
 
     def _answer(self, status: int, body: bytes, kind: str = "application/json", etag: str | None = None) -> None:
         if self.command == "GET":
@@ -277,8 +279,10 @@ async def test_down_at_the_start_without_a_backup_everything_is_off(
     async with running(server.url, backup) as (_, seen):
         assert seen[0].source == "none"
         assert not on(seen[0])
-        assert "legacy answers everything" in caplog.text
-        assert sum("legacy answers everything" in record.getMessage() for record in caplog.records) == 1
+        await asyncio.sleep(0.3)
+        warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        assert len(warnings) == 1, warnings
+        assert "legacy answers everything" in warnings[0]
         server.mode = "ok"
         await seen.until(on)
         assert seen[-1].source == "unleash"
@@ -311,6 +315,14 @@ async def test_usage_is_counted_exactly_and_kept_while_unleash_is_down(server: F
     # Closing sent what was left.
     assert server.counted("f") == (14, 7)
     assert server.counted("g") == (0, 7)
+
+
+async def test_a_refused_registration_is_said(server: FakeUnleash, caplog: pytest.LogCaptureFixture) -> None:
+    server.refuse_registration = True
+    async with running(server.url) as (_, seen):
+        await seen.until(on)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == ["flags: Unleash answers, but did not register this gateway (answered 503)"]
 
 
 async def test_refresh_looks_now(server: FakeUnleash) -> None:
