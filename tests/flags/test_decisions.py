@@ -88,94 +88,74 @@ def test_time_is_never_remembered(constraint: dict[str, Any]) -> None:
     assert reads("f", {"f": feature}, {}).chance
 
 
-_names = st.sampled_from(["userId", "sessionId", "remoteAddress", "country", "plan", "appName", "environment"])
-_values = st.sampled_from(["", "a", "b", "1", "2", "7.5", "1.2.3", "10.0.0.1", "banyan", "default"])
+# Values are few, so that constraints often hold, and every context meets every flag, so that two contexts often differ in one field alone.
+_names = st.sampled_from(["userId", "sessionId", "remoteAddress", "country", "plan", "appName"])
+_values = st.lists(st.sampled_from(["a", "b", "1", "10.0.0.1", "banyan"]), min_size=1, max_size=3)
 _constraint = st.one_of(
     st.builds(
-        lambda name, operator, values, inverted, fold: {
-            "contextName": name,
-            "operator": operator,
-            "values": values,
-            "inverted": inverted,
-            "caseInsensitive": fold,
-        },
+        lambda name, operator, values, inverted: {"contextName": name, "operator": operator, "values": values, "inverted": inverted},
         _names,
         st.sampled_from(["IN", "NOT_IN", "STR_CONTAINS", "STR_STARTS_WITH", "STR_ENDS_WITH"]),
-        st.lists(_values, max_size=3),
-        st.booleans(),
+        _values,
         st.booleans(),
     ),
     st.builds(
         lambda name, operator, value: {"contextName": name, "operator": operator, "value": value},
         _names,
-        st.sampled_from(["NUM_EQ", "NUM_GT", "NUM_LTE", "SEMVER_EQ", "SEMVER_GT"]),
-        st.sampled_from(["1", "2", "7.5", "1.2.3"]),
+        st.sampled_from(["NUM_EQ", "NUM_LTE", "SEMVER_EQ", "SEMVER_GT"]),
+        st.sampled_from(["1", "1.0.0"]),
     ),
 )
-_sticky = st.sampled_from(["default", "userId", "sessionId", "country", "remoteAddress"])
 _strategy = st.builds(
     lambda strategy, constraints, segments: {**strategy, "constraints": constraints, "segments": segments},
     st.one_of(
-        st.just({"name": "default"}),
-        st.just({"name": "made-up", "parameters": {"x": "1"}}),
-        st.builds(rollout, st.sampled_from([0, 1, 30, 50, 99, 100]), _sticky),
-        st.sampled_from([rollout(0, "random"), rollout(100, "random")]),
-        st.just({"name": "userWithId", "parameters": {"userIds": "a, 1"}}),
-        st.just({"name": "remoteAddress", "parameters": {"IPs": "10.0.0.0/8"}}),
-        st.just({"name": "gradualRolloutUserId", "parameters": {"percentage": "50", "groupId": "g"}}),
-        st.just({"name": "gradualRolloutSessionId", "parameters": {"percentage": "50", "groupId": "g"}}),
+        st.builds(rollout, st.sampled_from([1, 30, 50, 70, 99]), st.sampled_from(["default", "userId", "sessionId", "country", "plan"])),
+        st.sampled_from(
+            [
+                rollout(0),
+                rollout(100),
+                rollout(100, "random"),
+                rollout(100, "plan"),
+                {"name": "default"},
+                {"name": "made-up", "parameters": {"x": "1"}},
+                {"name": "userWithId", "parameters": {"userIds": "a, 1"}},
+                {"name": "remoteAddress", "parameters": {"IPs": "10.0.0.0/8"}},
+                {"name": "gradualRolloutUserId", "parameters": {"percentage": "50", "groupId": "g"}},
+                {"name": "gradualRolloutSessionId", "parameters": {"percentage": "50", "groupId": "g"}},
+            ]
+        ),
     ),
-    st.lists(_constraint, max_size=2),
-    st.lists(st.sampled_from([1, 404]), max_size=1),
+    st.lists(_constraint, max_size=1),
+    st.sampled_from([[], [], [1], [404]]),
 )
-_variants = st.one_of(
-    st.just([]),
-    st.builds(
-        lambda sticky, override: [
-            {"name": "a", "weight": 500, "weightType": "variable", "stickiness": sticky, "overrides": override},
-            {"name": "b", "weight": 500, "weightType": "variable", "stickiness": sticky, "overrides": []},
-        ],
-        _sticky,
-        st.sampled_from([[], [{"contextName": "plan", "values": ["a", "b"]}]]),
-    ),
-)
-_context = st.builds(
-    Context,
-    user_id=st.one_of(st.none(), _values),
-    session_id=st.one_of(st.none(), _values),
-    remote_address=st.one_of(st.none(), _values),
-    properties=st.dictionaries(st.sampled_from(["country", "plan", "userId", "x"]), _values, max_size=3),
-)
+_CONTEXTS = [
+    Context(user_id=user, session_id=session, remote_address=address, properties=properties)
+    for user in (None, "a", "b", "1")
+    for session in (None, "a", "2")
+    for address in (None, "10.0.0.1")
+    for properties in ({}, {"country": "a"}, {"country": "1", "plan": "b"}, {"plan": "a", "userId": "a", "x": "y"}, {"plan": "1.0.1"})
+]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     parent=st.builds(
-        lambda strategies, enabled, variants: flag(*strategies, name="parent", enabled=enabled, variants=variants),
-        st.lists(_strategy, max_size=2),
-        st.booleans(),
-        _variants,
+        lambda strategies, enabled: flag(*strategies, name="parent", enabled=enabled, variants=[{"name": "v", "weight": 1000}]),
+        st.lists(_strategy, max_size=1),
+        st.sampled_from([True, True, False]),
     ),
-    strategies=st.lists(_strategy, max_size=3),
+    strategies=st.lists(_strategy, max_size=2),
     dependency=st.sampled_from(
-        [[], [{"feature": "parent"}], [{"feature": "parent", "enabled": False}], [{"feature": "parent", "variants": ["a"]}]]
+        [[], [], [{"feature": "parent"}], [{"feature": "parent", "enabled": False}], [{"feature": "parent", "variants": ["v"]}]]
     ),
-    segment=st.lists(_constraint, max_size=2),
-    contexts=st.lists(_context, min_size=1, max_size=12),
+    segment=st.lists(_constraint, min_size=1, max_size=1),
 )
 def test_remembering_never_changes_an_answer(
-    parent: dict[str, Any],
-    strategies: list[dict[str, Any]],
-    dependency: list[dict[str, Any]],
-    segment: list[dict[str, Any]],
-    contexts: list[Context],
+    parent: dict[str, Any], strategies: list[dict[str, Any]], dependency: list[dict[str, Any]], segment: list[dict[str, Any]]
 ) -> None:
-    state = snapshot(flag(*strategies, dependencies=dependency), parent, segments=[{"id": 1, "constraints": segment}])
-    built = Decisions.build(state)
+    built = Decisions.build(snapshot(flag(*strategies, dependencies=dependency), parent, segments=[{"id": 1, "constraints": segment}]))
     plan = built._plans["f"]
-    for context in [*contexts, *reversed(contexts)]:
-        if plan.key is None and not plan.constant and plan.answer is None:
-            continue  # never remembered, so never wrong; a random variant of the parent differs from one call to the next
+    for context in _CONTEXTS:
         if plan.identity and context.user_id is None and context.session_id is None:
             continue  # a dice roll differs from the next one
         assert built.enabled("f", context) == built.evaluate("f", context), context
