@@ -17,6 +17,8 @@ from gateway.policy.problems import Problem
 
 MAX_TARGET = 8 * 1024
 """Bytes. RFC 9112, section 3 recommends at least 8000."""
+MAX_REQUEST_ID = 128
+"""Bytes of a trusted proxy's X-Request-ID."""
 
 _TOKEN = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 _FIELDS = rb"((?:\r\n[" + _TOKEN + rb"]++:[\t\x20-\x7e\x80-\xff]*+)*+)\r\n\r\n"
@@ -36,7 +38,7 @@ _RESPONSE_CUT = re.compile(
 )
 _KEPT = frozenset((b"content-length", b"host", b"via"))
 """Looked at by the request's pattern, but passed on where they stand."""
-_FORWARDED = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"x-request-id"))
+_FORWARDED = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"))
 """Believed, and so kept, from a trusted proxy only."""
 
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
@@ -137,9 +139,9 @@ def parse_request(data: bytes, *, trusted: bool = False, max_fields: int = 100) 
                 raise HeadError(Problem.LOOP, "The request's Via field names this gateway.")
             continue
         if trusted and name in _FORWARDED:
-            if name == b"x-request-id":
-                head.request_id = fields[line.start(2) : line.end(2)].rstrip(b" \t")
             continue
+        if trusted and name == b"x-request-id":
+            head.request_id = fields[line.start(2) : line.end(2)].rstrip(b" \t")[:MAX_REQUEST_ID]
         kept.append(fields[start : line.start()])
         start = line.end()
         if name == b"connection":
