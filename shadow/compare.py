@@ -1,0 +1,182 @@
+"""The verdict on one exchange: match, mismatch with its differences, or skipped with its reason.
+
+Legacy is the reference, whichever of the two was served. Status first: answers with different statuses differ in everything else too, and
+only the status is worth a line. Then the chosen headers. Then the body: equal bytes, else equal after parsing, else what is left after
+rules.
+
+What counts as equal in JSON: one number type (RFC 8259 section 6), so 1 equals 1.0 and they never differ in type; but true is not 1, "1"
+is not 1, null is not a missing field. The order of an object's fields means nothing; the order of a list does, unless a rule says
+otherwise.
+
+No input makes this raise: bodies come from shadow.normalise, which bounds their size and depth; where there is too much to align or to
+report, the list of differences gets coarser or is cut short, and a mismatch stays one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from shadow.normalise import Body, Form, Json, Message, media_type
+from shadow.paths import NO_PATTERNS, PatternSet
+
+
+class Kind(StrEnum):
+    """In what way two answers differ. Closed: the console, the report and the database know exactly these."""
+
+    STATUS = "status"
+    HEADER = "header"
+    TYPE = "type"
+    MISSING = "missing"
+    """Legacy has it, the candidate has not."""
+    EXTRA = "extra"
+    """The candidate has it, legacy has not."""
+    VALUE = "value"
+    ORDER = "order"
+    """The same elements in another order."""
+    BODY = "body"
+    """Bodies without a common inner form, compared whole."""
+    UNANSWERED = "unanswered"
+    """The candidate gave no answer; the path is the error's code."""
+    INCONCLUSIVE = "inconclusive"
+    """Comparing took more than its budget. Counted as a mismatch: never a silence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The reviewed instructions for one route."""
+
+    ignore: PatternSet = NO_PATTERNS
+    unordered: PatternSet = NO_PATTERNS
+    key: tuple[tuple[PatternSet, str], ...] = ()
+    """Lists whose elements are aligned by a field."""
+    tolerance: tuple[tuple[PatternSet, float], ...] = ()
+    """Numbers that may be this far apart."""
+    headers: tuple[str, ...] = ("content-type", "cache-control", "location")
+
+    @classmethod
+    def make(
+        cls,
+        *,
+        ignore: Sequence[str] = (),
+        unordered: Sequence[str] = (),
+        key: Mapping[str, str] | None = None,
+        tolerance: Mapping[str, float] | None = None,
+        headers: Sequence[str] = ("content-type", "cache-control", "location"),
+    ) -> Rules:
+        """From the texts in the configuration.
+
+        Raises:
+            shadow.paths.PatternError: a path is not one.
+        """
+        return cls(
+            PatternSet.parse(ignore),
+            PatternSet.parse(unordered),
+            tuple((PatternSet.parse([path]), name) for path, name in (key or {}).items()),
+            tuple((PatternSet.parse([path]), amount) for path, amount in (tolerance or {}).items()),
+            tuple(header.lower() for header in headers),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field that differs. `path` is its place in legacy's answer, or in the candidate's where legacy has none."""
+
+    kind: Kind
+    path: str
+    legacy: Json = None
+    candidate: Json = None
+    candidate_path: str = ""
+    """Its place in the candidate's answer, where list elements were aligned and it is another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the comparison of one exchange came to."""
+
+    outcome: Literal["match", "mismatch", "skipped"]
+    differences: tuple[Difference, ...] = ()
+    reason: str = ""
+    """Why it was skipped."""
+    cut: bool = False
+    """There are more differences than are listed."""
+
+
+MATCH = Verdict("match")
+
+
+def mismatch(kind: Kind, path: str, legacy: Json = None, candidate: Json = None) -> Verdict:
+    """A verdict with one difference."""
+    return Verdict("mismatch", (Difference(kind, path, legacy, candidate),))
+
+
+def skipped(reason: str) -> Verdict:
+    """No verdict, and why."""
+    return Verdict("skipped", reason=reason)
+
+
+def compare(legacy: Message, candidate: Message, rules: Rules) -> Verdict:
+    """The verdict on two answers to one request."""
+    early = compare_status(legacy, candidate)
+    if early is not None:
+        return early
+    found = list(_headers(legacy, candidate, rules))
+    why = legacy.skipped or candidate.skipped
+    if why:
+        # One body or both are not here. What differs all the same is told; that the rest is equal can't be.
+        return Verdict("mismatch", tuple(found)) if found else skipped(why)
+    differences, cut = compare_bodies(legacy.body, candidate.body, rules)
+    found += differences
+    return Verdict("mismatch", tuple(found), cut=cut) if found else MATCH
+
+
+def compare_status(legacy: Message, candidate: Message) -> Verdict | None:
+    """The verdict, where the statuses alone decide it."""
+    if legacy.status == 0:
+        return skipped("reference_unanswered")
+    if candidate.status == 0:
+        return mismatch(Kind.UNANSWERED, candidate.error or "unknown", legacy.status, None)
+    if legacy.status != candidate.status:
+        return mismatch(Kind.STATUS, f"{legacy.status}->{candidate.status}", legacy.status, candidate.status)
+    return None
+
+
+def compare_bodies(legacy: Body, candidate: Body, rules: Rules) -> tuple[list[Difference], bool]:
+    """The differences of two bodies, and whether there are more than these."""
+    if legacy.form is candidate.form:
+        if legacy.data == candidate.data and legacy.digest == candidate.digest:
+            return [], False
+        if legacy.form in (Form.JSON, Form.FORM):
+            from shadow.documents import differences  # DeepDiff takes 0.2 s to import, and most pairs are equal
+
+            return differences(legacy.value, candidate.value, rules)
+    return [Difference(Kind.BODY, "$", _describe(legacy), _describe(candidate))], False
+
+
+def _describe(body: Body) -> str:
+    return f"{body.form}, {body.size} bytes" + (f", {body.note}" if body.note else "") + (f", digest {body.digest}" if body.digest else "")
+
+
+def _headers(legacy: Message, candidate: Message, rules: Rules) -> Iterator[Difference]:
+    for name in rules.headers:
+        left, right = legacy.header(name), candidate.header(name)
+        if left != right and canonical_header(name, left) != canonical_header(name, right):
+            yield Difference(Kind.HEADER, name, left, right)
+
+
+def canonical_header(name: str, value: str | None) -> str | None:
+    """A header's value with everything levelled that its own definition says means nothing."""
+    if value is None:
+        return None
+    if name == "content-type":
+        media, charset = media_type(value)
+        rest = sorted(part.strip() for part in value.split(";")[1:] if part.strip() and not part.strip().lower().startswith("charset"))
+        # RFC 8259 section 11: a charset on application/json "really has no effect on compliant recipients".
+        if media != "application/json" and "charset" in value.lower():
+            rest.append(f"charset={charset}")
+        return ";".join([media, *rest])
+    if name == "cache-control":
+        return ",".join(sorted(part.strip().lower() for part in value.split(",") if part.strip()))
+    return value.strip()

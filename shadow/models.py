@@ -1,0 +1,110 @@
+"""What is kept of the comparison: counts per route, signatures, and a few samples of each.
+
+Everything is bounded: counts by rolling seconds up into minutes and by retention, signatures per route by MAX_SIGNATURES, samples per
+signature by MAX_SAMPLES. Bodies are in samples alone, and only as redaction left them.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+
+MAX_SAMPLES = 20
+"""Samples kept per signature, the newest."""
+MAX_SIGNATURES = 500
+"""Signatures per route. A route with more has field names that are data; the rest is counted under OTHER."""
+OTHER = "(other paths)"
+
+
+class Tally(models.Model):
+    """How often something happened on a route, in a second or, once that is an hour old, in a minute.
+
+    One row a counter: adding up is always right, a new reason needs no new column. The names are in shadow/counters.py.
+    """
+
+    route = models.CharField(max_length=100)
+    at = models.BigIntegerField(help_text="Unix seconds at which the span begins")
+    width = models.PositiveSmallIntegerField(help_text="seconds: 1 or 60")
+    name = models.CharField(max_length=100)
+    count = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["route", "at", "width", "name"], name="tally_once")]
+        indexes = [models.Index(fields=["width", "at"], name="tally_age")]
+
+    def __str__(self) -> str:
+        return f"{self.route} {self.name} {self.count}"
+
+
+class Signature(models.Model):
+    """All differences of one route that have kind and generalised path in common: what a person reviews."""
+
+    class State(models.TextChoices):
+        NEW = "new"
+        EXPECTED = "expected"
+        BUG = "bug"
+        FIXED = "fixed"
+
+    route = models.CharField(max_length=100)
+    kind = models.CharField(max_length=20)
+    path = models.CharField(max_length=300)
+    state = models.CharField(max_length=10, choices=State, default=State.NEW)
+    count = models.BigIntegerField(help_text="exchanges in which it was seen")
+    first_seen = models.FloatField(help_text="Unix seconds")
+    last_seen = models.FloatField(help_text="Unix seconds")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["route", "kind", "path"], name="signature_once")]
+        indexes = [models.Index(fields=["last_seen"], name="signature_age")]
+
+    def __str__(self) -> str:
+        return f"{self.route}: {self.kind} {self.path}"
+
+
+class Sample(models.Model):
+    """One exchange that differed, as redaction left it."""
+
+    signatures = models.ManyToManyField(Signature, through="Sighting", related_name="samples")
+    at = models.FloatField(help_text="Unix seconds")
+    request_id = models.CharField(max_length=200)
+    method = models.CharField(max_length=40)
+    target = models.TextField()
+    served = models.CharField(max_length=10, help_text="the side whose answer the client got")
+    legacy = models.JSONField(help_text="shadow.store.Side")
+    candidate = models.JSONField(help_text="shadow.store.Side")
+    differences = models.JSONField(help_text="list of shadow.compare.Difference")
+    cut = models.BooleanField(default=False, help_text="there are more differences than are listed")
+
+    class Meta:
+        indexes = [models.Index(fields=["at"], name="sample_age")]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.target}"
+
+
+class Sighting(models.Model):
+    """That a sample shows a signature."""
+
+    signature = models.ForeignKey(Signature, on_delete=models.CASCADE)
+    sample = models.ForeignKey(Sample, on_delete=models.CASCADE)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["signature", "sample"], name="sighting_once")]
+
+    def __str__(self) -> str:
+        return f"{self.signature_id} in {self.sample_id}"
+
+
+class Noise(models.Model):
+    """A difference that legacy shows against itself. It never counts in the match rate."""
+
+    route = models.CharField(max_length=100)
+    kind = models.CharField(max_length=20)
+    path = models.CharField(max_length=300)
+    count = models.BigIntegerField()
+    last_seen = models.FloatField(help_text="Unix seconds")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["route", "kind", "path"], name="noise_once")]
+
+    def __str__(self) -> str:
+        return f"{self.route}: {self.kind} {self.path}"

@@ -1,0 +1,159 @@
+"""Takes what is configured out of an exchange, before anything of it reaches a disk, a log or a broker.
+
+A redacted value becomes `redacted:` and 16 hex digits of a keyed hash (HMAC-SHA256, RFC 2104): equal values still compare as equal, and
+nobody without the key can try out guesses. `null` stays: that a field is empty is what a comparison is about, and nothing secret.
+
+Fields can only be taken out of a body that has fields. So while any body path is configured, a body that is neither JSON nor a form (HTML,
+CSV, an image, JSON that can't be parsed) is kept as its keyed digest alone: still compared, never stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from shadow.normalise import Body, Form, Headers, Json, Message
+from shadow.paths import Path as Place
+from shadow.paths import Pattern, PatternError
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_URL_HEADERS = ("location", "content-location", "refresh", "link")
+_KEY_BYTES = 32
+
+
+class Redactor:
+    """What `[shadow] redact` says, ready to be applied. Names are compared without regard to case: a secret spelt `Password` is one too."""
+
+    def __init__(self, rules: Sequence[str], key: bytes) -> None:
+        """
+        Raises:
+            PatternError: a rule is neither a header's name nor a path.
+        """
+        self._key = key
+        self._headers = frozenset(rule.lower() for rule in rules if not rule.startswith("$"))
+        for name in self._headers:
+            if not _TOKEN.fullmatch(name):
+                raise PatternError(f"redact: {name!r} is neither a header's name nor a path starting with $")
+        patterns = [Pattern.parse(rule.casefold()) for rule in rules if rule.startswith("$")]
+        self._by_name: dict[str, list[Pattern]] = {}
+        self._unnamed: list[Pattern] = []
+        for pattern in patterns:
+            if pattern.last_name is None:
+                self._unnamed.append(pattern)
+            else:
+                self._by_name.setdefault(pattern.last_name, []).append(pattern)
+
+    @property
+    def _withholds(self) -> bool:
+        return bool(self._by_name or self._unnamed)
+
+    def message(self, message: Message) -> Message:
+        """`message` without anything that the rules name."""
+        return replace(message, headers=self._fields(message.headers), body=self._body(message.body))
+
+    def target(self, target: str) -> str:
+        """A request target or URL whose query parameters of a redacted name are hashed. Untouched, to the byte, where there are none."""
+        before, mark, query = target.partition("?")
+        if not mark or not self._by_name:
+            return target
+        query, hash_mark, fragment = query.partition("#")
+        pairs = parse_qsl(query, keep_blank_values=True)
+        redacted = [(name, self.hash(value) if name.casefold() in self._by_name else value) for name, value in pairs]
+        return target if redacted == pairs else f"{before}?{urlencode(redacted, safe=':')}{hash_mark}{fragment}"
+
+    def hash(self, value: Json) -> str:
+        """What stands in for `value`."""
+        canonical = json.dumps(_integral(value), sort_keys=True, separators=(",", ":"))
+        return f"redacted:{hmac.new(self._key, canonical.encode(), hashlib.sha256).hexdigest()[:16]}"
+
+    def digest(self, data: bytes) -> str:
+        """What stands in for a body."""
+        return hmac.new(self._key, data, hashlib.sha256).hexdigest()[:32]
+
+    def _fields(self, headers: Headers) -> Headers:
+        return tuple((name, self._header(name, value)) for name, value in headers)
+
+    def _header(self, name: str, value: str) -> str:
+        if name in self._headers:
+            return self.hash(value)
+        return self.target(value) if name in _URL_HEADERS and urlsplit(value).query else value
+
+    def _body(self, body: Body) -> Body:
+        if body.form is Form.EMPTY or not self._withholds:
+            return body
+        if body.form is Form.JSON:
+            value = self._json(body.value, ())
+            if value is body.value:
+                return body
+            text = json.dumps(value, ensure_ascii=False)
+            return replace(body, value=value, text=text, data=text.encode())
+        if body.form is Form.FORM and isinstance(body.value, dict):
+            value = self._form(body.value)
+            text = urlencode({name: items for name, items in value.items() if isinstance(items, list)}, doseq=True, safe=":")
+            return replace(body, value=value, text=text, data=text.encode())
+        return Body(Form.OPAQUE, b"", note=body.note or "withheld", size=body.size, digest=self.digest(body.data))
+
+    def _form(self, fields: dict[str, Json]) -> dict[str, Json]:
+        return {
+            name: [self.hash(item) for item in items] if name.casefold() in self._by_name and isinstance(items, list) else items
+            for name, items in fields.items()
+        }
+
+    def _json(self, value: Json, place: Place) -> Json:
+        """`value` with the named places hashed; the very same object where there are none. Depth is bounded by normalise.MAX_DEPTH."""
+        if self._means(place) and value is not None:
+            return self.hash(value)
+        if isinstance(value, dict):
+            changed = {key: self._json(item, (*place, key.casefold())) for key, item in value.items()}
+            return changed if any(changed[key] is not item for key, item in value.items()) else value
+        if isinstance(value, list):
+            items = [self._json(item, (*place, index)) for index, item in enumerate(value)]
+            return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+        return value
+
+    def _means(self, place: Place) -> bool:
+        last = place[-1] if place else None
+        named = self._by_name.get(last, ()) if isinstance(last, str) else ()
+        return any(pattern.matches(place) for pattern in (*named, *self._unnamed))
+
+
+def _integral(value: Json) -> Json:
+    """1.0 as 1, at every depth: they are the same JSON number, so they must have the same hash."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_integral(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _integral(item) for key, item in value.items()}
+    return value
+
+
+def load_key(path: Path) -> bytes:
+    """This installation's key; made on first use, readable by its owner alone.
+
+    Raises:
+        OSError: it can't be read or made.
+        ValueError: the file is there and is not a key.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(os.urandom(_KEY_BYTES).hex().encode())
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except ValueError:
+        key = b""
+    if len(key) < _KEY_BYTES:
+        raise ValueError(f"{path} does not hold a key of {_KEY_BYTES} bytes in hex; remove the file to have a new one made")
+    return key

@@ -1,0 +1,41 @@
+"""What one difference has in common with all of its kind: the kind, and the path with what changes from request to request generalised.
+
+A signature is what a person reviews, so it must neither lump different faults together nor come anew with every id (twitter/diffy#30, #49).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from shadow.compare import Difference, Kind
+
+MAX_PATH = 300
+"""Characters. Longer paths come from field names that are data; what they share at the front still tells them apart."""
+
+_INDEX = re.compile(r"\[\d+\]")
+_ID = re.compile(
+    r"\.?(?P<plain>(?<=\.)[0-9a-fA-F]{16,})(?![\w-])"  # long hex as a plain name
+    r'|\["(?:-?\d+|[0-9a-fA-F]{16,})"\]'  # numbers and long hex
+    r'|(?:\.|\[")[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}(?:"\])?(?![\w-])'  # UUIDs
+)
+
+type Signature = tuple[Kind, str]
+
+
+def generalise(path: str) -> str:
+    """`$.items[3].prices["42"]` → `$.items[*].prices.{id}`."""
+    return _ID.sub(".{id}", _INDEX.sub("[*]", path))[:MAX_PATH]
+
+
+def signature(difference: Difference) -> Signature:
+    """What `difference` is counted under."""
+    return difference.kind, generalise(difference.path) if difference.path.startswith("$") else difference.path[:MAX_PATH]
+
+
+def signatures(differences: Iterable[Difference]) -> dict[Signature, Difference]:
+    """Each signature once, with the first difference that has it: an exchange counts once however many elements of a list differ."""
+    first: dict[Signature, Difference] = {}
+    for difference in differences:
+        first.setdefault(signature(difference), difference)
+    return first

@@ -1,0 +1,288 @@
+"""The verdict: a table of cases, and two laws that hold for any document."""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import json
+import string
+import zlib
+from typing import Any
+
+import brotli
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shadow.compare import Kind, Rules, Verdict, compare
+from shadow.documents import MAX_DIFFERENCES
+from shadow.exchange import Answer
+from shadow.normalise import Form, Message, read
+from shadow.paths import render
+
+JSON_HEAD = b"Content-Type: application/json\r\n"
+
+
+def answer(body: bytes = b"", status: int = 200, head: bytes = JSON_HEAD, **more: Any) -> Message:
+    return read(Answer("legacy", "legacy", status, head, body, 0.01, **more))
+
+
+def document(value: Any) -> Message:
+    return answer(json.dumps(value).encode())
+
+
+def found(verdict: Verdict) -> list[tuple[str, str]]:
+    return [(difference.kind.value, difference.path) for difference in verdict.differences]
+
+
+def differences(left: Any, right: Any, **rules: Any) -> list[tuple[str, str]]:
+    return found(compare(document(left), document(right), Rules.make(**rules)))
+
+
+BODIES: list[tuple[str, Any, Any, list[tuple[str, str]]]] = [
+    ("fields in another order", {"a": 1, "b": 2}, {"b": 2, "a": 1}, []),
+    ("one number type", {"a": 1}, {"a": 1.0}, []),
+    ("a rounded number is another value, not another type", {"a": 4}, {"a": 4.25}, [("value", "$.a")]),
+    ("true is not 1", {"a": True}, {"a": 1}, [("type", "$.a")]),
+    ("true is not 1, deep inside", {"a": [[{"b": 1}]]}, {"a": [[{"b": True}]]}, [("type", "$.a[0][0].b")]),
+    ("a number as a string", {"a": 1}, {"a": "1"}, [("type", "$.a")]),
+    ("null is not a missing field", {"a": None}, {}, [("missing", "$.a")]),
+    ("null against a value", {"a": None}, {"a": 0}, [("type", "$.a")]),
+    ("a field more", {}, {"a": 1}, [("extra", "$.a")]),
+    ("an object where a list was", {"a": []}, {"a": {}}, [("type", "$.a")]),
+    ("the document itself", [], {}, [("type", "$")]),
+    ("a scalar document", 1, 2, [("value", "$")]),
+    ("an element put in front moves the rest", [{"i": 1}, {"i": 2}], [{"i": 0}, {"i": 1}, {"i": 2}], [("extra", "$[0]")]),
+    ("an element left out", [1, 2, 3, 4], [1, 2, 4], [("missing", "$[2]")]),
+    ("one out, two in", [1, 2, 3], [1, 9, 8, 3], [("extra", "$[2]"), ("value", "$[1]")]),
+    ("another order is one difference", {"a": [1, 2, 3]}, {"a": [3, 1, 2]}, [("order", "$.a")]),
+    ("another order of objects", {"a": [{"i": 1}, {"i": 2}]}, {"a": [{"i": 2}, {"i": 1}]}, [("order", "$.a")]),
+    ("another order, doubled elements", [1, 1, 2], [2, 1, 1], [("order", "$")]),
+    ("not the same multiset", [1, 1, 2], [1, 2, 2], [("value", "$[1]")]),
+    ("a name with a dot", {"a.b": 1}, {"a.b": 2}, [("value", '$["a.b"]')]),
+    ("a name that DeepDiff takes for private", {"__a": 1}, {"__a": 2}, [("value", "$.__a")]),
+    ("an empty name", {"": 1}, {"": 2}, [("value", '$[""]')]),
+    ("big integers are exact", {"a": 2**64 + 1}, {"a": 2**64 + 2}, [("value", "$.a")]),
+    ("an integer beyond a double's precision", {"a": 2**53 + 1}, {"a": float(2**53)}, [("value", "$.a")]),
+    ("long texts that share their beginning", {"a": "x" * 5000 + "1"}, {"a": "x" * 5000 + "2"}, [("value", "$.a")]),
+    ("texts of many lines", {"a": "x\n" * 5000}, {"a": "y\n" * 5000}, [("value", "$.a")]),
+]
+
+
+@pytest.mark.parametrize(("left", "right", "expected"), [case[1:] for case in BODIES], ids=[case[0] for case in BODIES])
+def test_json_bodies(left: Any, right: Any, expected: list[tuple[str, str]]) -> None:
+    assert differences(left, right) == sorted(expected, key=lambda item: item[1])
+
+
+ITEMS = {"items": [{"id": 1, "n": 1}, {"id": 2, "n": 2}, {"id": 3, "n": 3}]}
+RULES: list[tuple[str, Any, Any, dict[str, Any], list[tuple[str, str]]]] = [
+    ("ignore is exact", {"id": 1, "identity": 1}, {"id": 2, "identity": 2}, {"ignore": ["$.id"]}, [("value", "$.identity")]),
+    ("ignore any index", {"a": [{"t": 1}, {"t": 2}]}, {"a": [{"t": 3}, {"t": 4}]}, {"ignore": ["$.a[*].t"]}, []),
+    ("ignore one index", {"a": [1, 2]}, {"a": [3, 4]}, {"ignore": ["$.a[0]"]}, [("value", "$.a[1]")]),
+    ("ignore any depth", {"t": 1, "a": {"b": [{"t": 1}]}}, {"t": 2, "a": {"b": [{"t": 2}]}}, {"ignore": ["$..t"]}, []),
+    ("ignore a whole subtree", {"a": {"b": 1}}, {"a": [2]}, {"ignore": ["$.a"]}, []),
+    ("ignore a field that only one has", {}, {"new": 1}, {"ignore": ["$.new"]}, []),
+    ("ignore does not reach up", {"a": {"t": 1}}, {}, {"ignore": ["$.a.t"]}, [("missing", "$.a")]),
+    (
+        "order is seen through what is ignored",
+        [{"i": 1, "t": 1}, {"i": 2, "t": 2}],
+        [{"i": 2, "t": 8}, {"i": 1, "t": 9}],
+        {"ignore": ["$[*].t"]},
+        [("order", "$")],
+    ),
+    ("unordered", {"tags": ["a", "b"]}, {"tags": ["b", "a"]}, {"unordered": ["$.tags"]}, []),
+    ("unordered still counts", {"tags": ["a", "b", "b"]}, {"tags": ["b", "a", "a"]}, {"unordered": ["$.tags"]}, [("value", "$.tags[2]")]),
+    ("unordered, one more", {"tags": ["a"]}, {"tags": ["b", "a"]}, {"unordered": ["$.tags"]}, [("extra", "$.tags[0]")]),
+    ("aligned by key, order differs", ITEMS, {"items": ITEMS["items"][::-1]}, {"key": {"$.items": "id"}}, [("order", "$.items")]),
+    ("aligned by key and unordered", ITEMS, {"items": ITEMS["items"][::-1]}, {"key": {"$.items": "id"}, "unordered": ["$.items"]}, []),
+    (
+        "aligned by key, inside",
+        ITEMS,
+        {"items": [{"id": 1, "n": 1}, {"id": 3, "n": "3"}]},
+        {"key": {"$.items": "id"}},
+        [("missing", "$.items[1]"), ("type", "$.items[2].n")],
+    ),
+    (
+        "a key that is not unique aligns nothing",
+        [{"id": 1, "a": 1}, {"id": 1, "a": 2}],
+        [{"id": 1, "a": 1}, {"id": 1, "a": 3}],
+        {"key": {"$": "id"}},
+        [("value", "$[1].a")],
+    ),
+    ("tolerance", {"a": 1.0, "b": 1.0}, {"a": 1.001, "b": 1.001}, {"tolerance": {"$.a": 0.01}}, [("value", "$.b")]),
+    ("tolerance is no licence for another type", {"a": 1}, {"a": "1"}, {"tolerance": {"$.a": 5}}, [("type", "$.a")]),
+    ("tolerance of huge integers", {"a": 10**400}, {"a": 0.5}, {"tolerance": {"$.a": 5}}, [("value", "$.a")]),
+]
+
+
+@pytest.mark.parametrize(("left", "right", "rules", "expected"), [case[1:] for case in RULES], ids=[case[0] for case in RULES])
+def test_rules(left: Any, right: Any, rules: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+    assert differences(left, right, **rules) == expected
+
+
+def test_an_aligned_element_keeps_both_addresses() -> None:
+    verdict = compare(document([{"id": 1}, {"id": 2, "n": 1}]), document([{"id": 2, "n": 2}, {"id": 1}]), Rules.make(key={"$": "id"}))
+    value = next(difference for difference in verdict.differences if difference.kind is Kind.VALUE)
+    assert (value.path, value.candidate_path, value.legacy, value.candidate) == ("$[1].n", "$[0].n", 1, 2)
+
+
+def test_a_status_is_the_only_difference_told() -> None:
+    verdict = compare(answer(b'{"a":1}', 404), answer(b"[]", 200, b"Content-Type: text/html\r\n"), Rules())
+    assert found(verdict) == [("status", "404->200")]
+
+
+def test_no_answer() -> None:
+    nothing = answer(b"", 0, b"", error="timeout")
+    assert found(compare(answer(b"{}"), nothing, Rules())) == [("unanswered", "timeout")]
+    assert compare(nothing, answer(b"{}"), Rules()) == Verdict("skipped", reason="reference_unanswered")
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "expected"),
+    [
+        (b"Content-Type: application/json\r\n", b"content-type: Application/JSON; charset=utf-8\r\n", []),
+        (b"Content-Type: text/html; charset=UTF-8\r\n", b'Content-Type: text/html;charset="utf-8"\r\n', []),
+        (b"Content-Type: text/html; charset=utf-8\r\n", b"Content-Type: text/html\r\n", [("header", "content-type")]),
+        (b"Cache-Control: max-age=1, Private\r\n", b"Cache-Control: private\r\ncache-control: max-age=1\r\n", []),
+        (b"Cache-Control: private\r\n", b"", [("header", "cache-control")]),
+        (b"Location: /a\r\n", b"Location: /b\r\n", [("header", "location")]),
+        (b"Date: now\r\nServer: a\r\n", b"Date: then\r\nX-New: 1\r\n", []),
+    ],
+)
+def test_headers(left: bytes, right: bytes, expected: list[tuple[str, str]]) -> None:
+    assert found(compare(answer(b"", head=left), answer(b"", head=right), Rules())) == expected
+
+
+def test_a_body_that_was_not_kept_is_no_match() -> None:
+    large = answer(b"", skipped="too_large")
+    assert compare(large, answer(b"{}"), Rules()) == Verdict("skipped", reason="too_large")
+    other = answer(b"", head=b"Content-Type: text/html\r\n", skipped="too_large")
+    assert found(compare(large, other, Rules())) == [("header", "content-type")]
+
+
+CODINGS = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "br": brotli.compress,
+    "zstd": zstandard.ZstdCompressor().compress,
+}
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_codings_are_undone_before_comparing(coding: str) -> None:
+    body = b'{"a": [1, 2]}'
+    head = JSON_HEAD + f"Content-Encoding: {coding}\r\n".encode()
+    packed = answer(CODINGS[coding](body), head=head)
+    assert packed.body.form is Form.JSON
+    assert compare(answer(body), packed, Rules()).outcome == "match"
+    assert found(compare(answer(b'{"a": [1, 3]}'), packed, Rules())) == [("value", "$.a[1]")]
+    cut = answer(CODINGS[coding](body * 50)[:-6], head=head)
+    assert compare(answer(body * 50), cut, Rules()).outcome == "mismatch"
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_bomb_ends_in_a_verdict(coding: str) -> None:
+    bomb = answer(CODINGS[coding](bytes(64 * 1024 * 1024)), head=JSON_HEAD + f"Content-Encoding: {coding}\r\n".encode())
+    assert (bomb.body.form, bomb.body.note) == (Form.OPAQUE, "over_limit")
+    assert found(compare(answer(b"{}"), bomb, Rules())) == [("body", "$")]
+
+
+HOSTILE = {
+    "deep lists": b"[" * 100_000 + b"]" * 100_000,
+    "deep objects": b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+    "as deep as is read": b"[" * 100 + b"1" + b"]" * 100,
+    "huge integer": b'{"a": ' + b"9" * 100_000 + b"}",
+    "big integer": b'{"a": ' + b"9" * 4_000 + b"}",
+    "a million keys": b"{" + b",".join(b'"k%d":%d' % (n, n) for n in range(200_000)) + b"}",
+    "invalid utf-8": b'{"a": "\xff\xfe"}',
+    "lone surrogate": b'{"a": "\\ud800"}',
+    "nul": b'{"a": "\\u0000"}',
+    "not a number": b'{"a": NaN}',
+    "infinite": b'{"a": 1e999}',
+    "doubled key": b'{"a": 1, "a": 2}',
+    "nothing": b"",
+    "cut short": b'{"a": [1, 2',
+    "unterminated string": b'"' + b"[" * 200_000,
+    "many lists of two": (b"[" * 90) + b",".join(b"%d" % n for n in range(20_000)) + (b"],0" * 90)[:-2],
+}
+
+
+@pytest.mark.parametrize("left", HOSTILE)
+def test_hostile_bodies_end_in_a_verdict(left: str) -> None:
+    for right in ("huge integer", "as deep as is read", "lone surrogate", "a million keys"):
+        verdict = compare(answer(HOSTILE[left]), answer(HOSTILE[right]), Rules.make(ignore=["$..x"]))
+        assert verdict.outcome == ("match" if left == right else "mismatch")
+    changed = compare(answer(HOSTILE[left]), answer(HOSTILE[left][:-1] + b" "), Rules())
+    assert changed.outcome == "mismatch"
+
+
+def test_documents_that_python_and_others_read_differently_are_compared_as_text() -> None:
+    assert found(compare(answer(b'{"a":1,"a":2}'), answer(b'{"a":2}'), Rules())) == [("body", "$")]
+    assert compare(answer(b'{"a":NaN}'), answer(b'{"a":NaN}'), Rules()).outcome == "match"
+
+
+def test_too_many_differences_are_cut_and_said_to_be() -> None:
+    verdict = compare(document(dict.fromkeys(map(str, range(1000)), 1)), document(dict.fromkeys(map(str, range(1000)), 2)), Rules())
+    assert verdict.cut
+    assert len(verdict.differences) == MAX_DIFFERENCES
+
+
+def test_forms_and_texts() -> None:
+    form = b"Content-Type: application/x-www-form-urlencoded\r\n"
+    assert compare(answer(b"a=1&b=2", head=form), answer(b"b=2&a=%31", head=form), Rules()).outcome == "match"
+    assert found(compare(answer(b"a=1&b=2", head=form), answer(b"a=1&b=3", head=form), Rules())) == [("value", "$.b[0]")]
+    text = b"Content-Type: text/html; charset=latin-1\r\n"
+    assert found(compare(answer(b"<p>\xe4", head=text), answer(b"<p>\xe5", head=text), Rules())) == [("body", "$")]
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(alphabet=st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=5) | st.dictionaries(st.text(alphabet=string.ascii_letters + '."é 0', max_size=6), inner, max_size=5)
+    ),
+    max_leaves=25,
+)
+
+
+@given(json_values, st.sampled_from([None, 2]), st.booleans())
+def test_equal_after_parsing_is_a_match(value: Any, indent: int | None, escaped: bool) -> None:
+    def shuffled(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: shuffled(item) for key, item in reversed(node.items())}
+        return [shuffled(item) for item in node] if isinstance(node, list) else node
+
+    other = json.dumps(shuffled(value), indent=indent, ensure_ascii=escaped).encode()
+    assert compare(document(value), answer(other), Rules()).outcome == "match"
+
+
+def leaves(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    if isinstance(value, dict) and value:
+        return [leaf for key, item in value.items() for leaf in leaves(item, (*path, key))]
+    if isinstance(value, list) and value:
+        return [leaf for index, item in enumerate(value) for leaf in leaves(item, (*path, index))]
+    return [path]
+
+
+@settings(max_examples=200)
+@given(json_values, st.data())
+def test_one_change_is_exactly_its_path(value: Any, data: st.DataObject) -> None:
+    value = {"root": value}
+    path = data.draw(st.sampled_from(leaves(value)))
+    changed = copy.deepcopy(value)
+    node = changed
+    for segment in path[:-1]:
+        node = node[segment]
+    if data.draw(st.booleans()) and isinstance(path[-1], str):
+        del node[path[-1]]
+        expected = "missing"
+    else:
+        before = node[path[-1]]
+        node[path[-1]] = f"{before}~" if isinstance(before, str) else "~"
+        expected = "value" if isinstance(before, str) else "type"
+    assert differences(value, changed) == [(expected, render(path))]
+    assert [where for _, where in differences(changed, value)] == [render(path)]

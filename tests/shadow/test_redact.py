@@ -1,0 +1,127 @@
+"""What is configured is gone, and what was equal is equal still."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shadow.exchange import Answer
+from shadow.normalise import Form, Message, read
+from shadow.paths import PatternError
+from shadow.redact import Redactor, load_key
+
+KEY = bytes(range(32))
+RULES = ["authorization", "Set-Cookie", "$..password", "$.user.email", "$.cards[*]"]
+
+
+def redacted(body: bytes, head: bytes = b"Content-Type: application/json\r\n", rules: list[str] = RULES, key: bytes = KEY) -> Message:
+    return Redactor(rules, key).message(read(Answer("legacy", "legacy", 200, head, body, 0.0)))
+
+
+def value(document: Any, **more: Any) -> Any:
+    return redacted(json.dumps(document).encode(), **more).body.value
+
+
+def test_named_places_are_hashed_and_nothing_else() -> None:
+    document = {
+        "password": "hunter2",
+        "user": {"email": "a@b.c", "name": "A"},
+        "deep": [{"Password": {"old": "x"}}],
+        "email": "stays",
+        "cards": ["4111", "4222"],
+    }
+    message = redacted(json.dumps(document).encode())
+    result: Any = message.body.value
+    assert result["user"]["name"] == "A"
+    assert result["email"] == "stays"
+    hashed = [result["password"], result["user"]["email"], result["deep"][0]["Password"], *result["cards"]]
+    assert all(item.startswith("redacted:") and len(item) == 25 for item in hashed)
+    assert len(set(hashed)) == len(hashed)
+    for stored in (message.body.text, message.body.data.decode()):
+        assert stored is not None
+        assert not any(secret in stored for secret in ("hunter2", "a@b.c", "4111", "4222", '"x"'))
+
+
+def test_equal_still_means_equal() -> None:
+    assert value({"password": 1}) == value({"password": 1.0})
+    assert value({"password": {"a": 1, "b": 2}}) == value({"password": {"b": 2, "a": 1}})
+    assert value({"password": "1"}) != value({"password": 1})
+    assert value({"password": None}) == {"password": None}
+    assert value({"password": "x"}) != value({"password": "x"}, key=bytes(32))
+
+
+def test_an_untouched_body_keeps_its_bytes() -> None:
+    body = b'{ "a" : 1.50 }'
+    assert (redacted(body).body.data, redacted(body).body.text) == (body, body.decode())
+
+
+def test_headers() -> None:
+    message = redacted(
+        b"", b"Set-Cookie: a=secret\r\nAUTHORIZATION: Basic secret\r\nX-Other: fine\r\nLocation: /next?password=secret&a=1\r\n"
+    )
+    assert "secret" not in repr(message)
+    assert message.header("x-other") == "fine"
+    assert message.header("location") == f"/next?password={Redactor(RULES, KEY).hash('secret')}&a=1"
+
+
+def test_query_strings() -> None:
+    redactor = Redactor(RULES, KEY)
+    assert redactor.target("/a?b=%2F&c") == "/a?b=%2F&c"
+    assert redactor.target("/password") == "/password"
+    target = redactor.target("/a?email=me%40x&b=1&PASSWORD=p")
+    assert "me" not in target
+    assert target.count("redacted:") == 2
+    assert target.endswith(f"&b=1&PASSWORD={redactor.hash('p')}")
+
+
+def test_forms() -> None:
+    message = redacted(b"name=x&password=secret&email=", b"Content-Type: application/x-www-form-urlencoded\r\n")
+    assert message.body.form is Form.FORM
+    assert "secret" not in repr(message)
+    assert "name=x" in (message.body.text or "")
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Content-Type: application/json\r\n", b'{"password": "secret"'),
+        (b"Content-Type: application/json\r\n", b'{"password": "secret", "password": "secret"}'),
+        (b"Content-Type: application/json\r\n", b'{"password": "secret", "a": NaN}'),
+        (b"Content-Type: application/json\r\nContent-Encoding: gzip\r\n", b'{"password": "secret"}'),
+        (b"Content-Type: text/html\r\n", b"<input name=password value=secret>"),
+        (b"Content-Type: application/octet-stream\r\n", b"password secret"),
+        (b"Content-Type: application/x-www-form-urlencoded\r\n", b"password=secret\xff"),
+        (b"", b"password: secret"),
+    ],
+)
+def test_a_body_without_fields_leaves_only_its_digest(head: bytes, body: bytes) -> None:
+    message = redacted(body, head)
+    assert message.body.form is Form.OPAQUE
+    assert b"secret" not in message.body.data
+    assert "secret" not in repr(message)
+    assert message.body.size == len(body)
+    assert message.body.digest == redacted(body, head).body.digest
+    assert message.body.digest != redacted(body + b" ", head).body.digest
+    assert redacted(body, head, rules=["authorization"]).body.digest == ""
+
+
+def test_a_rule_that_is_neither_is_refused() -> None:
+    with pytest.raises(PatternError, match="neither a header's name"):
+        Redactor(["not a header"], KEY)
+    with pytest.raises(PatternError):
+        Redactor(["$.a b"], KEY)
+
+
+def test_the_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "var" / "redact.key"
+    key = load_key(path)
+    assert len(key) == 32
+    assert load_key(path) == key
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_text("no key")
+    with pytest.raises(ValueError, match="remove the file"):
+        load_key(path)
