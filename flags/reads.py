@@ -83,7 +83,7 @@ def _stickiness(stickiness: str, found: Reads) -> None:
     if stickiness == "default":
         found.fields |= {"userId", "sessionId"}
         found.chance_without_identity = True
-    elif stickiness == "random":
+    elif stickiness in {"random", "currentTime"}:
         found.chance = True
     else:
         found.fields.add(stickiness)

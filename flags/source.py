@@ -49,7 +49,7 @@ def create(
     path: str | Path = "flags.json",
     url: str = "",
     token: str = "",
-    refresh: float = 1.0,
+    refresh: float = 0.5,
     backup: str | Path | None = None,
     folder: str | Path = ".",
     app_name: str = "banyan",

@@ -130,7 +130,7 @@ _strategy = st.builds(
 )
 _CONTEXTS = [
     Context(user_id=user, session_id=session, remote_address=address, properties=properties)
-    for user in (None, "a", "b", "1")
+    for user in (None, "", "a", "1")
     for session in (None, "a", "2")
     for address in (None, "10.0.0.1")
     for properties in ({}, {"country": "a"}, {"country": "1", "plan": "b"}, {"plan": "a", "userId": "a", "x": "y"}, {"plan": "1.0.1"})

@@ -1,4 +1,4 @@
-"""The Unleash source against a server that misbehaves in every way that a server can. The real one: tests/integration/test_unleash.py."""
+"""The Unleash source against a server that misbehaves in every way. The real one: tests/integration/test_unleash_real.py."""
 
 # ruff: noqa: ASYNC240, ASYNC110 - the files are local and tiny, and what is published has no event to wait for
 from __future__ import annotations

@@ -13,7 +13,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from demo import postgres
 from demo import unleash as server
 from demo.postgres import start_postgres
 from demo.processes import StartError
@@ -59,7 +58,7 @@ def test_where_the_unprivileged_user_may_not_read_the_binaries_are_copied(tmp_pa
         shutil.copytree(libraries, hidden / libraries.name)
     hidden.chmod(0o700)
     origin = str(hidden / package.name / "__init__.py")
-    monkeypatch.setattr(postgres.importlib.util, "find_spec", lambda name: ModuleSpec(name, None, origin=origin))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: ModuleSpec(name, None, origin=origin))
     started = start_postgres(tmp_path / "log")
     try:
         with psycopg.connect(started.url) as connection:

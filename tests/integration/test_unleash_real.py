@@ -42,7 +42,7 @@ def share(snapshot: Snapshot, flag: str) -> float:
 @asynccontextmanager
 async def running(server: RunningUnleash, **more: Any) -> AsyncIterator[tuple[UnleashSource, Seen]]:
     seen = Seen()
-    source = UnleashSource(server.api_url, server.client_token, refresh=1, **more)
+    source = UnleashSource(server.api_url, server.client_token, refresh=0.5, **more)
     task = asyncio.create_task(source.run(seen.append), name="source")
     try:
         await seen.until(lambda snapshot: True)
