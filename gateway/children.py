@@ -165,7 +165,8 @@ class WorkerProcess:
         )
         theirs.close()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
-        channel = self._channel = Channel(reader, writer, ToSupervisor)
+        channel: Channel[ToSupervisor] = Channel(reader, writer, ToSupervisor)
+        self._channel = channel
         channel.send(self._configure)
         channel.send(self._flags())
         while (message := await channel.receive()) is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from typing import Any
 
 import msgspec
 
@@ -71,12 +72,12 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class Channel[Received]:
-    """One end. `kind` is the union of what the other end sends."""
+    """One end. `kind` is the union of what the other end sends, `Received` the same for the type checker."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: type[Received]) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Any) -> None:
         self._reader = reader
         self._writer = writer
-        self._decoder = msgspec.msgpack.Decoder(kind)
+        self._decoder: msgspec.msgpack.Decoder[Received] = msgspec.msgpack.Decoder(kind)
 
     def send(self, message: ToWorker | ToSupervisor) -> None:
         """Queues `message`. What the other end does not read piles up here, so both ends must keep reading."""

@@ -81,8 +81,9 @@ class Collector(Base):
         for flag, (on, off) in supervisor.totals.flags.items():
             decisions.add_metric([flag, "true"], on)
             decisions.add_metric([flag, "false"], off)
-        restarts = CounterMetricFamily("banyan_child_restarts", "Workers and shippers that ended unasked")
-        restarts.add_metric([], supervisor.restarts)
+        restarts = CounterMetricFamily("banyan_child_restarts", "Workers and shippers that ended unasked", labels=["child"])
+        for child, count in supervisor.restarts.items():
+            restarts.add_metric([child], count)
         started = GaugeMetricFamily("banyan_start_time_seconds", "Unix time of the supervisor's start")
         started.add_metric([], supervisor.started_at)
         yield from (problems, events, connections, in_flight, current, staleness, decisions, restarts, started)

@@ -16,8 +16,9 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from flags import source as flag_source
 from flags.snapshot import Snapshot
@@ -75,7 +76,7 @@ class Supervisor:
         self.started_at = time.time()
         self.ready = False
         self.draining = False
-        self.restarts = 0
+        self.restarts: dict[str, int] = {}
         self._text = text
         self._engine = engine
         self._announce = announce
@@ -124,7 +125,7 @@ class Supervisor:
         self.admin_socket = bind(self.config.gateway.admin)
         self.admin_address = "{}:{}".format(*self.admin_socket.getsockname()[:2]) if self.admin_socket.family != socket.AF_UNIX else ""
 
-    async def run(self, admin: Callable[[Supervisor], Awaitable[None]]) -> int:
+    async def run(self, admin: Callable[[Supervisor], Coroutine[object, object, None]]) -> int:
         """Until SIGTERM or SIGINT. Returns the exit status.
 
         Raises:
@@ -185,7 +186,8 @@ class Supervisor:
     async def _wait_for_flags(self, flags_task: asyncio.Task[object]) -> None:
         first = asyncio.create_task(self._first_flags.wait(), name="first flags")
         stop = asyncio.create_task(self._stop.wait(), name="stop")
-        done, _ = await asyncio.wait({first, stop, flags_task}, timeout=FIRST_FLAGS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        tasks: set[asyncio.Task[Any]] = {first, stop, flags_task}
+        done, _ = await asyncio.wait(tasks, timeout=FIRST_FLAGS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         first.cancel()
         stop.cancel()
         if flags_task in done:
@@ -208,7 +210,8 @@ class Supervisor:
 
     def _restarted(self, name: str, status: int) -> None:
         if not self.draining:
-            self.restarts += 1
+            kind = name.partition(" ")[0]
+            self.restarts[kind] = self.restarts.get(kind, 0) + 1
             _log.error("%s ended with status %d; starting it again", name, status)
 
     def _heard(self, worker: WorkerProcess, message: Ready | Applied | Report) -> None:
@@ -224,13 +227,17 @@ class Supervisor:
                 worker.send(self._flag_state())
 
     async def _all_ready(self) -> None:
-        waits = [asyncio.create_task(worker.ready.wait(), name="worker ready") for worker in self.workers]
+        every = asyncio.create_task(self._each_ready(), name="workers ready")
         stop = asyncio.create_task(self._stop.wait(), name="stop")
-        every = asyncio.gather(*waits)
-        await asyncio.wait({every, stop}, return_when=asyncio.FIRST_COMPLETED)
-        every.cancel()
-        stop.cancel()
-        await asyncio.gather(every, stop, return_exceptions=True)
+        tasks: set[asyncio.Task[Any]] = {every, stop}
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _each_ready(self) -> None:
+        for worker in self.workers:
+            await worker.ready.wait()
 
     async def _greet(self) -> None:
         count = f"{self._count} worker{'s' if self._count > 1 else ''}"

@@ -28,7 +28,7 @@ def problem(kind: Problem, detail: str, request_id: str, *, close: bool, head_on
     body = orjson.dumps(
         {
             "type": f"urn:banyan:problem:{kind.value}",
-            "title": kind.title,
+            "title": kind.summary,
             "status": kind.status,
             "detail": detail,
             "request_id": request_id,

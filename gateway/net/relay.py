@@ -25,6 +25,7 @@ from gateway.telemetry import GATEWAY, drop, skip
 
 if TYPE_CHECKING:
     from gateway.net.downstream import Downstream
+    from gateway.net.edge import Edge
 
 HOLD = 64 * 1024
 """Bytes of an answer with Content-Length that are held back while legacy could still take its place."""
@@ -59,6 +60,8 @@ class Relay:
         "started_at",
         "status",
     )
+
+    edge: Edge
 
     def __init__(self, client: Downstream, head: RequestHead) -> None:
         self.client = client

@@ -36,8 +36,8 @@ class Problem(StrEnum):
         return _ANSWERS[self][0]
 
     @property
-    def title(self) -> str:
-        """A short sentence for people, the same for every occurrence."""
+    def summary(self) -> str:
+        """The problem document's title: a short sentence for people, the same for every occurrence."""
         return _ANSWERS[self][1]
 
 

@@ -292,5 +292,6 @@ async def gateway(folder: Path, toml: str, *, workers: int = 1, engine: str = "e
         for client in running.clients:
             client.close()
     finally:
-        os.kill(process.pid, signal.SIGINT)
+        if process.alive():
+            os.kill(process.pid, signal.SIGINT)
         await asyncio.to_thread(process.stop)

@@ -100,4 +100,4 @@ def test_a_candidates_5xx_is_replaced_where_the_method_allows(status: int, metho
 def test_every_problem_has_a_status_and_a_title() -> None:
     for problem in Problem:
         assert 400 <= problem.status < 600
-        assert problem.title
+        assert problem.summary

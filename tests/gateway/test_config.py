@@ -1,0 +1,102 @@
+"""Bad input: one clear line each, naming the key and what would be right."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.config import ConfigError, load
+
+GOOD = """
+[upstreams]
+legacy = "http://127.0.0.1:8001"
+reviews = "http://127.0.0.1:8101"
+[[routes]]
+name = "reviews"
+match = "/api/v1/reviews/*"
+candidate = "reviews"
+"""
+
+
+def problems(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "banyan.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load(path)
+    assert str(refused.value).startswith(f"{path}: ")
+    return refused.value.problems
+
+
+def test_the_smallest_useful_file(tmp_path: Path) -> None:
+    path = tmp_path / "banyan.toml"
+    path.write_text(GOOD)
+    config = load(path)
+    (route,) = config.routes
+    assert (route.serve_flag, route.shadow_flag, route.fallback, route.shadow.sample) == ("reviews", "reviews.shadow", True, 1.0)
+    assert config.upstreams["legacy"].address == ("127.0.0.1", 8001)
+    assert config.gateway.listen == ["127.0.0.1:8080"]
+    assert config.resolve("flags.json") == tmp_path / "flags.json"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (GOOD + "fallbck = false", ["routes[0].fallbck (route 'reviews'): unknown key"]),
+        ("[gateway]\nlisten = ['8080']\n" + GOOD, ['gateway.listen: write "host:port"']),
+        ("[gateway]\nadmin = '0.0.0.0:9900'\n" + GOOD, ["gateway.admin: the admin port has no token yet"]),
+        ("[gateway.limits]\nidle_timeout = 75\n" + GOOD, ["gateway.limits.idle_timeout: write a duration with its unit"]),
+        ("[gateway.limits]\nheader_bytes = '32 kilo'\n" + GOOD, ["gateway.limits.header_bytes: write a size with its unit"]),
+        ("[[routes]]\nname = 'a'\nmatch = '/a'\ncandidate = 'b'", ["upstreams: is missing"]),
+        ("[upstreams]\nreviews = 'http://127.0.0.1:1'", ["upstreams.legacy is missing"]),
+        (GOOD.replace('candidate = "reviews"', 'candidate = "reveiws"'), ["route 'reviews': candidate 'reveiws' is not under [upstreams]"]),
+        (GOOD.replace('candidate = "reviews"', 'candidate = "legacy"'), ["the candidate cannot be legacy itself"]),
+        (GOOD.replace("/api/v1/reviews/*", "api/*"), ["routes[0].match (route 'reviews'): a path starts with /"]),
+        (GOOD.replace("/api/v1/reviews/*", "/api/*/x"), ["'*' is not a segment"]),
+        (GOOD + "rewrite = '/r/{id}'", ["rewrite uses {id}"]),
+        (GOOD + GOOD[GOOD.index("[[") :], ["two routes are named 'reviews'"]),
+        (
+            GOOD + GOOD[GOOD.index("[[") :].replace('name = "reviews"', 'name = "other"'),
+            ["routes 'reviews' and 'other' match the same requests"],
+        ),
+        (GOOD.replace("http://127.0.0.1:8101", "ftp://x"), ["upstreams.reviews.url: write"]),
+        (GOOD.replace("http://127.0.0.1:8101", "http://x/path"), ["only scheme, host and port"]),
+        (GOOD.replace("http://127.0.0.1:8101", "http://x:99999"), ["upstreams.reviews.url"]),
+        (GOOD + "methods = ['get']", ["methods are upper-case"]),
+        (GOOD + "[routes.shadow]\nmethods = ['POST']", ["only GET and HEAD are shadowed"]),
+        (GOOD + "[routes.shadow]\nsample = 2.0", ["routes[0].shadow.sample"]),
+        ("[flags]\nsource = 'unleash'\n" + GOOD, ['source = "unleash" needs url and token']),
+        ("[flags]\ntoken = '${NO_SUCH_VARIABLE}'\n" + GOOD, ["flags.token: the environment has no NO_SUCH_VARIABLE"]),
+        ("[gateway.tls]\ncertificate = 'x'\n" + GOOD, ["gateway.tls: TLS to clients not built yet"]),
+        (GOOD + "split = { a = 1 }", ["routes[0].split: split routes not built yet"]),
+        ("[upstreams", ["is not TOML"]),
+    ],
+)
+def test_each_mistake_is_named(tmp_path: Path, text: str, expected: list[str]) -> None:
+    found = problems(tmp_path, text)
+    for wanted in expected:
+        assert any(wanted in problem for problem in found), found
+    assert all("\n" not in problem for problem in found)
+
+
+def test_every_mistake_is_listed_at_once(tmp_path: Path) -> None:
+    assert len(problems(tmp_path, GOOD + "x = 1\nmethods = ['get']\n[gateway]\nworkers = -1\n")) == 3
+
+
+def test_no_file_and_not_text(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read \\(No such file or directory\\); name another with --config FILE"):
+        load(tmp_path / "none.toml")
+    (tmp_path / "latin.toml").write_bytes(b"# caf\xe9")
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        load(tmp_path / "latin.toml")
+
+
+def test_a_secret_is_read_from_the_environment_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLEASH_TOKEN", "very-secret")
+    path = tmp_path / "banyan.toml"
+    path.write_text('[flags]\nsource = "unleash"\nurl = "http://127.0.0.1:4242/api"\ntoken = "${UNLEASH_TOKEN}"\n' + GOOD)
+    config = load(path)
+    assert config.flags.token.get_secret_value() == "very-secret"
+    assert "very-secret" not in repr(config) + str(config)
+    path.write_text(path.read_text().replace("refresh", "refresh") + "typo = 1\n")
+    with pytest.raises(ConfigError) as refused:
+        load(path)
+    assert "very-secret" not in str(refused.value)
