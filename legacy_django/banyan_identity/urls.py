@@ -1,0 +1,7 @@
+"""To be included under `_banyan/`."""
+
+from django.urls import path
+
+from .views import identity
+
+urlpatterns = [path("identity", identity, name="banyan-identity")]

@@ -1,0 +1,108 @@
+"""What the shop takes from its environment: the database's address and the secret key.
+
+A wrong value stops the start with one line that names the variable; the value itself may hold a password and is never repeated.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def flag(name: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """A yes-or-no variable; unset is no."""
+    value = environ.get(name, "").strip().lower()
+    if value in {"1", "true", "yes", "on"}:
+        return True
+    if value in {"", "0", "false", "no", "off"}:
+        return False
+    raise ImproperlyConfigured(f"{name}: expected 1 or 0, got {value!r}")
+
+
+def number(name: str, default: int, environ: Mapping[str, str] = os.environ) -> int:
+    """A positive whole number."""
+    value = environ.get(name, "").strip()
+    if not value:
+        return default
+    if not (value.isascii() and value.isdigit() and int(value) > 0):
+        raise ImproperlyConfigured(f"{name}: expected a positive whole number, got {value!r}")
+    return int(value)
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's settings for sqlite:///path, postgres://user:password@host:port/name or postgresql:///name?host=/socket/folder."""
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        # As elsewhere: three slashes and a relative path, four and an absolute one.
+        path = unquote(parts.path).removeprefix("/")
+        if parts.netloc or not path:
+            raise ImproperlyConfigured("DATABASE_URL: for SQLite write sqlite:///relative/path or sqlite:////absolute/path")
+        return sqlite(path)
+    if parts.scheme in {"postgres", "postgresql"}:
+        return _postgresql(url)
+    raise ImproperlyConfigured(f"DATABASE_URL: expected sqlite:///… or postgres://…, got a URL that begins with {parts.scheme!r}")
+
+
+def sqlite(path: str) -> dict[str, Any]:
+    """Django's settings for the database in a file."""
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        "CONN_MAX_AGE": 60,
+        "OPTIONS": {
+            "timeout": 10,
+            # A transaction that begins as a reader and then writes fails at once when another wrote meanwhile, timeout or not.
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+        },
+    }
+
+
+def _postgresql(url: str) -> dict[str, Any]:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ImproperlyConfigured(f"DATABASE_URL: {error}") from None
+    options = dict(parse_qsl(parts.query))
+    host = options.pop("host", parts.hostname or "")
+    settings: dict[str, Any] = {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path).removeprefix("/"),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": host,
+        "PORT": options.pop("port", str(port or "")),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": "5", **options},
+    }
+    if not settings["NAME"]:
+        raise ImproperlyConfigured("DATABASE_URL: the database's name is missing: postgres://user:password@host:port/NAME")
+    return settings
+
+
+def secret_key(path: Path) -> str:
+    """The key in `path`, made at the first call: all workers must sign with the same one, and sessions outlive a restart."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    # Written aside and linked into place: several workers may start at once, and none may read half a key.
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(50) + "\n")
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass  # another worker was first: its key is everybody's
+    finally:
+        draft.unlink()
+    return path.read_text().strip()

@@ -1,0 +1,1 @@
+"""What is sold: items, their options with stock, their pictures."""

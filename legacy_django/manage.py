@@ -1,0 +1,18 @@
+"""The shop's manage.py: `python legacy_django/manage.py seed`, from any folder."""
+
+import os
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    # The folder of this file comes first on sys.path, and would make every app importable under a second name.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "legacy_django.settings")
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

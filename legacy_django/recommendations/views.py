@@ -1,0 +1,49 @@
+"""/api/v1/recommendations/…: best first, and among equal scores by the item's id, so that the answer is the same every time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db.models import Sum
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from legacy_django.api import api, identifier, not_found, required_parameter
+from legacy_django.items.models import Item
+from legacy_django.orders.models import Line
+from legacy_django.recommendations.models import Similarity
+
+SIZE = 10
+
+
+@api("GET")
+def for_item(request: HttpRequest) -> HttpResponse:
+    """?item=: what goes with it."""
+    item = required_parameter(request, "item")
+    if not Item.objects.filter(pk=item).exists():
+        raise not_found("Item")
+    rows = Similarity.objects.filter(item_id=item).select_related("other").order_by("-score", "other_id")[:SIZE]
+    return JsonResponse({"item": item, "results": [as_json(row.other, row.score) for row in rows]})
+
+
+@api("GET")
+def for_user(request: HttpRequest, user_id: str) -> HttpResponse:
+    """What goes with everything that a user ordered, but for what was ordered already."""
+    user = identifier(user_id, "User")
+    if not User.objects.filter(pk=user, is_active=True).exists():
+        raise not_found("User")
+    ordered = Line.objects.filter(order__user_id=user).values("option__item_id")
+    rows = (
+        Similarity.objects.filter(item_id__in=ordered)
+        .exclude(other_id__in=ordered)
+        .values("other_id")
+        .annotate(total=Sum("score"))
+        .order_by("-total", "other_id")[:SIZE]
+    )
+    scores = {row["other_id"]: row["total"] for row in rows}
+    items = Item.objects.in_bulk(scores)
+    return JsonResponse({"user": user, "results": [as_json(items[other], score) for other, score in scores.items()]})
+
+
+def as_json(item: Item, score: int) -> dict[str, Any]:
+    return {"id": item.pk, "name": item.name, "price": float(item.price), "score": score}

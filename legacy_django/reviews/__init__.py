@@ -1,0 +1,1 @@
+"""What customers say about items. The first API that is going to leave the monolith."""
