@@ -29,7 +29,7 @@ MAX_DIFFERENCES = 200
 MAX_ALIGN = 1_000_000
 """Product of two lists' lengths up to which runs of equal elements are looked for. Beyond, elements are paired by index."""
 MAX_WORK = 1_000_000
-"""Elements, times their depth, looked at to find out whether lists were merely reordered: nested lists are looked at again at each level."""
+"""Elements, times their depth, looked at to find out whether lists were merely reordered: nested lists are walked once a level."""
 MAX_TEXT = 256
 """Characters of a value that a difference quotes."""
 

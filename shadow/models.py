@@ -1,6 +1,7 @@
 """What is kept of the comparison: counts per route, signatures, and a few samples of each.
 
-Everything is bounded: counts by rolling seconds up into minutes and by retention, signatures per route by MAX_SIGNATURES, samples per
+Everything is bounded: counts by rolling seconds up into minutes and by retention, signatures per route by
+shadow.batch.MAX_SIGNATURES, samples per
 signature by MAX_SAMPLES. Bodies are in samples alone, and only as redaction left them.
 """
 
@@ -10,9 +11,6 @@ from django.db import models
 
 MAX_SAMPLES = 20
 """Samples kept per signature, the newest."""
-MAX_SIGNATURES = 500
-"""Signatures per route. A route with more has field names that are data; the rest is counted under OTHER."""
-OTHER = "(other paths)"
 
 
 class Tally(models.Model):
@@ -69,9 +67,9 @@ class Sample(models.Model):
     method = models.CharField(max_length=40)
     target = models.TextField()
     served = models.CharField(max_length=10, help_text="the side whose answer the client got")
-    legacy = models.JSONField(help_text="shadow.store.Side")
-    candidate = models.JSONField(help_text="shadow.store.Side")
-    differences = models.JSONField(help_text="list of shadow.compare.Difference")
+    legacy = models.JSONField(help_text="status, headers, body and timing")
+    candidate = models.JSONField(help_text="status, headers, body and timing")
+    differences = models.JSONField(help_text="kind, path and both values of each")
     cut = models.BooleanField(default=False, help_text="there are more differences than are listed")
 
     class Meta:

@@ -1,0 +1,128 @@
+"""What happened since the last write, added up.
+
+Bounded by what it counts and not by how much traffic there was: so a database that is slow or away costs detail, never memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from shadow import counters
+from shadow.compare import Kind
+from shadow.exchange import RouteCounts, Summary
+from shadow.judge import Judgement, Sample
+
+MAX_SIGNATURES = 500
+"""Signatures per route. A route with more has field names that are data; the rest is counted under OTHER."""
+OTHER = "(other paths)"
+MAX_TALLIES = 200_000
+"""Counters in one batch: hours of them while a database is away."""
+MAX_SAMPLES_A_WRITE = 3
+"""New samples per signature and write, twice a second: when everything differs, the newest few tell as much as all."""
+
+type Key = tuple[str, Kind, str]
+"""Route, kind, generalised path."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """How often a signature was seen, and when."""
+
+    count: int = 0
+    first: float = 0.0
+    last: float = 0.0
+
+    def add(self, count: int, first: float, last: float) -> None:
+        self.first = min(self.first, first) if self.count else first
+        self.last = max(self.last, last)
+        self.count += count
+
+
+@dataclass(slots=True)
+class Batch:
+    """Counts, signatures and samples. Not thread-safe: its owner holds a lock."""
+
+    tallies: Counter[tuple[str, int, str]] = field(default_factory=Counter)
+    """(route, second, name) → how often."""
+    signatures: dict[Key, Seen] = field(default_factory=dict)
+    noise: dict[Key, Seen] = field(default_factory=dict)
+    samples: dict[Key, list[Sample]] = field(default_factory=dict)
+    lost: int = 0
+    """Counts that found no room."""
+
+    def __bool__(self) -> bool:
+        return bool(self.tallies or self.signatures or self.noise)
+
+    def count(self, route: str, at: float, name: str, number: int = 1) -> None:
+        key = (route, int(at), name[:100])
+        if len(self.tallies) < MAX_TALLIES or key in self.tallies:
+            self.tallies[key] += number
+        else:
+            self.lost += number
+
+    def summary(self, summary: Summary) -> None:
+        """Adds what a worker counted."""
+        for route, counts in summary.routes.items():
+            for name, number in _names(counts):
+                if number:
+                    self.count(route, summary.at, name, number)
+
+    def judgement(self, judgement: Judgement) -> None:
+        """Adds what a comparison came to."""
+        route, at = judgement.route, judgement.at
+        if judgement.noise:
+            self.count(route, at, counters.NOISE_SKIPPED if judgement.outcome == "skipped" else counters.NOISE_PAIRS)
+            if judgement.outcome == "mismatch":
+                self.count(route, at, counters.NOISE_DIFFERENT)
+                for kind, path in judgement.signatures:
+                    _seen(self.noise, (route, kind, path)).add(1, at, at)
+        elif judgement.outcome == "match":
+            self.count(route, at, counters.MATCHED)
+        elif judgement.outcome == "skipped":
+            self.count(route, at, counters.SKIPPED + judgement.reason)
+        else:
+            self.count(route, at, counters.MISMATCHED)
+            for kind, path in judgement.signatures:
+                seen = _seen(self.signatures, (route, kind, path))
+                seen.add(1, at, at)
+            if judgement.sample is not None:
+                self._sample(judgement, judgement.sample)
+
+    def _sample(self, judgement: Judgement, sample: Sample) -> None:
+        for kind, path in judgement.signatures:
+            key = (judgement.route, kind, path)
+            if key in self.signatures:
+                kept = self.samples.setdefault(key, [])
+                kept.append(sample)
+                del kept[:-MAX_SAMPLES_A_WRITE]
+
+    def merge(self, other: Batch) -> None:
+        """Adds a batch that could not be written. Its samples are the older ones and give way."""
+        for (route, at, name), number in other.tallies.items():
+            self.count(route, at, name, number)
+        for mine, theirs in ((self.signatures, other.signatures), (self.noise, other.noise)):
+            for key, seen in theirs.items():
+                _seen(mine, key).add(seen.count, seen.first, seen.last)
+        for key, samples in other.samples.items():
+            self.samples[key] = [*samples, *self.samples.get(key, [])][-MAX_SAMPLES_A_WRITE:]
+        self.lost += other.lost
+
+
+def _seen(table: dict[Key, Seen], key: Key) -> Seen:
+    """The entry for `key`, or for OTHER where the batch has too many of them."""
+    if key not in table and len(table) >= MAX_SIGNATURES:
+        key = (key[0], key[1], OTHER)
+    return table.setdefault(key, Seen())
+
+
+def _names(counts: RouteCounts) -> list[tuple[str, int]]:
+    return [
+        (counters.SERVED_LEGACY, counts.legacy),
+        (counters.SERVED_CANDIDATE, counts.candidate),
+        (counters.FALLBACK, counts.fallback),
+        (counters.ELIGIBLE, counts.eligible),
+        (counters.CAPTURED, counts.captured),
+        *((counters.SKIPPED + reason, number) for reason, number in counts.skipped.items()),
+        *((counters.DROPPED + reason, number) for reason, number in counts.dropped.items()),
+    ]

@@ -1,0 +1,147 @@
+"""From an exchange to what is kept of it: redacted first, then compared, and only what differs remembered.
+
+A Judgement is plain data without a secret in it: it may cross a process boundary, wait in a queue and be written to a database.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from shadow.compare import MATCH, Difference, Kind, Rules, Verdict, compare, compare_status, mismatch, skipped
+from shadow.exchange import Answer, Exchange
+from shadow.normalise import MAX_DECODED, Message, read
+from shadow.redact import Redactor
+from shadow.signature import Signature, signatures
+
+MAX_TEXT = 256 * 1024
+"""Characters of a body that a sample keeps, as many as `capture` keeps bytes by default. Digest and size are those of the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An exchange that differed, ready to be stored."""
+
+    at: float
+    request_id: str
+    method: str
+    target: str
+    served: str
+    legacy: dict[str, Any]
+    candidate: dict[str, Any]
+    differences: list[dict[str, Any]]
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one exchange adds to the counts, and what is shown of it."""
+
+    route: str
+    at: float
+    noise: bool
+    outcome: str
+    """match, mismatch or skipped, as in shadow.compare.Verdict."""
+    reason: str = ""
+    signatures: tuple[Signature, ...] = ()
+    sample: Sample | None = None
+
+
+class Judge:
+    """Redacts and compares by the configuration's rules. Without state: asked again, it says the same."""
+
+    def __init__(self, redactor: Redactor, rules: dict[str, Rules]) -> None:
+        self._redactor = redactor
+        self._rules = rules
+
+    def judge(self, exchange: Exchange, limit: int = MAX_DECODED) -> Judgement | None:
+        """The judgement on `exchange`; None where a body holds more than `limit` bytes, so that comparing it may take long."""
+        legacy, candidate = sides(exchange)
+        if _identical(legacy, candidate):
+            return self._judgement(exchange, MATCH)
+        if limit < MAX_DECODED and max(len(legacy.body), len(candidate.body)) > limit:
+            return None
+        left, right = read(legacy, limit), read(candidate, limit)
+        if limit < MAX_DECODED and "over_limit" in (left.body.note, right.body.note):
+            return None
+        left, right = self._redactor.message(left), self._redactor.message(right)
+        verdict = compare(left, right, self._rules.get(exchange.route, Rules()))
+        return self._judgement(exchange, verdict, left, right)
+
+    def inconclusive(self, exchange: Exchange) -> Judgement:
+        """The judgement on an exchange that nobody could compare in time: told as what it is, and without its bodies."""
+        left, right = (self._redactor.message(read(_bodiless(side), 0)) for side in sides(exchange))
+        verdict = compare_status(left, right) or mismatch(Kind.INCONCLUSIVE, "$")
+        return self._judgement(exchange, verdict, left, right)
+
+    def _judgement(
+        self, exchange: Exchange, verdict: Verdict, legacy: Message | None = None, candidate: Message | None = None
+    ) -> Judgement:
+        noise = exchange.kind == "noise"
+        if noise and verdict.differences[:1] and verdict.differences[0].kind is Kind.UNANSWERED:
+            verdict = skipped("reference_unanswered")  # the second answer of legacy: says nothing about its noise
+        sample = None
+        if verdict.outcome == "mismatch" and not noise and legacy is not None and candidate is not None:
+            sample = Sample(
+                exchange.at,
+                exchange.request_id,
+                exchange.method,
+                self._redactor.target(exchange.target),
+                exchange.served.side,
+                self._side(legacy),
+                self._side(candidate),
+                [_plain(difference) for difference in verdict.differences],
+                verdict.cut,
+            )
+        return Judgement(
+            exchange.route, exchange.at, noise, verdict.outcome, verdict.reason, tuple(signatures(verdict.differences)), sample
+        )
+
+    def _side(self, message: Message) -> dict[str, Any]:
+        body = message.body
+        text = body.text
+        return {
+            "upstream": message.upstream,
+            "status": message.status,
+            "error": message.error,
+            "skipped": message.skipped,
+            "elapsed": message.elapsed,
+            "headers": [list(field) for field in message.headers],
+            "form": body.form.value,
+            "size": body.size,
+            "note": body.note,
+            "digest": body.digest or (self._redactor.digest(body.data) if body.data else ""),
+            "text": text[:MAX_TEXT] if text is not None else None,
+            "cut": text is not None and len(text) > MAX_TEXT,
+        }
+
+
+def sides(exchange: Exchange) -> tuple[Answer, Answer]:
+    """(the reference, the other): legacy and candidate whichever was served, or legacy's first and second answer."""
+    served, shadow = exchange.served, exchange.shadow
+    return (shadow, served) if exchange.kind == "pair" and shadow.side == "legacy" and served.side != "legacy" else (served, shadow)
+
+
+def _identical(legacy: Answer, candidate: Answer) -> bool:
+    """Whether all bytes that are compared are the same: then nothing has to be parsed, and nothing is kept that could need redaction."""
+    return (
+        legacy.status == candidate.status != 0
+        and not legacy.skipped
+        and not candidate.skipped
+        and legacy.body == candidate.body
+        and legacy.head == candidate.head
+    )
+
+
+def _bodiless(answer: Answer) -> Answer:
+    return Answer(answer.side, answer.upstream, answer.status, answer.head, b"", answer.elapsed, answer.error, answer.skipped)
+
+
+def _plain(difference: Difference) -> dict[str, Any]:
+    plain = {
+        "kind": difference.kind.value,
+        "path": difference.path,
+        "legacy": difference.legacy,
+        "candidate": difference.candidate,
+    }
+    return plain | {"candidate_path": difference.candidate_path} if difference.candidate_path else plain

@@ -1,0 +1,152 @@
+"""What the comparison found about a route, in numbers that agree with each other: the CLI, the console and the demo all take them from
+here.
+
+Coverage stands beside the match rate: of the requests that shadow mode was asked to compare, the share that was compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from django.db.models import Sum
+
+from shadow import counters
+from shadow.gate import GateResult, gate, wilson
+from shadow.models import Noise, Signature, Tally
+
+OPEN = (Signature.State.NEW, Signature.State.BUG)
+"""States of a signature that somebody still has to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureLine:
+    """One signature as a report lists it."""
+
+    id: int
+    kind: str
+    path: str
+    state: str
+    count: int
+    first_seen: float
+    last_seen: float
+
+
+@dataclass(frozen=True, slots=True)
+class RouteReport:
+    """Counts of one route since a moment."""
+
+    route: str
+    since: float
+    legacy: int = 0
+    candidate: int = 0
+    fallback: int = 0
+    """Answered by legacy because the candidate failed; counted in `legacy` too."""
+    eligible: int = 0
+    captured: int = 0
+    matched: int = 0
+    mismatched: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    noise_pairs: int = 0
+    noise_different: int = 0
+    signatures: tuple[SignatureLine, ...] = ()
+    """Open ones seen since then, the most frequent first. Their counts are those of all time."""
+
+    @property
+    def served(self) -> int:
+        return self.legacy + self.candidate
+
+    @property
+    def compared(self) -> int:
+        return self.matched + self.mismatched
+
+    @property
+    def match_rate(self) -> float | None:
+        """None while nothing was compared."""
+        return self.matched / self.compared if self.compared else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the match rate."""
+        return wilson(self.matched, self.compared)
+
+    @property
+    def coverage(self) -> float | None:
+        """None while nothing was eligible. Workers report once a second, so that comparisons may be counted before their requests are."""
+        return min(1.0, self.compared / self.eligible) if self.eligible else None
+
+    @property
+    def mode(self) -> str:
+        """Who answered lately, in one word: idle, legacy, candidate, split."""
+        if not self.served:
+            return "idle"
+        if not self.candidate:
+            return "legacy"
+        return "candidate" if self.legacy == self.fallback else "split"
+
+
+def summary(route: str, since: float = 0.0) -> RouteReport:
+    """What is known of `route` since `since` (Unix seconds).
+
+    Counted in whole seconds from the first that begins then or later; in whole minutes where that is over an hour ago.
+    """
+    return summaries([route], since)[0]
+
+
+def summaries(routes: Iterable[str], since: float = 0.0) -> list[RouteReport]:
+    """`summary` of several routes, with three queries for all of them."""
+    names = list(routes)
+    sums: dict[str, dict[str, int]] = defaultdict(dict)
+    rows = Tally.objects.filter(route__in=names, at__gte=math.ceil(since)).values_list("route", "name").annotate(total=Sum("count"))
+    for route, name, total in rows:
+        sums[route][name] = total
+    lines: dict[str, list[SignatureLine]] = defaultdict(list)
+    for row in Signature.objects.filter(route__in=names, state__in=OPEN, last_seen__gte=since).order_by("-count", "kind", "path"):
+        lines[row.route].append(signature_line(row))
+    return [_report(name, since, sums[name], tuple(lines[name])) for name in names]
+
+
+def known_routes() -> list[str]:
+    """Every route of which anything is stored."""
+    return sorted(Tally.objects.exclude(route="").values_list("route", flat=True).distinct())
+
+
+def signature_line(row: Signature) -> SignatureLine:
+    """`row` without its database."""
+    return SignatureLine(row.pk, row.kind, row.path, row.state, row.count, row.first_seen, row.last_seen)
+
+
+def noise(route: str) -> list[tuple[str, str, int]]:
+    """(kind, path, exchanges) of what legacy shows against itself."""
+    return list(Noise.objects.filter(route=route).order_by("-count").values_list("kind", "path", "count"))
+
+
+def gate_of(report: RouteReport, *, minimum: int, match: float) -> GateResult:
+    """The gate on what `report` counted."""
+    return gate(report.matched, report.compared, minimum=minimum, match=match)
+
+
+def _report(route: str, since: float, sums: dict[str, int], signatures: tuple[SignatureLine, ...]) -> RouteReport:
+    def by_reason(prefix: str) -> dict[str, int]:
+        reasons = {name.removeprefix(prefix): total for name, total in sums.items() if name.startswith(prefix)}
+        return dict(sorted(reasons.items(), key=lambda item: -item[1]))
+
+    return RouteReport(
+        route,
+        since,
+        legacy=sums.get(counters.SERVED_LEGACY, 0),
+        candidate=sums.get(counters.SERVED_CANDIDATE, 0),
+        fallback=sums.get(counters.FALLBACK, 0),
+        eligible=sums.get(counters.ELIGIBLE, 0),
+        captured=sums.get(counters.CAPTURED, 0),
+        matched=sums.get(counters.MATCHED, 0),
+        mismatched=sums.get(counters.MISMATCHED, 0),
+        skipped=by_reason(counters.SKIPPED),
+        dropped=by_reason(counters.DROPPED),
+        noise_pairs=sums.get(counters.NOISE_PAIRS, 0),
+        noise_different=sums.get(counters.NOISE_DIFFERENT, 0),
+        signatures=signatures,
+    )

@@ -1,0 +1,257 @@
+"""The database behind the comparison: how it is set up, written, rolled up and purged. SQLite and PostgreSQL alike.
+
+Counters are added by the database itself (`count = count + excluded.count`), so several shippers may write at once; rows are written in
+one order everywhere, so that they can't wait for each other in a circle.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import django
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection, transaction
+
+from shadow import database
+from shadow.batch import MAX_SIGNATURES, OTHER, Batch, Key, Seen
+from shadow.judge import Sample
+
+if TYPE_CHECKING:
+    from shadow.models import Sample as Row
+
+FINE_SECONDS = 3600
+"""How long counts are kept by the second; then by the minute."""
+LOCK_SECONDS = 60.0
+_ADVISORY = 0x62616E79  # "bany": the number under which this project takes PostgreSQL's advisory locks
+
+
+class StoreError(RuntimeError):
+    """The database can't be used as asked; the message says why."""
+
+
+def setup(url: str, folder: Path) -> None:
+    """Makes the models usable in this process. `folder` is what relative SQLite paths are relative to. May be called again.
+
+    Raises:
+        shadow.database.DatabaseURLError: the address is not one.
+        StoreError: this process already uses another database.
+    """
+    default = database.settings(url, folder)
+    database.prepare(url, folder)
+    if not settings.configured:
+        settings.configure(
+            DATABASES={"default": default},
+            INSTALLED_APPS=["shadow"],
+            USE_TZ=True,
+            DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+        )
+        django.setup()
+    elif any(settings.DATABASES["default"][key] != default[key] for key in ("ENGINE", "NAME")):
+        raise StoreError("this process already uses another database; use a process of its own for each")
+
+
+def migrate(lock_folder: Path) -> None:
+    """Brings the tables up to date. Safe while other processes do the same: one goes first, the others find nothing left to do.
+
+    Raises:
+        StoreError: another has been at it for a minute.
+        django.db.Error: the database refused.
+    """
+    with _migrating(lock_folder):
+        call_command("migrate", interactive=False, verbosity=0)
+
+
+@contextmanager
+def _migrating(lock_folder: Path) -> Iterator[None]:
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [_ADVISORY])
+            try:
+                yield
+            finally:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [_ADVISORY])
+        return
+    lock_folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(lock_folder / "migrate.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StoreError(f"another process has held {lock_folder / 'migrate.lock'} for {LOCK_SECONDS:g} s") from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write(batch: Batch) -> None:
+    """Adds `batch` to what is stored, all of it or nothing.
+
+    Raises:
+        django.db.Error: the database refused; the batch may be written again.
+    """
+    with transaction.atomic():
+        _write_tallies(batch)
+        _upsert_noise(batch)
+        ids = {key: _upsert_signature(key, seen) for key, seen in sorted(_limited(batch).items())}
+        touched = _write_samples(batch, ids)
+        for signature in sorted(touched):
+            _prune_samples(signature)
+
+
+def _write_tallies(batch: Batch) -> None:
+    if not batch.tallies:
+        return
+    rows = [(route, at, 1, name, count) for (route, at, name), count in sorted(batch.tallies.items())]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO shadow_tally (route, at, width, name, count) VALUES (%s, %s, %s, %s, %s)"
+            " ON CONFLICT (route, at, width, name) DO UPDATE SET count = shadow_tally.count + excluded.count",
+            rows,
+        )
+
+
+def _limited(batch: Batch) -> dict[Key, Seen]:
+    """The batch's signatures, with those under OTHER that are new to a route which has MAX_SIGNATURES already."""
+    from shadow.models import Signature
+
+    known: dict[str, set[tuple[str, str]]] = {}
+    limited: dict[Key, Seen] = {}
+    for (route, kind, path), seen in batch.signatures.items():
+        if route not in known:
+            known[route] = set(Signature.objects.filter(route=route).values_list("kind", "path"))
+        room = (kind.value, path) in known[route] or len(known[route]) < MAX_SIGNATURES
+        place = path if room else OTHER
+        known[route].add((kind.value, place))
+        limited.setdefault((route, kind, place), Seen()).add(seen.count, seen.first, seen.last)
+    return limited
+
+
+def _upsert_signature(key: Key, seen: Seen) -> int:
+    route, kind, path = key
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO shadow_signature (route, kind, path, state, count, first_seen, last_seen) VALUES (%s, %s, %s, 'new', %s, %s, %s)"
+            " ON CONFLICT (route, kind, path) DO UPDATE SET count = shadow_signature.count + excluded.count, last_seen = CASE"
+            " WHEN excluded.last_seen > shadow_signature.last_seen THEN excluded.last_seen ELSE shadow_signature.last_seen END"
+            " RETURNING id",
+            [route, kind.value, _storable(path), seen.count, seen.first, seen.last],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def _upsert_noise(batch: Batch) -> None:
+    with connection.cursor() as cursor:
+        for (route, kind, path), seen in sorted(batch.noise.items()):
+            cursor.execute(
+                "INSERT INTO shadow_noise (route, kind, path, count, last_seen) VALUES (%s, %s, %s, %s, %s)"
+                " ON CONFLICT (route, kind, path) DO UPDATE SET count = shadow_noise.count + excluded.count, last_seen = CASE"
+                " WHEN excluded.last_seen > shadow_noise.last_seen THEN excluded.last_seen ELSE shadow_noise.last_seen END",
+                [route, kind.value, _storable(path), seen.count, seen.last],
+            )
+
+
+def _write_samples(batch: Batch, ids: dict[Key, int]) -> set[int]:
+    """Stores each sample once, however many signatures it shows. Returns the signatures that have new ones."""
+    from shadow.models import Sighting
+
+    rows: dict[int, Row] = {}
+    sightings: list[Sighting] = []
+    for key, samples in sorted(batch.samples.items(), key=lambda item: item[0]):
+        signature = ids.get(key) or ids.get((key[0], key[1], OTHER))
+        if signature is None:
+            continue
+        for sample in samples:
+            row = rows.get(id(sample))
+            if row is None:
+                row = rows[id(sample)] = _row(sample)
+                row.save(force_insert=True)
+            sightings.append(Sighting(signature_id=signature, sample=row))
+    Sighting.objects.bulk_create(sightings, ignore_conflicts=True)
+    return {sighting.signature_id for sighting in sightings}
+
+
+def _row(sample: Sample) -> Row:
+    from shadow.models import Sample as Row
+
+    return Row(
+        at=sample.at,
+        request_id=_storable(sample.request_id)[:200],
+        method=sample.method[:40],
+        target=_storable(sample.target),
+        served=sample.served,
+        legacy=_storable(sample.legacy),
+        candidate=_storable(sample.candidate),
+        differences=_storable(sample.differences),
+        cut=sample.cut,
+    )
+
+
+def _storable[Value](value: Value) -> Value:
+    """`value` with NUL shown as its symbol: PostgreSQL can hold it in no text."""
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, str):
+            return node.replace("\0", "\N{SYMBOL FOR NULL}")
+        if isinstance(node, list):
+            return [walk(item) for item in node]
+        if isinstance(node, dict):
+            return {walk(key): walk(item) for key, item in node.items()}
+        return node
+
+    return cast("Value", walk(value))
+
+
+def _prune_samples(signature: int) -> None:
+    """Keeps the newest MAX_SAMPLES of a signature; a sample that shows no other one goes."""
+    from shadow.models import MAX_SAMPLES, Sighting
+    from shadow.models import Sample as Row
+
+    old = list(Sighting.objects.filter(signature_id=signature).order_by("-sample_id").values_list("id", "sample_id")[MAX_SAMPLES:])
+    if old:
+        Sighting.objects.filter(id__in=[sighting for sighting, _ in old]).delete()
+        Row.objects.filter(id__in=[sample for _, sample in old], sighting=None).delete()
+
+
+def roll_up(now: float) -> None:
+    """Turns counts by the second that are over an hour old into counts by the minute."""
+    before = (int(now) - FINE_SECONDS) // 60 * 60
+    with transaction.atomic(), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":  # SQLite's transaction has the file to itself; two of PostgreSQL's would both count the rows
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY])
+        cursor.execute(
+            "INSERT INTO shadow_tally (route, at, width, name, count)"
+            " SELECT route, at / 60 * 60, 60, name, SUM(count) FROM shadow_tally WHERE width = 1 AND at < %s GROUP BY route, at / 60, name"
+            " ON CONFLICT (route, at, width, name) DO UPDATE SET count = shadow_tally.count + excluded.count",
+            [before],
+        )
+        cursor.execute("DELETE FROM shadow_tally WHERE width = 1 AND at < %s", [before])
+
+
+def purge(now: float, retention: float) -> None:
+    """Removes what is older than `retention` seconds. A signature that a person has judged stays: it holds the judgement."""
+    from shadow.models import Noise, Signature, Tally
+    from shadow.models import Sample as Row
+
+    before = now - retention
+    with transaction.atomic():
+        Tally.objects.filter(at__lt=int(before)).delete()
+        Row.objects.filter(at__lt=before).delete()
+        Signature.objects.filter(last_seen__lt=before, state=Signature.State.NEW).delete()
+        Noise.objects.filter(last_seen__lt=before).delete()
+
+
+def renew_connection() -> None:
+    """Gives up a connection that broke, so that the next query makes a new one."""
+    connection.close_if_unusable_or_obsolete()

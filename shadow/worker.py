@@ -1,0 +1,203 @@
+"""Takes exchanges in, compares them in one thread and writes what came of it in another.
+
+The reader never waits: `offer` takes a record or counts its loss. The comparing thread never waits for the database, since a batch holds
+counts and a few samples however long it grows. What goes wrong in one exchange is that exchange's end, counted and told, and nothing
+else's.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from shadow import counters
+from shadow.batch import Batch
+from shadow.budget import BudgetedJudge
+from shadow.exchange import Exchange, Record, Summary
+from shadow.judge import Judge, Judgement
+
+_log = logging.getLogger("banyan.shadow")
+
+MAX_COUNT = 20_000
+MAX_BYTES = 256 * 1024 * 1024
+INLINE_BYTES = 128 * 1024
+"""Bodies up to this are compared in the thread: some 100 ms at worst. Larger ones go to the process that can be ended."""
+WRITE_SECONDS = 0.5
+RETRY_SECONDS = (0.5, 10.0)
+UPKEEP_SECONDS = 60.0
+
+
+class Intake:
+    """The queue between reading and comparing, bounded by count and bytes."""
+
+    def __init__(self, max_count: int = MAX_COUNT, max_bytes: int = MAX_BYTES) -> None:
+        self._max_count = max_count
+        self._max_bytes = max_bytes
+        self._waiting: deque[Exchange] = deque()
+        self._bytes = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, exchange: Exchange) -> bool:
+        """Whether there was room."""
+        size = _size(exchange)
+        with self._changed:
+            if self._closed or len(self._waiting) >= self._max_count or self._bytes + size > self._max_bytes:
+                return False
+            self._waiting.append(exchange)
+            self._bytes += size
+            self._changed.notify()
+        return True
+
+    def take(self) -> Exchange | None:
+        """The next one, as soon as there is one; None once it is closed and empty."""
+        with self._changed:
+            while not self._waiting:
+                if self._closed:
+                    return None
+                self._changed.wait()
+            exchange = self._waiting.popleft()
+            self._bytes -= _size(exchange)
+            return exchange
+
+    def close(self) -> None:
+        """Takes nothing more. What waits can still be taken."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def clear(self) -> list[Exchange]:
+        """Everything that waits, taken away."""
+        with self._changed:
+            left = list(self._waiting)
+            self._waiting.clear()
+            self._bytes = 0
+            return left
+
+
+def _size(exchange: Exchange) -> int:
+    return len(exchange.body) + sum(len(answer.body) + len(answer.head) for answer in (exchange.served, exchange.shadow)) + 500
+
+
+class Worker:
+    """The two threads. `write` and `upkeep` are the store's, called in the writing thread alone; `prepare` before either."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        *,
+        prepare: Callable[[], None],
+        write: Callable[[Batch], None],
+        upkeep: Callable[[float], None],
+        intake: Intake | None = None,
+    ) -> None:
+        self._judge = judge
+        self._slow = BudgetedJudge(judge)
+        self._prepare = prepare
+        self._write = write
+        self._upkeep = upkeep
+        self._intake = intake or Intake()
+        self._batch = Batch()
+        self._lock = threading.Lock()
+        self._ending = threading.Event()
+        self._deadline = float("inf")
+        self._comparing = threading.Thread(target=self._compare_all, name="compare", daemon=True)
+        self._writing = threading.Thread(target=self._write_all, name="write", daemon=True)
+
+    def start(self) -> None:
+        self._comparing.start()
+        self._writing.start()
+
+    def offer(self, record: Record) -> None:
+        """Takes a record without waiting."""
+        if isinstance(record, Summary):
+            with self._lock:
+                self._batch.summary(record)
+        elif not self._intake.put(record):
+            self.count(record.route, record.at, counters.QUEUE_FULL)
+
+    def count(self, route: str, at: float, name: str, number: int = 1) -> None:
+        with self._lock:
+            self._batch.count(route, at, name, number)
+
+    def stop(self, seconds: float) -> bool:
+        """Compares and writes what is here, for at most about `seconds`. Whether all of it was written."""
+        self._deadline = time.monotonic() + seconds
+        self._intake.close()
+        self._comparing.join(seconds * 0.6)
+        for exchange in self._intake.clear():
+            self.count(exchange.route, exchange.at, counters.SHUTDOWN)
+        self._ending.set()
+        self._writing.join(max(0.5, self._deadline - time.monotonic()))
+        with self._lock:
+            return not self._batch and not self._writing.is_alive()
+
+    # The comparing thread
+
+    def _compare_all(self) -> None:
+        self._slow.start()  # ahead of the first large body: starting takes half a second
+        try:
+            while (exchange := self._intake.take()) is not None:
+                judgement = self._judge_one(exchange)
+                with self._lock:
+                    if judgement is None:
+                        self._batch.count(exchange.route, exchange.at, counters.FAILED)
+                    else:
+                        self._batch.judgement(judgement)
+        finally:
+            self._slow.close()
+
+    def _judge_one(self, exchange: Exchange) -> Judgement | None:
+        try:
+            return self._judge.judge(exchange, INLINE_BYTES) or self._slow.judge(exchange)
+        except Exception:  # the next exchange must be compared whatever this one hit; it is told here and counted by the caller
+            _log.exception("comparing request %s on route %s failed", exchange.request_id, exchange.route)
+            return None
+
+    # The writing thread
+
+    def _write_all(self) -> None:
+        wait, longest = RETRY_SECONDS
+        prepared = False
+        next_upkeep = 0.0
+        failing = False
+        while True:
+            ending = self._ending.wait(wait if failing else WRITE_SECONDS)
+            try:
+                if not prepared:
+                    self._prepare()
+                    prepared = True
+                self._write_batch()
+                if not ending and time.monotonic() >= next_upkeep:
+                    next_upkeep = time.monotonic() + UPKEEP_SECONDS
+                    self._upkeep(time.time())
+            except Exception as error:  # a database can fail in any way; the batch waits, and it is told
+                if not failing:
+                    _log.error("the database can't be written (%s: %s); counts wait in memory", type(error).__name__, str(error).strip())
+                wait = min(wait * 2, longest) if failing else RETRY_SECONDS[0]
+                failing = True
+            else:
+                if failing:
+                    _log.warning("the database can be written again")
+                failing = False
+            if ending:
+                if not failing or time.monotonic() + 0.2 > self._deadline:
+                    return
+                time.sleep(0.2)
+
+    def _write_batch(self) -> None:
+        with self._lock:
+            batch, self._batch = self._batch, Batch()
+        if batch.lost:
+            _log.error("%d counts were lost: the database was away too long", batch.lost)
+        if not batch:
+            return
+        try:
+            self._write(batch)
+        except BaseException:
+            with self._lock:
+                self._batch.merge(batch)
+            raise
