@@ -102,7 +102,8 @@ class FlagSource(_Section):
     url: str = ""
     token: SecretStr = SecretStr("")
     admin_token: SecretStr = SecretStr("")
-    refresh: Seconds = 1.0
+    refresh: Seconds = 0.5
+    """Unleash publishes changes once a second: asking twice as often keeps a flip under two seconds at the worst phase."""
     backup: str = "var/flags-backup.json"
     app_name: str = "banyan"
     environment: str = "development"

@@ -170,8 +170,6 @@ class Supervisor:
     # Flags
 
     def _publish(self, snapshot: Snapshot) -> None:
-        if snapshot.error and snapshot.error != self.snapshot.error:
-            _log.warning("flags: %s", snapshot.error)
         changed = snapshot.revision != self.snapshot.revision or not self._first_flags.is_set()
         self.snapshot = snapshot
         self._first_flags.set()

@@ -19,17 +19,14 @@ def check(*, config: Path = Path("banyan.toml")) -> int:
     """
     loaded = load_config(config)
     if loaded.flags.source == "file":
-        from flags.features import FeaturesError, parse
+        from flags.features import parse
+        from flags.file import FlagFileError, read
 
         path = loaded.resolve(loaded.flags.path)
         try:
-            known = {feature["name"] for feature in parse(path.read_bytes())["features"]}
-        except OSError as error:
-            raise RefusalError(
-                f"{path}: cannot be read ({error.strerror}); create it with: banyan flags off {_first_flag(loaded)}"
-            ) from error
-        except FeaturesError as error:
-            raise RefusalError(f"{path}: {error}") from error
+            known = {feature["name"] for feature in parse(read(path))["features"]}
+        except FlagFileError as error:
+            raise RefusalError(str(error)) from error
         for route in loaded.routes:
             for flag in (route.serve_flag, route.shadow_flag):
                 if flag not in known:
@@ -37,8 +34,3 @@ def check(*, config: Path = Path("banyan.toml")) -> int:
     routes = ", ".join(route.name for route in loaded.routes) or "none"
     print(f"{config}: fine. Routes: {routes}")
     return 0
-
-
-def _first_flag(config: object) -> str:
-    routes = getattr(config, "routes", [])
-    return routes[0].serve_flag if routes else "NAME"

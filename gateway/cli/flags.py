@@ -84,6 +84,7 @@ def _switch(config: Path, name: str, enabled: bool, rollout: int | None, as_json
             state = set_flag(loaded.resolve(loaded.flags.path), name, enabled, rollout)
         else:
             with _unleash(loaded) as admin:
+                admin.ensure_flag(name)
                 state = admin.set(name, enabled, rollout)
     _print([state], as_json)
     return 0
