@@ -24,32 +24,45 @@ _SEGMENT = re.compile(r"[^{}*]*|\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Limits(_Section):
     """What one client may ask of a worker. Beyond it: 431, 413, 408."""
 
     header_bytes: Bytes = 32 * 1024
+    """A head longer than this is answered 431."""
     headers: int = Field(default=100, ge=1, le=10_000)
+    """More header fields than this are answered 431."""
     body_bytes: Bytes = 100 * 1024**2
+    """A request body longer than this is answered 413."""
     header_timeout: Seconds = 10.0
+    """A head that was begun and not finished in this time is answered 408."""
     idle_timeout: Seconds = 75.0
+    """A client connection without a request for this long is closed."""
     drain_timeout: Seconds = 30.0
+    """After SIGTERM, requests in flight have this long to be answered."""
 
 
 class Gateway(_Section):
     """Where the edge listens and whom it believes."""
 
     listen: list[str] = Field(default=["127.0.0.1:8080"], min_length=1)
+    """host:port, [::]:port or unix:/path; several are allowed; port 0 takes a free one."""
     admin: str = "127.0.0.1:9900"
+    """The admin port: health, metrics, routes, flags. Loopback only."""
     workers: int = Field(default=0, ge=0, le=256)
+    """Edge workers; 0 is one for each core that this process may use."""
     trusted_proxies: list[IPv4Network | IPv6Network] = []
+    """CIDRs of the proxies in front whose Forwarded and X-Forwarded-* fields and X-Request-ID are believed."""
     replay_buffer: Bytes = 64 * 1024
+    """A request body up to this size can be sent again: to legacy as a fallback, or to the shadow."""
     expose_decision: bool = False
+    """Adds Banyan-Route to every answer: which route, who served, why. A trusted proxy always gets it."""
     access_log: str = "-"
     """"-" is standard output, "" is none, anything else a file's path."""
     limits: Limits = Limits()
+    """What one client may ask of a worker."""
 
     @field_validator("listen")
     @classmethod
@@ -71,8 +84,11 @@ class Upstream(_Section):
     """A named place to send requests to."""
 
     url: str
+    """http://host:port."""
     connect_timeout: Seconds = 1.0
+    """How long opening a connection may take."""
     response_timeout: Seconds = 5.0
+    """How long the answer's head may take, counted from the last byte that was sent."""
 
     @field_validator("url")
     @classmethod
@@ -98,15 +114,23 @@ class FlagSource(_Section):
     """Where the flags live."""
 
     source: Literal["file", "unleash"] = "file"
+    """Where the flags live."""
     path: str = "flags.json"
+    """file: Unleash's own client-features JSON, watched for changes."""
     url: str = ""
+    """unleash: its API, such as http://127.0.0.1:4242/api."""
     token: SecretStr = SecretStr("")
+    """unleash: a client token. Write ${NAME} to read it from the environment."""
     admin_token: SecretStr = SecretStr("")
+    """unleash: an admin token; only for `banyan flags`."""
     refresh: Seconds = 0.5
     """Unleash publishes changes once a second: asking twice as often keeps a flip under two seconds at the worst phase."""
     backup: str = "var/flags-backup.json"
+    """unleash: the last good state, used when Unleash is down at start."""
     app_name: str = "banyan"
+    """Unleash's appName."""
     environment: str = "development"
+    """Unleash's environment."""
 
     @model_validator(mode="after")
     def _complete(self) -> FlagSource:
@@ -121,32 +145,49 @@ class Identity(_Section):
     """Who is calling, as far as the flags need to know."""
 
     source: Literal["none", "introspection"] = "none"
+    """none: everybody is anonymous. introspection: legacy is asked who a session belongs to."""
     path: str = Field(default="/_banyan/identity", pattern=r"^/[!-~]*\z")
+    """Where legacy answers who is calling (legacy_django/banyan_identity)."""
     cookie: str = Field(default="sessionid", pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+\z")
+    """The session cookie's name."""
     cache: Seconds = 10.0
+    """How long an answer is remembered."""
     negative_cache: Seconds = 2.0
+    """How long it is remembered that a session belongs to nobody."""
     timeout: Seconds = 2.0
+    """How long legacy may take to say; after that the caller is anonymous for this request."""
     entries: int = Field(default=100_000, ge=1)
+    """Answers that are remembered at the most."""
 
 
 class Compare(_Section):
     """The reviewed instructions to the comparison that live in the file."""
 
     ignore: list[str] = []
+    """Paths that are not compared, such as $.generated_at or $.items[*].updated."""
     unordered: list[str] = []
+    """Lists whose order means nothing."""
     key: dict[str, str] = {}
+    """Lists whose elements are aligned by a field: { "$.items" = "id" }."""
     tolerance: dict[str, float] = {}
+    """Numbers that may differ by this much: { "$.score" = 0.001 }."""
     headers: list[str] = ["content-type", "cache-control", "location"]
+    """Response headers that are compared."""
 
 
 class RouteShadow(_Section):
     """What of a route's traffic is compared."""
 
     sample: float = Field(default=1.0, ge=0, le=1)
+    """Share of the eligible requests that is compared."""
     methods: list[str] = list(SAFE_METHODS)
+    """Only GET and HEAD."""
     capture: Bytes = 256 * 1024
+    """An answer whose body is longer is not compared, and counted as skipped."""
     noise: float = Field(default=0.0, ge=0, le=1)
+    """Share of the shadowed requests that is also sent to legacy a second time."""
     compare: Compare = Compare()
+    """The rules of the comparison."""
 
     @field_validator("methods")
     @classmethod
@@ -161,22 +202,34 @@ class Gate(_Section):
     """When a route may be promoted."""
 
     minimum: int = Field(default=1000, ge=1)
+    """Comparisons that the gate needs."""
     match: float = Field(default=0.999, gt=0, le=1)
+    """What the lower bound of the match rate (Wilson, 95 %) must reach."""
 
 
 class Route(_Section):
     """One API: methods and path, its candidate, its flags and rules."""
 
     name: str
+    """Unique; also the name of its flag."""
     match: str
+    """The path: segments, {name} for one, * for the rest. The most specific pattern wins."""
     methods: list[str] = []
+    """Empty: every method."""
     candidate: str
+    """The upstream that is to take the route over."""
     rewrite: str | None = None
+    """The candidate's own path, with the names and the * of `match`."""
     host: str | None = None
+    """The Host that the candidate gets; by default the client's."""
     flag: str | None = None
+    """The flag's name, if it is not the route's; `<flag>.shadow` turns comparing on."""
     fallback: bool = True
+    """When the candidate fails, legacy answers, where that cannot execute anything twice."""
     shadow: RouteShadow = RouteShadow()
+    """What of the traffic is compared."""
     gate: Gate = Gate()
+    """When the route may be promoted."""
 
     @field_validator("name")
     @classmethod
@@ -233,15 +286,21 @@ class Shadow(_Section):
     """Where exchanges go and what of them is kept."""
 
     sink: Literal["local"] = "local"
+    """local: compared in the shipper on this machine."""
     database: str = "sqlite:///var/banyan.sqlite3"
+    """Where verdicts go: sqlite:///path (relative to this file) or postgres://…"""
     redact: list[str] = ["authorization", "cookie", "set-cookie", "$..password", "$..email", "$..phone"]
+    """Header names, and JSON paths such as $..password, whose values become keyed hashes before anything is stored."""
     retention: Seconds = 14 * 86400.0
+    """Samples and counts older than this are deleted."""
     timeout: Seconds = 5.0
+    """How long a mirrored request may take."""
     concurrency: int = Field(default=64, ge=1)
     """Mirrored requests under way at once, per worker and route."""
     queue: int = Field(default=2000, ge=1)
     """Exchanges waiting for the shipper, per worker."""
     queue_bytes: Bytes = 32 * 1024**2
+    """The same in bytes."""
 
 
 class Config(_Section):

@@ -1,0 +1,27 @@
+"""The reference pages say what the code does."""
+
+import re
+from pathlib import Path
+
+from gateway import metrics, reference
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "reference"
+
+
+def test_the_settings_page_is_what_the_code_says() -> None:
+    for path, text in reference.pages().items():
+        assert path.read_text() == text, f"run scripts/reference: {path.name} is out of date"
+
+
+def test_every_setting_is_described() -> None:
+    assert not re.findall(r"^\| `\w+` \| [^|]* \|  \|$", reference.settings(), re.MULTILINE)
+
+
+def test_every_metric_is_documented() -> None:
+    source = Path(metrics.__file__).read_text()
+    names = set(re.findall(r'MetricFamily\(\s*"(\w+)"', source))
+    assert len(names) > 10
+    page = (DOCS / "metrics.md").read_text()
+    documented = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
+    counters = set(re.findall(r'CounterMetricFamily\(\s*"(\w+)"', source))
+    assert documented == {f"{name}_total" if name in counters else name for name in names}
