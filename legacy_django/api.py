@@ -104,13 +104,12 @@ def required_parameter(request: HttpRequest, name: str) -> int:
     return value
 
 
-def page_of[T: Model](rows: QuerySet[T], request: HttpRequest, size: int, count: int) -> tuple[list[T], int, int | None]:
-    """(rows of the page asked for, its number, the next page's number). The first page exists even when it is empty."""
-    number = parameter(request, "page") or 1
+def page_of[T: Model](rows: QuerySet[T], number: int, size: int, count: int) -> tuple[list[T], int | None]:
+    """(the page's rows, the next page's number). The first page exists even when it is empty."""
     start = (number - 1) * size
     if start and start >= count:
         raise not_found("Page")
-    return list(rows[start : start + size]), number, number + 1 if start + size < count else None
+    return list(rows[start : start + size]), number + 1 if start + size < count else None
 
 
 def body(request: HttpRequest) -> dict[str, Any]:

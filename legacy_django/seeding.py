@@ -1,6 +1,7 @@
 """The shop's data, made from one number: every seeded shop is equal to every other, byte for byte, on either database.
 
-So ids are given explicitly (and the databases' own counters moved behind them), moments are counted from a fixed day, and nothing reads a clock.
+So ids are given explicitly (and the databases' own counters moved behind them), moments are counted from a fixed day, and nothing reads a
+clock.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from django.contrib.auth.models import User
 from django.core.management.color import no_style
 from django.db import connection, transaction
 
+from legacy_django.accounts.seeded import PASSWORD, USERS
 from legacy_django.items.models import Item, Option
 from legacy_django.orders.models import Line, Order
-from legacy_django.recommendations.models import Similarity
+from legacy_django.recommendations.models import Similarity, Suggestion
+from legacy_django.recommendations.nightly import recompute
 from legacy_django.reviews.models import Review
 
-PASSWORD = "banyan-demo"  # noqa: S105 - printed in the documentation: every seeded account has it
-ITEMS, USERS, REVIEWS = 200, 50, 5000
+ITEMS, REVIEWS = 200, 5000
 UNREVIEWED = 2
 """The last items have no review at all: their average is null."""
 BATCH = 500
@@ -70,8 +72,8 @@ def seed() -> Seeded:
         prices = _items(random_numbers)
         _reviews(random_numbers)
         _orders(random_numbers, prices)
-        _similarities()
-        _move_counters([User, Item, Option, Review, Order, Line, Similarity])
+        recompute()
+        _move_counters([User, Item, Option, Review, Order, Line, Similarity, Suggestion])
     return Seeded(made, Item.objects.count(), User.objects.count(), Review.objects.count())
 
 
@@ -81,13 +83,13 @@ def _users() -> None:
     User.objects.bulk_create(
         User(
             pk=number,
-            username=f"user{number:02}",
-            email=f"user{number:02}@shop.example",
+            username=name,
+            email=f"{name}@shop.example",
             password=password,
             is_staff=number == 1,
             date_joined=START - timedelta(days=number),
         )
-        for number in range(1, USERS + 1)
+        for number, name in enumerate(USERS, 1)
     )
 
 
@@ -113,7 +115,7 @@ def _items(random_numbers: random.Random) -> dict[int, Decimal]:
 
 
 def _reviews(random_numbers: random.Random) -> None:
-    pairs = [(item, user) for item in range(1, ITEMS - UNREVIEWED + 1) for user in range(1, USERS + 1)]
+    pairs = [(item, user) for item in range(1, ITEMS - UNREVIEWED + 1) for user in range(1, len(USERS) + 1)]
     moments = random_numbers.sample(range(_MINUTES), REVIEWS)
     Review.objects.bulk_create(
         (
@@ -137,13 +139,13 @@ def _reviews(random_numbers: random.Random) -> None:
 def _orders(random_numbers: random.Random, prices: dict[int, Decimal]) -> None:
     """Three orders for each user."""
     orders, lines = [], []
-    for number in range(1, USERS * 3 + 1):
+    for number in range(1, len(USERS) * 3 + 1):
         chosen = random_numbers.sample(sorted(prices), random_numbers.randrange(1, 4))
         quantities = [random_numbers.randrange(1, 4) for _ in chosen]
         orders.append(
             Order(
                 pk=number,
-                user_id=(number - 1) % USERS + 1,
+                user_id=(number - 1) % len(USERS) + 1,
                 status=random_numbers.choice(Order.Status.values),
                 total=sum(prices[option] * quantity for option, quantity in zip(chosen, quantities, strict=True)),
                 created_at=START + timedelta(minutes=random_numbers.randrange(_MINUTES)),
@@ -153,20 +155,6 @@ def _orders(random_numbers: random.Random, prices: dict[int, Decimal]) -> None:
             lines.append(Line(pk=len(lines) + 1, order_id=number, option_id=option, quantity=quantity, unit_price=prices[option]))
     Order.objects.bulk_create(orders, batch_size=BATCH)
     Line.objects.bulk_create(lines, batch_size=BATCH)
-
-
-def _similarities() -> None:
-    """Each item's twenty most similar ones: by how many users gave both at least four stars."""
-    likes = [0] * (ITEMS + 1)  # by item, a bit for each user
-    for item, user in Review.objects.filter(rating__gte=4).values_list("item_id", "user_id"):
-        likes[item] |= 1 << user
-    rows = []
-    for item in range(1, ITEMS + 1):
-        scores = [((likes[item] & likes[other]).bit_count(), other) for other in range(1, ITEMS + 1) if other != item]
-        best = sorted((-score, other) for score, other in scores if score)[:20]
-        for score, other in best:
-            rows.append(Similarity(pk=len(rows) + 1, item_id=item, other_id=other, score=-score))
-    Similarity.objects.bulk_create(rows, batch_size=BATCH)
 
 
 def _move_counters(models: Iterable[type]) -> None:

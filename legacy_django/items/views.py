@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from legacy_django.api import ApiError, api, identifier, not_found, page_of, signed_in
+from legacy_django.api import ApiError, api, identifier, not_found, page_of, parameter, signed_in
 from legacy_django.items.models import Item
 from legacy_django.items.pictures import PictureForm
 
@@ -16,13 +16,14 @@ PAGE = 20
 @api("GET")
 def items(request: HttpRequest) -> HttpResponse:
     """?category=, ?q= (part of the name) and ?page="""
+    page = parameter(request, "page") or 1
     rows = Item.objects.order_by("id")
     if category := request.GET.get("category"):
         rows = rows.filter(category=category)
     if text := request.GET.get("q"):
         rows = rows.filter(name__icontains=text)
     count = rows.count()
-    found, page, following = page_of(rows, request, PAGE, count)
+    found, following = page_of(rows, page, PAGE, count)
     return JsonResponse({"count": count, "page": page, "next": following, "results": [brief(item) for item in found]})
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from legacy_django.api import ApiError, api, body, field_number, identifier, instant, not_found, page_of, signed_in
+from legacy_django.api import ApiError, api, body, field_number, identifier, instant, not_found, page_of, parameter, signed_in
 from legacy_django.orders.models import Order
 from legacy_django.orders.placing import OutOfStockError, UnknownOptionError, place
 
@@ -23,9 +23,10 @@ def orders(request: HttpRequest) -> HttpResponse:
         response = JsonResponse(as_json(order), status=201)
         response["Location"] = f"/api/v1/orders/{order.pk}"
         return response
+    page = parameter(request, "page") or 1
     rows = Order.objects.filter(user=user).prefetch_related("lines__option__item").order_by("-id")
     count = rows.count()
-    found, page, following = page_of(rows, request, PAGE, count)
+    found, following = page_of(rows, page, PAGE, count)
     return JsonResponse({"count": count, "page": page, "next": following, "results": [as_json(order) for order in found]})
 
 

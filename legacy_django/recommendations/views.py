@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from legacy_django.api import api, identifier, not_found, required_parameter
 from legacy_django.items.models import Item
-from legacy_django.orders.models import Line
-from legacy_django.recommendations.models import Similarity
+from legacy_django.recommendations.models import Similarity, Suggestion
 
 SIZE = 10
 
@@ -28,21 +26,12 @@ def for_item(request: HttpRequest) -> HttpResponse:
 
 @api("GET")
 def for_user(request: HttpRequest, user_id: str) -> HttpResponse:
-    """What goes with everything that a user ordered, but for what was ordered already."""
+    """What goes with everything that a user ordered."""
     user = identifier(user_id, "User")
     if not User.objects.filter(pk=user, is_active=True).exists():
         raise not_found("User")
-    ordered = Line.objects.filter(order__user_id=user).values("option__item_id")
-    rows = (
-        Similarity.objects.filter(item_id__in=ordered)
-        .exclude(other_id__in=ordered)
-        .values("other_id")
-        .annotate(total=Sum("score"))
-        .order_by("-total", "other_id")[:SIZE]
-    )
-    scores = {row["other_id"]: row["total"] for row in rows}
-    items = Item.objects.in_bulk(scores)
-    return JsonResponse({"user": user, "results": [as_json(items[other], score) for other, score in scores.items()]})
+    rows = Suggestion.objects.filter(user_id=user).select_related("item").order_by("-score", "item_id")[:SIZE]
+    return JsonResponse({"user": user, "results": [as_json(row.item, row.score) for row in rows]})
 
 
 def as_json(item: Item, score: int) -> dict[str, Any]:

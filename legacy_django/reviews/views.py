@@ -25,13 +25,13 @@ def reviews(request: HttpRequest) -> HttpResponse:
 
 
 def listing(request: HttpRequest) -> HttpResponse:
-    item = parameter(request, "item")
+    item, page = parameter(request, "item"), parameter(request, "page") or 1
     rows = Review.objects.all()
     if item is not None:
         require_item(item)
         rows = rows.filter(item_id=item)
     count, average = totals(rows)
-    found, page, following = page_of(rows.select_related("user").order_by("-created_at", "-id"), request, PAGE, count)
+    found, following = page_of(rows.select_related("user").order_by("-created_at", "-id"), page, PAGE, count)
     return JsonResponse(
         {"count": count, "average": average, "page": page, "next": following, "results": [as_json(review) for review in found]}
     )

@@ -7,7 +7,8 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
-from legacy_django.seeding import PASSWORD, seed
+from legacy_django.accounts.seeded import PASSWORD
+from legacy_django.seeding import seed
 
 
 class Command(BaseCommand):

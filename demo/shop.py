@@ -1,0 +1,94 @@
+"""The shop and its two new services as running processes, for the demo, the drills and the tests.
+
+Everything that they keep goes into the folder that the caller names. Several sets may run at once.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo.processes import ROOT, Running, StartError, answers, listen, python, start
+from legacy_django.accounts.seeded import PASSWORD, USERS
+from services.faults import Fault
+
+__all__ = ["PASSWORD", "USERS", "Shop", "start_recommendations", "start_reviews", "start_shop"]
+
+# 50 sign-ins within seconds, with a password that everybody knows: legacy_django/accounts/hashers.py says why that is no lesson.
+_CHEAP_SIGN_IN = {"BANYAN_SHOP_PASSWORD_ITERATIONS": "1000"}
+
+
+@dataclass(slots=True)
+class Shop(Running):
+    """The running shop, and where its data is."""
+
+    database: str
+    """Its DATABASE_URL."""
+
+
+def start_shop(workdir: Path, workers: int = 2, *, database: str | None = None, port: int = 0) -> Shop:
+    """Makes, seeds and serves a shop under gunicorn. `database` is a PostgreSQL URL; without one it is SQLite in `workdir`.
+
+    Raises:
+        StartError: it could not be seeded or did not come up.
+    """
+    workdir = workdir.resolve()
+    workdir.mkdir(parents=True, exist_ok=True)
+    url = database or f"sqlite:///{workdir / 'shop.sqlite3'}"
+    environment = {"BANYAN_SHOP_VAR": str(workdir), "DATABASE_URL": url, **_CHEAP_SIGN_IN}
+    _run("seeding the shop", python("legacy_django/manage.py", "seed"), environment)
+    gunicorn = python(
+        "-m", "gunicorn", "--config", "python:legacy_django.gunicorn_config", "--bind", "fd://{fd}", "--workers", str(workers),
+        "legacy_django.wsgi",
+    )  # fmt: skip
+    running = start("shop", gunicorn, log_dir=workdir, sock=listen(port), env=environment, ready=answers("/healthz"))
+    return Shop(running.name, running.process, running.log, running.port, url)
+
+
+def start_reviews(workdir: Path, shop: Shop, faults: Iterable[Fault] = (), *, port: int = 0) -> Running:
+    """Fills the reviews service from the shop and serves it. To switch faults, stop it and start it anew on the same port.
+
+    Raises:
+        StartError: it could not be filled or did not come up.
+    """
+    return _start_service("reviews", workdir, shop, faults, port)
+
+
+def start_recommendations(workdir: Path, shop: Shop, faults: Iterable[Fault] = (), *, port: int = 0) -> Running:
+    """Fills the recommendations service from the shop and serves it, like `start_reviews`.
+
+    Raises:
+        StartError: it could not be filled or did not come up.
+    """
+    return _start_service("recommendations", workdir, shop, faults, port)
+
+
+def _start_service(name: str, workdir: Path, shop: Shop, faults: Iterable[Fault], port: int) -> Running:
+    workdir = workdir.resolve()
+    workdir.mkdir(parents=True, exist_ok=True)
+    module = f"services.{name}"
+    environment = {f"BANYAN_{name.upper()}_DB": str(workdir / f"{name}.sqlite3"), "BANYAN_FAULTS": ",".join(faults)}
+    _run(f"filling {name}", python("-m", module, "import", "--from", shop.database), environment)
+    command = python("-m", module, "serve", "--fd", "{fd}")
+    return start(name, command, log_dir=workdir, sock=listen(port), env=environment, ready=answers("/healthz"))
+
+
+def _run(what: str, command: list[str], environment: Mapping[str, str]) -> None:
+    try:
+        done = subprocess.run(  # noqa: S603 - the commands are this project's own
+            command,
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StartError(f"{what} took more than {error.timeout:g} s") from error
+    if done.returncode:
+        raise StartError(f"{what} failed with status {done.returncode}:\n{(done.stdout + done.stderr).strip()[-2000:]}")

@@ -1,0 +1,1 @@
+"""The recommendations service: takes /api/v1/recommendations/* over."""
