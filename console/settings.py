@@ -2,6 +2,7 @@
 
 DATABASE_URL                  sqlite:///path (relative to the working directory) or postgres://…; default sqlite:///var/banyan.sqlite3
 BANYAN_CONSOLE_SECRET_KEY     signs sessions; default: a key file beside the database, made on first use
+BANYAN_CONSOLE_STATE          the folder of that key file, where it is not the database's
 BANYAN_CONSOLE_HOSTS          host names that the console answers to, separated by commas; default: loopback
 BANYAN_CONSOLE_HTTPS          1 where people reach it by HTTPS: cookies are then sent over nothing else
 BANYAN_CONSOLE_CONFIG         banyan.toml: shows every route of it, with traffic or without
@@ -21,7 +22,7 @@ BASE_DIR = Path(__file__).resolve().parent
 DATABASE_URL = os.environ.get("DATABASE_URL", "sqlite:///var/banyan.sqlite3")
 DATABASES = {"default": database.settings(DATABASE_URL, Path.cwd())}
 
-SECRET_KEY = secret_key(database.state_folder(DATABASE_URL, Path.cwd()))
+SECRET_KEY = secret_key(Path(os.environ.get("BANYAN_CONSOLE_STATE") or database.state_folder(DATABASE_URL, Path.cwd())))
 DEBUG = False
 ALLOWED_HOSTS = [host.strip() for host in os.environ.get("BANYAN_CONSOLE_HOSTS", "localhost,127.0.0.1,[::1]").split(",") if host.strip()]
 BANYAN_CONFIG = os.environ.get("BANYAN_CONSOLE_CONFIG", "")

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from console import views
+
+urlpatterns = [
+    path("", views.overview, name="overview"),
+    path("routes/<str:name>/", views.route, name="route"),
+    path("signatures/<int:pk>/", views.signature, name="signature"),
+    path("signatures/<int:pk>/samples/<int:sample>/", views.sample, name="sample"),
+    path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+]

@@ -152,7 +152,11 @@ def check_the_whole_way(setup: Setup) -> None:
     """What is sent is compared, redacted, counted and stored; SIGTERM drains."""
     now = time.time()
     setup.send(
-        Summary(now, "w0", {"reviews": RouteCounts(legacy=9, candidate=1, eligible=10, captured=9, skipped={"method": 2}, dropped={"queue_full": 1})}),
+        Summary(
+            now,
+            "w0",
+            {"reviews": RouteCounts(legacy=9, candidate=1, eligible=10, captured=9, skipped={"method": 2}, dropped={"queue_full": 1})},
+        ),
         Summary(now, "w1", {"reviews": RouteCounts(legacy=2, fallback=1, eligible=1)}),
         pair({"a": 1}, {"a": 1.0}),
         pair({"a": 1}, {"a": 1}),
@@ -166,7 +170,7 @@ def check_the_whole_way(setup: Setup) -> None:
         pair({"a": 1}, gzip.compress(b'{"a": 1}'), heads=(HEAD, HEAD + b"Content-Encoding: gzip\r\n")),
         pair({"a": 1, "t": 1}, {"a": 1, "t": 2}, kind="noise"),
         pair({"a": 1}, {"a": 1}, kind="noise"),
-    )  # fmt: skip
+    )
     assert setup.stop() == 0, setup.running.tail()
     assert not setup.path.exists()
     found = setup.report(now - 5)
@@ -265,7 +269,7 @@ def test_a_comparison_over_budget_is_inconclusive_and_the_next_one_works(setup: 
 
 
 def test_sigterm_drains_what_is_held_within_five_seconds(setup: Setup) -> None:
-    wait_for(lambda: (setup.folder / "var" / "banyan.sqlite3").exists())
+    wait_for((setup.folder / "var" / "banyan.sqlite3").exists)
     records = b"".join(encode(pair({"a": [1] * 50, "b": n}, {"a": [1] * 50, "b": n + 1})) for n in range(1500))
     sock = setup.connect()
     sock.sendall(records)

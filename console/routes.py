@@ -1,0 +1,76 @@
+"""The routes that the pages show: those of banyan.toml, where the console knows it, and all of which anything is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from django.conf import settings
+
+from gateway.config import Config, load
+from shadow import report
+from shadow.gate import GateResult
+from shadow.report import RouteReport
+
+LATELY_SECONDS = 60
+"""What "now" means for a route's mode."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteView:
+    """One route as the pages show it."""
+
+    name: str
+    match: str
+    """Its path pattern; "" where the configuration is not known."""
+    totals: RouteReport
+    lately: RouteReport
+    gate: GateResult | None
+
+    @property
+    def candidate_share(self) -> float | None:
+        """Of what was answered lately."""
+        return self.lately.candidate / self.lately.served if self.lately.served else None
+
+    @property
+    def comparing(self) -> bool:
+        return self.lately.eligible > 0
+
+    @property
+    def bar(self) -> int:
+        """Width of the candidate's part, of 100."""
+        return round(100 * self.totals.candidate / self.totals.served) if self.totals.served else 0
+
+
+def configuration() -> Config | None:
+    """banyan.toml as it is now; None where the console was not told of it.
+
+    Raises:
+        gateway.config.ConfigError: it can't be used.
+    """
+    if not settings.BANYAN_CONFIG:
+        return None
+    path = Path(settings.BANYAN_CONFIG)
+    return _load(str(path), path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _load(path: str, _modified: int) -> Config:
+    return load(path)
+
+
+def views(names: list[str] | None, since: float, now: float) -> list[RouteView]:
+    """All routes, or those named."""
+    config = configuration()
+    configured = {route.name: route for route in config.routes} if config else {}
+    if names is None:
+        names = [*configured, *(name for name in report.known_routes() if name not in configured)]
+    totals = report.summaries(names, since)
+    lately = report.summaries(names, now - LATELY_SECONDS)
+    found = []
+    for total, late in zip(totals, lately, strict=True):
+        route = configured.get(total.route)
+        gate = report.gate_of(total, minimum=route.gate.minimum, match=route.gate.match) if route else None
+        found.append(RouteView(total.route, route.match if route else "", total, late, gate))
+    return found

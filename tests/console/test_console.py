@@ -1,0 +1,289 @@
+"""The real console on what the real shipper stored, asked over HTTP and looked at with Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from demo.processes import Running, answers, listen, start
+from shadow.exchange import Answer, Exchange, RouteCounts, Summary, encode
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+USER, PASSWORD = "ada", "correct horse battery"
+HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\u202egnp.exe"
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+TOML = """
+[upstreams]
+legacy = "http://127.0.0.1:1"
+reviews = "http://127.0.0.1:2"
+[[routes]]
+name = "reviews"
+match = "/api/v1/reviews/*"
+candidate = "reviews"
+[routes.gate]
+minimum = 2
+match = 0.2
+[[routes]]
+name = "quiet"
+match = "/api/v1/quiet/*"
+candidate = "reviews"
+[shadow]
+database = "sqlite:///var/banyan.sqlite3"
+"""
+
+
+def exchange(legacy: Any, candidate: Any, *, content: bytes = b"application/json") -> Exchange:
+    bodies = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in (legacy, candidate)]
+    head = b"Content-Type: " + content + b"\r\nX-Note: <b>bold</b>\r\n"
+    return Exchange(
+        "reviews", "req-<1>", time.time(), "GET", "/api/v1/reviews/7?q=<i>", b"", b"",
+        Answer("legacy", "legacy", 200, head, bodies[0], 0.012), Answer("candidate", "reviews", 200, head, bodies[1], 0.004),
+    )  # fmt: skip
+
+
+ITEM = {"id": 7, "rating": 4.25, "count": 31, "texts": [f"review {n}" for n in range(40)], "author": HOSTILE}
+
+
+@dataclass
+class Console:
+    running: Running
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return self.running.url
+
+
+def connect(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            sock.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+@pytest.fixture(scope="module")
+def console() -> Iterator[Console]:
+    folder = Path(tempfile.mkdtemp(prefix="banyan-"))
+    (folder / "banyan.toml").write_text(TOML)
+    config = str(folder / "banyan.toml")
+    shipper = start(
+        "shipper",
+        [sys.executable, "-m", "shadow.shipper", "--config", config, "--socket", str(folder / "s")],
+        log_dir=folder,
+        ready=lambda _: connect(folder / "s"),
+    )
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(folder / "s"))
+        now = time.time()
+        records = [
+            Summary(
+                now, "w", {"reviews": RouteCounts(legacy=8, eligible=8, captured=5, skipped={"too_large": 2}, dropped={"queue_full": 1})}
+            ),
+            *(exchange(ITEM, ITEM) for _ in range(3)),
+            exchange(ITEM, ITEM | {"rating": 4.3, "count": "31", "author": HOSTILE + "!"}),
+            exchange([{"id": 1}, {"id": 2}], [{"id": 2}, {"id": 1}]),
+        ]
+        sock.sendall(b"".join(map(encode, records)))
+    assert shipper.stop() == 0, shipper.tail()
+    running = start(
+        "console",
+        [sys.executable, "-m", "console", "--config", config, "--fd", "{fd}"],
+        log_dir=folder,
+        sock=listen(),
+        env={"BANYAN_CONSOLE_USER": USER, "BANYAN_CONSOLE_PASSWORD": PASSWORD},
+        ready=answers("/login/"),
+    )
+    yield Console(running, folder)
+    assert running.stop() in (0, -15)
+    log = running.log.read_text()
+    shutil.rmtree(folder)
+    assert "Traceback" not in log
+    assert PASSWORD not in log
+
+
+@pytest.fixture
+def client(console: Console) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=console.url, follow_redirects=True) as client:
+        yield client
+
+
+def log_in(client: httpx.Client, password: str = PASSWORD) -> httpx.Response:
+    page = client.get("/login/")
+    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
+    assert found is not None
+    form = {"username": USER, "password": password, "csrfmiddlewaretoken": found[1]}
+    return client.post("/login/", data=form, headers={"Referer": str(client.base_url)})
+
+
+@pytest.mark.parametrize("path", ["/", "/routes/reviews/", "/signatures/1/", "/signatures/1/samples/1/"])
+def test_every_page_needs_a_login(client: httpx.Client, path: str) -> None:
+    answer = client.get(path, follow_redirects=False)
+    assert answer.status_code == 302
+    assert answer.headers["location"].startswith("/login/?next=")
+    assert "reviews" not in answer.text
+
+
+def test_a_wrong_password_is_no_login(client: httpx.Client) -> None:
+    assert "belong together" in log_in(client, "wrong").text
+    assert client.get("/", follow_redirects=False).status_code == 302
+
+
+def test_the_overview_shows_match_rate_and_coverage_beside_each_other(client: httpx.Client) -> None:
+    page = log_in(client).text
+    assert re.search(r"60\.00 %.*62\.5 %", page, re.DOTALL)
+    assert "5 of 8" in page
+    assert "passes" in page
+    assert "/api/v1/quiet/*" in page
+
+
+def test_headers_keep_foreign_content_harmless(client: httpx.Client) -> None:
+    log_in(client)
+    answer = client.get("/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "style=" not in answer.text
+    cookies = [cookie for cookie in client.cookies.jar if cookie.name == "banyan_console_session"]
+    assert cookies[0].has_nonstandard_attr("HttpOnly")
+    for asset in re.findall(r'(?:href|src)="(/static/[^"]+)"', answer.text):
+        assert client.get(asset).status_code == 200, asset
+    assert "//" not in re.sub(r"<a[^>]*>", "", answer.text.split("</head>")[0]).replace("<!--", "")
+
+
+def test_what_is_not_there_is_404(client: httpx.Client) -> None:
+    log_in(client)
+    for path in ("/routes/nothing/", "/signatures/99999/", "/signatures/1/samples/99999/", "/nothing/"):
+        assert client.get(path).status_code == 404
+    assert client.get("/routes/quiet/").status_code == 200
+    assert client.post("/", headers={"Referer": str(client.base_url)}).status_code in (403, 405)
+
+
+def test_files_are_for_their_owner_alone(console: Console) -> None:
+    for name in ("banyan.sqlite3", "console.key", "redact.key"):
+        assert stat.S_IMODE((console.folder / "var" / name).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "message"),
+    [
+        ("nonsense", {}, "is not TOML"),
+        (TOML.replace("sqlite:///var/banyan.sqlite3", "mysql://u:secret@h/d"), {}, 'write "sqlite:///path" or "postgres://'),
+        (TOML, {"BANYAN_CONSOLE_USER": "x"}, "set both"),
+        (TOML.replace("sqlite:///var/banyan.sqlite3", "postgres://u:secret@127.0.0.1:1/d"), {}, "shadow.database"),
+    ],
+)
+def test_what_cannot_start_says_why_in_one_message(tmp_path: Path, text: str, environment: dict[str, str], message: str) -> None:
+    (tmp_path / "banyan.toml").write_text(text)
+    command = [sys.executable, "-m", "console", "--config", str(tmp_path / "banyan.toml"), "--listen", "127.0.0.1:0"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **environment})
+    assert refused.returncode == 2
+    assert message in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "secret" not in refused.stderr
+
+
+@pytest.fixture
+def page(console: Console) -> Iterator[Page]:
+    if not CHROMIUM.exists():
+        if os.environ.get("BANYAN_REQUIRE_ALL"):
+            pytest.fail(f"{CHROMIUM} is not there")
+        pytest.skip(f"{CHROMIUM} is not there")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=console.url)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        yield page
+        browser.close()
+
+
+@pytest.mark.browser
+def test_from_the_login_to_a_marked_difference(page: Page) -> None:
+    errors: list[str] = []
+    dialogs: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.goto("/")
+    page.get_by_label("Name").fill(USER)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+
+    row = page.get_by_role("row").filter(has=page.get_by_role("link", name="reviews", exact=True))
+    assert "60.00 %" in row.inner_text()
+    assert "62.5 %" in row.inner_text()
+    with page.expect_response(lambda response: response.request.headers.get("hx-request") == "true") as refreshed:
+        pass  # the overview refreshes itself
+    assert refreshed.value.status == 200
+
+    page.get_by_role("link", name="reviews", exact=True).click()
+    page.get_by_role("link", name="$.count").click()
+    assert page.locator(".differences tr.own .path").inner_text() == "$.count"
+    assert page.locator(".differences tr.own .was").inner_text() == "31"
+    assert page.locator(".differences tr.own .is").inner_text() == '"31"'
+    marked = page.locator(".diff .row.differs")
+    assert marked.count() == 3
+    count = marked.filter(has_text="count")
+    assert count.locator(".legacy").inner_text().strip() == '"count": 31'
+    assert count.locator(".candidate").inner_text().strip() == '"count": "31"'
+    colours = [count.locator(side).evaluate("e => getComputedStyle(e).backgroundColor") for side in (".legacy", ".candidate")]
+    assert len({*colours, "rgba(0, 0, 0, 0)"}) == 3, "both sides are marked, each in its own colour"
+    assert "equal lines" in page.locator(".diff summary").first.inner_text()
+
+    text = page.locator("main").inner_text()
+    assert "<script>document.title='owned'</script>" in text
+    assert "\\u202egnp.exe" in text
+    assert "\u202e" not in page.content()
+    assert "<b>bold</b>" in text
+    assert page.title().startswith("type $.count")
+    assert page.locator("main script, main img").count() == 0
+    assert (dialogs, errors) == ([], [])
+
+
+@pytest.mark.browser
+def test_the_page_is_accessible_light_and_dark(page: Page) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.goto("/")
+    page.get_by_label("Name").fill(USER)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_selector("#routes table")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of two
+        for path in ("/", "/routes/reviews/", "/signatures/1/"):
+            page.goto(path)
+            results = Axe().run(page)
+            assert results.violations_count == 0, f"{scheme} {path}\n{results.generate_report()}"
