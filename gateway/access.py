@@ -1,13 +1,15 @@
 """The access log: one JSON line a request, with everything in it, written by a thread so that the loop never waits for a disk or a pipe.
 
 Lines wait in a bounded buffer. When the target is slow, full or gone, lines are what is lost, and the loss is counted: requests go on.
+
+A line is serialised where it arises. Handing the dictionaries to the thread looked cheaper and was not: 12 µs a request against 1.5,
+because they lived long enough to cost a page fault each, and because the thread then fought for the interpreter's lock.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections import deque
 from pathlib import Path
 
 import orjson
@@ -24,10 +26,8 @@ class AccessLog:
         self.enabled = target != ""
         self.dropped = 0
         """Lines lost so far."""
-        self._lines: deque[dict[str, object]] = deque()
-        self._wake = threading.Event()
-        self._closing = False
-        self._target = target
+        self._lines: list[bytes] = []
+        self._closing = threading.Event()
         self._fd = -1
         self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
         if self.enabled:
@@ -36,31 +36,30 @@ class AccessLog:
             self._thread.start()
 
     def write(self, line: dict[str, object]) -> None:
-        """Takes one request's line. Serialising it is the thread's work."""
-        if len(self._lines) >= MAX_LINES:
+        """Takes one request's line."""
+        if len(self._lines) < MAX_LINES:
+            self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        else:
             self.dropped += 1
-            return
-        self._lines.append(line)
 
-    def close(self, timeout: float = 2.0) -> None:
-        """Writes what is left, for at most `timeout` seconds."""
+    def close(self, seconds: float = 2.0) -> None:
+        """Writes what is left, for at most `seconds`."""
         if self.enabled:
-            self._closing = True
-            self._wake.set()
-            self._thread.join(timeout)
+            self._closing.set()
+            self._thread.join(seconds)
 
     def _run(self) -> None:
-        while True:
-            self._wake.wait(FLUSH_SECONDS)
-            closing = self._closing
-            count = len(self._lines)
-            if count:
-                self._flush([self._lines.popleft() for _ in range(count)])
-            if closing:
-                return
+        closing = False
+        while not closing:
+            closing = self._closing.wait(FLUSH_SECONDS)
+            # Two steps, each whole under the interpreter's lock; what is appended between them stays for the next time.
+            lines = self._lines[:]
+            del self._lines[: len(lines)]
+            if lines:
+                self._flush(lines)
 
-    def _flush(self, lines: list[dict[str, object]]) -> None:
-        data = memoryview(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines))
+    def _flush(self, lines: list[bytes]) -> None:
+        data = memoryview(b"".join(lines))
         try:
             while data:
                 data = data[os.write(self._fd, data) :]

@@ -30,7 +30,7 @@ def settings() -> str:
     for title, rows in _sections(Config, ""):
         parts.append(f"\n## {title}\n\n| key | default | |\n| --- | --- | --- |\n")
         parts += [f"| `{key}` | {default} | {text} |\n" for key, default, text in rows]
-    parts.append("\n## Designed, not built yet\n\nThese keys are refused by name: a limit that is read and then ignored would be a lie.\n\n")
+    parts.append("\n## Designed, not built yet\n\nA limit that is read and then ignored would be a lie, so these are refused by name:\n\n")
     parts += [f"- `{key}`: {what}\n" for key, what in PLANNED.items()]
     return "".join(parts)
 
