@@ -38,7 +38,12 @@ def start_shop(workdir: Path, workers: int = 2, *, database: str | None = None, 
     workdir = workdir.resolve()
     workdir.mkdir(parents=True, exist_ok=True)
     url = database or f"sqlite:///{workdir / 'shop.sqlite3'}"
-    environment = {"BANYAN_SHOP_VAR": str(workdir), "DATABASE_URL": url, **_CHEAP_SIGN_IN}
+    environment = {
+        "DJANGO_SETTINGS_MODULE": "legacy_django.settings",  # whoever starts it may be the console
+        "BANYAN_SHOP_VAR": str(workdir),
+        "DATABASE_URL": url,
+        **_CHEAP_SIGN_IN,
+    }
     _run("seeding the shop", python("legacy_django/manage.py", "seed"), environment)
     gunicorn = python(
         "-m", "gunicorn", "--config", "python:legacy_django.gunicorn_config", "--bind", "fd://{fd}", "--workers", str(workers),

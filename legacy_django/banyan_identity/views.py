@@ -10,12 +10,10 @@ from typing import Any
 
 from django.http import HttpRequest, JsonResponse
 from django.utils.crypto import salted_hmac
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 
 @require_GET
-@never_cache
 def identity(request: HttpRequest) -> JsonResponse:
     """`user_id` is what percentages by user are counted on: it must stay the same for a user's whole life."""
     user = request.user

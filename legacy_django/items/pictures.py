@@ -1,6 +1,6 @@
 """Uploaded pictures: only what Pillow reads as one of three formats, of a bounded size, under a name of our own.
 
-A file's name and its declared type come from the client; neither decides anything here.
+A file's name and its declared type come from the client; neither is kept.
 """
 
 from __future__ import annotations
