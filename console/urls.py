@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import LogoutView
 from django.urls import path
 
 from console import views
@@ -12,6 +12,6 @@ urlpatterns = [
     path("routes/<str:name>/", views.route, name="route"),
     path("signatures/<int:pk>/", views.signature, name="signature"),
     path("signatures/<int:pk>/samples/<int:sample>/", views.sample, name="sample"),
-    path("login/", LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("login/", views.Login.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
 ]

@@ -37,6 +37,7 @@ class Intake:
         self._max_count = max_count
         self._max_bytes = max_bytes
         self._waiting: deque[Exchange] = deque()
+        self._in_hand: Exchange | None = None
         self._bytes = 0
         self._closed = False
         self._changed = threading.Condition()
@@ -59,9 +60,15 @@ class Intake:
                 if self._closed:
                     return None
                 self._changed.wait()
-            exchange = self._waiting.popleft()
+            self._in_hand = exchange = self._waiting.popleft()
             self._bytes -= _size(exchange)
             return exchange
+
+    def done(self) -> bool:
+        """Whether what was taken is still the taker's to count: not when `clear` has come in between."""
+        with self._changed:
+            mine, self._in_hand = self._in_hand is not None, None
+            return mine
 
     def close(self) -> None:
         """Takes nothing more. What waits can still be taken."""
@@ -70,9 +77,10 @@ class Intake:
             self._changed.notify_all()
 
     def clear(self) -> list[Exchange]:
-        """Everything that waits, taken away."""
+        """Everything that waits or is being compared, taken away."""
         with self._changed:
-            left = list(self._waiting)
+            left = [*([self._in_hand] if self._in_hand is not None else []), *self._waiting]
+            self._in_hand = None
             self._waiting.clear()
             self._bytes = 0
             return left
@@ -103,6 +111,7 @@ class Worker:
         self._batch = Batch()
         self._lock = threading.Lock()
         self._ending = threading.Event()
+        """Nothing more will be counted: the next write is the last."""
         self._deadline = float("inf")
         self._comparing = threading.Thread(target=self._compare_all, name="compare", daemon=True)
         self._writing = threading.Thread(target=self._write_all, name="write", daemon=True)
@@ -128,8 +137,9 @@ class Worker:
         self._deadline = time.monotonic() + seconds
         self._intake.close()
         self._comparing.join(seconds * 0.6)
-        for exchange in self._intake.clear():
-            self.count(exchange.route, exchange.at, counters.SHUTDOWN)
+        with self._lock:
+            for exchange in self._intake.clear():
+                self._batch.count(exchange.route, exchange.at, counters.SHUTDOWN)
         self._ending.set()
         self._writing.join(max(0.5, self._deadline - time.monotonic()))
         with self._lock:
@@ -143,6 +153,8 @@ class Worker:
             while (exchange := self._intake.take()) is not None:
                 judgement = self._judge_one(exchange)
                 with self._lock:
+                    if not self._intake.done():
+                        return
                     if judgement is None:
                         self._batch.count(exchange.route, exchange.at, counters.FAILED)
                     else:

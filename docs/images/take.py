@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Takes docs/images/difference.png from a running console: the newest sample of a route's most frequent signature, or of the one named.
+"""Takes docs/images/difference.png from a running console: the newest sample of a route's first signature, or of the one named.
 
-BANYAN_CONSOLE_USER=… BANYAN_CONSOLE_PASSWORD=… .venv/bin/python docs/images/take.py http://127.0.0.1:PORT reviews --path '$.items[*].rating'
+BANYAN_CONSOLE_USER=… BANYAN_CONSOLE_PASSWORD=… .venv/bin/python docs/images/take.py http://127.0.0.1:PORT reviews --path '$.average'
 """
 
 from __future__ import annotations

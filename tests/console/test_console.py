@@ -155,6 +155,11 @@ def test_a_wrong_password_is_no_login(client: httpx.Client) -> None:
     assert client.get("/", follow_redirects=False).status_code == 302
 
 
+def test_a_refresh_without_a_session_loads_the_whole_page_anew(client: httpx.Client) -> None:
+    assert client.get("/", headers={"HX-Request": "true"}).headers["hx-refresh"] == "true"
+    assert "hx-refresh" not in client.get("/").headers
+
+
 def test_the_overview_shows_match_rate_and_coverage_beside_each_other(client: httpx.Client) -> None:
     page = log_in(client).text
     assert re.search(r"60\.00 %.*62\.5 %", page, re.DOTALL)

@@ -59,6 +59,18 @@ print(json.dumps({
 }))
 """
 
+UPKEEP = """
+import sys, time
+from pathlib import Path
+from shadow import store
+store.setup(sys.argv[1], Path(sys.argv[2]))
+for _ in range(2):
+    store.roll_up(time.time() + 7200)
+store.purge(time.time(), 60)
+from shadow.models import Tally
+assert Tally.objects.exclude(width=60).count() == 0
+"""
+
 
 class Setup:
     """A folder with a configuration, the shipper's process and one connection to it."""
@@ -193,6 +205,11 @@ def check_the_whole_way(setup: Setup) -> None:
     assert "%40x" not in text
     assert text.count("redacted:") >= 4
     assert setup.report(time.time() + 1)["eligible"] == 0
+    assert "ERROR" not in setup.running.log.read_text()
+    upkeep = [sys.executable, "-c", UPKEEP, setup.database, str(setup.folder)]
+    subprocess.run(upkeep, check=True, timeout=60)
+    later = setup.report()
+    assert (later["matched"], later["mismatched"]) == (4, 5)
 
 
 def test_the_whole_way_into_sqlite(setup: Setup) -> None:
