@@ -1,169 +1,51 @@
-"""One edge worker: an event loop, the listeners it was born with, and a channel to its supervisor.
-
-Started as `python -m gateway.worker --control FD --listen FD,FD`. It has no state that a restart would lose.
-"""
+"""A worker that runs the edge engine, on uvloop: `python -m gateway.worker`."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import gc
-import logging
-import os
-import signal
 import socket
-import sys
-from collections.abc import Coroutine
-from pathlib import Path
+from collections.abc import Sequence
 
 import uvloop
-from setproctitle import setproctitle
 
-from flags.decisions import Decisions
-from flags.snapshot import Snapshot
-from gateway import build
+from gateway import engine
 from gateway.access import AccessLog
-from gateway.config import parse
-from gateway.control import Applied, Channel, Configure, Drain, FlagState, Ready, Refuse, Report, ToWorker
 from gateway.net.edge import Edge
 from gateway.net.listener import Listener
+from gateway.policy.decision import Policy
+from gateway.settings import Config
 from gateway.shipping import ShipperLink
 from gateway.telemetry import Stats
-from shadow.exchange import Summary
-
-REPORT_SECONDS = 1.0
-
-_log = logging.getLogger("banyan.worker")
 
 
-class Worker:
-    """Carries out what the supervisor says."""
+class EdgeEngine:
+    """The edge with its listener, as a worker wants an engine."""
 
-    def __init__(self, channel: Channel[ToWorker], sockets: list[socket.socket]) -> None:
-        self._channel = channel
-        self._sockets = sockets
-        self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+    def __init__(self, config: Config, policy: Policy, access: AccessLog, shipper: ShipperLink | None) -> None:
+        self._edge = Edge(asyncio.get_running_loop(), config, policy, access=access, shipper=shipper)
+        self._listener = Listener(self._edge)
 
-    async def run(self) -> None:
-        """Until told to drain, or until the supervisor is gone."""
-        first = await self._channel.receive()
-        if not isinstance(first, Configure):
-            return
-        config = parse(Path(first.path), first.text)
-        self.decisions = Decisions(app_name=config.flags.app_name, environment=config.flags.environment)
-        self.access = AccessLog(config.gateway.access_log)
-        self.shipper = (
-            ShipperLink(self._loop, first.shipper, queue=config.shadow.queue, queue_bytes=config.shadow.queue_bytes)
-            if first.shipper
-            else None
-        )
-        policy = build.policy(config, self.decisions)
-        self.edge = Edge(self._loop, config, policy, access=self.access, shipper=self.shipper)
-        self.listener = Listener(self.edge)
-        if self.shipper is not None:
-            self.shipper.start()
-        # What start-up made will live as long as the process: the collector need not walk it again (5 % of CPU, measured).
-        gc.collect()
-        gc.freeze()
-        drain = config.gateway.limits.drain_timeout
-        started = False
-        while True:
-            message = await self._channel.receive()
-            if message is None:
-                break
-            if isinstance(message, Drain):
-                drain = message.seconds
-                break
-            if isinstance(message, Refuse):
-                self.edge.draining = True
-            elif isinstance(message, FlagState):
-                await self._take_flags(message)
-                if started:
-                    self._channel.send(Applied(self.decisions.revision))
-                else:
-                    started = True
-                    await self.listener.start(self._sockets)
-                    self._keep(self._report_for_ever(), "report")
-                    self._channel.send(Ready(self.decisions.revision))
-        self.listener.stop_accepting()
-        answered = await self.listener.drain(drain)
-        if not answered:
-            _log.warning("%d requests were still in flight after %g s", self.edge.in_flight, drain)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.edge.close()
-        self._send_report()
-        if self.shipper is not None:
-            await self.shipper.close()
-        await self._channel.flush()
-        self._channel.close()
-        self.access.close()
-
-    async def _take_flags(self, state: FlagState) -> None:
-        snapshot = Snapshot(state.revision, state.features, state.source, state.fetched_at, state.error)
-        # Off the loop: for 1,000 flags the engine compiles for 40 ms, and requests go on meanwhile.
-        built = await self._loop.run_in_executor(
-            None, lambda: Decisions.build(snapshot, app_name=self._app_name, environment=self._environment)
-        )
-        self.decisions.install(built)
-
-    @property
-    def _app_name(self) -> str:
-        return self.edge.config.flags.app_name
-
-    @property
-    def _environment(self) -> str:
-        return self.edge.config.flags.environment
-
-    def _keep(self, work: Coroutine[object, object, None], name: str) -> None:
-        task = self._loop.create_task(work, name=name)
-        self._tasks.add(task)
-
-    async def _report_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(REPORT_SECONDS)
-            self._send_report()
-
-    def _send_report(self) -> None:
-        edge = self.edge
+    def take_stats(self) -> Stats:
+        edge = self._edge
         stats, edge.stats = edge.stats, Stats()
-        stats.flags = self.decisions.take_usage()
         stats.connections = len(edge.connections)
         stats.in_flight = edge.in_flight
-        if self.access.dropped:
-            stats.event("access-log-dropped", self.access.dropped)
-            self.access.dropped = 0
-        self._channel.send(Report(stats))
-        if self.shipper is not None and stats.routes:
-            counts = {name: route.shadow for name, route in stats.routes.items()}
-            self.shipper.offer(Summary(edge.wall(), str(os.getpid()), counts))
+        return stats
 
+    def refuse(self) -> None:
+        self._edge.draining = True
 
-async def _main(control: int, listen: list[int]) -> None:
-    # Signals go to the whole group when someone presses Ctrl-C: only the supervisor decides what they mean.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    sock = socket.socket(fileno=control)
-    sock.setblocking(False)
-    reader, writer = await asyncio.open_unix_connection(sock=sock)
-    channel: Channel[ToWorker] = Channel(reader, writer, ToWorker)
-    sockets = [socket.socket(fileno=fd) for fd in listen]
-    for each in sockets:
-        each.setblocking(False)
-    await Worker(channel, sockets).run()
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        await self._listener.start(sockets)
 
+    async def drain(self, seconds: float) -> int:
+        self._listener.stop_accepting()
+        answered = await self._listener.drain(seconds)
+        return 0 if answered else self._edge.in_flight
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--control", type=int, required=True)
-    parser.add_argument("--listen", required=True)
-    arguments = parser.parse_args()
-    setproctitle("banyan: worker")
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    uvloop.run(_main(arguments.control, [int(fd) for fd in arguments.listen.split(",")]))
+    async def close(self) -> None:
+        await self._edge.close()
 
 
 if __name__ == "__main__":
-    main()
+    engine.main(EdgeEngine, uvloop.run)

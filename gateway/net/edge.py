@@ -81,7 +81,7 @@ class Edge:
             )
             for name, upstream in config.upstreams.items()
         }
-        self.identity = Introspection(loop, self.pools["legacy"], config.identity) if config.identity.source == "introspection" else None
+        self.identity = Introspection(self.pools["legacy"], config.identity) if config.identity.source == "introspection" else None
         self._drop_captured = _lines_named(*CREDENTIALS, *(name.lower() for name in config.shadow.redact if not name.startswith("$")))
         self._prefix = secrets.token_hex(6)
         self._number = 0

@@ -1,0 +1,183 @@
+"""A worker process, whichever engine it runs: a channel to its supervisor, the flags, the shipper, and a report each second.
+
+Started as `python -m MODULE --control FD --listen FD,FD`. It has no state that a restart would lose. The engines meet the supervisor only
+here, so neither can come to speak a dialect of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from setproctitle import setproctitle
+
+from flags.decisions import Decisions
+from flags.snapshot import Snapshot
+from gateway import build
+from gateway.access import AccessLog
+from gateway.config import parse
+from gateway.control import Applied, Channel, Configure, Drain, FlagState, Ready, Refuse, Report, ToWorker
+from gateway.policy.decision import Policy
+from gateway.settings import Config
+from gateway.shipping import ShipperLink
+from gateway.telemetry import Stats
+from shadow.exchange import Summary
+
+REPORT_SECONDS = 1.0
+
+_log = logging.getLogger("banyan.worker")
+
+
+class Engine(Protocol):
+    """What carries requests, and decides by the Policy that it was made with."""
+
+    def take_stats(self) -> Stats:
+        """What was counted since the last call, with the gauges of now."""
+        ...
+
+    def refuse(self) -> None:
+        """From now on every answer ends its connection."""
+        ...
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Begins to accept."""
+        ...
+
+    async def drain(self, seconds: float) -> int:
+        """Stops accepting and waits for what is in flight, for at most `seconds`. How many requests are left."""
+        ...
+
+    async def close(self) -> None:
+        """Ends everything that is left."""
+        ...
+
+
+Make = Callable[[Config, Policy, AccessLog, ShipperLink | None], Engine]
+
+
+class Worker:
+    """Carries out what the supervisor says."""
+
+    def __init__(self, channel: Channel[ToWorker], sockets: list[socket.socket], make: Make) -> None:
+        self._channel = channel
+        self._sockets = sockets
+        self._make = make
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until told to drain, or until the supervisor is gone."""
+        first = await self._channel.receive()
+        if not isinstance(first, Configure):
+            return
+        config = self._config = parse(Path(first.path), first.text)
+        self.decisions = Decisions(app_name=config.flags.app_name, environment=config.flags.environment)
+        self.access = AccessLog(config.gateway.access_log)
+        self.shipper = (
+            ShipperLink(self._loop, first.shipper, queue=config.shadow.queue, queue_bytes=config.shadow.queue_bytes)
+            if first.shipper
+            else None
+        )
+        engine = self.engine = self._make(config, build.policy(config, self.decisions), self.access, self.shipper)
+        if self.shipper is not None:
+            self.shipper.start()
+        # What start-up made will live as long as the process: the collector need not walk it again (5 % of CPU, measured).
+        gc.collect()
+        gc.freeze()
+        drain = config.gateway.limits.drain_timeout
+        started = False
+        while True:
+            message = await self._channel.receive()
+            if message is None:
+                break
+            if isinstance(message, Drain):
+                drain = message.seconds
+                break
+            if isinstance(message, Refuse):
+                engine.refuse()
+            elif isinstance(message, FlagState):
+                await self._take_flags(message)
+                if started:
+                    self._channel.send(Applied(self.decisions.revision))
+                else:
+                    started = True
+                    await engine.start(self._sockets)
+                    self._keep(self._report_for_ever(), "report")
+                    self._channel.send(Ready(self.decisions.revision))
+        left = await engine.drain(drain)
+        if left:
+            _log.warning("%d requests were still in flight after %g s", left, drain)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await engine.close()
+        self._send_report()
+        if self.shipper is not None:
+            await self.shipper.close()
+        await self._channel.flush()
+        self._channel.close()
+        self.access.close()
+
+    async def _take_flags(self, state: FlagState) -> None:
+        snapshot = Snapshot(state.revision, state.features, state.source, state.fetched_at, state.error)
+        flags = self._config.flags
+        # Off the loop: for 1,000 flags the engine compiles for 40 ms, and requests go on meanwhile.
+        built = await self._loop.run_in_executor(
+            None, lambda: Decisions.build(snapshot, app_name=flags.app_name, environment=flags.environment)
+        )
+        self.decisions.install(built)
+
+    def _keep(self, work: Coroutine[object, object, None], name: str) -> None:
+        task = self._loop.create_task(work, name=name)
+        self._tasks.add(task)
+
+    async def _report_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            self._send_report()
+
+    def _send_report(self) -> None:
+        stats = self.engine.take_stats()
+        stats.flags = self.decisions.take_usage()
+        if self.access.dropped:
+            stats.event("access-log-dropped", self.access.dropped)
+            self.access.dropped = 0
+        self._channel.send(Report(stats))
+        if self.shipper is not None and stats.routes:
+            counts = {name: route.shadow for name, route in stats.routes.items()}
+            self.shipper.offer(Summary(time.time(), str(os.getpid()), counts))
+
+
+async def _serve(control: int, listen: list[int], make: Make) -> None:
+    # Signals go to the whole group when someone presses Ctrl-C: only the supervisor decides what they mean.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sock = socket.socket(fileno=control)
+    sock.setblocking(False)
+    reader, writer = await asyncio.open_unix_connection(sock=sock)
+    channel: Channel[ToWorker] = Channel(reader, writer, ToWorker)
+    sockets = [socket.socket(fileno=fd) for fd in listen]
+    for each in sockets:
+        each.setblocking(False)
+    await Worker(channel, sockets, make).run()
+
+
+def main(make: Make, run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    """The process. `run` is the event loop's own runner."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--control", type=int, required=True)
+    parser.add_argument("--listen", required=True)
+    arguments = parser.parse_args()
+    setproctitle("banyan: worker")
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    run(_serve(arguments.control, [int(fd) for fd in arguments.listen.split(",")], make))
