@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+from flags.snapshot import Context
 from gateway.net.answers import problem
 from gateway.net.chunked import ChunkedReader, ChunkError, TrailerError
-from gateway.net.head import HeadError, RequestHead, parse_request
+from gateway.net.head import HeadError, RequestHead, parse_next, parse_request
 from gateway.net.relay import Relay
 from gateway.net.upstream import HIGH_WATER
 from gateway.policy.problems import Problem
 from gateway.telemetry import GATEWAY
 
 if TYPE_CHECKING:
+    from gateway.net.deadlines import Timeouts
     from gateway.net.listener import Listener
 
 MAX_PIPELINED = 64 * 1024
@@ -30,14 +32,19 @@ class Downstream(asyncio.Protocol):
     __slots__ = (
         "_buffer",
         "_chunks",
+        "_context",
+        "_fields",
+        "_forwarded",
         "_forwarding",
         "_half_closed",
+        "_last",
         "_left",
         "_lingering",
         "_listener",
         "_reading_paused",
         "_relay",
         "_transport",
+        "_waiting",
         "chunking",
         "closing_after",
         "edge",
@@ -62,6 +69,11 @@ class Downstream(asyncio.Protocol):
         self._left = 0
         """Bytes of the request's body still to come, where Content-Length says so."""
         self._forwarding = b""
+        self._last: RequestHead | None = None
+        self._fields: bytes | None = None
+        self._forwarded = b""
+        self._context: Context | None = None
+        self._waiting = listener.heading
         self._half_closed = False
         self._lingering = False
         self._reading_paused = False
@@ -85,15 +97,29 @@ class Downstream(asyncio.Protocol):
         """May another request follow this one?"""
         return head.keep_alive and not self.edge.draining and not self._half_closed
 
-    def forwarding(self, head: RequestHead) -> bytes:
-        """The fields that tell the upstream about the client. A trusted proxy's own stay, and the proxy is added to them."""
+    def forwarded(self, head: RequestHead) -> bytes:
+        """The request's fields with those that tell the upstream about the client, the same object as long as the request's stay the same.
+
+        A trusted proxy's own stay, and the proxy is added to them.
+        """
+        if head.fields is self._fields:
+            return self._forwarded
         present = head.fields.lower() if self.trusted else b""
-        parts = [self._forwarding]
+        parts = [head.fields, self._forwarding]
         if b"\r\nx-forwarded-proto:" not in present:
             parts.append(b"\r\nX-Forwarded-Proto: http")
         if b"\r\nx-forwarded-host:" not in present:
             parts.append(b"\r\nX-Forwarded-Host: " + head.host)
-        return b"".join(parts)
+        self._fields = head.fields
+        self._forwarded = b"".join(parts)
+        return self._forwarded
+
+    def context(self, method: str, user_id: str | None, session_id: str | None) -> Context:
+        """Whom the flags are asked about: made anew only when something in it changed since this connection's last request."""
+        context = self._context
+        if context is None or context.user_id != user_id or context.session_id != session_id or context.properties.get("method") != method:
+            context = self._context = Context(user_id, session_id, self.host, {"method": method})
+        return context
 
     def request_done(self, close: bool) -> None:
         """The answer is written whole. `close`: nothing may follow it."""
@@ -102,7 +128,7 @@ class Downstream(asyncio.Protocol):
         if close:
             self._close()
             return
-        self._listener.idle.begin(self, self.edge.now())
+        self._wait(self._listener.idle)
         if self._buffer:
             data, self._buffer = self._buffer, b""
             self._read_head(data)
@@ -123,7 +149,7 @@ class Downstream(asyncio.Protocol):
         self.trusted = self.edge.trusts(self.host)
         self._forwarding = b"\r\nX-Forwarded-For: " + self.host.encode("ascii", "replace")
         self.edge.connections.add(self)
-        self._listener.heading.begin(self, self.edge.now())
+        self._wait(self._listener.heading)
 
     def data_received(self, data: bytes) -> None:
         if self._lingering:
@@ -145,7 +171,7 @@ class Downstream(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         listener = self._listener
-        for kind in (listener.idle, listener.heading, listener.stalled, listener.slow, listener.lingering):
+        for kind in (self._waiting, listener.stalled, listener.slow, listener.lingering):
             kind.end(self)
         self.edge.connections.discard(self)
         relay, self._relay = self._relay, None
@@ -191,16 +217,19 @@ class Downstream(asyncio.Protocol):
             self._wait_for_head(data, limit)
             return
         try:
-            head = parse_request(data[:end], trusted=self.trusted, max_fields=self.edge.limits.headers)
+            last = self._last
+            if last is None:
+                head = parse_request(data[:end], trusted=self.trusted, max_fields=self.edge.limits.headers)
+            else:
+                head = parse_next(data[:end], last, trusted=self.trusted, max_fields=self.edge.limits.headers)
         except HeadError as error:
             self._refuse(error.problem, error.detail)
             return
         if head.length > self.edge.limits.body_bytes:
             self._refuse(Problem.BODY_TOO_LARGE, f"The body is longer than {self.edge.limits.body_bytes} bytes.")
             return
-        listener = self._listener
-        listener.idle.end(self)
-        listener.heading.end(self)
+        self._last = head
+        self._waiting.end(self)
         self._buffer = b""
         if head.underscored:
             self.edge.stats.event("underscored-header", head.underscored)
@@ -228,9 +257,14 @@ class Downstream(asyncio.Protocol):
             self._refuse(Problem.FRAMING, "A line of the head does not end in CRLF.")
             return
         if data and not self._buffer:
-            self._listener.idle.end(self)
-            self._listener.heading.begin(self, self.edge.now())
+            self._waiting.end(self)
+            self._wait(self._listener.heading)
         self._buffer = data
+
+    def _wait(self, kind: Timeouts[Downstream]) -> None:
+        """Nothing is being answered: either the next request's head is awaited, or the rest of it."""
+        self._waiting = kind
+        kind.begin(self, self.edge.now())
 
     def _read_body(self, data: bytes) -> None:
         relay = self._relay

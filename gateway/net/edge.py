@@ -83,14 +83,14 @@ class Edge:
         }
         self.identity = Introspection(self.pools["legacy"], config.identity) if config.identity.source == "introspection" else None
         self._drop_captured = _lines_named(*CREDENTIALS, *(name.lower() for name in config.shadow.redact if not name.startswith("$")))
-        self._prefix = secrets.token_hex(6)
+        self._prefix = secrets.token_hex(6).encode()
         self._number = 0
         self._trust: dict[str, bool] = {}
 
     def request_id(self) -> bytes:
         """Unique in all workers: 48 random bits of this worker's start and a count."""
         self._number += 1
-        return b"%b%08x" % (self._prefix.encode(), self._number)
+        return b"%b%08x" % (self._prefix, self._number)
 
     def trusts(self, host: str) -> bool:
         """May this peer say who its client is?"""

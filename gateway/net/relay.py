@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from flags.snapshot import Context
 from gateway.net.answers import problem
 from gateway.net.chunked import LAST, chunk
 from gateway.net.head import RequestHead, ResponseHead, without
@@ -47,7 +46,6 @@ class Relay:
         "body_complete",
         "client",
         "connection",
-        "context",
         "decision",
         "done",
         "edge",
@@ -77,7 +75,6 @@ class Relay:
         self.sent = 0
         """Body bytes written to the client."""
         self.fell_back = ""
-        self.context: Context | None = None
         self.decision: Decision | None = None
         self.serve: Target | None = None
         self._body: list[bytes] = []
@@ -133,9 +130,9 @@ class Relay:
             self._decide(*user)
 
     def _decide(self, user_id: str | None, session_id: str | None) -> None:
-        context = Context(user_id, session_id, self.client.host, {"method": self.head.method})
-        self.context = context
-        decision = self.decision = self.edge.policy.decide(self.head.method, self.head.target, context)
+        method = self.head.method
+        context = self.client.context(method, user_id, session_id)
+        decision = self.decision = self.edge.policy.decide(method, self.head.target, context)
         if decision.shadow is not None:
             self._prepare_shadow(decision)
         self._send(decision.serve)
@@ -176,7 +173,7 @@ class Relay:
     def outgoing_head(self, target: Target, extra: bytes = b"") -> bytes:
         """The head as `target` gets it. What the gateway adds comes last, after everything that a client could have named or forged."""
         head = self.head
-        fields = head.fields
+        fields = self.client.forwarded(head)
         if target.host is not None:
             fields = without(fields, frozenset((b"host",))) + b"\r\nHost: " + target.host
         path = head.target if target.rewrite is None else target.rewrite(head.target)
@@ -187,7 +184,6 @@ class Relay:
                 path,
                 b" HTTP/1.1",
                 fields,
-                self.client.forwarding(head),
                 b"\r\nX-Request-ID: ",
                 self.request_id,
                 b"\r\nVia: 1.1 banyan",

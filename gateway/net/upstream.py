@@ -269,7 +269,8 @@ class UpstreamConnection(asyncio.Protocol):
         if surplus or not self._reusable or not self._sent:
             self._close()
             return
-        self.pool.streaming.end(self)
+        if self.state is not State.HEAD:
+            self.pool.streaming.end(self)
         self.state = State.IDLE
         self.reused = True
         self.pool.release(self)

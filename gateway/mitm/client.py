@@ -1,0 +1,144 @@
+"""Asks an upstream beside mitmproxy: the candidate (so that legacy can still answer when it fails), the shadow, and legacy's identity view.
+
+Bytes are left alone: no redirects, no cookies, no decoding, the target exactly as the policy made it. Every pool is bounded, every wait has
+a timeout, and what httpx can raise becomes one of the policy's Failures here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import httpx
+
+from gateway.mitm.fields import Fields, clean_response, declared_length, find
+from gateway.policy.failover import Failure
+
+IDLE_SECONDS = 4.0
+"""Shorter than what servers allow (uvicorn and Node.js 5 s), so that it is mostly us who close."""
+MAX_IDLE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request as an upstream gets it."""
+
+    method: str
+    target: bytes
+    fields: Fields
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An upstream's whole answer."""
+
+    status: int
+    reason: bytes
+    fields: Fields
+    """Cleaned."""
+    body: bytes
+    """Content-Encoding left on; empty when `skipped` is set."""
+    skipped: str = ""
+    """'' or why the body was not read: too_large, event_stream."""
+
+
+class _StaleError(Exception):
+    """A kept connection turned out to be dead before anything of an answer came."""
+
+
+class Client:
+    """The way to one upstream."""
+
+    def __init__(self, address: tuple[str, int], *, connect_timeout: float, response_timeout: float, connections: int) -> None:
+        host, port = address
+        self._url = httpx.URL(scheme="http", host=host, port=port)
+        self._timeout = {"connect": connect_timeout, "read": response_timeout, "write": response_timeout, "pool": connect_timeout}
+        limits = httpx.Limits(
+            max_connections=connections, max_keepalive_connections=min(connections, MAX_IDLE), keepalive_expiry=IDLE_SECONDS
+        )
+        self._kept = httpx.AsyncHTTPTransport(trust_env=False, limits=limits)
+        # A request that cannot be repeated never meets a connection that its server may be closing right now.
+        self._fresh = httpx.AsyncHTTPTransport(
+            trust_env=False, limits=httpx.Limits(max_connections=connections, max_keepalive_connections=0)
+        )
+
+    async def ask(self, ask: Ask, *, limit: int, repeatable: bool) -> Reply | Failure:
+        """The answer, its body up to `limit` bytes. `repeatable`: it may be sent once more, should a kept connection be dead."""
+        try:
+            return await self._once(self._kept if repeatable else self._fresh, ask, limit)
+        except _StaleError:
+            pass
+        try:
+            return await self._once(self._fresh, ask, limit)
+        except _StaleError:
+            return Failure.RESET
+
+    async def close(self) -> None:
+        await self._kept.aclose()
+        await self._fresh.aclose()
+
+    async def _once(self, transport: httpx.AsyncHTTPTransport, ask: Ask, limit: int) -> Reply | Failure:
+        opened = False
+
+        async def trace(event: str, info: object) -> None:
+            nonlocal opened
+            opened = opened or event == "connection.connect_tcp.started"
+
+        request = httpx.Request(
+            ask.method,
+            self._url,
+            headers=list(ask.fields),
+            stream=httpx.ByteStream(ask.body),
+            extensions={"target": ask.target, "timeout": self._timeout, "trace": trace},
+        )
+        request.method = ask.method  # methods are case-sensitive (RFC 9110, 9.1), and httpx has just made it upper case
+        response: httpx.Response | None = None
+        try:
+            response = await transport.handle_async_request(request)
+            return await _read(response, ask.method, limit)
+        except httpx.TransportError as error:
+            failure = _failure(error)
+            if failure is Failure.RESET and response is None and not opened:
+                raise _StaleError from error
+            return failure
+        finally:
+            if response is not None:
+                await response.aclose()
+
+
+async def _read(response: httpx.Response, method: str, limit: int) -> Reply:
+    fields = clean_response(tuple(response.headers.raw))
+    reason = response.extensions.get("reason_phrase", b"")
+    skipped = unfit(fields, limit)
+    parts: list[bytes] = []
+    size = 0
+    if not skipped:
+        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - it came from an asynchronous transport
+        async for part in response.stream:
+            size += len(part)
+            if size > limit:
+                skipped = "too_large"
+                break
+            parts.append(part)
+    return Reply(response.status_code, reason, fields, b"" if skipped else b"".join(parts), skipped)
+
+
+def unfit(fields: Fields, limit: int) -> str:
+    """Why an answer with this head is not held in memory: '' | event_stream | too_large."""
+    if (find(fields, b"content-type") or b"").lower().startswith(b"text/event-stream"):
+        return "event_stream"
+    return "too_large" if declared_length(fields) > limit else ""
+
+
+def _failure(error: httpx.TransportError) -> Failure:
+    match error:
+        case httpx.ConnectTimeout() | httpx.PoolTimeout():
+            return Failure.CONNECT_TIMEOUT
+        case httpx.ConnectError() | httpx.LocalProtocolError() | httpx.UnsupportedProtocol():
+            return Failure.REFUSED  # nothing was sent
+        case httpx.TimeoutException():
+            return Failure.TIMEOUT
+        case httpx.RemoteProtocolError() if not str(error).startswith(("Server disconnected", "peer closed connection")):
+            return Failure.BAD_ANSWER
+        case _:
+            return Failure.RESET

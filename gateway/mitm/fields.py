@@ -1,0 +1,176 @@
+"""The header rules, over mitmproxy's (name, value) pairs: what is passed on, what is cut, what is refused.
+
+They are the edge engine's rules (gateway/net/head.py) written a second time on purpose, field by field instead of by pattern over the whole
+head: two readings of the same rules that the conformance suite holds together. Nothing here is shared with gateway/net.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gateway.policy.problems import Problem
+from gateway.settings import Limits
+
+Fields = tuple[tuple[bytes, bytes], ...]
+
+MAX_TARGET = 8 * 1024
+MAX_REQUEST_ID = 128
+
+_HOP = frozenset((b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"))
+_FORGEABLE = frozenset((b"forwarded", b"x-real-ip", b"x-request-id", b"http2-settings", b"expect"))
+_BELIEVED = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"))
+"""Kept from a trusted proxy."""
+_NOT_NAMEABLE = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"content-length", b"host", b""))
+"""Options of Connection that name no field, or one that is the gateway's own to keep."""
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5})?")
+_TARGET = re.compile(rb"[\x21\x22\x24-\x5b\x5d-\x7e]++")
+
+
+class RefusedError(Exception):
+    """The gateway answers this request itself. The detail may be shown to the client."""
+
+    def __init__(self, problem: Problem, detail: str) -> None:
+        super().__init__(detail)
+        self.problem = problem
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A request's head, checked and cleaned."""
+
+    method: str
+    target: bytes
+    host: bytes
+    fields: Fields
+    """To pass on: no hop-by-hop or forged ones. Content-Length is among them; a chunked body's coding is not."""
+    chunked: bool
+    length: int
+    """Content-Length; 0 without one."""
+    expects: bool
+    """The client waits for 100 Continue."""
+    keep_alive: bool
+    request_id: bytes
+    """A trusted proxy's, else b''."""
+    underscored: int
+
+
+def clean_request(
+    method: bytes, target: bytes, authority: bytes, version: bytes, fields: Fields, *, trusted: bool, limits: Limits
+) -> Head:
+    """Checks a head and takes out what must not be passed on. `trusted`: the peer's forwarding fields are believed.
+
+    Raises:
+        RefusedError: it breaks one of the rules that both engines hold. (What mitmproxy refuses by itself never comes here.)
+    """
+    if version not in (b"HTTP/1.1", b"HTTP/1.0"):
+        raise RefusedError(Problem.VERSION, "The request's version is not HTTP/1.0 or HTTP/1.1.")
+    if len(fields) > limits.headers:
+        raise RefusedError(Problem.HEAD_TOO_LARGE, f"More than {limits.headers} header fields.")
+    if sum(len(name) + len(value) + 4 for name, value in fields) > limits.header_bytes:
+        raise RefusedError(Problem.HEAD_TOO_LARGE, f"The request's head is longer than {limits.header_bytes} bytes.")
+    if method in (b"CONNECT", b"TRACE"):
+        raise RefusedError(Problem.METHOD, f"{method.decode()} is not relayed.")
+    host = _the_host(fields)
+    _check_target(method, target, authority, host)
+    options = _options(fields)
+    named = options - _NOT_NAMEABLE
+    kept = []
+    underscored = length = 0
+    chunked = expects = False
+    request_id = b""
+    for name, value in fields:
+        key = name.lower()
+        if key == b"content-length":
+            length = int(value)
+        elif key == b"transfer-encoding":
+            if value.strip().lower() != b"chunked":
+                raise RefusedError(Problem.FRAMING, "Transfer-Encoding is not exactly `chunked`.")
+            chunked = True
+        elif key == b"expect":
+            if value.strip().lower() != b"100-continue":
+                raise RefusedError(Problem.EXPECTATION, "The Expect field asks for something other than 100-continue.")
+            expects = version == b"HTTP/1.1"
+        elif key == b"via" and b"banyan" in value.lower():
+            raise RefusedError(Problem.LOOP, "The request's Via field names this gateway.")
+        elif trusted and key == b"x-request-id":
+            request_id = value[:MAX_REQUEST_ID]
+        elif b"_" in name:
+            underscored += 1
+        if key not in named and (trusted and key in _BELIEVED or not _cut(key)):
+            kept.append((name, value))
+    if length > limits.body_bytes:
+        raise RefusedError(Problem.BODY_TOO_LARGE, f"The body is longer than {limits.body_bytes} bytes.")
+    http11 = version == b"HTTP/1.1"
+    keep_alive = b"close" not in options and (http11 or b"keep-alive" in options)
+    return Head(method.decode("latin-1"), target, host, tuple(kept), chunked, length, expects, keep_alive, request_id, underscored)
+
+
+def clean_response(fields: Fields) -> Fields:
+    """An answer's fields without those that end at this hop, and without any that only the gateway may set."""
+    named = _options(fields) - _NOT_NAMEABLE
+    return tuple(
+        (name, value)
+        for name, value in fields
+        if (key := name.lower()) not in _HOP and key not in named and not key.startswith((b"proxy-", b"banyan-"))
+    )
+
+
+def find(fields: Fields, name: bytes) -> bytes | None:
+    """The first value of the field with this lower-case name."""
+    for key, value in fields:
+        if key.lower() == name:
+            return value
+    return None
+
+
+def without(fields: Fields, *names: bytes) -> Fields:
+    """`fields` without those of these lower-case names."""
+    return tuple((name, value) for name, value in fields if name.lower() not in names)
+
+
+def lines(fields: Fields) -> bytes:
+    """Field lines, each ended by CRLF."""
+    return b"".join(b"%b: %b\r\n" % field for field in fields)
+
+
+def declared_length(fields: Fields) -> int:
+    """Content-Length, -1 without one."""
+    value = find(fields, b"content-length")
+    return int(value) if value is not None and value.isdigit() else -1
+
+
+def _cut(key: bytes) -> bool:
+    return key in _HOP or key in _FORGEABLE or b"_" in key or key.startswith((b"proxy-", b"x-forwarded-", b"banyan-"))
+
+
+def _options(fields: Fields) -> set[bytes]:
+    """RFC 9110, 7.6.1: the options of all Connection fields, in lower case."""
+    return {
+        option.strip(b" \t").lower() for name, value in fields if name.lower() == b"connection" for option in value.split(b",")
+    }
+
+
+def _the_host(fields: Fields) -> bytes:
+    # RFC 9112, 3.2: exactly one, and valid.
+    hosts = [value for name, value in fields if name.lower() == b"host"]
+    if len(hosts) != 1:
+        raise RefusedError(Problem.FRAMING, "More than one Host field." if hosts else "No Host field.")
+    if not _HOST.fullmatch(hosts[0]):
+        raise RefusedError(Problem.FRAMING, "The Host field is not a host with an optional port.")
+    return hosts[0]
+
+
+def _check_target(method: bytes, target: bytes, authority: bytes, host: bytes) -> None:
+    if len(target) > MAX_TARGET:
+        raise RefusedError(Problem.TARGET_TOO_LONG, f"The target is longer than {MAX_TARGET} bytes.")
+    if not _TARGET.fullmatch(target):
+        raise RefusedError(Problem.FRAMING, "The request line is not `METHOD target HTTP/1.1`.")
+    if target == b"*" and method != b"OPTIONS":
+        raise RefusedError(Problem.FRAMING, "The target is neither a path nor an absolute http URL.")
+    # RFC 9112, 3.2.2 lets the target win over Host; a client that says two things is refused here.
+    if authority and authority.lower() != host.lower():
+        raise RefusedError(Problem.FRAMING, "The target's authority differs from Host.")
+    if b"%00" in target:
+        raise RefusedError(Problem.FRAMING, "The target holds an encoded NUL.")

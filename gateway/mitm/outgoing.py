@@ -1,0 +1,45 @@
+"""A request as upstreams get it: what the client said, cleaned, and last what the gateway adds, so that nothing of that can be forged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.mitm.client import Ask
+from gateway.mitm.fields import Fields, Head, find, without
+from gateway.policy.decision import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One request, for whichever upstream."""
+
+    head: Head
+    request_id: bytes
+    forwarding: Fields
+
+    def target(self, target: Target) -> bytes:
+        """The path and query as `target` gets them."""
+        return self.head.target if target.rewrite is None else target.rewrite(self.head.target)
+
+    def fields(self, target: Target) -> Fields:
+        """All fields but those that frame a chunked body."""
+        fields = self.head.fields
+        if target.host is not None:
+            fields = (*without(fields, b"host"), (b"Host", target.host))
+        return (*fields, *self.forwarding, (b"X-Request-ID", self.request_id), (b"Via", b"1.1 banyan"))
+
+    def ask(self, target: Target, body: bytes, extra: Fields = ()) -> Ask:
+        """For our own client, with the whole body at hand: what came in chunks gets a length."""
+        length = ((b"Content-Length", b"%d" % len(body)),) if self.head.chunked else ()
+        return Ask(self.head.method, self.target(target), (*self.fields(target), *length, *extra), body)
+
+
+def forwarding(head: Head, peer: str, *, trusted: bool) -> Fields:
+    """The fields that tell upstreams about the client. A trusted proxy's own stay, and the proxy is added to them."""
+    added: list[tuple[bytes, bytes]] = [(b"X-Forwarded-For", peer.encode("ascii", "replace"))]
+    present = head.fields if trusted else ()
+    if find(present, b"x-forwarded-proto") is None:
+        added.append((b"X-Forwarded-Proto", b"http"))
+    if find(present, b"x-forwarded-host") is None:
+        added.append((b"X-Forwarded-Host", head.host))
+    return tuple(added)

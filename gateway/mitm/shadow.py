@@ -1,0 +1,168 @@
+"""The same request, asked beside: nothing here can reach the client.
+
+A Capture collects the answer that the client gets, while tasks ask the other upstream through clients of their own. When both answers are
+there the pair goes to the shipper, or is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from gateway.mitm.client import Reply, unfit
+from gateway.mitm.fields import Fields, Head
+from gateway.mitm.outgoing import Outgoing
+from gateway.mitm.shared import Shared
+from gateway.policy.decision import Decision, ShadowRules, Target
+from gateway.policy.failover import Failure
+from gateway.telemetry import drop, skip
+from shadow.exchange import Answer, Exchange, Side
+
+
+def prepare(shared: Shared, decision: Decision, outgoing: Outgoing, *, replayable: bool) -> Capture | None:
+    """A Capture, if this request is to be compared; else it is counted why not."""
+    rules = decision.rules
+    if decision.shadow is None or rules is None:
+        return None
+    counts = shared.stats.route(decision.route).shadow
+    counts.eligible += 1
+    if outgoing.head.method not in rules.methods:
+        skip(counts, "method")
+    elif rules.sample < 1 and shared.chance() >= rules.sample:
+        skip(counts, "sampled_out")
+    elif not replayable:
+        skip(counts, "body_too_large")
+    elif shared.mirrors.get(decision.route, 0) >= shared.config.shadow.concurrency:
+        drop(counts, "concurrency")
+    else:
+        return Capture(shared, decision, rules, decision.shadow, outgoing)
+    return None
+
+
+class Capture:
+    """One exchange in the making."""
+
+    def __init__(self, shared: Shared, decision: Decision, rules: ShadowRules, shadow: Target, outgoing: Outgoing) -> None:
+        self._shared = shared
+        self._decision = decision
+        self._rules = rules
+        self._shadow = shadow
+        self._outgoing = outgoing
+        self._began = shared.now()
+        self._status = 0
+        self._fields: Fields = ()
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._skipped = ""
+        self._body = b""
+        self._served: Answer | None = None
+        self._answers: list[tuple[Literal["pair", "noise"], Answer]] = []
+        """Of mirrors that were there before the client had its own."""
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # The client's answer
+
+    def begin(self, status: int, fields: Fields) -> None:
+        self._status = status
+        self._fields = fields
+        self._skipped = unfit(fields, self._rules.capture)
+
+    def add(self, data: bytes) -> None:
+        if self._skipped:
+            return
+        self._size += len(data)
+        if self._size > self._rules.capture:
+            self._skipped = "too_large"
+            self._parts.clear()
+        else:
+            self._parts.append(data)
+
+    def finish(self) -> None:
+        """The client has its whole answer."""
+        target = self._decision.serve
+        elapsed = self._shared.now() - self._began
+        head = self._shared.captured(self._fields)
+        self._served = Answer(_side(target), target.upstream, self._status, head, b"".join(self._parts), elapsed, "", self._skipped)
+        for kind, answer in self._answers:
+            self._hand_over(self._served, kind, answer)
+
+    def give_up(self, reason: str) -> None:
+        """The client got no answer that could be compared."""
+        skip(self._counts, reason)
+        for task in self._tasks:
+            task.cancel()
+
+    # The other's
+
+    def mirror(self, body: bytes) -> None:
+        """The request is complete: asks beside."""
+        self._body = body
+        self._ask(self._shadow, "pair")
+        noise = self._rules.noise
+        if noise and self._decision.serve.upstream == "legacy" and self._shared.chance() < noise:
+            self._ask(self._decision.serve, "noise")
+
+    def _ask(self, target: Target, kind: Literal["pair", "noise"]) -> None:
+        self._shared.mirrors[self._decision.route] = self._shared.mirrors.get(self._decision.route, 0) + 1
+        task = self._shared.keep(self._mirror(target, kind), f"mirror {self._decision.route}")
+        task.add_done_callback(self._mirrored)
+        self._tasks.append(task)
+
+    def _mirrored(self, task: asyncio.Task[None]) -> None:
+        # Counted here and not in the coroutine: one that is cancelled before its first step never gets to its `finally`.
+        self._shared.mirrors[self._decision.route] -= 1
+
+    async def _mirror(self, target: Target, kind: Literal["pair", "noise"]) -> None:
+        shared = self._shared
+        began = shared.now()
+        ask = self._outgoing.ask(target, self._body, ((b"Banyan-Shadow", b"1"),))
+        outcome = await shared.shadow_clients[target.upstream].ask(ask, limit=self._rules.capture, repeatable=True)
+        elapsed = shared.now() - began
+        if isinstance(outcome, Failure):
+            answer = Answer(_side(target), target.upstream, 0, b"", b"", elapsed, outcome.code)
+        else:
+            answer = self._understood(outcome, target, elapsed)
+        if self._served is not None:
+            self._hand_over(self._served, kind, answer)
+        else:
+            self._answers.append((kind, answer))
+
+    def _understood(self, reply: Reply, target: Target, elapsed: float) -> Answer:
+        head = self._shared.captured(reply.fields)
+        return Answer(_side(target), target.upstream, reply.status, head, reply.body, elapsed, "", reply.skipped)
+
+    # Both
+
+    def _hand_over(self, served: Answer, kind: Literal["pair", "noise"], answer: Answer) -> None:
+        shared = self._shared
+        if shared.shipper is None:
+            reason = "shipper_gone"
+        else:
+            head: Head = self._outgoing.head
+            reason = shared.shipper.offer(
+                Exchange(
+                    self._decision.route,
+                    self._outgoing.request_id.decode("latin-1"),
+                    shared.wall(),
+                    head.method,
+                    head.target.decode("latin-1"),
+                    shared.captured(head.fields),
+                    self._body,
+                    served,
+                    answer,
+                    kind,
+                )
+            )
+        if kind == "pair":
+            if reason:
+                drop(self._counts, reason)
+            else:
+                self._counts.captured += 1
+
+    @property
+    def _counts(self):  # type: ignore[no-untyped-def]
+        return self._shared.stats.route(self._decision.route).shadow
+
+
+def _side(target: Target) -> Side:
+    return "legacy" if target.upstream == "legacy" else "candidate"
