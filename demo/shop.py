@@ -29,8 +29,10 @@ class Shop(Running):
     """Its DATABASE_URL."""
 
 
-def start_shop(workdir: Path, workers: int = 2, *, database: str | None = None, port: int = 0) -> Shop:
+def start_shop(workdir: Path, workers: int = 2, *, database: str | None = None, port: int = 0, access_log: Path | None = None) -> Shop:
     """Makes, seeds and serves a shop under gunicorn. `database` is a PostgreSQL URL; without one it is SQLite in `workdir`.
+
+    `access_log` gets a line, "METHOD /path STATUS", for each request that the shop answered.
 
     Raises:
         StartError: it could not be seeded or did not come up.
@@ -47,6 +49,7 @@ def start_shop(workdir: Path, workers: int = 2, *, database: str | None = None, 
     _run("seeding the shop", python("legacy_django/manage.py", "seed"), environment)
     gunicorn = python(
         "-m", "gunicorn", "--config", "python:legacy_django.gunicorn_config", "--bind", "fd://{fd}", "--workers", str(workers),
+        *(["--access-logfile", str(access_log), "--access-logformat", "%(m)s %(U)s %(s)s"] if access_log else []),
         "legacy_django.wsgi",
     )  # fmt: skip
     running = start("shop", gunicorn, log_dir=workdir, sock=listen(port), env=environment, ready=answers("/healthz"))

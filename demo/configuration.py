@@ -1,0 +1,71 @@
+"""The banyan.toml of the demo: what somebody would write for the same shop, but for what the demo needs to see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from demo.unleash import RunningUnleash
+
+ROUTES = ("reviews", "recommendations")
+
+_GATEWAY = """\
+[gateway]
+listen = ["127.0.0.1:0"]
+admin = "127.0.0.1:0"
+workers = 2
+access_log = ""
+expose_decision = true    # every answer says who gave it: the demo counts by that
+
+[upstreams]
+legacy = "{legacy}"
+reviews = "{reviews}"
+recommendations = "{recommendations}"
+
+[identity]
+source = "introspection"  # the shop says whose session it is, so that flags can go by user
+
+[shadow]
+database = "sqlite:///banyan.sqlite3"
+"""
+
+_FILE = """
+[flags]
+source = "file"
+path = "flags.json"
+"""
+
+_UNLEASH = """
+[flags]
+source = "unleash"
+url = "{url}"
+token = "{token}"
+admin_token = "{admin_token}"
+"""
+
+_ROUTE = """
+[[routes]]
+name = "{name}"
+match = "/api/v1/{name}/*"
+methods = ["GET", "HEAD"] # writing stays with the shop until its data has moved too
+candidate = "{name}"
+[routes.shadow]
+sample = 1.0
+noise = 0.05
+# Production wants thousands of comparisons. Here 300 come together in some ten seconds of traffic; were all of them to match, that would
+# show 98.7 % or more at 95 % confidence; 98 % leaves no room for two that differ.
+[routes.gate]
+minimum = 300
+match = 0.98
+"""
+
+
+def write(path: Path, *, legacy: str, reviews: str, recommendations: str, unleash: RunningUnleash | None) -> None:
+    """Writes the file, for its owner's eyes: with Unleash there are tokens in it."""
+    text = _GATEWAY.format(legacy=legacy, reviews=reviews, recommendations=recommendations)
+    if unleash is None:
+        text += _FILE
+    else:
+        text += _UNLEASH.format(url=unleash.api_url, token=unleash.client_token, admin_token=unleash.admin_token)
+    text += "".join(_ROUTE.format(name=name) for name in ROUTES)
+    path.touch(mode=0o600)
+    path.write_text(text)

@@ -1,0 +1,37 @@
+"""What the comparison found, read from the gateway's own store while it is being written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from gateway.config import Config, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shadow.gate import GateResult
+    from shadow.report import RouteReport
+
+
+class Figures:
+    """Of the gateway that runs with the configuration in `path`. One in a process, since Django has one database."""
+
+    def __init__(self, path: Path) -> None:
+        from shadow import store
+
+        self._config: Config = load(path)
+        store.setup(self._config.shadow.database, self._config.folder)
+
+    def reports(self, names: Iterable[str], since: float) -> list[RouteReport]:
+        """Of each route, since `since` (Unix seconds)."""
+        from shadow import report
+
+        return report.summaries(names, since)
+
+    def gate(self, counted: RouteReport) -> GateResult:
+        """The route's own gate on what was counted."""
+        from shadow import report
+
+        rules = next(route.gate for route in self._config.routes if route.name == counted.route)
+        return report.gate_of(counted, minimum=rules.minimum, match=rules.match)

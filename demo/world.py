@@ -1,0 +1,199 @@
+"""Everything that the demo runs, in one temporary folder: started together, stopped together, nothing left behind.
+
+Servers are started in threads, never in the main one: a Ctrl-C interrupts the main thread alone, so that a server is either not begun or
+known here and stopped by `close`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Literal, Self
+
+from demo import configuration
+from demo.configuration import ROUTES
+from demo.postgres import start_postgres
+from demo.processes import Running, StartError, answers, listen, python, start
+from demo.shop import Shop, start_recommendations, start_reviews, start_shop
+from demo.steering import FileFlags, Steering, UnleashFlags
+from demo.unleash import RunningUnleash, start_unleash
+from flags.admin import UnleashAdmin
+from services.faults import Fault
+
+Engine = Literal["edge", "mitmproxy"]
+Say = Callable[[str], None]
+
+CONSOLE_USER: Final = "demo"
+_SERVICES: Final = {"reviews": start_reviews, "recommendations": start_recommendations}
+_SERVING: Final = re.compile(r"serving on \S+?:(\d+)\b.* admin on \S+?:(\d+)")
+
+
+class World:
+    """Use it in a `with`; `start` may raise, and whatever it had started is stopped all the same."""
+
+    def __init__(self, say: Say, *, engine: Engine = "edge", unleash: bool = False) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="banyan-demo-"))
+        self.engine = engine
+        self.services: dict[str, Running] = {}
+        self.unleash: RunningUnleash | None = None
+        self.console_password = secrets.token_urlsafe(9)
+        self.gateway_port = 0
+        self._say = say
+        self._with_unleash = unleash
+        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="start")
+        self._stops: list[Callable[[], object]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def config(self) -> Path:
+        """banyan.toml."""
+        return self.folder / "banyan.toml"
+
+    @property
+    def shop_log(self) -> Path:
+        """A line for each request that legacy itself answered; only after `start` with `access_log`."""
+        return self.folder / "shop-access.log"
+
+    @property
+    def gateway_url(self) -> str:
+        """For browsers."""
+        return f"http://127.0.0.1:{self.gateway_port}"
+
+    def start(self, *, faults: Iterable[Fault], shadow: bool, access_log: bool = False) -> None:
+        """Everything, with `faults` planted in the new services, and both routes compared if `shadow`.
+
+        Raises:
+            StartError: something did not come up.
+            flags.admin.AdminError: Unleash refused the flags.
+        """
+        unleash = self._threads.submit(self._start_unleash) if self._with_unleash else None
+        self._say("seeding and starting the shop")
+        self.shop: Shop = self._keep(lambda: start_shop(self.folder, access_log=self.shop_log if access_log else None)).result()
+        self._say("filling and starting the new services")
+        self.start_services(ROUTES, faults)
+        if unleash is not None:
+            self._say("waiting for Unleash")
+            self.unleash = unleash.result()
+        self._prepare_flags(shadow)
+        urls = {name: service.url for name, service in self.services.items()}
+        configuration.write(self.config, legacy=self.shop.url, **urls, unleash=self.unleash)
+        self._say(f"starting the gateway ({self.engine} engine) and the console")
+        gateway = self._keep(self._start_gateway, interrupt=True)
+        console = self._keep(self._start_console)
+        self.gateway, self.console = gateway.result(), console.result()
+        found = _SERVING.search(self.gateway.log.read_text())
+        if found is None:
+            raise StartError(f"the gateway does not say where it serves:\n{self.gateway.tail()}")
+        self.gateway_port, self.steering.admin_port = int(found[1]), int(found[2])
+
+    def start_services(self, names: Iterable[str], faults: Iterable[Fault]) -> None:
+        """(Re)starts new services, each on the port that it had.
+
+        Raises:
+            StartError: one did not come up.
+        """
+        planted = frozenset(faults)
+        starting = {name: self._keep(partial(self._start_service, name, planted)) for name in names}
+        for name, future in starting.items():
+            self.services[name] = future.result()
+
+    def kill_service(self, name: str) -> None:
+        """SIGKILL."""
+        self.services[name].kill()
+
+    def dead(self) -> list[Running]:
+        """What the demo cannot go on without and has ended. A new service is not of these: legacy answers for it."""
+        return [running for running in (self.shop, self.gateway, self.console) if not running.alive()]
+
+    def close(self, *, keep: bool = False) -> None:
+        """Stops everything and removes the folder, unless it is to be kept. What is being started is waited for, then stopped."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        with ThreadPoolExecutor(max_workers=8, thread_name_prefix="stop") as threads:
+            for stopped in [threads.submit(stop) for stop in self._stops]:
+                stopped.result()
+        self._stops.clear()
+        if not keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # In threads
+
+    def _keep[Server: Running](self, begin: Callable[[], Server], *, interrupt: bool = False) -> Future[Server]:
+        """Starts a server in a thread, to be stopped by `close`. `interrupt`: by SIGINT, see _interrupt."""
+
+        def run() -> Server:
+            running = begin()
+            with self._lock:
+                self._stops.append((lambda: _interrupt(running)) if interrupt else running.stop)
+            return running
+
+        return self._threads.submit(run)
+
+    def _start_service(self, name: str, faults: frozenset[Fault]) -> Running:
+        before = self.services.get(name)
+        if before is not None:
+            before.stop()
+        return _SERVICES[name](self.folder, self.shop, faults, port=before.port if before else 0)
+
+    def _start_unleash(self) -> RunningUnleash:
+        database = start_postgres(self.folder, "unleash")
+        try:
+            unleash = start_unleash(self.folder, database, say=self._say)
+        except BaseException:
+            database.stop()
+            raise
+
+        def stop() -> None:
+            unleash.stop()
+            database.stop()
+
+        with self._lock:
+            self._stops.append(stop)
+        return unleash
+
+    def _prepare_flags(self, shadow: bool) -> None:
+        if self.unleash is None:
+            self.steering = Steering(FileFlags(self.folder / "flags.json"))
+        else:
+            admin = UnleashAdmin(self.unleash.api_url, self.unleash.admin_token)
+            self._stops.append(admin.close)
+            self.steering = Steering(UnleashFlags(admin))
+        for route in ROUTES:
+            self.steering.prepare(route, False)
+            self.steering.prepare(f"{route}.shadow", shadow)
+
+    def _start_gateway(self) -> Running:
+        command = python("-m", "gateway.cli", "run", "--config", str(self.config), "--engine", self.engine)
+        return start("gateway", command, log_dir=self.folder, ready=lambda running: _SERVING.search(running.tail()) is not None)
+
+    def _start_console(self) -> Running:
+        command = python("-m", "console", "--config", str(self.config), "--fd", "{fd}")
+        user = {"BANYAN_CONSOLE_USER": CONSOLE_USER, "BANYAN_CONSOLE_PASSWORD": self.console_password}
+        return start("console", command, log_dir=self.folder, sock=listen(), env=user, ready=answers("/login/"))
+
+
+def _interrupt(running: Running) -> None:
+    """The gateway takes SIGTERM for a rollout and waits for load balancers to look away; nobody has to here."""
+    if running.alive():
+        os.kill(running.pid, signal.SIGINT)
+        try:
+            running.process.wait(10)
+        except subprocess.TimeoutExpired:
+            pass
+    running.stop(timeout=0.1)
