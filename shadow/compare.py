@@ -14,12 +14,12 @@ report, the list of differences gets coarser or is cut short, and a mismatch sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from shadow.normalise import Body, Form, Json, Message, media_type
+from shadow.normalise import Body, Form, Headers, Json, Message, joined, media_type
 from shadow.paths import NO_PATTERNS, PatternSet
 
 
@@ -145,13 +145,12 @@ def compare_status(legacy: Message, candidate: Message) -> Verdict | None:
 
 def compare_bodies(legacy: Body, candidate: Body, rules: Rules) -> tuple[list[Difference], bool]:
     """The differences of two bodies, and whether there are more than these."""
-    if legacy.form is candidate.form:
-        if legacy.data == candidate.data and legacy.digest == candidate.digest:
-            return [], False
-        if legacy.form in (Form.JSON, Form.FORM):
-            from shadow.documents import differences  # DeepDiff takes 0.2 s to import, and most pairs are equal
+    if legacy.data == candidate.data and legacy.digest == candidate.digest:
+        return [], False
+    if legacy.form is candidate.form and legacy.form in (Form.JSON, Form.FORM):
+        from shadow.documents import differences  # DeepDiff takes 0.2 s to import, and most pairs are equal
 
-            return differences(legacy.value, candidate.value, rules)
+        return differences(legacy.value, candidate.value, rules)
     return [Difference(Kind.BODY, "$", _describe(legacy), _describe(candidate))], False
 
 
@@ -161,9 +160,18 @@ def _describe(body: Body) -> str:
 
 def _headers(legacy: Message, candidate: Message, rules: Rules) -> Iterator[Difference]:
     for name in rules.headers:
-        left, right = legacy.header(name), candidate.header(name)
+        left, right = joined(legacy.headers, name), joined(candidate.headers, name)
         if left != right and canonical_header(name, left) != canonical_header(name, right):
             yield Difference(Kind.HEADER, name, left, right)
+
+
+def same_headers(legacy: Headers, candidate: Headers, names: Iterable[str]) -> bool:
+    """Whether none of `names` makes a difference."""
+    return all(
+        (left := joined(legacy, name)) == (right := joined(candidate, name))
+        or canonical_header(name, left) == canonical_header(name, right)
+        for name in names
+    )
 
 
 def canonical_header(name: str, value: str | None) -> str | None:

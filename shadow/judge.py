@@ -8,14 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from shadow.compare import MATCH, Difference, Kind, Rules, Verdict, compare, compare_status, mismatch, skipped
+from shadow.compare import MATCH, Difference, Kind, Rules, Verdict, compare, compare_status, mismatch, same_headers, skipped
 from shadow.exchange import Answer, Exchange
-from shadow.normalise import MAX_DECODED, Message, read
+from shadow.normalise import MAX_DECODED, Message, parse_head, read
 from shadow.redact import Redactor
 from shadow.signature import Signature, signatures
 
 MAX_TEXT = 256 * 1024
 """Characters of a body that a sample keeps, as many as `capture` keeps bytes by default. Digest and size are those of the whole."""
+
+NO_RULES = Rules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,8 @@ class Judge:
     def judge(self, exchange: Exchange, limit: int = MAX_DECODED) -> Judgement | None:
         """The judgement on `exchange`; None where a body holds more than `limit` bytes, so that comparing it may take long."""
         legacy, candidate = sides(exchange)
-        if _identical(legacy, candidate):
+        rules = self._rules.get(exchange.route, NO_RULES)
+        if _identical(legacy, candidate, rules):
             return self._judgement(exchange, MATCH)
         if limit < MAX_DECODED and max(len(legacy.body), len(candidate.body)) > limit:
             return None
@@ -65,7 +68,7 @@ class Judge:
         if limit < MAX_DECODED and "over_limit" in (left.body.note, right.body.note):
             return None
         left, right = self._redactor.message(left), self._redactor.message(right)
-        verdict = compare(left, right, self._rules.get(exchange.route, Rules()))
+        verdict = compare(left, right, rules)
         return self._judgement(exchange, verdict, left, right)
 
     def inconclusive(self, exchange: Exchange) -> Judgement:
@@ -122,15 +125,14 @@ def sides(exchange: Exchange) -> tuple[Answer, Answer]:
     return (shadow, served) if exchange.kind == "pair" and shadow.side == "legacy" and served.side != "legacy" else (served, shadow)
 
 
-def _identical(legacy: Answer, candidate: Answer) -> bool:
-    """Whether all bytes that are compared are the same: then nothing has to be parsed, and nothing is kept that could need redaction."""
-    return (
-        legacy.status == candidate.status != 0
-        and not legacy.skipped
-        and not candidate.skipped
-        and legacy.body == candidate.body
-        and legacy.head == candidate.head
-    )
+def _identical(legacy: Answer, candidate: Answer, rules: Rules) -> bool:
+    """Whether all that is compared is the same before any parsing. Most pairs are, and nothing of them is kept."""
+    if not (legacy.status == candidate.status != 0) or legacy.skipped or candidate.skipped or legacy.body != candidate.body:
+        return False
+    if legacy.head == candidate.head:
+        return True
+    left, right = parse_head(legacy.head), parse_head(candidate.head)
+    return same_headers(left, right, (*rules.headers, "content-encoding"))
 
 
 def _bodiless(answer: Answer) -> Answer:

@@ -73,11 +73,6 @@ class Message:
     skipped: str = ""
     upstream: str = ""
 
-    def header(self, name: str) -> str | None:
-        """All values of `name` (lower case) joined as RFC 9110 section 5.3 allows; None where it is absent."""
-        values = [value for key, value in self.headers if key == name]
-        return ", ".join(values) if values else None
-
 
 _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 """A string as a whole, or a bracket."""
@@ -86,6 +81,12 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 class UnparsedError(ValueError):
     """Not what it says it is. The argument is the note."""
+
+
+def joined(headers: Headers, name: str) -> str | None:
+    """All values of `name` (lower case) joined as RFC 9110 section 5.3 allows; None where it is absent."""
+    values = [value for key, value in headers if key == name]
+    return ", ".join(values) if values else None
 
 
 def read(answer: Answer, limit: int = MAX_DECODED) -> Message:

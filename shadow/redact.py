@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import operator
 import os
 import re
 from collections.abc import Sequence
@@ -89,7 +90,7 @@ class Redactor:
         if body.form is Form.EMPTY or not self._withholds:
             return body
         if body.form is Form.JSON:
-            value = self._json(body.value, ())
+            value = self._document(body)
             if value is body.value:
                 return body
             text = json.dumps(value, ensure_ascii=False)
@@ -106,17 +107,29 @@ class Redactor:
             for name, items in fields.items()
         }
 
+    def _document(self, body: Body) -> Json:
+        """A JSON body's value with the named places hashed; the very same object where there are none."""
+        text = (body.text or "").casefold()
+        if not self._unnamed and "\\u" not in text and not any(name in text for name in self._by_name):
+            return body.value  # most bodies: no field can have such a name
+        if self._means(()) and body.value is not None:
+            return self.hash(body.value)
+        return self._json(body.value, ())
+
     def _json(self, value: Json, place: Place) -> Json:
-        """`value` with the named places hashed; the very same object where there are none. Depth is bounded by normalise.MAX_DEPTH."""
-        if self._means(place) and value is not None:
-            return self.hash(value)
+        # Depth is bounded by normalise.MAX_DEPTH. Nothing is copied but what leads to a change.
         if isinstance(value, dict):
-            changed = {key: self._json(item, (*place, key.casefold())) for key, item in value.items()}
-            return changed if any(changed[key] is not item for key, item in value.items()) else value
+            fields = {key: new for key, item in value.items() if (new := self._item(item, (*place, key.casefold()))) is not item}
+            return value | fields if fields else value
         if isinstance(value, list):
-            items = [self._json(item, (*place, index)) for index, item in enumerate(value)]
-            return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+            items = [self._item(item, (*place, index)) for index, item in enumerate(value)]
+            return items if any(map(operator.is_not, items, value)) else value
         return value
+
+    def _item(self, item: Json, place: Place) -> Json:
+        if item is not None and (self._unnamed or place[-1] in self._by_name) and self._means(place):
+            return self.hash(item)
+        return self._json(item, place) if isinstance(item, dict | list) else item
 
     def _means(self, place: Place) -> bool:
         last = place[-1] if place else None
