@@ -25,7 +25,7 @@ _FIELDS = rb"((?:\r\n[" + _TOKEN + rb"]++:[\t\x20-\x7e\x80-\xff]*+)*+)\r\n\r\n"
 # The target: visible ASCII without # (never sent, RFC 9112, 3.2) and \ (which some servers read as /).
 _REQUEST = re.compile(rb"([" + _TOKEN + rb"]{1,32}+) ([\x21\x22\x24-\x5b\x5d-\x7e]++) HTTP/1\.([01])" + _FIELDS)
 _REQUEST_LINE = re.compile(rb"([" + _TOKEN + rb"]{1,32}+) ([\x21\x22\x24-\x5b\x5d-\x7e]++) HTTP/1\.1")
-_RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*+))?" + _FIELDS)
+_RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?" + _FIELDS)
 
 # Searched in the lower-cased fields. A line that matches is cut; what it says is kept where it matters. `[^:\r_]*+_` takes every name with
 # an underscore: WSGI cannot tell X_Forwarded_For from X-Forwarded-For (edge.md 27). They begin with the CRLF before the line because a
@@ -99,10 +99,11 @@ class RequestHead:
 class ResponseHead:
     """A response's head, checked whole."""
 
-    __slots__ = ("chunked", "fields", "http11", "keep_alive", "length", "reason", "status")
+    __slots__ = ("chunked", "fields", "http11", "keep_alive", "length", "line", "status")
 
     status: int
-    reason: bytes
+    line: bytes
+    """The status line without its CRLF, as HTTP/1.1."""
     http11: bool
     fields: bytes
     """The field lines to pass on, each with its CRLF *before* it; Content-Length among them."""
@@ -241,11 +242,11 @@ def parse_response(data: bytes) -> ResponseHead:
     found = _RESPONSE.fullmatch(data)
     if found is None:
         raise HeadError(Problem.BAD_ANSWER, "The upstream's head is not valid HTTP/1.")
-    minor, status, reason, fields = found.groups()
+    minor, status, fields = found.groups()
     head = ResponseHead()
     head.status = int(status)
-    head.reason = reason or b""
     head.http11 = minor == b"1"
+    head.line = data[: found.start(3)] if head.http11 else b"HTTP/1.1" + data[8 : found.start(3)]
     head.length = -1
     head.chunked = False
     head.keep_alive = head.http11
@@ -254,26 +255,28 @@ def parse_response(data: bytes) -> ResponseHead:
     start = 0
     for line in _RESPONSE_CUT.finditer(fields.lower()):
         name, value = line.groups()
-        value = value.rstrip(b" \t")
         if name == b"content-length":
-            if length is not None or not _LENGTH.fullmatch(value):
+            if length is not None or not _LENGTH.fullmatch(value.rstrip(b" \t")):
                 raise HeadError(Problem.BAD_ANSWER, "The upstream's Content-Length is doubled or not a plain decimal number.")
             length = value
             continue
         kept.append(fields[start : line.start()])
         start = line.end()
         if name == b"connection":
+            if value == b"keep-alive":
+                head.keep_alive = True
+                continue
             options = {option.strip(b" \t") for option in value.split(b",")}
             head.keep_alive = b"close" not in options and (head.http11 or b"keep-alive" in options)
             options -= {b"close", b"keep-alive", b"upgrade", b"content-length", b""}
             if options:
                 # Rare, so plain: cut the named fields and read what is left again.
                 rest = without(fields[: line.start()] + fields[line.end() :], frozenset(options))
-                again = parse_response(data[: found.start(4)] + rest + b"\r\n\r\n")
+                again = parse_response(data[: found.start(3)] + rest + b"\r\n\r\n")
                 again.keep_alive = again.keep_alive and head.keep_alive
                 return again
         elif name == b"transfer-encoding":
-            if value != b"chunked" or head.chunked or not head.http11:
+            if value.rstrip(b" \t") != b"chunked" or head.chunked or not head.http11:
                 raise HeadError(Problem.BAD_ANSWER, "The upstream's Transfer-Encoding is not exactly one `chunked`.")
             head.chunked = True
     if length is not None:

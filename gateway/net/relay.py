@@ -199,7 +199,7 @@ class Relay:
     def on_interim(self, head: ResponseHead) -> None:
         """1xx, passed on to clients that know it (edge.md 19)."""
         if self.head.http11 and not self._started:
-            self.client.write(b"HTTP/1.1 %d %b%b\r\n\r\n" % (head.status, head.reason, head.fields))
+            self.client.write(head.line + head.fields + b"\r\n\r\n")
 
     def on_response(self, head: ResponseHead, data: bytes, complete: bool) -> None:
         """The answer's head, with what came of its body."""
@@ -302,7 +302,7 @@ class Relay:
             self._capture.begin(head, data)
         client, request = self.client, self.head
         close = not client.keeps_alive(request) or not self.body_complete
-        parts = [b"HTTP/1.1 %d %b" % (head.status, head.reason), head.fields]
+        parts = [head.line, head.fields]
         if head.chunked or (head.length < 0 and not complete):
             if request.http11:
                 parts.append(b"\r\nTransfer-Encoding: chunked")

@@ -76,7 +76,15 @@ class Table:
         return found
 
     def _walk(self, node: _Node, segments: list[bytes], index: int, method: str) -> str | None:
-        if index == len(segments):
+        # Straight down as long as there is only one way: without a parameter and a * to come back to.
+        count = len(segments)
+        while index < count and node.parameter is None and not node.below:
+            below = node.literal.get(segments[index])
+            if below is None:
+                return None
+            node = below
+            index += 1
+        if index == count:
             return node.here.get(method) or node.here.get("")
         segment = segments[index]
         child = node.literal.get(segment)

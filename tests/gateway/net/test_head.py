@@ -170,7 +170,8 @@ def test_a_responses_hop_by_hop_fields_are_cut() -> None:
         b"Content-Length: 3\r\nSet-Cookie: a=b\r\n\r\n"
     )
     assert head.fields == b"\r\nServer: x\r\nContent-Length: 3\r\nSet-Cookie: a=b"
-    assert (head.status, head.reason, head.length, head.keep_alive) == (200, b"Fine", 3, False)
+    assert (head.status, head.line, head.length, head.keep_alive) == (200, b"HTTP/1.1 200 Fine", 3, False)
+    assert parse_response(b"HTTP/1.0 200 Old\r\n\r\n").line == b"HTTP/1.1 200 Old"
     assert parse_response(b"HTTP/1.1 204\r\n\r\n").fields == b""
 
 
