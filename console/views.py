@@ -107,9 +107,11 @@ def signature(request: HttpRequest, pk: int) -> HttpResponse:
 def sample(request: HttpRequest, pk: int, sample: int) -> HttpResponse:
     """One exchange, both answers side by side."""
     row = get_object_or_404(Signature, pk=pk)
-    samples = list(row.samples.order_by("-pk").only("pk", "at"))
-    shown = get_object_or_404(row.samples, pk=sample)
-    place = next(index for index, item in enumerate(samples) if item.pk == shown.pk)
+    samples = list(row.samples.order_by("-pk"))  # MAX_SAMPLES at most
+    place = next((index for index, item in enumerate(samples) if item.pk == sample), None)
+    if place is None:
+        raise Http404("that sample is not kept any more")
+    shown = samples[place]
     context = {
         "signature": row,
         "meaning": KINDS.get(Kind(row.kind), ""),

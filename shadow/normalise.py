@@ -58,7 +58,7 @@ class Body:
     """Why it is less than its Content-Type promised: too_deep, duplicate_key, not_json, over_limit, bad_encoding, bad_charset …"""
     size: int = 0
     digest: str = ""
-    """Set where redaction withheld the content: equal digests mean equal content."""
+    """Redaction's keyed digest of `data` as it was before: equal digests mean equal bytes. "" where nothing is redacted in bodies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,8 @@ class Message:
 
 _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
 """A string as a whole, or a bracket."""
+_NO_CHARSETS = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "utf-7", "undefined"})
+"""Codecs of Python that no web page is written in; the first two take quadratic time."""
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -114,7 +116,7 @@ def read_body(headers: Headers, raw: bytes, limit: int = MAX_DECODED) -> Body:
         return Body(Form.EMPTY, b"")
     fields = dict(headers)
     try:
-        data = _undo_codings(fields.get("content-encoding", ""), raw, limit)
+        data = _undo_codings(joined(headers, "content-encoding") or "", raw, limit)
     except UnparsedError as error:
         return Body(Form.OPAQUE, raw, note=str(error), size=len(raw))
     if not data:
@@ -160,11 +162,12 @@ def _decode(data: bytes, charset: str) -> str:
         ValueError: it isn't, or the charset is unknown.
     """
     try:
-        # A codec that turns bytes into bytes (zlib, base64 …) is no charset, and could be a bomb.
-        if not codecs.lookup(charset)._is_text_encoding:  # noqa: SLF001 - the standard library's only mark of it
-            raise ValueError(charset)
+        codec = codecs.lookup(charset)
     except LookupError as error:
         raise ValueError(charset) from error
+    # A codec that turns bytes into bytes (zlib, base64 …) is no charset, and could be a bomb.
+    if codec.name in _NO_CHARSETS or not codec._is_text_encoding:  # noqa: SLF001 - the standard library's only mark of it
+        raise ValueError(charset)
     return data.decode(charset)
 
 
@@ -187,7 +190,7 @@ def _undo(coding: str, data: bytes, limit: int) -> bytes:
     """One coding off. Gives at most about one buffer more than `limit`, which the caller refuses."""
     if coding in ("gzip", "x-gzip", "deflate"):
         # RFC 9110 section 8.4.1.2: deflate is the zlib format; servers that send it raw exist all the same.
-        raw_deflate = coding == "deflate" and (data[0] & 0x0F) != 8
+        raw_deflate = coding == "deflate" and (data[:1] or b"\x08")[0] & 0x0F != 8
         return _inflate(data, 31 if coding != "deflate" else (-15 if raw_deflate else 15), limit)
     if coding == "br":
         return _unbrotli(data, limit)

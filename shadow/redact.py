@@ -18,7 +18,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from shadow.normalise import Body, Form, Headers, Json, Message
 from shadow.paths import Path as Place
@@ -84,22 +84,23 @@ class Redactor:
     def _header(self, name: str, value: str) -> str:
         if name in self._headers:
             return self.hash(value)
-        return self.target(value) if name in _URL_HEADERS and urlsplit(value).query else value
+        return self.target(value) if name in _URL_HEADERS else value
 
     def _body(self, body: Body) -> Body:
         if body.form is Form.EMPTY or not self._withholds:
             return body
+        digest = self.digest(body.data)
         if body.form is Form.JSON:
             value = self._document(body)
             if value is body.value:
-                return body
+                return replace(body, digest=digest)
             text = json.dumps(value, ensure_ascii=False)
-            return replace(body, value=value, text=text, data=text.encode())
+            return replace(body, value=value, text=text, data=text.encode(), digest=digest)
         if body.form is Form.FORM and isinstance(body.value, dict):
             value = self._form(body.value)
             text = urlencode({name: items for name, items in value.items() if isinstance(items, list)}, doseq=True, safe=":")
-            return replace(body, value=value, text=text, data=text.encode())
-        return Body(Form.OPAQUE, b"", note=body.note or "withheld", size=body.size, digest=self.digest(body.data))
+            return replace(body, value=value, text=text, data=text.encode(), digest=digest)
+        return Body(Form.OPAQUE, b"", note=body.note or "withheld", size=body.size, digest=digest)
 
     def _form(self, fields: dict[str, Json]) -> dict[str, Json]:
         return {

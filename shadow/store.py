@@ -68,6 +68,16 @@ def migrate(lock_folder: Path) -> None:
         call_command("migrate", interactive=False, verbosity=0)
 
 
+def open_database(url: str, folder: Path) -> None:
+    """`setup` and `migrate`: what a command does before it asks shadow.report anything.
+
+    Raises:
+        shadow.database.DatabaseURLError, StoreError, OSError, django.db.Error: as these do.
+    """
+    setup(url, folder)
+    migrate(database.state_folder(url, folder))
+
+
 @contextmanager
 def _migrating(lock_folder: Path) -> Iterator[None]:
     if connection.vendor == "postgresql":

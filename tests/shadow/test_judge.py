@@ -1,0 +1,139 @@
+"""From an exchange to a judgement: whatever an upstream sends, there is one, and no secret in it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import pickle
+from typing import Any
+
+import pytest
+
+from shadow.budget import BudgetedJudge
+from shadow.compare import Rules
+from shadow.exchange import Answer, Exchange
+from shadow.judge import MAX_TEXT, Judge, Judgement
+from shadow.redact import Redactor
+
+JSON = b"Content-Type: application/json\r\n"
+JUDGE = Judge(Redactor(["set-cookie", "$..password", "$..email"], b"k" * 32), {"r": Rules.make(ignore=["$..t"], key={"$.items": "id"})})
+
+
+def exchange(legacy: Any, candidate: Any, **more: Any) -> Exchange:
+    bodies = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in (legacy, candidate)]
+    heads = more.pop("heads", (JSON, JSON))
+    one = Answer("legacy", "legacy", more.pop("legacy_status", 200), heads[0], bodies[0], 0.01)
+    other = Answer(
+        "candidate", "new", more.pop("candidate_status", 200), heads[1], bodies[1], 0.02, more.pop("error", ""), more.pop("skipped", "")
+    )
+    served, shadow = (other, one) if more.pop("served", "legacy") == "candidate" else (one, other)
+    return Exchange("r", "id", 5.0, "GET", "/x?password=secret", b"", b"", served, shadow, **more)
+
+
+def judge(legacy: Any, candidate: Any, **more: Any) -> Judgement:
+    judgement = JUDGE.judge(exchange(legacy, candidate, **more))
+    assert judgement is not None
+    return judgement
+
+
+def test_legacy_is_the_reference_whichever_was_served() -> None:
+    for served in ("legacy", "candidate"):
+        judgement = judge({"a": 1}, {"b": 1}, served=served)
+        assert set(judgement.signatures) == {("missing", "$.a"), ("extra", "$.b")}
+        assert judgement.sample is not None
+        assert (judgement.sample.served, judgement.sample.legacy["text"]) == (served, '{"a": 1}')
+
+
+def test_no_secret_gets_through() -> None:
+    cookie = b"Set-Cookie: session=secret\r\n"
+    judgement = judge({"password": "secret", "a": 1}, {"password": "secret2", "a": 2}, heads=(JSON + cookie, JSON + cookie))
+    assert set(judgement.signatures) == {("value", "$.password"), ("value", "$.a")}
+    assert "secret" not in repr(judgement)
+
+
+def test_equal_bytes_are_a_match_whatever_other_headers_say() -> None:
+    heads = (JSON + b"Date: a\r\nX-Email: b\r\n", JSON + b"Date: c\r\n")
+    assert judge(b"{not json", b"{not json", heads=heads) == Judgement("r", 5.0, False, "match")
+    assert judge({}, {}, heads=(JSON, b"Content-Type: text/html\r\n")).signatures == (("header", "content-type"),)
+    packed = gzip.compress(b"{}")
+    assert judge(packed, packed, heads=(JSON + b"Content-Encoding: gzip\r\n", JSON)).outcome == "mismatch"
+
+
+def test_what_was_not_kept_is_skipped() -> None:
+    assert judge({}, b"", skipped="too_large") == Judgement("r", 5.0, False, "skipped", "too_large")
+    assert judge(b"", {}, legacy_status=0).reason == "reference_unanswered"
+    assert judge({}, b"", candidate_status=0, error="refused").signatures == (("unanswered", "refused"),)
+
+
+def test_noise_has_signatures_and_no_sample() -> None:
+    judgement = judge({"a": 1}, {"a": 2}, kind="noise")
+    assert (judgement.noise, judgement.signatures, judgement.sample) == (True, (("value", "$.a"),), None)
+    assert judge({}, b"", candidate_status=0, error="timeout", kind="noise").outcome == "skipped"
+
+
+def test_a_long_body_is_kept_in_part_and_says_so() -> None:
+    sample = judge({"a": "x" * MAX_TEXT}, {"a": "y"}).sample
+    assert sample is not None
+    assert (len(sample.legacy["text"]), sample.legacy["cut"], sample.candidate["cut"]) == (MAX_TEXT, True, False)
+
+
+HOSTILE = [
+    (b"Location: //[\r\n", b"x"),
+    (b"Location: http://[::1?email=%ff\r\nno colon\r\n: \r\n", b"x"),
+    (b"Content-Type: ;;=;charset=\x00\r\n", b"\xff"),
+    (b"Content-Type: text/html; charset=idna\r\n", b"x." * 100_000),
+    (b"Content-Type: text/html; charset=zlib\r\n", b"\xff"),
+    (b"Content-Type: text/html; charset=unicode_escape\r\n", b"\\q"),
+    (b"Content-Type: text/html; charset=../../x\r\n", b"\xff"),
+    (b"Content-Encoding: gzip, deflate, br, zstd, gzip\r\n", b"x"),
+    (b"Content-Encoding: deflate, gzip\r\n", gzip.compress(b"")),
+    (b"Content-Encoding: br\r\n", b""),
+    (b"Content-Encoding: br\r\n", b"\x00"),
+    (b"Content-Encoding: zstd\r\n", b"\x28\xb5\x2f\xfd"),
+    (b"Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n", gzip.compress(gzip.compress(b"{}"))),
+    (JSON, b"[" * 100_000),
+    (JSON, b'{"password": ' * 90 + b"1" + b"}" * 90),
+    (JSON, b"\xef\xbb\xbf{}"),
+    (JSON, b'{"a": "\\ud83d\\ude00"}'),
+    (JSON, b'"\\udc00"'),
+    (b"Content-Type: application/x-www-form-urlencoded\r\n", b"&".join(b"a=%00" for _ in range(20_000))),
+    (b"Content-Type: application/x-www-form-urlencoded\r\n", b"email=%ff&=&"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(HOSTILE)))
+def test_hostile_answers_end_in_a_judgement(number: int) -> None:
+    head, body = HOSTILE[number]
+    for other_head, other_body in (HOSTILE[0], (JSON, b"{}"), (head, body + b" ")):
+        judgement = judge(body, other_body, heads=(head, other_head))
+        assert judgement.outcome in ("match", "mismatch")
+        json.dumps(judgement.sample and [judgement.sample.legacy, judgement.sample.candidate, judgement.sample.differences]).encode()
+
+
+def test_what_is_large_once_unpacked_is_left_to_the_process_that_can_be_ended() -> None:
+    packed = gzip.compress(json.dumps(["x"] * 100_000).encode())
+    heads = (JSON + b"Content-Encoding: gzip\r\n", JSON)
+    assert len(packed) < 10_000
+    assert JUDGE.judge(exchange(packed, {}, heads=heads), 64 * 1024) is None
+    assert JUDGE.judge(exchange(packed, {}, heads=heads)) is not None
+    assert JUDGE.judge(exchange(packed, packed, heads=(heads[0], heads[0])), 64) is not None, "equal bytes need no unpacking"
+
+
+def test_the_child_judges_like_the_parent_and_is_replaced_when_it_is_ended() -> None:
+    pickle.dumps(JUDGE)
+    budgeted = BudgetedJudge(JUDGE, seconds=20)
+    try:
+        for _ in range(2):
+            assert budgeted.judge(exchange({"a": 1}, {"a": 2})) == judge({"a": 1}, {"a": 2})
+        assert budgeted._process is not None
+        first = budgeted._process.pid
+        budgeted._process.kill()
+        budgeted._process.join()
+        assert budgeted.judge(exchange({"a": 1}, {"a": 2})).signatures == (("inconclusive", "$"),)
+        assert budgeted.judge(exchange({"a": 1}, {"a": 2})) == judge({"a": 1}, {"a": 2})
+        assert budgeted._process.pid != first
+        budgeted._seconds = 0.0
+        late = budgeted.judge(exchange({"password": "secret"}, [], candidate_status=404))
+        assert late.signatures == (("status", "200->404"),), "what the heads tell is told"
+    finally:
+        budgeted.close()
