@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,14 +96,11 @@ def secret_key(path: Path) -> str:
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
     # Written aside and linked into place: several workers may start at once, and none may read half a key.
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(50) + "\n")
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass  # another worker was first: its key is everybody's
-    finally:
-        draft.unlink()
+    with tempfile.NamedTemporaryFile("w", dir=path.parent) as draft:  # made with mode 0600
+        draft.write(secrets.token_urlsafe(50) + "\n")
+        draft.flush()
+        try:
+            os.link(draft.name, path)
+        except FileExistsError:
+            pass  # another worker was first: its key is everybody's
     return path.read_text().strip()

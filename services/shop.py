@@ -9,10 +9,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
-import psycopg
+if TYPE_CHECKING:
+    import psycopg
 
 type Row = Sequence[Any]
 
@@ -87,6 +88,8 @@ class _Postgresql:
 
 @contextmanager
 def _postgresql(url: str) -> Iterator[Reader]:
+    import psycopg  # a third of a server's start-up, and only this import needs it
+
     try:
         with psycopg.connect(url, connect_timeout=5) as connection:
             connection.read_only = True

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import httpx
 import pytest
 
 from demo.postgres import start_postgres
-from demo.processes import ROOT, Running, listen
+from demo.processes import ROOT, Running, answers, listen, python, start
 from demo.shop import Shop, start_recommendations, start_reviews, start_shop
 
 SERVICES = ["reviews", "recommendations"]
@@ -113,7 +114,6 @@ def test_a_failed_import_keeps_what_was_there(tmp_path: Path, shop: Shop) -> Non
     assert contents(path) == before
 
 
-@pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize(
     ("url", "said"),
     [
@@ -123,10 +123,10 @@ def test_a_failed_import_keeps_what_was_there(tmp_path: Path, shop: Shop) -> Non
         ("postgres://shop:hunter2@127.0.0.1:1/shop", "the shop's PostgreSQL can't be read: connection"),
     ],
 )
-def test_a_shop_that_cannot_be_read_is_one_clear_line(tmp_path: Path, service: str, url: str, said: str) -> None:
-    done = call(service, "import", "--from", url, **{f"BANYAN_{service.upper()}_DB": str(tmp_path / "x.sqlite3")})
+def test_a_shop_that_cannot_be_read_is_one_clear_line(tmp_path: Path, url: str, said: str) -> None:
+    done = call("reviews", "import", "--from", url, BANYAN_REVIEWS_DB=str(tmp_path / "x.sqlite3"))
     assert done.returncode == 1
-    assert done.stderr.startswith(f"{service}: {said}")
+    assert done.stderr.startswith(f"reviews: {said}")
     assert done.stderr.count("\n") == 1
     assert "hunter2" not in done.stderr
 
@@ -169,26 +169,36 @@ def test_a_service_is_restarted_on_its_port_with_other_faults(tmp_path: Path, sh
         second.stop()
 
 
-def test_a_stopping_service_finishes_what_it_began(tmp_path: Path, shop: Shop) -> None:
-    """Requests in flight at SIGTERM are answered; afterwards the port is closed."""
-    running = start_reviews(tmp_path, shop)
-    answers: list[int] = []
-    refused = threading.Event()
+SLOW = """
+import sys, time
+from pathlib import Path
+from starlette.responses import PlainTextResponse
+from services.command import Service, main
+from services.serving import application
 
-    def ask() -> None:
-        while not refused.is_set():
-            try:
-                answers.append(httpx.get(f"{running.url}/api/v1/reviews/").status_code)
-            except httpx.ConnectError:
-                refused.set()
+def slow(request):
+    Path(sys.argv[2]).touch()
+    time.sleep(0.5)
+    return PlainTextResponse("done")
 
-    asking = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in asking:
-        thread.start()
-    time.sleep(0.3)
-    status = running.stop()
-    for thread in asking:
-        thread.join()
-    assert status == 0
-    assert len(answers) > 10
-    assert set(answers) == {200}
+service = Service("reviews", (), lambda pool, faults: application(pool, {"/slow": slow}, faults))
+sys.exit(main(service, ["serve", "--fd", sys.argv[1]]))
+"""
+
+
+def test_a_stopping_service_finishes_what_it_began(workdir: Path, tmp_path: Path, reviews: Running) -> None:
+    began = tmp_path / "began"
+    database = {"BANYAN_REVIEWS_DB": str(workdir / "reviews.sqlite3")}
+    running = start(
+        "slow", python("-c", SLOW, "{fd}", str(began)), log_dir=tmp_path, sock=listen(), env=database, ready=answers("/healthz")
+    )
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(httpx.get, f"{running.url}/slow")
+        deadline = time.monotonic() + 10
+        while not began.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert running.stop() == 0
+        assert answer.result(10).text == "done"
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{running.url}/healthz")

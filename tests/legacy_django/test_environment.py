@@ -1,0 +1,80 @@
+"""What the shop reads from its environment: right values, wrong values, and the key that all workers share."""
+
+from __future__ import annotations
+
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from legacy_django import environment
+
+
+@pytest.mark.parametrize(
+    ("url", "name"), [("sqlite:///shop.db", "shop.db"), ("sqlite:///a/b%20c.db", "a/b c.db"), ("sqlite:////var/shop.db", "/var/shop.db")]
+)
+def test_a_sqlite_url(url: str, name: str) -> None:
+    assert environment.database(url)["NAME"] == name
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgres://u%40x:p%2F@db:5433/shop", ("shop", "db", "5433", "u@x", "p/")),
+        ("postgresql://u@/shop?host=%2Frun%2Fpg", ("shop", "/run/pg", "", "u", "")),
+        ("postgresql:///shop?host=/run/pg&port=5433", ("shop", "/run/pg", "5433", "", "")),
+    ],
+)
+def test_a_postgresql_url(url: str, expected: tuple[str, ...]) -> None:
+    settings = environment.database(url)
+    assert tuple(settings[key] for key in ("NAME", "HOST", "PORT", "USER", "PASSWORD")) == expected
+
+
+def test_other_parameters_of_a_postgresql_url_reach_the_driver() -> None:
+    assert environment.database("postgres://u@db/shop?sslmode=require")["OPTIONS"] == {"connect_timeout": "5", "sslmode": "require"}
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mysql://root:hunter2@db/shop", "expected sqlite:///… or postgres://…"),
+        ("sqlite://shop.sqlite3", "for SQLite write sqlite:///"),
+        ("sqlite:///", "for SQLite write sqlite:///"),
+        ("postgres://shop:hunter2@db:5432/", "the database's name is missing"),
+        ("postgres://shop:hunter2@db:port/shop", "Port could not be cast"),
+        ("", "expected sqlite:///… or postgres://…"),
+    ],
+)
+def test_a_wrong_url_is_named_and_its_password_not_shown(url: str, said: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        environment.database(url)
+    assert str(caught.value).startswith(f"DATABASE_URL: {said}")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_yes_and_no() -> None:
+    assert environment.flag("X", {"X": "TRUE "})
+    assert not environment.flag("X", {"X": "0"})
+    assert not environment.flag("X", {})
+    with pytest.raises(ImproperlyConfigured, match=r"^X: expected 1 or 0, got 'maybe'$"):
+        environment.flag("X", {"X": "maybe"})
+
+
+def test_numbers() -> None:
+    assert environment.number("X", 5, {}) == 5
+    assert environment.number("X", 5, {"X": "7"}) == 7
+    for text in ("0", "-1", "x", "٣", "1.5"):
+        with pytest.raises(ImproperlyConfigured, match=r"^X: expected a positive whole number"):
+            environment.number("X", 5, {"X": text})
+
+
+def test_all_workers_get_one_key_that_only_its_owner_reads(tmp_path: Path) -> None:
+    path = tmp_path / "var" / "key"
+    with ThreadPoolExecutor(16) as pool:
+        keys = set(pool.map(lambda _: environment.secret_key(path), range(64)))
+    assert keys == {environment.secret_key(path)}
+    assert len(keys.pop()) > 50
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
