@@ -6,6 +6,7 @@ a timeout, and what httpx can raise becomes one of the policy's Failures here an
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 
 import httpx
@@ -16,6 +17,9 @@ from gateway.policy.failover import Failure
 IDLE_SECONDS = 4.0
 """Shorter than what servers allow (uvicorn and Node.js 5 s), so that it is mostly us who close."""
 MAX_IDLE = 64
+
+_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Upstreams are plain http (settings.py). Without one given, httpx reads the machine's certificates once for each client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,10 @@ class Client:
         limits = httpx.Limits(
             max_connections=connections, max_keepalive_connections=min(connections, MAX_IDLE), keepalive_expiry=IDLE_SECONDS
         )
-        self._kept = httpx.AsyncHTTPTransport(trust_env=False, limits=limits)
+        self._kept = httpx.AsyncHTTPTransport(verify=_TLS, trust_env=False, limits=limits)
         # A request that cannot be repeated never meets a connection that its server may be closing right now.
         self._fresh = httpx.AsyncHTTPTransport(
-            trust_env=False, limits=httpx.Limits(max_connections=connections, max_keepalive_connections=0)
+            verify=_TLS, trust_env=False, limits=httpx.Limits(max_connections=connections, max_keepalive_connections=0)
         )
 
     async def ask(self, ask: Ask, *, limit: int, repeatable: bool) -> Reply | Failure:

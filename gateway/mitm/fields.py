@@ -56,9 +56,7 @@ class Head:
     underscored: int
 
 
-def clean_request(
-    method: bytes, target: bytes, authority: bytes, version: bytes, fields: Fields, *, trusted: bool, limits: Limits
-) -> Head:
+def clean_request(method: bytes, target: bytes, authority: bytes, version: bytes, fields: Fields, *, trusted: bool, limits: Limits) -> Head:
     """Checks a head and takes out what must not be passed on. `trusted`: the peer's forwarding fields are believed.
 
     Raises:
@@ -98,7 +96,7 @@ def clean_request(
             request_id = value[:MAX_REQUEST_ID]
         elif b"_" in name:
             underscored += 1
-        if key not in named and (trusted and key in _BELIEVED or not _cut(key)):
+        if key not in named and ((trusted and key in _BELIEVED) or not _cut(key)):
             kept.append((name, value))
     if length > limits.body_bytes:
         raise RefusedError(Problem.BODY_TOO_LARGE, f"The body is longer than {limits.body_bytes} bytes.")
@@ -147,9 +145,7 @@ def _cut(key: bytes) -> bool:
 
 def _options(fields: Fields) -> set[bytes]:
     """RFC 9110, 7.6.1: the options of all Connection fields, in lower case."""
-    return {
-        option.strip(b" \t").lower() for name, value in fields if name.lower() == b"connection" for option in value.split(b",")
-    }
+    return {option.strip(b" \t").lower() for name, value in fields if name.lower() == b"connection" for option in value.split(b",")}
 
 
 def _the_host(fields: Fields) -> bytes:

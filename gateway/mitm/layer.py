@@ -1,9 +1,9 @@
 """Where mitmproxy would answer a failure with a page of its own, this layer sends the gateway's answer instead.
 
-mitmproxy reports that an upstream failed (or that a request was killed) to addons by the `error` hook, whose flow is then beyond their reach:
-the client gets an HTML page, or nothing. The error still passes through the HTTP layer on its way to the client's connection, and there it
-is met: if the addon has left an answer in the flow's metadata and nothing was sent yet, that goes out first. What follows, closing the
-connection, is mitmproxy's own. A `next_layer` hook, which is public, puts this layer in place.
+mitmproxy reports that an upstream failed (or that a request was killed) to addons by the `error` hook, whose flow is then beyond their
+reach: the client gets an HTML page, or nothing. But the error still passes through the HTTP layer on its way to the client's connection.
+There it is met: if the addon has left an answer in the flow's metadata and nothing was sent yet, that goes out first. What follows,
+closing the connection, is mitmproxy's own. A `next_layer` hook, which is public, puts this layer in place.
 """
 
 from __future__ import annotations

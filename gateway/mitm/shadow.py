@@ -7,6 +7,7 @@ there the pair goes to the shipper, or is dropped and counted.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Literal
 
 from gateway.mitm.client import Reply, unfit
@@ -16,7 +17,9 @@ from gateway.mitm.shared import Shared
 from gateway.policy.decision import Decision, ShadowRules, Target
 from gateway.policy.failover import Failure
 from gateway.telemetry import drop, skip
-from shadow.exchange import Answer, Exchange, Side
+from shadow.exchange import Answer, Exchange, RouteCounts, Side
+
+_log = logging.getLogger("banyan.worker")
 
 
 def prepare(shared: Shared, decision: Decision, outgoing: Outgoing, *, replayable: bool) -> Capture | None:
@@ -111,6 +114,9 @@ class Capture:
     def _mirrored(self, task: asyncio.Task[None]) -> None:
         # Counted here and not in the coroutine: one that is cancelled before its first step never gets to its `finally`.
         self._shared.mirrors[self._decision.route] -= 1
+        if not task.cancelled() and (error := task.exception()) is not None:
+            drop(self._counts, "failed")
+            _log.error("%s failed", task.get_name(), exc_info=error)
 
     async def _mirror(self, target: Target, kind: Literal["pair", "noise"]) -> None:
         shared = self._shared
@@ -160,7 +166,8 @@ class Capture:
                 self._counts.captured += 1
 
     @property
-    def _counts(self):  # type: ignore[no-untyped-def]
+    def _counts(self) -> RouteCounts:
+        """Asked for anew each time: what was counted is sent away once a second."""
         return self._shared.stats.route(self._decision.route).shadow
 
 

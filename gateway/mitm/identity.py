@@ -1,0 +1,60 @@
+"""Who is calling, asked of legacy itself, by this engine's own client. What is remembered and who waits is gateway/identity/callers.py."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.identity.callers import ANONYMOUS, MAX_ANSWER, Callers, Question, User, understand
+from gateway.mitm.client import Ask, Client, Reply
+from gateway.mitm.fields import Fields
+from gateway.mitm.shared import Shared
+
+
+class Introspection:
+    """The questions under way."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._settings = shared.config.identity
+        self._callers = Callers(self._settings)
+        self._client: Client = shared.clients["legacy"]
+        host, port = shared.config.upstreams["legacy"].address
+        self._host = f"{host}:{port}".encode()
+
+    async def who(self, fields: Fields) -> User:
+        """The caller whose head has these fields."""
+        answer: asyncio.Future[User] = asyncio.get_running_loop().create_future()
+
+        def learned(user: User) -> None:
+            if not answer.done():
+                answer.set_result(user)
+
+        lines = b"".join(b"\r\n%b: %b" % field for field in fields)
+        found = self._callers.lookup(lines, learned, self._shared.now())
+        if isinstance(found, Question):
+            self._shared.keep(self._ask(found), "introspection")
+        elif found is not None:
+            return found
+        return await answer
+
+    async def _ask(self, question: Question) -> None:
+        user, known = ANONYMOUS, False
+        ask = Ask(
+            "GET",
+            self._settings.path.encode(),
+            (
+                (b"Host", self._host),
+                (b"Accept", b"application/json"),
+                (b"Via", b"1.1 banyan"),
+                (b"Cookie", self._callers.cookie(question)),
+            ),
+        )
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                reply = await self._client.ask(ask, limit=MAX_ANSWER, repeatable=True)
+            if isinstance(reply, Reply) and not reply.skipped:
+                user, known = understand(reply.status, reply.body)
+        except TimeoutError:
+            pass  # the caller is anonymous for this request
+        finally:
+            self._callers.learned(question, user, self._shared.now(), known=known)

@@ -1,0 +1,209 @@
+"""One request on its way: what was decided about it, what became of it, and what is written down about it in the end.
+
+Invariant: a flow is accounted for exactly once, whichever hook is its last, and the exchange for comparison ends in the same moment: handed
+over, or counted as skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import orjson
+from mitmproxy import http
+from mitmproxy.net.http import status_codes
+
+from gateway.mitm.fields import Fields, Head
+from gateway.mitm.outgoing import Outgoing
+from gateway.mitm.shadow import Capture
+from gateway.mitm.shared import Shared
+from gateway.policy.decision import Decision, Target
+from gateway.policy.failover import Failure
+from gateway.policy.problems import Problem
+from gateway.telemetry import GATEWAY
+
+
+class Relay:
+    """See the module's docstring."""
+
+    def __init__(self, shared: Shared, flow: http.HTTPFlow) -> None:
+        peer = flow.client_conn.peername
+        self.shared = shared
+        self.host = peer[0] if peer else "unix"
+        self.trusted = shared.trusts(self.host)
+        self.method = flow.request.method
+        self.asked = flow.request.data.path
+        """The target as it came, for the log, also when it is refused."""
+        self.http11 = flow.request.is_http11
+        self.started_at = shared.now()
+        self.head: Head | None = None
+        self.outgoing: Outgoing | None = None
+        self.decision: Decision | None = None
+        self.serve: Target | None = None
+        self.fell_back = ""
+        self.problem: Problem | None = None
+        """What the gateway itself answers."""
+        self.answered = False
+        """The answer was made whole by the addon: mitmproxy asks nobody."""
+        self.started = False
+        """A head of an upstream's answer is on its way to the client."""
+        self.timed_out: Failure | None = None
+        self.capture: Capture | None = None
+        self.request_id = b""
+        self.sent = 0
+        self.status = 0
+        self.done = False
+        self._timer: asyncio.TimerHandle | None = None
+        shared.in_flight += 1
+
+    @property
+    def route(self) -> str:
+        return self.decision.route if self.decision is not None else ""
+
+    @property
+    def reason(self) -> str:
+        if self.fell_back:
+            return f"fallback-{self.fell_back}"
+        if self.decision is not None:
+            return self.decision.reason.value
+        return self.problem.value if self.problem is not None else ""
+
+    # Answers
+
+    def own_answer(self, kind: Problem, detail: str, *, close: bool) -> http.Response:
+        """The gateway's own answer: a problem document (RFC 9457). `detail` must not quote what the client sent."""
+        self.problem = kind
+        self.status = kind.status
+        self.request_id = self.request_id or self.shared.request_id()
+        document = {
+            "type": f"urn:banyan:problem:{kind.value}",
+            "title": kind.summary,
+            "status": kind.status,
+            "detail": detail,
+            "request_id": self.request_id.decode("latin-1"),
+        }
+        body = orjson.dumps(document)
+        fields: list[tuple[bytes, bytes]] = [
+            (b"Content-Type", b"application/problem+json"),
+            (b"Cache-Control", b"no-store"),
+            (b"Content-Length", b"%d" % len(body)),
+            (b"Banyan-Error", kind.value.encode()),
+        ]
+        if kind is Problem.METHOD:
+            fields.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
+        if kind.status == 503:
+            fields.append((b"Retry-After", b"1"))
+        if close or self.closes():
+            fields.append((b"Connection", b"close"))
+        reason = status_codes.RESPONSES.get(kind.status, "").encode()
+        return response(kind.status, reason, tuple(fields), b"" if self.method == "HEAD" else body)
+
+    def closes(self) -> bool:
+        """Does the client's connection end with this answer?"""
+        return self.shared.draining or self.head is None or not self.head.keep_alive
+
+    def client_fields(self, fields: Fields) -> Fields:
+        """An upstream's fields as the client gets them."""
+        out = list(fields)
+        if (self.shared.config.gateway.expose_decision or self.trusted) and self.serve is not None:
+            out.append((b"Banyan-Route", f"{self.route or '-'}; served-by={self.serve.side}; reason={self.reason}".encode()))
+        if self.closes():
+            out.append((b"Connection", b"close"))
+        elif not self.http11:
+            out.append((b"Connection", b"keep-alive"))
+        return tuple(out)
+
+    def tap(self, data: bytes) -> bytes:
+        """Sees an answer's body pass."""
+        self.sent += len(data)
+        if self.capture is not None and data:
+            self.capture.add(data)
+        return data
+
+    def fall_back(self, target: Target, why: str) -> None:
+        """`target` takes the candidate's place."""
+        self.fell_back = why
+        self.serve = target
+        stats = self.shared.stats.route(self.route)
+        stats.fallbacks[why] = stats.fallbacks.get(why, 0) + 1
+        stats.shadow.fallback += 1
+
+    # Timers
+
+    def arm(self, seconds: float, failure: Failure, expired: Callable[[], None]) -> None:
+        """Begins a timeout in place of the running one."""
+        self.disarm()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._expired, failure, expired)
+
+    def disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expired(self, failure: Failure, expired: Callable[[], None]) -> None:
+        self._timer = None
+        self.timed_out = failure
+        expired()
+
+    # Endings
+
+    def finish(self) -> None:
+        """The client has its answer."""
+        if self.problem is not None:
+            self.shared.stats.problem(self.problem.value)
+            self._end(GATEWAY, self.status, "fallback" if self.fell_back else "unanswered")
+        else:
+            self._end(self._side(), self.status, "fallback" if self.fell_back else "")
+
+    def cut_off(self, event: str) -> None:
+        """The client's answer stopped in the middle."""
+        self.shared.stats.event(event)
+        self._end(self._side(), 0, "unanswered")
+
+    def client_gone(self) -> None:
+        self._end(self._side(), 0, "client_gone")
+
+    def skip_shadow(self, reason: str) -> None:
+        capture, self.capture = self.capture, None
+        if capture is not None:
+            capture.give_up(reason)
+
+    def _side(self) -> str:
+        return self.serve.side if self.serve is not None else GATEWAY
+
+    def _end(self, side: str, status: int, skip: str) -> None:
+        if self.done:
+            return
+        self.done = True
+        self.disarm()
+        shared = self.shared
+        shared.in_flight -= 1
+        seconds = shared.now() - self.started_at
+        shared.stats.route(self.route).finish(side, status, seconds)
+        shadowed = self.capture is not None
+        if skip:
+            self.skip_shadow(skip)
+        elif self.capture is not None:
+            self.capture.finish()
+        if shared.access.enabled:
+            shared.access.write(
+                {
+                    "time": shared.wall(),
+                    "id": self.request_id.decode("latin-1"),
+                    "client": self.host,
+                    "method": self.method,
+                    "target": self.asked.decode("latin-1"),
+                    "status": status,
+                    "bytes": self.sent,
+                    "seconds": round(seconds, 6),
+                    "route": self.route,
+                    "served_by": side,
+                    "reason": self.reason,
+                    "shadow": shadowed,
+                }
+            )
+
+
+def response(status: int, reason: bytes, fields: Fields, body: bytes | None) -> http.Response:
+    """An answer as mitmproxy writes it to the client."""
+    return http.Response(b"HTTP/1.1", status, reason, http.Headers(fields), body, None, 0.0, None)
