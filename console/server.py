@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -72,6 +73,9 @@ def serve(config: Config, *, sock: socket.socket) -> None:
             timeout_graceful_shutdown=5,
         )
     )
+    # uvicorn ends on these signals and then raises them once more for the handlers that were here before: being asked to stop is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     server.run(sockets=[sock])
 
 

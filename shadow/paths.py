@@ -102,7 +102,7 @@ def _matches(steps: Sequence[Segment | Step], path: Path) -> bool:
             step = steps[state]
             if step is Step.DEEP:
                 following.add(state)
-            elif step is Step.ANY or step == segment or (segment == ANY_INDEX and isinstance(step, int)):
+            elif step is Step.ANY or step == segment:
                 following.add(state + 1)
         states = following
         if not states:
@@ -116,7 +116,7 @@ def _closure(states: set[int], steps: Sequence[Segment | Step]) -> set[int]:
 
 
 ANY_INDEX = -1
-"""Stands for every index in a path, where elements have no fixed place."""
+"""Stands for the index in a path where elements have no fixed place: [*] means it, and no number does."""
 
 
 def render(path: Path) -> str:
