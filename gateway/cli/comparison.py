@@ -1,0 +1,79 @@
+"""What `banyan report` and `banyan gate` share: the route, the span, and the store that the shipper writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.cli.shared import RefusalError, load_config
+
+if TYPE_CHECKING:
+    from gateway.settings import Route
+    from shadow.gate import GateResult
+    from shadow.report import RouteReport
+
+
+@contextmanager
+def opened(config: Path, name: str) -> Iterator[Route]:
+    """The configured route `name`, with the store of its comparisons ready to be read.
+
+    Raises:
+        RefusalError: there is no such route, or nothing to read.
+    """
+    from django.db import Error
+
+    from shadow import store
+    from shadow.database import DatabaseURLError, sqlite_path
+
+    loaded = load_config(config)
+    route = next((route for route in loaded.routes if route.name == name), None)
+    if route is None:
+        known = ", ".join(route.name for route in loaded.routes) or "none"
+        raise RefusalError(f"{config}: there is no route {name!r}; there are: {known}")
+    url = loaded.shadow.database
+    try:
+        path = sqlite_path(url, loaded.folder)
+        if path is not None and not path.exists():
+            raise RefusalError(f"nothing was compared yet: there is no {path}. `banyan run` makes it")
+        store.setup(url, loaded.folder)
+        yield route
+    except (DatabaseURLError, OSError) as error:
+        raise RefusalError(f"{config}: shadow.database: {error}") from error
+    except (Error, store.StoreError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise RefusalError(f"{config}: shadow.database can't be read: {reason}. `banyan run` brings its tables up to date") from error
+
+
+def moment(since: str) -> float:
+    """The Unix time of "15m" ago; "" is the beginning of all that is kept.
+
+    Raises:
+        RefusalError: it is no duration.
+    """
+    from gateway.units import seconds
+
+    if not since:
+        return 0.0
+    try:
+        return time.time() - seconds(since)
+    except ValueError as error:
+        raise RefusalError(f"--since: {error}") from error
+
+
+def judged(route: Route, since: float) -> tuple[RouteReport, GateResult]:
+    """What was counted, and the route's gate on it."""
+    from shadow import report
+
+    counted = report.summary(route.name, since)
+    return counted, report.gate_of(counted, minimum=route.gate.minimum, match=route.gate.match)
+
+
+def percent(share: float | None) -> str:
+    """ "99.1 %"; "-" for None. Never rounded up to 100 %: that is said of no share below it."""
+    if share is None:
+        return "-"
+    text = f"{100 * share:.2f}"
+    return f"{'99.99' if text == '100.00' and share < 1 else text} %"
