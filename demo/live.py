@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import sys
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
 from demo.configuration import ROUTES
 from demo.figures import Figures
@@ -42,10 +44,12 @@ def run(say: Say, *, engine: Engine, unleash: bool) -> int:
     world = World(say, engine=engine, unleash=unleash)
     traffic: Traffic | None = None
     try:
-        world.start(faults=Fault, shadow=True)
+        world.start(faults=Fault)
         traffic = Traffic(world.gateway_port, USERS, PASSWORD, RATES[engine])
         say("signing 50 people in")
         traffic.start()
+        for route in ROUTES:
+            world.steering.turn(f"{route}.shadow", True)
         traffic.resume()
         _watch(world, traffic, Figures(world.config))
     except KeyboardInterrupt:
@@ -59,8 +63,8 @@ def run(say: Say, *, engine: Engine, unleash: bool) -> int:
 
 
 def _watch(world: World, traffic: Traffic, figures: Figures) -> None:
+    print(_places(world), flush=True)
     console = Console()
-    console.print(_places(world))
     if not console.is_terminal:
         while True:
             time.sleep(PLAIN_SECONDS)
@@ -72,7 +76,7 @@ def _watch(world: World, traffic: Traffic, figures: Figures) -> None:
             time.sleep(REFRESH_SECONDS)
 
 
-def _places(world: World) -> Group:
+def _places(world: World) -> str:
     places = [
         ("gateway", world.gateway_url, f"the shop through it: sign in as {USERS[0]} … {USERS[-1]}, password {PASSWORD}"),
         ("console", world.console.url, f"the differences: sign in as {CONSOLE_USER}, password {world.console_password}"),
@@ -84,19 +88,22 @@ def _places(world: World) -> Group:
         unleash = world.unleash
         places.insert(2, ("Unleash", unleash.url, f"the flags: sign in as {unleash.username}, password {unleash.password}"))
     places.append(("files", str(world.folder), "banyan.toml, databases and logs; removed at the end"))
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for place in places:
-        table.add_row(*place)
-    config = shlex.quote(str(world.config))
-    hints = [
+    width = max(len(place) for _, place, _ in places)
+    banyan = "banyan" if shutil.which("banyan") else shlex.quote(os.path.relpath(sys.argv[0]))
+    config = f"--config {shlex.quote(str(world.config))}"
+    lines = [
+        "",
+        *(f"{name:15}  {place:{width}}  {what}" for name, place, what in places),
+        "",
         "Move traffic" + (", here or in Unleash's pages:" if world.unleash else ":"),
-        f"  banyan flags set reviews 10% --config {config}",
-        f"  banyan flags off reviews --config {config}",
+        f"  {banyan} flags set reviews 10% {config}",
+        f"  {banyan} flags off reviews {config}",
         "See what differs, in the console or here:",
-        f"  banyan report reviews --config {config}",
+        f"  {banyan} report reviews {config}",
         "Ctrl-C stops everything.",
+        "",
     ]
-    return Group(Text(""), table, Text(""), *(Text(hint, no_wrap=True, overflow="ignore") for hint in hints), Text(""))
+    return "\n".join(lines)
 
 
 def _looks(world: World, figures: Figures) -> Iterable[tuple[RouteReport, RouteReport]]:

@@ -59,7 +59,7 @@ def run(say: Say, *, engine: Engine, unleash: bool, as_json: bool, keep: bool) -
     world = World(say, engine=engine, unleash=unleash)
     traffic: Traffic | None = None
     try:
-        world.start(faults=Fault, shadow=False, access_log=True)
+        world.start(faults=Fault, access_log=True)
         traffic = Traffic(world.gateway_port, USERS, PASSWORD, RATES[engine])
         say("signing 50 people in")
         traffic.start()

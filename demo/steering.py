@@ -56,10 +56,10 @@ class Steering:
         self._flags = flags
         self._states: dict[str, tuple[bool, int]] = {}
 
-    def prepare(self, name: str, enabled: bool, rollout: int = 100) -> None:
-        """Sets a flag before the gateway runs."""
-        self._flags.set(name, enabled, rollout)
-        self._states[name] = (enabled, rollout)
+    def prepare(self, name: str) -> None:
+        """Makes a flag, off, before the gateway runs."""
+        self._flags.set(name, False, 100)
+        self._states[name] = (False, 100)
 
     def turn(self, name: str, enabled: bool, rollout: int = 100) -> float:
         """Sets a flag; back when every worker decides by it. Returns the time (time.monotonic()) just before it was set.

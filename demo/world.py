@@ -70,8 +70,8 @@ class World:
         """For browsers."""
         return f"http://127.0.0.1:{self.gateway_port}"
 
-    def start(self, *, faults: Iterable[Fault], shadow: bool, access_log: bool = False) -> None:
-        """Everything, with `faults` planted in the new services, and both routes compared if `shadow`.
+    def start(self, *, faults: Iterable[Fault], access_log: bool = False) -> None:
+        """Everything, with `faults` planted in the new services and every flag off.
 
         Raises:
             StartError: something did not come up.
@@ -85,7 +85,7 @@ class World:
         if unleash is not None:
             self._say("waiting for Unleash")
             self.unleash = unleash.result()
-        self._prepare_flags(shadow)
+        self._prepare_flags()
         urls = {name: service.url for name, service in self.services.items()}
         configuration.write(self.config, legacy=self.shop.url, **urls, unleash=self.unleash)
         self._say(f"starting the gateway ({self.engine} engine) and the console")
@@ -167,7 +167,7 @@ class World:
             self._stops.append(stop)
         return unleash
 
-    def _prepare_flags(self, shadow: bool) -> None:
+    def _prepare_flags(self) -> None:
         if self.unleash is None:
             self.steering = Steering(FileFlags(self.folder / "flags.json"))
         else:
@@ -175,8 +175,8 @@ class World:
             self._stops.append(admin.close)
             self.steering = Steering(UnleashFlags(admin))
         for route in ROUTES:
-            self.steering.prepare(route, False)
-            self.steering.prepare(f"{route}.shadow", shadow)
+            self.steering.prepare(route)
+            self.steering.prepare(f"{route}.shadow")
 
     def _start_gateway(self) -> Running:
         command = python("-m", "gateway.cli", "run", "--config", str(self.config), "--engine", self.engine)
