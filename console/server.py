@@ -73,7 +73,7 @@ def serve(config: Config, *, sock: socket.socket) -> None:
             timeout_graceful_shutdown=5,
         )
     )
-    # uvicorn ends on these signals and then raises them once more for the handlers that were here before: being asked to stop is no failure.
+    # uvicorn ends on these signals, then raises them again for the handlers that were here before: being asked to stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     server.run(sockets=[sock])

@@ -229,7 +229,11 @@ def test_the_whole_way_into_postgresql(folder: Path) -> None:
             raise
         pytest.skip(f"no PostgreSQL here: {error}")
     try:
-        check_the_whole_way(Setup(folder, server.url))
+        made = Setup(folder, server.url)
+        try:
+            check_the_whole_way(made)
+        finally:
+            made.running.stop()
     finally:
         server.stop()
 
