@@ -13,11 +13,14 @@ from functools import wraps
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.core.exceptions import RequestDataTooBig
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 MAX_ID = 2**31 - 1
 _DIGITS = re.compile(r"[0-9]{1,10}")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""NUL, which PostgreSQL refuses, and halves of a character, which JSON can spell and UTF-8 can't."""
 
 type View = Callable[..., HttpResponse]
 
@@ -97,6 +100,14 @@ def parameter(request: HttpRequest, name: str) -> int | None:
     return value
 
 
+def text_parameter(request: HttpRequest, name: str) -> str:
+    """A text in the query string; '' where it isn't given."""
+    text = request.GET.get(name, "")
+    if _UNSTORABLE.search(text):
+        raise ApiError(400, "bad_parameter", f"{name}: not a text.")
+    return text
+
+
 def required_parameter(request: HttpRequest, name: str) -> int:
     value = parameter(request, name)
     if value is None:
@@ -114,11 +125,13 @@ def page_of[T: Model](rows: QuerySet[T], number: int, size: int, count: int) -> 
 
 def body(request: HttpRequest) -> dict[str, Any]:
     """The fields of a JSON object, or of a form."""
-    if request.content_type != "application/json":
-        return dict(request.POST.items())
     try:
+        if request.content_type != "application/json":
+            return dict(request.POST.items())
         document = json.loads(request.body)
-    except ValueError as error:
+    except RequestDataTooBig as error:
+        raise ApiError(413, "too_large", "The body is too large.") from error
+    except (ValueError, RecursionError) as error:
         raise ApiError(400, "bad_json", "The body is not JSON.") from error
     if not isinstance(document, dict):
         raise ApiError(400, "bad_json", "The body is not a JSON object.")
@@ -139,7 +152,7 @@ def field_text(fields: dict[str, Any], name: str, longest: int) -> str:
     """A text of a body, without the space around it."""
     value = fields.get(name)
     text = value.strip() if isinstance(value, str) else ""
-    if not text or len(text) > longest or "\0" in text:
+    if not text or len(text) > longest or _UNSTORABLE.search(text):
         raise ApiError(400, "bad_field", f"{name}: expected a text of 1 to {longest} characters.")
     return text
 

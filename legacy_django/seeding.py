@@ -96,7 +96,9 @@ def _users() -> None:
 def _items(random_numbers: random.Random) -> dict[int, Decimal]:
     """Makes the items and their options; returns each option's price."""
     things = [(category, thing) for category, names in _THINGS.items() for thing in names]
-    items, options, prices = [], [], {}
+    items: list[Item] = []
+    options: list[Option] = []
+    prices: dict[int, Decimal] = {}
     for number in range(1, ITEMS + 1):
         category, thing = things[(number - 1) % len(things)]
         wood = _WOODS[(number - 1) // len(things)]
@@ -138,7 +140,8 @@ def _reviews(random_numbers: random.Random) -> None:
 
 def _orders(random_numbers: random.Random, prices: dict[int, Decimal]) -> None:
     """Three orders for each user."""
-    orders, lines = [], []
+    orders: list[Order] = []
+    lines: list[Line] = []
     for number in range(1, len(USERS) * 3 + 1):
         chosen = random_numbers.sample(sorted(prices), random_numbers.randrange(1, 4))
         quantities = [random_numbers.randrange(1, 4) for _ in chosen]

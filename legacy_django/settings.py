@@ -46,6 +46,7 @@ INSTALLED_APPS = [
     "legacy_django.banyan_identity",
 ]
 MIDDLEWARE = [
+    "legacy_django.middleware.HeadWithoutBody",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

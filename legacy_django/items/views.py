@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from legacy_django.api import ApiError, api, identifier, not_found, page_of, parameter, signed_in
+from legacy_django.api import ApiError, api, identifier, not_found, page_of, parameter, signed_in, text_parameter
 from legacy_django.items.models import Item
 from legacy_django.items.pictures import PictureForm
 
@@ -18,9 +18,9 @@ def items(request: HttpRequest) -> HttpResponse:
     """?category=, ?q= (part of the name) and ?page="""
     page = parameter(request, "page") or 1
     rows = Item.objects.order_by("id")
-    if category := request.GET.get("category"):
+    if category := text_parameter(request, "category"):
         rows = rows.filter(category=category)
-    if text := request.GET.get("q"):
+    if text := text_parameter(request, "q"):
         rows = rows.filter(name__icontains=text)
     count = rows.count()
     found, following = page_of(rows, page, PAGE, count)
@@ -54,7 +54,7 @@ def add_picture(request: HttpRequest, item_id: str) -> HttpResponse:
         raise not_found("Item")
     form = PictureForm(request.POST, request.FILES)
     if not form.is_valid():
-        raise ApiError(400, "bad_picture", " ".join(form.errors.get("picture", ["Not a picture."])))
+        raise ApiError(400, "bad_picture", " ".join(str(error) for error in form.errors["picture"]))
     picture = form.save_to(found)
     return JsonResponse({"id": picture.pk, "url": picture.file.url, "width": picture.width, "height": picture.height}, status=201)
 

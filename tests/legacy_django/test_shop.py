@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import http.client
 import io
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -31,6 +32,7 @@ def test_items_come_in_pages(client: httpx.Client) -> None:
     assert (last["next"], last["results"][-1]["id"]) == (None, 200)
     assert client.get("/api/v1/items/?page=11").status_code == 404
     assert client.get("/api/v1/items/?category=garden&q=oak").json()["count"] == 5
+    assert client.get("/api/v1/items/?q=%00").status_code == 400
 
 
 def test_an_item_has_options_with_stock(client: httpx.Client) -> None:
@@ -97,19 +99,33 @@ def test_a_review_is_written_once(client: httpx.Client, sign_in: SignIn) -> None
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"rating": 6}, "rating"), ({"rating": True}, "rating"), ({"title": ""}, "title"), ({"body": 3}, "body"), ({"item": None}, "item")],
+    [
+        ({"rating": 6}, "rating"),
+        ({"rating": True}, "rating"),
+        ({"title": ""}, "title"),
+        ({"body": 3}, "body"),
+        ({"item": None}, "item"),
+        ({"title": "a\0b"}, "title"),
+        ({"body": "\ud800"}, "body"),
+    ],
 )
 def test_a_bad_review_says_what_is_wrong(sign_in: SignIn, change: dict[str, Any], named: str) -> None:
     review = {"item": 1, "rating": 4, "title": "t", "body": "b", **change}
-    answer = sign_in("user12").post("/api/v1/reviews/", json=review)
+    content = json.dumps(review)  # httpx would refuse half a character; JSON's escapes don't
+    answer = sign_in("user12").post("/api/v1/reviews/", content=content, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["detail"].partition(":")[0]) == (400, named)
 
 
 def test_a_body_that_is_no_json_object(sign_in: SignIn) -> None:
     user = sign_in("user12")
-    for content in (b"{", b"[]", b"\xff"):
+    for content in (b"{", b"[]", b"\xff", b"[" * 100_000):
         answer = user.post("/api/v1/reviews/", content=content, headers={"Content-Type": "application/json"})
         assert (answer.status_code, answer.json()["error"]) == (400, "bad_json")
+
+
+def test_a_body_that_is_too_large(sign_in: SignIn) -> None:
+    answer = sign_in("user12").post("/api/v1/reviews/", content=b" " * 2_000_000, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
 
 
 def test_recommendations_are_sorted_by_score_then_id(client: httpx.Client) -> None:
@@ -203,6 +219,15 @@ def test_pages_and_static_files(client: httpx.Client) -> None:
     assert client.get("/static/../settings.py").status_code == 404
     assert client.get("/media/../shop-secret-key").status_code == 404
     assert client.get("/media/%2e%2e/shop-secret-key").status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/reviews/?item=1", "/api/v1/reviews/99999", "/static/shop/shop.css", "/items/201/"])
+def test_head_is_get_without_the_body(shop: Shop, client: httpx.Client, path: str) -> None:
+    get, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert head.headers["content-length"] == str(len(get.content))
+    assert head.headers["content-type"] == get.headers["content-type"]
+    assert "HEAD" not in shop.tail()
 
 
 def test_connections_are_kept_alive(shop: Shop) -> None:

@@ -19,6 +19,7 @@ import pytest
 from demo.postgres import start_postgres
 from demo.processes import ROOT, Running, answers, listen, python, start
 from demo.shop import Shop, start_recommendations, start_reviews, start_shop
+from services.faults import Fault
 
 SERVICES = ["reviews", "recommendations"]
 
@@ -161,7 +162,7 @@ def test_a_service_is_restarted_on_its_port_with_other_faults(tmp_path: Path, sh
     first = start_recommendations(tmp_path, shop)
     assert first.stop() == 0
     assert first.log.read_text() == ""  # no access log, no noise
-    second = start_recommendations(tmp_path, shop, ["other_order"], port=first.port)
+    second = start_recommendations(tmp_path, shop, [Fault.OTHER_ORDER], port=first.port)
     try:
         assert second.port == first.port
         assert httpx.get(f"{second.url}/healthz").json()["faults"] == ["other_order"]
