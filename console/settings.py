@@ -4,7 +4,7 @@ DATABASE_URL                  sqlite:///path (relative to the working directory)
 BANYAN_CONSOLE_SECRET_KEY     signs sessions; default: a key file beside the database, made on first use
 BANYAN_CONSOLE_STATE          the folder of that key file, where it is not the database's
 BANYAN_CONSOLE_HOSTS          host names that the console answers to, separated by commas; default: loopback
-BANYAN_CONSOLE_HTTPS          1 where people reach it by HTTPS, through a proxy that sets X-Forwarded-Proto itself: cookies then go over nothing else
+BANYAN_CONSOLE_HTTPS          1 where people reach it by HTTPS, through a proxy that sets X-Forwarded-Proto: cookies need HTTPS then
 BANYAN_CONSOLE_CONFIG         banyan.toml: shows every route of it, with traffic or without
 """
 

@@ -204,6 +204,8 @@ class Supervisor:
             str(self.config.path),
             "--socket",
             str(self._runtime / "shipper"),
+            "--parent",
+            str(os.getpid()),
         ]
 
     def _restarted(self, name: str, status: int) -> None:

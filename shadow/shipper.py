@@ -74,8 +74,9 @@ class Connection(asyncio.Protocol):
 class Shipper:
     """The listening socket and the worker behind it."""
 
-    def __init__(self, worker: Worker, path: Path) -> None:
+    def __init__(self, worker: Worker, path: Path, parent: int) -> None:
         self.worker = worker
+        self._parent = parent
         self.connections: set[Connection] = set()
         self.heard = 0.0
         """Monotonic time at which data last came."""
@@ -91,8 +92,7 @@ class Shipper:
         inode = self._path.stat().st_ino
         server = await loop.create_unix_server(lambda: Connection(self), sock=sock)
         self.worker.start()
-        parent = os.getppid()
-        while not stop.is_set() and os.getppid() == parent:
+        while not stop.is_set() and os.getppid() == self._parent:
             try:
                 await asyncio.wait_for(stop.wait(), 1.0)
             except TimeoutError:
@@ -184,11 +184,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--config", type=Path, default=Path("banyan.toml"), help="banyan.toml")
     parser.add_argument("--socket", type=Path, required=True, help="the unix socket to listen on")
+    parser.add_argument(
+        "--parent", type=int, default=os.getppid(), help="the process to end with, where it may die before this one has started"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     os.nice(NICE)
     try:
-        shipper = Shipper(make_worker(load(options.config)), options.socket)
+        shipper = Shipper(make_worker(load(options.config)), options.socket, options.parent)
         whole = asyncio.run(shipper.run())
     except (ConfigError, StartError) as error:
         print(f"shipper: {error}", file=sys.stderr)

@@ -307,6 +307,29 @@ def test_sigterm_drains_what_is_held_within_five_seconds(setup: Setup) -> None:
     assert 0 < len(report["samples"]) <= 20
 
 
+def test_it_ends_with_its_parent_even_one_that_died_before_it_started(folder: Path) -> None:
+    (folder / "banyan.toml").write_text(TOML.format(database="sqlite:///x.sqlite3"))
+    command = [sys.executable, "-m", "shadow.shipper", "--config", str(folder / "banyan.toml"), "--socket", str(folder / "s"), "--parent"]
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], check=True, capture_output=True, text=True)
+    assert subprocess.run([*command, dead.stdout.strip()], timeout=30, check=False).returncode == 0
+    parent = "import subprocess, sys, time; p = subprocess.Popen(sys.argv[1:]); print(p.pid, flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", parent, *command[:-1]], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        wait_for(lambda: connects(folder / "s"))
+        process.kill()
+    wait_for(lambda: not (folder / "s").exists())
+    wait_for(lambda: not alive(child))
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; one that has ended and that nobody has asked about yet does not."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
