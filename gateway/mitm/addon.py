@@ -21,6 +21,7 @@ import asyncio
 from mitmproxy import http
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Client, ConnectionState
+from mitmproxy.proxy.context import Context as HandlerContext
 from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
@@ -60,14 +61,14 @@ class GatewayAddon:
         self.up.set()
 
     def next_layer(self, layer: NextLayer) -> None:
-        layer.layer = GatewayHttpLayer(layer.context)
+        layer.layer = GatewayHttpLayer(layer.context, max_head=self._shared.config.gateway.limits.header_bytes, refuse=self._refuse)
 
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         """The head is there."""
         shared = self._shared
-        relay = Relay(shared, flow)
-        flow.metadata[RELAY] = relay
         request = flow.request
+        relay = Relay(shared, flow.client_conn, request.data.method, request.data.path, http11=request.is_http11)
+        flow.metadata[RELAY] = relay
         if flow.error is not None:
             # mitmproxy found the head invalid and ends the flow by itself; `error` is next.
             kind = Problem.METHOD if request.method == "CONNECT" else Problem.FRAMING
@@ -186,6 +187,13 @@ class GatewayAddon:
         self._current.pop(client.id, None)
 
     # Inside
+
+    def _refuse(self, context: HandlerContext, kind: Problem, detail: str) -> http.Response:
+        """No flow came of what the client sent."""
+        relay = Relay(self._shared, context.client, b"", b"", http11=True)
+        answer = relay.own_answer(kind, detail, close=True)
+        relay.finish()
+        return answer
 
     async def _ask_candidate(self, flow: http.HTTPFlow, relay: Relay, decision: Decision, outgoing: Outgoing, body: bytes) -> None:
         method = relay.method

@@ -23,6 +23,7 @@ _BELIEVED = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"
 """Kept from a trusted proxy."""
 _NOT_NAMEABLE = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"content-length", b"host", b""))
 """Options of Connection that name no field, or one that is the gateway's own to keep."""
+_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5})?")
 _TARGET = re.compile(rb"[\x21\x22\x24-\x5b\x5d-\x7e]++")
 
@@ -81,6 +82,8 @@ def clean_request(method: bytes, target: bytes, authority: bytes, version: bytes
     for name, value in fields:
         key = name.lower()
         if key == b"content-length":
+            if not _LENGTH.fullmatch(value):
+                raise RefusedError(Problem.FRAMING, "The Content-Length field is not a plain decimal number.")
             length = int(value)
         elif key == b"transfer-encoding":
             if value.strip().lower() != b"chunked":

@@ -1,36 +1,92 @@
-"""Where mitmproxy would answer a failure with a page of its own, this layer sends the gateway's answer instead.
+"""mitmproxy's HTTP layer, with the gateway's answers where mitmproxy would send a page of its own. The `next_layer` hook puts it in place.
 
-mitmproxy reports that an upstream failed (or that a request was killed) to addons by the `error` hook, whose flow is then beyond their
-reach: the client gets an HTML page, or nothing. But the error still passes through the HTTP layer on its way to the client's connection.
-There it is met: if the addon has left an answer in the flow's metadata and nothing was sent yet, that goes out first. What follows,
-closing the connection, is mitmproxy's own. A `next_layer` hook, which is public, puts this layer in place.
+- mitmproxy reports that an upstream failed (or that a request was killed) by the `error` hook, whose flow is then beyond an addon's reach:
+  the client gets an HTML page, or nothing. But the error still passes through this layer on its way to the client's connection. There it is
+  met: if the addon has left an answer in the flow's metadata and nothing was sent yet, that goes out first.
+- A head that mitmproxy cannot parse never becomes a flow. `_Server` answers it, and bounds what it may collect of one that does not end.
+- mitmproxy stops at trailers ("not implemented yet"), and the client would wait for ever. A gateway may drop them (RFC 9110, 6.5.1).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import h11
 from mitmproxy import http
-from mitmproxy.proxy import events, layer
+from mitmproxy.connection import ConnectionState
+from mitmproxy.net.http import http1
+from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream
 from mitmproxy.proxy.layers.http._events import ResponseData, ResponseHeaders, ResponseProtocolError
-from mitmproxy.proxy.layers.http._http1 import Http1Server
+from mitmproxy.proxy.layers.http._http1 import Http1Server, TBodyReader
+
+from gateway.policy.problems import Problem
 
 ANSWER = "banyan.answer"
 """The key in a flow's metadata."""
 
+Refuse = Callable[[Context, Problem, str], http.Response]
+"""Writes down that a head was refused before it was one, and gives the answer."""
+
 
 class GatewayHttpLayer(HttpLayer):
-    """See the module's docstring."""
+    """See the module's docstring. `max_head`: bytes."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, max_head: int, refuse: Refuse) -> None:
         super().__init__(context, HTTPMode.transparent)
+        # HttpLayer takes what is here already for the client's connection, and makes one of its own otherwise.
+        self.connections[context.client] = _Server(context.fork(), max_head, refuse)
 
     def event_to_child(self, child: layer.Layer | HttpStream, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, ResponseProtocolError) and isinstance(child, Http1Server) and child.response is None:
             stream = self.streams.get(event.stream_id)
             answer = stream.flow.metadata.pop(ANSWER, None) if stream is not None else None
-            if stream is not None and isinstance(answer, http.Response):
+            if stream is not None and isinstance(answer, http.Response) and self.context.client.state & ConnectionState.CAN_WRITE:
                 yield from super().event_to_child(child, ResponseHeaders(event.stream_id, answer))
                 if answer.raw_content and stream.flow.request.method != "HEAD":
                     yield from super().event_to_child(child, ResponseData(event.stream_id, answer.raw_content))
         yield from super().event_to_child(child, event)
+
+
+class _Server(Http1Server):
+    """The client's side of the connection."""
+
+    def __init__(self, context: Context, max_head: int, refuse: Refuse) -> None:
+        super().__init__(context)
+        self._max_head = max_head
+        self._refuse = refuse
+
+    def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
+        for command in super().read_headers(event):
+            # The only bytes that reading sends are mitmproxy's page for a head that it cannot parse: answers go by `send`.
+            if isinstance(command, commands.SendData):
+                answer = self._refuse(self.context, Problem.FRAMING, "The request's head is not valid.")
+                yield commands.SendData(self.conn, http1.assemble_response(answer))  # type: ignore[no-untyped-call] # mitmproxy is typed in part
+            else:
+                yield command
+        if self.state == self.read_headers and self.request is None and len(self.buf) > self._max_head:
+            answer = self._refuse(self.context, Problem.HEAD_TOO_LARGE, f"The request's head is longer than {self._max_head} bytes.")
+            yield commands.SendData(self.conn, http1.assemble_response(answer))  # type: ignore[no-untyped-call] # mitmproxy is typed in part
+            yield commands.CloseConnection(self.conn)
+            self.state = self.done
+
+    def read_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if not isinstance(self.body_reader, _WithoutTrailers):
+            self.body_reader = _WithoutTrailers(self.body_reader)  # type: ignore[assignment] # mitmproxy lists its three, not what they have in common
+        yield from super().read_body(event)
+
+
+class _WithoutTrailers:
+    """A body's reader whose last event has no trailers."""
+
+    def __init__(self, reader: TBodyReader) -> None:
+        self._reader = reader
+
+    def __call__(self, buffer: Any) -> object:
+        event = self._reader(buffer)
+        return h11.EndOfMessage() if isinstance(event, h11.EndOfMessage) else event
+
+    def read_eof(self) -> object:
+        return self._reader.read_eof()

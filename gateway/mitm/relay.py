@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import orjson
 from mitmproxy import http
+from mitmproxy.connection import Client
 from mitmproxy.net.http import status_codes
 
 from gateway.mitm.fields import Fields, Head
@@ -26,15 +27,15 @@ from gateway.telemetry import GATEWAY
 class Relay:
     """See the module's docstring."""
 
-    def __init__(self, shared: Shared, flow: http.HTTPFlow) -> None:
-        peer = flow.client_conn.peername
+    def __init__(self, shared: Shared, client: Client, method: bytes, target: bytes, *, http11: bool) -> None:
+        peer = client.peername
         self.shared = shared
         self.host = peer[0] if peer else "unix"
         self.trusted = shared.trusts(self.host)
-        self.method = flow.request.method
-        self.asked = flow.request.data.path
-        """The target as it came, for the log, also when it is refused."""
-        self.http11 = flow.request.is_http11
+        self.method = method.decode("latin-1")
+        self.target = target
+        """As it came, for the log, also when it is refused."""
+        self.http11 = http11
         self.started_at = shared.now()
         self.head: Head | None = None
         self.outgoing: Outgoing | None = None
@@ -192,7 +193,7 @@ class Relay:
                     "id": self.request_id.decode("latin-1"),
                     "client": self.host,
                     "method": self.method,
-                    "target": self.asked.decode("latin-1"),
+                    "target": self.target.decode("latin-1"),
                     "status": status,
                     "bytes": self.sent,
                     "seconds": round(seconds, 6),
