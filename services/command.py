@@ -85,6 +85,7 @@ def _serve(service: Service, fd: int | None, host: str, port: int | None) -> int
     on = faults.parse(os.environ.get("BANYAN_FAULTS", ""), service.name)
     try:
         pool = Pool(service.database)
+        pool.require(service.tables)
     except DatabaseError as error:
         raise DatabaseError(f"{error}; fill it with `python -m services.{service.name} import --from URL`") from error
     try:

@@ -97,7 +97,7 @@ class Pool:
         """One moment's view of the database, to be used by one thread.
 
         Raises:
-            DatabaseError: all connections stayed busy.
+            DatabaseError: all connections stayed busy, or the file can't be read.
         """
         try:
             connection = self._free.get(timeout=self._timeout)
@@ -109,8 +109,21 @@ class Pool:
                 yield Database(connection)
             finally:
                 connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise DatabaseError(f"the database can't be read: {error}") from error
         finally:
             self._free.put(connection)
+
+    def require(self, tables: Sequence[Table]) -> None:
+        """
+        Raises:
+            DatabaseError: the import has not made one of `tables`.
+        """
+        with self.reading() as database:
+            there = {row["name"] for row in database.all("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        missing = [table.name for table in tables if table.name not in there]
+        if missing:
+            raise DatabaseError(f"{self._path} has no table {missing[0]}")
 
     def close(self) -> None:
         """Closes the connections that are not in use: all of them, after the server has drained."""

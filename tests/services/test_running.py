@@ -142,6 +142,17 @@ def test_serving_without_an_import_is_one_clear_line(tmp_path: Path, service: st
     assert not path.exists()
 
 
+@pytest.mark.parametrize(("content", "said"), [(b"", "has no table items"), (b"no database" * 99, "file is not a database")])
+def test_serving_something_else_is_one_clear_line(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "other.sqlite3"
+    path.write_bytes(content)
+    done = call("reviews", "serve", "--port", "0", BANYAN_REVIEWS_DB=str(path))
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "fill it with `python -m services.reviews import --from URL`" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_an_unknown_fault_and_a_port_in_use_stop_the_start(workdir: Path, reviews: Running) -> None:
     database = {"BANYAN_REVIEWS_DB": str(workdir / "reviews.sqlite3")}
     unknown = call("reviews", "serve", "--port", "0", BANYAN_FAULTS="roundedaverage", **database)
