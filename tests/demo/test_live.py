@@ -1,0 +1,117 @@
+"""`banyan demo` comes up, says where everything is, and leaves neither process nor folder behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from demo.processes import python
+
+pytestmark = pytest.mark.timeout(120)
+
+
+class Demo:
+    """A running `banyan demo`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.out = folder / "out"
+        self.err = folder / "err"
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            # As a shell's & starts it, with Ctrl-C ignored; the demo is to end by it all the same.
+            self.process = subprocess.Popen(
+                ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *python("-m", "gateway.cli", "demo")],
+                stdout=out,
+                stderr=err,
+                env={**os.environ, "TMPDIR": str(folder)},
+            )
+
+    def wait_for(self, text: str, file: Path, seconds: float = 60) -> str:
+        deadline = time.monotonic() + seconds
+        while text not in (said := file.read_text()):
+            assert self.process.poll() is None, self.err.read_text()
+            assert time.monotonic() < deadline, f"no {text!r} in {said}\n{self.err.read_text()}"
+            time.sleep(0.1)
+        return said
+
+    def descendants(self) -> set[int]:
+        found: set[int] = set()
+        waiting = [self.process.pid]
+        while waiting:
+            pid = waiting.pop()
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                try:
+                    waiting += (fresh := [int(child) for child in children.read_text().split()])
+                except FileNotFoundError:
+                    continue
+                found.update(fresh)
+        return found
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    running = Demo(tmp_path)
+    yield running
+    if running.process.poll() is None:
+        running.process.send_signal(signal.SIGINT)
+        running.process.wait(40)
+
+
+def left(pids: set[int]) -> list[str]:
+    """The command lines of those that still run; a killed grandchild may take its parent's parent a moment to bury."""
+    deadline = time.monotonic() + 3
+    while True:
+        alive = []
+        for pid in pids:
+            try:
+                alive.append(Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "))
+            except FileNotFoundError:
+                continue
+        alive = [command for command in alive if command]  # a zombie has none
+        if not alive or time.monotonic() > deadline:
+            return alive
+        time.sleep(0.05)
+
+
+def folders(tmp_path: Path) -> list[Path]:
+    return list(tmp_path.glob("banyan*"))
+
+
+def test_everything_answers_and_ctrl_c_leaves_nothing(demo: Demo, tmp_path: Path) -> None:
+    said = demo.wait_for("Ctrl-C stops everything", demo.out)
+    places = dict(re.findall(r"(?m)^(\S+|admin port) +(http://127\.0\.0\.1:\d+) ", said))
+    assert set(places) == {"gateway", "console", "admin port", "shop", "reviews", "recommendations"}
+    for name, path in [("gateway", "/"), ("console", "/login/"), ("admin port", "/readyz"), ("shop", "/healthz"), ("reviews", "/healthz")]:
+        assert httpx.get(places[name] + path, timeout=10).status_code == 200, name
+    said = demo.wait_for("requests: ", demo.out, 30)
+    assert re.search(r"(?m)^reviews: legacy \+ shadow; legacy [1-9]\d*, candidate 0, match [\d.]+ %, coverage [\d.]+ %$", said), said
+    processes = demo.descendants()
+    assert len(processes) >= 10
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(30) == 0, demo.err.read_text()
+    assert left(processes) == []
+    assert folders(tmp_path) == []
+    assert "Traceback" not in demo.err.read_text()
+
+
+def test_interrupted_while_starting_it_stops_what_it_had_started(demo: Demo, tmp_path: Path) -> None:
+    demo.wait_for("filling and starting the new services", demo.err)
+    processes = demo.descendants()
+    assert processes
+    demo.process.send_signal(signal.SIGTERM)
+    assert demo.process.wait(40) == 0
+    assert left(processes | demo.descendants()) == []
+    assert folders(tmp_path) == []
+
+
+def test_json_without_the_script_is_wrong_use() -> None:
+    done = subprocess.run(python("-m", "gateway.cli", "demo", "--json"), capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "banyan: --json and --keep go with --script\n"
