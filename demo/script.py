@@ -23,7 +23,7 @@ from demo.world import Engine, Say, World
 from flags.admin import AdminError
 from services.faults import Fault
 
-RATES: Final[dict[Engine, float]] = {"edge": 90.0, "mitmproxy": 40.0}
+RATES: Final[dict[Engine, float]] = {"edge": 75.0, "mitmproxy": 40.0}
 """Requests a second. mitmproxy spends some 3 ms of CPU on each, and the shop, the services and the people share its cores."""
 PATIENCE: Final[dict[Engine, float]] = {"edge": 1.0, "mitmproxy": 2.0}
 FLIP_SECONDS_FILE: Final = 1.0
