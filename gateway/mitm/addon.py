@@ -116,9 +116,9 @@ class GatewayAddon:
                 relay.capture.mirror(body)
             if relay.decision.serve.side == "candidate":
                 await self._ask_candidate(flow, relay, relay.decision, relay.outgoing, body)
-        if flow.response is None and relay.serve is not None and not relay.started:
-            upstream = self._shared.config.upstreams[relay.serve.upstream]
-            relay.arm(upstream.response_timeout, Failure.TIMEOUT, lambda: self._drop_upstream(flow.client_conn))
+        if flow.response is None:
+            relay.asked = True
+            self._await_answer(relay, flow.client_conn)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """The head of an answer that mitmproxy fetched (or of one that was made here)."""
@@ -179,9 +179,10 @@ class GatewayAddon:
 
     def server_connected(self, data: ServerConnectionHookData) -> None:
         relay = self._current.get(data.client.id)
-        if relay is not None and relay.serve is not None:
-            seconds = self._shared.config.upstreams[relay.serve.upstream].response_timeout
-            relay.arm(seconds, Failure.TIMEOUT, lambda: self._drop_upstream(data.client))
+        if relay is not None:
+            relay.disarm()
+            if relay.asked:
+                self._await_answer(relay, data.client)
 
     def client_disconnected(self, client: Client) -> None:
         self._current.pop(client.id, None)
@@ -219,6 +220,12 @@ class GatewayAddon:
         else:
             relay.answered = True
             flow.response = relay.own_answer(after, _detail(relay, outcome), close=False)
+
+    def _await_answer(self, relay: Relay, client: Client) -> None:
+        """mitmproxy has sent the whole request, or will have as soon as it is connected."""
+        if relay.serve is not None:
+            seconds = self._shared.config.upstreams[relay.serve.upstream].response_timeout
+            relay.arm(seconds, Failure.TIMEOUT, lambda: self._drop_upstream(client))
 
     def _answer(self, flow: http.HTTPFlow, relay: Relay, reply: Reply) -> None:
         relay.answered = True

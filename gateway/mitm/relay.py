@@ -46,6 +46,8 @@ class Relay:
         """What the gateway itself answers."""
         self.answered = False
         """The answer was made whole by the addon: mitmproxy asks nobody."""
+        self.asked = False
+        """The request is whole, and mitmproxy's to send."""
         self.started = False
         """A head of an upstream's answer is on its way to the client."""
         self.timed_out: Failure | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ TOML = """
 expose_decision = true
 access_log = "{folder}/access.log"
 [gateway.limits]
+header_timeout = "1s"
 body_bytes = "1MiB"
 [upstreams]
 legacy = "http://127.0.0.1:{legacy}"
@@ -111,10 +113,14 @@ class Worker:
         self._sock = listen()
         self.port = self._sock.getsockname()[1]
         self._clients: list[Client] = []
+        self.unix = str(folder / "gateway")
+        self._unix_sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._unix_sock.bind(self.unix)
+        self._unix_sock.listen()
         text = '[gateway]\nlisten = ["127.0.0.1:0"]\n' + configuration(folder, legacy, new).replace("[gateway]\n", "")
         self._configure = Configure(str(folder / "banyan.toml"), text, str(folder / "shipper"))
         self._applied = asyncio.Event()
-        self._process = WorkerProcess(0, ENGINES[engine], [self._sock], self._configure, self._flag_state, self._heard)
+        self._process = WorkerProcess(0, ENGINES[engine], [self._sock, self._unix_sock], self._configure, self._flag_state, self._heard)
         self._flags: dict[str, bool] = {}
         self.statuses: list[int] = []
 
@@ -133,6 +139,7 @@ class Worker:
         await self._task
         self._shipper.close()
         self._sock.close()
+        self._unix_sock.close()
 
     async def flags(self, **flags: bool) -> None:
         """Sets flags and waits until the worker decides by them."""

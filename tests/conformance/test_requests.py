@@ -39,8 +39,9 @@ async def test_an_answer_comes_byte_for_byte(world: World) -> None:
 
 async def test_forged_and_hop_by_hop_fields_end_here(world: World) -> None:
     await world.gateway.request(
-        b"POST /x?a=%20b HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 2\r\nConnection: X-Hop, X-Forwarded-For\r\nX-Hop: 1\r\n"
-        b"TE: trailers\r\nProxy-Authorization: a\r\nForwarded: for=6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Port: 1\r\nX-Real-IP: 6.6.6.6\r\n"
+        b"POST /x?a=%20b HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 2\r\nConnection: X-Hop, X-Forwarded-For\r\n"
+        b"X-Hop: 1\r\nTE: trailers\r\nProxy-Authorization: a\r\nForwarded: for=6.6.6.6\r\nX-Forwarded-For: 6.6.6.6\r\n"
+        b"X-Forwarded-Port: 1\r\nX-Real-IP: 6.6.6.6\r\n"
         b"X-Request-ID: forged\r\nBanyan-Identity: forged\r\nBanyan-Shadow: 1\r\nX_Forwarded_For: 6.6.6.6\r\nCookie: a=b\r\n\r\nhi"
     )
     seen = world.legacy.requests[-1]

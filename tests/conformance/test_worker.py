@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.gateway import Client
 from tests.support.gateway import Exchange as Request
 
 if TYPE_CHECKING:
@@ -115,6 +116,13 @@ async def test_drain_answers_what_is_in_flight(worker: Worker) -> None:
     assert await idle.rest() == await busy.rest() == b""
     await worker.ended()
     assert worker.stats.routes["reviews"].answered == {"legacy 200": 1}
+
+
+async def test_a_unix_socket(worker: Worker) -> None:
+    client = Client(*await asyncio.open_unix_connection(worker.unix))
+    assert (await client.request(GET)).body == b"ok"
+    client.close()
+    assert worker.legacy.requests[0].header("X-Forwarded-For") == ["unix"]
 
 
 async def test_a_client_that_leaves_is_counted_as_such(worker: Worker) -> None:

@@ -1,0 +1,151 @@
+"""What mitmproxy cannot do (docs/reference/engines.md), held to be so: the day one of these fails, the page is to be shortened."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.gateway import Exchange, ok
+
+if TYPE_CHECKING:
+    from tests.conformance.conftest import World
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+GET = b"GET /reviews/3 HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+async def test_interim_answers(world: World) -> None:
+    async def hints(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n")
+        await exchange.answer()
+
+    world.legacy.handler = hints
+    client = await world.gateway.connect()
+    first = await client.request(GET)
+    if world.engine == "edge":
+        assert (first.status, (await client.response()).status) == (103, 200)
+    else:
+        assert (first.status, first.header("Banyan-Error")) == (502, "upstream-bad-answer")
+
+
+async def test_expect(world: World) -> None:
+    async def patient(exchange: Exchange) -> None:
+        if exchange.header("Expect"):
+            await exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            exchange.body = await exchange.reader.readexactly(5)
+        await exchange.answer(exchange.body)
+
+    world.legacy.handler = patient
+    client = await world.gateway.connect()
+    await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+    assert (await client.response()).status == 100
+    await client.send(b"hello")
+    assert (await client.response()).body == b"hello"
+    # mitmproxy says 100 by itself, before the upstream was asked.
+    assert world.legacy.requests[0].header("Expect") == (["100-continue"] if world.engine == "edge" else [])
+
+
+async def test_a_bad_chunk(world: World) -> None:
+    client = await world.gateway.connect()
+    await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n")
+    answer = await client.rest()
+    assert answer.startswith(b"HTTP/1.1 400 ") if world.engine == "edge" else answer == b""
+    assert world.legacy.requests == []
+
+
+async def test_a_chunked_body_over_the_limit(world: World) -> None:
+    body = b"80000\r\n" + b"x" * 0x80000 + b"\r\n"
+    client = await world.gateway.connect()
+    await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + body * 3 + b"0\r\n\r\n")
+    assert (await client.response()).status == (413 if world.engine == "edge" else 200)
+
+
+async def test_a_head_that_does_not_end(world: World) -> None:
+    client = await world.gateway.connect()
+    await client.send(b"GET / HTTP/1.1\r\nHos")
+    if world.engine == "edge":
+        assert (await client.response()).status == 408
+    else:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.5):
+                await client.rest()
+
+
+async def test_a_half_closed_client(world: World) -> None:
+    async def slow(exchange: Exchange) -> None:
+        await asyncio.sleep(0.3)
+        await exchange.answer(b"late")
+
+    world.legacy.handler = slow
+    client = await world.gateway.connect()
+    await client.send(GET)
+    client.writer.write_eof()
+    answer = await client.rest()
+    assert answer.endswith(b"late") if world.engine == "edge" else answer == b""
+
+
+async def test_a_client_that_leaves_while_the_candidate_is_asked(world: World) -> None:
+    async def slow(exchange: Exchange) -> None:
+        try:
+            async with asyncio.timeout(0.5):
+                cancelled.set_result(await exchange.reader.read(1) == b"")
+        except TimeoutError:
+            cancelled.set_result(False)
+            await exchange.answer()
+
+    cancelled: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    world.new.handler = slow
+    await world.gateway.current(reviews=True)
+    client = await world.gateway.connect()
+    await client.send(GET)
+    await asyncio.sleep(0.2)
+    client.reset()
+    assert await cancelled == (world.engine == "edge")
+
+
+async def test_legacys_failure_and_the_clients_connection(world: World) -> None:
+    async def die(exchange: Exchange) -> None:
+        exchange.reset()
+
+    world.legacy.handler = die
+    client = await world.gateway.connect()
+    response = await client.request(GET)
+    assert (response.status, response.header("Connection")) == (502, None if world.engine == "edge" else "close")
+
+
+async def test_a_large_answer_of_the_candidate(world: World) -> None:
+    async def large(exchange: Exchange) -> None:
+        await exchange.answer(b"x" * 5_000_000)
+
+    world.new.handler = large
+    await world.gateway.current(reviews=True)
+    client = await world.gateway.connect()
+    assert len((await client.request(GET)).body) == 5_000_000
+    assert len(world.new.requests) == (1 if world.engine == "edge" else 2)
+    post = await client.request(b"POST /reviews/3 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    assert post.header("Banyan-Error") == (None if world.engine == "edge" else "outcome-unknown")
+
+
+async def test_the_trailers_of_legacys_answer(world: World) -> None:
+    async def trailers(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nT: x\r\n\r\n")
+
+    world.legacy.handler = trailers
+    client = await world.gateway.connect()
+    if world.engine == "edge":
+        assert (await client.request(GET)).body == b"ok"
+    else:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await client.request(GET)
+    world.legacy.handler = ok
+    assert (await world.gateway.request(GET)).body == b"ok"
+
+
+async def test_blanks_around_a_fields_value(world: World) -> None:
+    await world.gateway.request(b"GET / HTTP/1.1\r\nHost: a\r\nX-Own:  \t y \r\n\r\n")
+    wanted = b"\r\nX-Own:  \t y \r\n" if world.engine == "edge" else b"\r\nX-Own: y\r\n"
+    assert wanted in world.legacy.requests[0].head
