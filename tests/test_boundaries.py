@@ -90,3 +90,14 @@ def test_the_comparison_imports_neither_django_nor_mitmproxy() -> None:
 @pytest.mark.parametrize("path", modules("flags/snapshot.py"), ids=lambda path: path.name)
 def test_the_snapshot_is_standard_library_only(path: Path) -> None:
     assert all(name.partition(".")[0] in sys.stdlib_module_names for name in imports(path))
+
+
+@pytest.mark.parametrize("path", modules("gateway/mitm"), ids=lambda path: path.name)
+def test_the_mitmproxy_engine_shares_nothing_with_net(path: Path) -> None:
+    # Two readings of the same rules are worth something only while neither borrows from the other.
+    assert not [name for name in imports(path) if within(name, "gateway.net", "gateway.worker", "gateway.identity.introspection")]
+
+
+@pytest.mark.parametrize("name", ["gateway/engine.py", "gateway/build.py", "gateway/identity/callers.py"])
+def test_what_both_engines_share_knows_neither(name: str) -> None:
+    assert not [other for other in imports(ROOT / name) if within(other, "gateway.net", "gateway.mitm", "mitmproxy", "httpx", "uvloop")]
