@@ -206,9 +206,11 @@ def flag_off(story: Story) -> Outcome:
     off = story.world.steering.turn(ROUTE, False, 100)
     story.until(lambda: time.monotonic() > off + story.flip_seconds + 2, story.flip_seconds + 3)
     answers = of_route(story.traffic.ended(off), ROUTE)
-    last = max((answer.ended - off for answer in answers if answer.served == "candidate"), default=0.0)
+    late = [answer.ended - off for answer in answers if answer.served == "candidate"]
+    last = max(late, default=0.0)
     after = by_side([answer for answer in answers if answer.began > off + story.flip_seconds])
-    seen = f"last answer of the candidate {1000 * last:.0f} ms after the flip; then {after['legacy']} from legacy"
+    seen = f"last answer of the candidate {1000 * last:.0f} ms after the flip" if late else "no answer of the candidate after the flip"
+    seen += f"; then {after['legacy']} from legacy"
     measured = {"seconds": round(last, 3), "candidate_before": before, "legacy_after": after["legacy"], "bar_seconds": story.flip_seconds}
     return Outcome(before > 0 and last <= story.flip_seconds and after["legacy"] >= 30 and not after["candidate"], seen, measured)
 

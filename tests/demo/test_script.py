@@ -56,4 +56,4 @@ def test_the_measured_values_say_the_same(told: dict[str, Any]) -> None:
     assert killed["legacy"] == killed["answers_after"] >= 50
     assert any(reason.startswith("fallback-") for reason in killed["reasons"])
     assert off["candidate_before"] > 0
-    assert 0 < off["seconds"] <= 1.0
+    assert 0 <= off["seconds"] <= 1.0
