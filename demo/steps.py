@@ -135,7 +135,7 @@ def ten_percent(story: Story) -> Outcome:
             sides[answer.user].append(answer.served)
         return sides
 
-    story.until(lambda: len(found := visits()) == len(USERS) and min(map(len, found.values())) >= 4, 12)
+    story.until(lambda: len(found := visits()) == len(USERS) and min(map(len, found.values())) >= 6, 15)
     found = visits()
     changed = [user for user, sides in found.items() if len(set(sides)) != 1]
     moved = [user for user, sides in found.items() if "candidate" in sides]

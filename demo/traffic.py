@@ -29,8 +29,8 @@ ITEMS: Final = 200
 REVIEWS: Final = 5000
 OPTIONS: Final = 600
 WEIGHTS: Final = {"reviews": 40, "recommendations": 36, "items": 11, "pages": 9, "account": 3, "order": 1}
-FOCUS: Final = 120
-"""The weight of a route that the story looks at: two thirds of the traffic."""
+FOCUS: Final = 240
+"""The weight of a route that the story looks at: four fifths of the traffic."""
 
 
 class TrafficError(RuntimeError):

@@ -18,8 +18,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
 from demo import configuration
 from demo.configuration import ROUTES
@@ -27,7 +26,7 @@ from demo.postgres import start_postgres
 from demo.processes import Running, StartError, answers, listen, python, start
 from demo.shop import Shop, start_recommendations, start_reviews, start_shop
 from demo.steering import FileFlags, Steering, UnleashFlags
-from demo.unleash import RunningUnleash, start_unleash
+from demo.unleash import RunningUnleash, install, start_unleash
 from flags.admin import UnleashAdmin
 from services.faults import Fault
 
@@ -40,7 +39,7 @@ _SERVING: Final = re.compile(r"serving on \S+?:(\d+)\b.* admin on \S+?:(\d+)")
 
 
 class World:
-    """Use it in a `with`; `start` may raise, and whatever it had started is stopped all the same."""
+    """Call `close` whatever becomes of `start`: it stops what was started and removes the folder."""
 
     def __init__(self, say: Say, *, engine: Engine = "edge", unleash: bool = False) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="banyan-demo-"))
@@ -77,6 +76,8 @@ class World:
             StartError: something did not come up.
             flags.admin.AdminError: Unleash refused the flags.
         """
+        if self._with_unleash:
+            install(self._say)  # here and not in a thread: the first time takes a minute, and a Ctrl-C is not to wait for that
         unleash = self._threads.submit(self._start_unleash) if self._with_unleash else None
         self._say("seeding and starting the shop")
         self.shop: Shop = self._keep(lambda: start_shop(self.folder, access_log=self.shop_log if access_log else None)).result()
@@ -125,12 +126,6 @@ class World:
         self._stops.clear()
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
     # In threads
 

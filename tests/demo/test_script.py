@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from demo.processes import python
+from demo.processes import StartError, python
 from demo.shop import USERS
+from demo.unleash import install
 from services.faults import Fault, expected
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
+
+VARIANTS = [
+    pytest.param([], id="edge"),
+    pytest.param(["--engine", "mitmproxy"], id="mitmproxy"),
+    pytest.param(["--unleash"], id="unleash", marks=pytest.mark.unleash),
+]
 
 
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+@pytest.fixture(scope="module", params=VARIANTS)
+def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    if "--unleash" in request.param:
+        _unleash_can_be_had()
     folder: Path = tmp_path_factory.mktemp("story")
     with (folder / "stderr").open("wb") as progress:
-        done = subprocess.run(
-            python("-m", "gateway.cli", "demo", "--script", "--json"), stdout=subprocess.PIPE, stderr=progress, timeout=230, check=False
-        )
+        command = python("-m", "gateway.cli", "demo", "--script", "--json", *request.param)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=progress, timeout=290, check=False)
     result: dict[str, Any] = json.loads(done.stdout)
+    assert result["engine"] == ("mitmproxy" if "mitmproxy" in request.param else "edge")
+    assert result["flags"] == ("unleash" if "--unleash" in request.param else "file")
     assert done.returncode == (0 if result["ok"] else 1), (folder / "stderr").read_text()
     return result
+
+
+def _unleash_can_be_had() -> None:
+    try:
+        install()
+    except StartError as error:
+        if os.environ.get("BANYAN_REQUIRE_ALL"):
+            raise
+        pytest.skip(f"the Unleash server can't be installed here: {error}")
 
 
 def test_every_step_went_as_expected_in_time(told: dict[str, Any]) -> None:
@@ -56,4 +76,5 @@ def test_the_measured_values_say_the_same(told: dict[str, Any]) -> None:
     assert killed["legacy"] == killed["answers_after"] >= 50
     assert any(reason.startswith("fallback-") for reason in killed["reasons"])
     assert off["candidate_before"] > 0
-    assert 0 <= off["seconds"] <= 1.0
+    assert off["bar_seconds"] == (2.0 if told["flags"] == "unleash" else 1.0)
+    assert 0 <= off["seconds"] <= off["bar_seconds"]
