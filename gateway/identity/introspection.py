@@ -13,7 +13,7 @@ from collections.abc import Callable
 from gateway.identity.callers import ANONYMOUS, MAX_ANSWER, Callers, Question, User, understand
 from gateway.net.head import ResponseHead
 from gateway.net.pool import Pool
-from gateway.net.upstream import UpstreamConnection
+from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.failover import Failure
 from gateway.settings import Identity
 
@@ -54,7 +54,7 @@ class Introspection:
         )
 
 
-class _Asking:
+class _Asking(Sink):
     """One call to legacy. It is the Sink of its connection."""
 
     def __init__(self, owner: Introspection, question: Question) -> None:

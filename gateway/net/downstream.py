@@ -26,8 +26,8 @@ MAX_PIPELINED = 64 * 1024
 """Bytes read ahead of the request that is being answered."""
 
 
-class Downstream(asyncio.Protocol):
-    """See the module's docstring."""
+class Downstream:
+    """See the module's docstring. An asyncio.Protocol in all but name: compiled classes have no interpreted bases."""
 
     __slots__ = (
         "_buffer",
@@ -132,8 +132,13 @@ class Downstream(asyncio.Protocol):
         if self._buffer:
             data, self._buffer = self._buffer, b""
             self._read_head(data)
-        if self._relay is None:
+        if not self._answering():
             self.resume_reading()
+
+    def _answering(self) -> bool:
+        # A method, because the type checker, and the compiled code that believes it, takes `self._relay` for None after it was set so,
+        # whatever was called in between.
+        return self._relay is not None
 
     def abort(self) -> None:
         """Cuts the connection off: the client must see that what it has is not whole."""
@@ -268,7 +273,8 @@ class Downstream(asyncio.Protocol):
 
     def _read_body(self, data: bytes) -> None:
         relay = self._relay
-        assert relay is not None  # noqa: S101 - a body belongs to a request
+        if relay is None:
+            return  # it was answered while its head was being read, and the rest of it is not wanted
         chunks = self._chunks
         if chunks is not None:
             try:

@@ -31,7 +31,9 @@ class Listener:
         """Begins to accept."""
         self.edge.deadlines.start()
         for sock in sockets:
-            self._servers.append(await self.edge.loop.create_server(lambda: Downstream(self), sock=sock, backlog=1024))
+            # A Downstream is a Protocol in all but name.
+            make: Callable[[], asyncio.BaseProtocol] = lambda: Downstream(self)  # type: ignore[assignment,return-value] # noqa: E731
+            self._servers.append(await self.edge.loop.create_server(make, sock=sock, backlog=1024))
 
     def stop_accepting(self) -> None:
         for server in self._servers:

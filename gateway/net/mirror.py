@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Literal
 
 from gateway.net.head import ResponseHead
-from gateway.net.upstream import UpstreamConnection
+from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.decision import Decision, ShadowRules, Target
 from gateway.policy.failover import Failure
 from gateway.telemetry import drop, skip
@@ -158,7 +158,7 @@ class Capture:
                 counts.captured += 1
 
 
-class Mirror:
+class Mirror(Sink):
     """One request to the other upstream. It is the Sink of its connection."""
 
     __slots__ = ("_body", "_capture", "_connecting", "_connection", "done", "kind", "recorder")

@@ -101,7 +101,8 @@ class Pool:
         result: UpstreamConnection | Failure
         try:
             async with asyncio.timeout(self._connect_timeout):
-                _, result = await self.loop.create_connection(lambda: UpstreamConnection(self), host, port)
+                # A Protocol in all but name.
+                _, result = await self.loop.create_connection(lambda: UpstreamConnection(self), host, port)  # type: ignore[type-var]
             self.opened += 1
         except TimeoutError:
             result = Failure.CONNECT_TIMEOUT

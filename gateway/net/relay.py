@@ -16,7 +16,7 @@ from gateway.net.answers import problem
 from gateway.net.chunked import LAST, chunk
 from gateway.net.head import RequestHead, ResponseHead, without
 from gateway.net.mirror import Capture, Mirror
-from gateway.net.upstream import UpstreamConnection
+from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.decision import Decision, Policy, Target
 from gateway.policy.failover import Failure, may_repeat
 from gateway.policy.problems import Problem
@@ -30,7 +30,7 @@ HOLD = 64 * 1024
 """Bytes of an answer with Content-Length that are held back while legacy could still take its place."""
 
 
-class Relay:
+class Relay(Sink):
     """See the module's docstring. It is the Sink of the upstream connection that serves the client."""
 
     __slots__ = (

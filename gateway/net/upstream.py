@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import abstractmethod
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
+
+from mypy_extensions import trait
 
 from gateway.net.chunked import ChunkedReader, ChunkError
 from gateway.net.head import HeadError, ResponseHead, parse_response
@@ -35,18 +38,33 @@ class State(Enum):
     GONE = "closed or being closed"
 
 
-class Sink(Protocol):
+@trait
+class Sink:
     """Who an exchange's events are for. After `complete` or `on_failure` nothing more comes."""
 
-    def on_interim(self, head: ResponseHead) -> None: ...
-    def on_response(self, head: ResponseHead, data: bytes, complete: bool) -> None: ...
-    def on_data(self, data: bytes, complete: bool) -> None: ...
-    def on_failure(self, failure: Failure, stale: bool) -> None: ...
-    def on_upstream_paused(self, paused: bool) -> None: ...
+    @abstractmethod
+    def on_interim(self, head: ResponseHead) -> None:
+        """A 1xx answer."""
+
+    @abstractmethod
+    def on_response(self, head: ResponseHead, data: bytes, complete: bool) -> None:
+        """The answer's head, with what came of its body."""
+
+    @abstractmethod
+    def on_data(self, data: bytes, complete: bool) -> None:
+        """More of the body."""
+
+    @abstractmethod
+    def on_failure(self, failure: Failure, stale: bool) -> None:
+        """There will be no (whole) answer. `stale`: the connection had died in the pool, unnoticed."""
+
+    @abstractmethod
+    def on_upstream_paused(self, paused: bool) -> None:
+        """The upstream reads more slowly than it is written to."""
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """See the module's docstring."""
+class UpstreamConnection:
+    """See the module's docstring. An asyncio.Protocol in all but name: compiled classes have no interpreted bases."""
 
     __slots__ = (
         "_buffer",

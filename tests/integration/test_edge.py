@@ -132,7 +132,7 @@ async def test_pipelined_requests_are_answered_in_order_and_a_bad_one_ends_it(wo
     last = await client.response()
     assert (last.status, last.header("Banyan-Error"), last.header("Connection")) == (400, "framing", "close")
     assert await client.rest() == b""
-    assert len(world.legacy.requests) == 5
+    assert [exchange.line for exchange in world.legacy.requests] == [b"GET /%d HTTP/1.1" % n for n in range(1, 6)]
 
 
 async def test_bodies_stream_both_ways_without_waiting_for_their_end(world: World) -> None:
