@@ -2,8 +2,9 @@
 
 Lines wait in a bounded buffer. When the target is slow, full or gone, lines are what is lost, and the loss is counted: requests go on.
 
-A line is serialised where it arises. Handing the dictionaries to the thread looked cheaper and was not: 12 µs a request against 1.5,
-because they lived long enough to cost a page fault each, and because the thread then fought for the interpreter's lock.
+A line is written where it arises. Handing dictionaries to the thread looked cheaper and was not: 12 µs a request against 1.5, because they
+lived long enough to cost a page fault each, and because the thread then fought for the interpreter's lock. And `line` puts the JSON
+together itself: of its twelve values only three can hold anything that JSON would have to escape.
 """
 
 from __future__ import annotations
@@ -19,6 +20,47 @@ MAX_LINES = 50_000
 """About 15 MB of waiting lines."""
 
 
+def line(
+    at: float,
+    request_id: bytes,
+    client: str,
+    method: str,
+    target: bytes,
+    status: int,
+    size: int,
+    seconds: float,
+    route: str,
+    served_by: str,
+    reason: str,
+    shadow: bool,
+) -> bytes:
+    """One request as a line of JSON. `at`: Unix time in seconds of its end. `size`: body bytes sent. A request that was refused has '' for
+    what could not be read."""
+    text = request_id.decode("latin-1")
+    if not text.isalnum():
+        text = _escaped(text)  # from a trusted proxy: ours are digits and letters
+    path = target.decode("latin-1")
+    if '"' in path or "\\" in path or not path.isprintable():
+        path = _escaped(path)
+    if not method.isalpha():
+        method = _escaped(method)
+    shadowed = "true" if shadow else "false"
+    return (
+        f'{{"time":{_decimal(at)},"id":"{text}","client":"{client}","method":"{method}","target":"{path}","status":{status},"bytes":{size},'
+        f'"seconds":{_decimal(seconds)},"route":"{route}","served_by":"{served_by}","reason":"{reason}","shadow":{shadowed}}}\n'
+    ).encode()
+
+
+def _decimal(seconds: float) -> str:
+    """With six digits behind the point: whole numbers are put together, because printing a float costs ten times as much."""
+    whole = int(seconds)
+    return str(whole) + "." + str(1_000_000 + int((seconds - whole) * 1_000_000))[1:]
+
+
+def _escaped(text: str) -> str:
+    return orjson.dumps(text).decode()[1:-1]
+
+
 class AccessLog:
     """`target`: "-" is standard output, "" is nowhere, anything else a path to append to."""
 
@@ -29,16 +71,16 @@ class AccessLog:
         self._lines: list[bytes] = []
         self._closing = threading.Event()
         self._fd = -1
-        self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
+        self._writer = threading.Thread(target=self._run, name="access log", daemon=True)
         if self.enabled:
             # 0600: paths and client addresses are personal data.
             self._fd = 1 if target == "-" else os.open(Path(target), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            self._thread.start()
+            self._writer.start()
 
-    def write(self, line: dict[str, object]) -> None:
+    def write(self, line: bytes) -> None:
         """Takes one request's line."""
         if len(self._lines) < MAX_LINES:
-            self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            self._lines.append(line)
         else:
             self.dropped += 1
 
@@ -46,7 +88,7 @@ class AccessLog:
         """Writes what is left, for at most `seconds`."""
         if self.enabled:
             self._closing.set()
-            self._thread.join(seconds)
+            self._writer.join(seconds)
 
     def _run(self) -> None:
         closing = False
@@ -62,6 +104,7 @@ class AccessLog:
         data = memoryview(b"".join(lines))
         try:
             while data:
-                data = data[os.write(self._fd, data) :]
+                written = os.write(self._fd, data)  # on a line of its own: compiled, a memoryview's slice evaluates its bounds twice
+                data = data[written:]
         except OSError:
             self.dropped += len(lines)

@@ -1,12 +1,10 @@
-"""What a worker counts. Plain sums since the last report: whoever receives the reports adds them up, so that a worker's death loses at
-most a second of counting and never makes a counter go back.
+"""What a worker reports of its counts (gateway/tally.py). Plain sums since the last report: whoever receives the reports adds them up, so
+that a worker's death loses at most a second of counting and never makes a counter go back.
 
 Labels are route names, sides and codes, never paths: their number is bounded by the configuration.
 """
 
 from __future__ import annotations
-
-from bisect import bisect_left
 
 import msgspec
 
@@ -26,10 +24,6 @@ class Latency(msgspec.Struct):
     total: float = 0.0
     """Seconds."""
 
-    def observe(self, seconds: float) -> None:
-        self.buckets[bisect_left(BUCKETS, seconds)] += 1
-        self.total += seconds
-
 
 class RouteStats(msgspec.Struct):
     """One route's requests. The route '' is what no route matched."""
@@ -41,20 +35,6 @@ class RouteStats(msgspec.Struct):
     fallbacks: dict[str, int] = {}
     """By what the candidate did: refused, timeout, status-500 …"""
     shadow: RouteCounts = msgspec.field(default_factory=RouteCounts)
-
-    def finish(self, side: str, status: int, seconds: float) -> None:
-        """One request was answered (status 0: the client was cut off or went away)."""
-        key = f"{side} {status}"
-        self.answered[key] = self.answered.get(key, 0) + 1
-        latency = self.latency.get(side)
-        if latency is None:
-            latency = self.latency[side] = Latency()
-        latency.observe(seconds)
-        shadow = self.shadow
-        if side == "legacy":
-            shadow.legacy += 1
-        elif side == "candidate":
-            shadow.candidate += 1
 
 
 class Stats(msgspec.Struct):
@@ -78,9 +58,6 @@ class Stats(msgspec.Struct):
 
     def event(self, name: str, count: int = 1) -> None:
         self.events[name] = self.events.get(name, 0) + count
-
-    def problem(self, code: str) -> None:
-        self.problems[code] = self.problems.get(code, 0) + 1
 
 
 def skip(counts: RouteCounts, reason: str) -> None:

@@ -15,6 +15,7 @@ from gateway.net.listener import Listener
 from gateway.policy.decision import Policy
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
+from gateway.tally import Tally
 from gateway.telemetry import Stats
 
 
@@ -27,7 +28,8 @@ class EdgeEngine:
 
     def take_stats(self) -> Stats:
         edge = self._edge
-        stats, edge.stats = edge.stats, Stats()
+        tally, edge.tally = edge.tally, Tally()
+        stats = tally.report()
         stats.connections = len(edge.connections)
         stats.in_flight = edge.in_flight
         return stats

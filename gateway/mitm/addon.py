@@ -90,7 +90,7 @@ class GatewayAddon:
             flow.kill()  # type: ignore[no-untyped-call] # mitmproxy is typed in part
             return
         if head.underscored:
-            shared.stats.event("underscored-header", head.underscored)
+            shared.tally.event("underscored-header", head.underscored)
         relay.head = head
         relay.request_id = head.request_id or shared.request_id()
         relay.outgoing = Outgoing(head, relay.request_id, forwarding(head, relay.host, trusted=relay.trusted))

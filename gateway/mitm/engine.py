@@ -28,6 +28,7 @@ from gateway.mitm.shared import Shared
 from gateway.policy.decision import Policy
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
+from gateway.tally import Tally
 from gateway.telemetry import Stats
 
 START_SECONDS = 10.0
@@ -63,7 +64,8 @@ class MitmEngine:
 
     def take_stats(self) -> Stats:
         shared = self._shared
-        stats, shared.stats = shared.stats, Stats()
+        tally, shared.tally = shared.tally, Tally()
+        stats = tally.report()
         stats.connections = len(self._server.connections)
         stats.in_flight = shared.in_flight
         return stats

@@ -14,6 +14,7 @@ from mitmproxy import http
 from mitmproxy.connection import Client
 from mitmproxy.net.http import status_codes
 
+from gateway.access import line
 from gateway.mitm.fields import Fields, Head
 from gateway.mitm.outgoing import Outgoing
 from gateway.mitm.shadow import Capture
@@ -127,9 +128,7 @@ class Relay:
         """`target` takes the candidate's place."""
         self.fell_back = why
         self.serve = target
-        stats = self.shared.stats.route(self.route)
-        stats.fallbacks[why] = stats.fallbacks.get(why, 0) + 1
-        stats.shadow.fallback += 1
+        self.shared.tally.route(self.route).fell_back(why)
 
     # Timers
 
@@ -153,14 +152,14 @@ class Relay:
     def finish(self) -> None:
         """The client has its answer."""
         if self.problem is not None:
-            self.shared.stats.problem(self.problem.value)
+            self.shared.tally.problem(self.problem.value)
             self._end(GATEWAY, self.status, "fallback" if self.fell_back else "unanswered")
         else:
             self._end(self._side(), self.status, "fallback" if self.fell_back else "")
 
     def cut_off(self, event: str) -> None:
         """The client's answer stopped in the middle."""
-        self.shared.stats.event(event)
+        self.shared.tally.event(event)
         self._end(self._side(), 0, "unanswered")
 
     def client_gone(self) -> None:
@@ -182,7 +181,7 @@ class Relay:
         shared = self.shared
         shared.in_flight -= 1
         seconds = shared.now() - self.started_at
-        shared.stats.route(self.route).finish(side, status, seconds)
+        shared.tally.route(self.route).finish(side, status, seconds)
         shadowed = self.capture is not None
         if skip:
             self.skip_shadow(skip)
@@ -190,20 +189,20 @@ class Relay:
             self.capture.finish()
         if shared.access.enabled:
             shared.access.write(
-                {
-                    "time": shared.wall(),
-                    "id": self.request_id.decode("latin-1"),
-                    "client": self.host,
-                    "method": self.method,
-                    "target": self.target.decode("latin-1"),
-                    "status": status,
-                    "bytes": self.sent,
-                    "seconds": round(seconds, 6),
-                    "route": self.route,
-                    "served_by": side,
-                    "reason": self.reason,
-                    "shadow": shadowed,
-                }
+                line(
+                    shared.wall(),
+                    self.request_id,
+                    self.host,
+                    self.method,
+                    self.target,
+                    status,
+                    self.sent,
+                    seconds,
+                    self.route,
+                    side,
+                    self.reason,
+                    shadowed,
+                )
             )
 
 

@@ -27,7 +27,7 @@ def prepare(shared: Shared, decision: Decision, outgoing: Outgoing, *, replayabl
     rules = decision.rules
     if decision.shadow is None or rules is None:
         return None
-    counts = shared.stats.route(decision.route).shadow
+    counts = shared.tally.route(decision.route).shadow
     counts.eligible += 1
     if outgoing.head.method not in rules.methods:
         skip(counts, "method")
@@ -168,7 +168,7 @@ class Capture:
     @property
     def _counts(self) -> RouteCounts:
         """Asked for anew each time: what was counted is sent away once a second."""
-        return self._shared.stats.route(self._decision.route).shadow
+        return self._shared.tally.route(self._decision.route).shadow
 
 
 def _side(target: Target) -> Side:

@@ -15,7 +15,7 @@ from gateway.mitm.fields import Fields, lines, without
 from gateway.policy.decision import Policy
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
-from gateway.telemetry import Stats
+from gateway.tally import Tally
 
 CREDENTIALS = ("authorization", "cookie", "set-cookie", "proxy-authorization")
 """Never captured, whatever the configuration says."""
@@ -39,7 +39,7 @@ class Shared:
         self.access = access
         self.shipper = shipper
         self.chance = chance
-        self.stats = Stats()
+        self.tally = Tally()
         self.in_flight = 0
         self.draining = False
         self.mirrors: dict[str, int] = {}

@@ -54,7 +54,12 @@ class Deadlines:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._kinds: list[Timeouts] = []  # type: ignore[type-arg] # of any item: a tick does not look at them
+        self._watching: list[Callable[[float], None]] = []
         self._handle: asyncio.TimerHandle | None = None
+
+    def watch(self, tick: Callable[[float], None]) -> None:
+        """Calls `tick` with time.monotonic() at every tick, for whoever keeps the order of expiry itself."""
+        self._watching.append(tick)
 
     def add[T: Hashable](self, seconds: float, expired: Callable[[T], None]) -> Timeouts[T]:
         """A new kind of timeout."""
@@ -74,3 +79,5 @@ class Deadlines:
         now = time.monotonic()
         for kind in self._kinds:
             kind.tick(now)
+        for tick in self._watching:
+            tick(now)

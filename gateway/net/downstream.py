@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from flags.snapshot import Context
+from gateway.access import line
 from gateway.net.answers import problem
 from gateway.net.chunked import ChunkedReader, ChunkError, TrailerError
 from gateway.net.head import HeadError, RequestHead, parse_next, parse_request
@@ -104,12 +105,13 @@ class Downstream:
         """
         if head.fields is self._fields:
             return self._forwarded
-        present = head.fields.lower() if self.trusted else b""
         parts = [head.fields, self._forwarding]
-        if b"\r\nx-forwarded-proto:" not in present:
+        present = head.fields.lower() if self.trusted else b""
+        if not present or b"\r\nx-forwarded-proto:" not in present:
             parts.append(b"\r\nX-Forwarded-Proto: http")
-        if b"\r\nx-forwarded-host:" not in present:
-            parts.append(b"\r\nX-Forwarded-Host: " + head.host)
+        if not present or b"\r\nx-forwarded-host:" not in present:
+            parts.append(b"\r\nX-Forwarded-Host: ")
+            parts.append(head.host)
         self._fields = head.fields
         self._forwarded = b"".join(parts)
         return self._forwarded
@@ -237,7 +239,7 @@ class Downstream:
         self._waiting.end(self)
         self._buffer = b""
         if head.underscored:
-            self.edge.stats.event("underscored-header", head.underscored)
+            self.edge.tally.event("underscored-header", head.underscored)
         relay = self._relay = Relay(self, head)
         rest = data[end:]
         if head.length:
@@ -320,21 +322,12 @@ class Downstream:
     def _refuse(self, kind: Problem, detail: str) -> None:
         """No relay is there yet: the gateway answers, and the connection ends."""
         edge = self.edge
-        edge.stats.problem(kind.value)
-        edge.stats.route("").finish(GATEWAY, kind.status, 0.0)
-        request_id = edge.request_id().decode()
+        edge.tally.problem(kind.value)
+        edge.tally.route("").finish(GATEWAY, kind.status, 0.0)
+        request_id = edge.request_id()
         if edge.access.enabled:
-            edge.access.write(
-                {
-                    "time": edge.wall(),
-                    "id": request_id,
-                    "client": self.host,
-                    "status": kind.status,
-                    "served_by": GATEWAY,
-                    "reason": kind.value,
-                }
-            )
-        self.write(problem(kind, detail, request_id, close=True))
+            edge.access.write(line(edge.wall(), request_id, self.host, "", b"", kind.status, 0, 0.0, "", GATEWAY, kind.value, False))
+        self.write(problem(kind, detail, request_id.decode(), close=True))
         self._close()
 
     def _fail(self, kind: Problem, detail: str) -> None:

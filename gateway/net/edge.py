@@ -18,7 +18,7 @@ from gateway.net.pool import Pool
 from gateway.policy.decision import Policy
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
-from gateway.telemetry import Stats
+from gateway.tally import Tally
 
 if TYPE_CHECKING:
     from gateway.net.downstream import Downstream
@@ -51,7 +51,7 @@ class Edge:
         self.expose = config.gateway.expose_decision
         self.trusted = config.gateway.trusted_proxies
         self.shadow = config.shadow
-        self.stats = Stats()
+        self.tally = Tally()
         self.deadlines = Deadlines(loop)
         self.connections: set[Downstream] = set()
         self.in_flight = 0

@@ -1,18 +1,32 @@
-"""The grammar of HTTP/1 heads: one strict pattern says whether a head is valid, another cuts out what must not be passed on.
+"""The grammar of HTTP/1 heads: what is valid, what is cut out, and where a message ends.
 
-Invariant: whatever leaves here was matched whole by `_REQUEST` or `_RESPONSE`, so no CR, LF or control byte can reach anything that the
-gateway writes (edge.md 24), and framing is known from at most one Content-Length or exactly one `Transfer-Encoding: chunked`.
-
-Why patterns and not a parser's callbacks: a Python callback for each field costs about 1 µs; here the fields that the gateway does not care
-about are never looked at singly, and are forwarded as the bytes that came. Every repeat is possessive over disjoint classes, so matching is
-linear in the head's length (tests/gateway/net fuzz this against h11).
+Invariant: whatever leaves here was matched whole, line by line, by `_REQUEST_LINE` or `_STATUS_LINE` and gateway/net/lines.py, so no CR, LF
+or control byte can reach anything that the gateway writes (edge.md 24), and framing is known from at most one Content-Length or exactly one
+`Transfer-Encoding: chunked`. Every pattern is possessive over disjoint classes, so matching is linear in the head's length
+(tests/gateway/net hold it against h11).
 """
 
 from __future__ import annotations
 
 import re
-from typing import NoReturn
+from typing import Final, NoReturn
 
+from gateway.net.lines import (
+    CODING,
+    CONNECTION,
+    EXPECT,
+    FORWARDED,
+    HOST,
+    LENGTH,
+    PLAIN,
+    REQUEST,
+    REQUEST_ID,
+    RESPONSE,
+    TOKEN,
+    UNDERSCORED,
+    VALUE,
+    VIA,
+)
 from gateway.policy.problems import Problem
 
 MAX_TARGET = 8 * 1024
@@ -20,32 +34,16 @@ MAX_TARGET = 8 * 1024
 MAX_REQUEST_ID = 128
 """Bytes of a trusted proxy's X-Request-ID."""
 
-_TOKEN = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
-_FIELDS = rb"((?:\r\n[" + _TOKEN + rb"]++:[\t\x20-\x7e\x80-\xff]*+)*+)\r\n\r\n"
 # The target: visible ASCII without # (never sent, RFC 9112, 3.2) and \ (which some servers read as /).
-_REQUEST = re.compile(rb"([" + _TOKEN + rb"]{1,32}+) ([\x21\x22\x24-\x5b\x5d-\x7e]++) HTTP/1\.([01])" + _FIELDS)
-_REQUEST_LINE = re.compile(rb"([" + _TOKEN + rb"]{1,32}+) ([\x21\x22\x24-\x5b\x5d-\x7e]++) HTTP/1\.1")
-_RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?" + _FIELDS)
-
-# Searched in the lower-cased fields. A line that matches is cut; what it says is kept where it matters. `[^:\r_]*+_` takes every name with
-# an underscore: WSGI cannot tell X_Forwarded_For from X-Forwarded-For (edge.md 27). They begin with the CRLF before the line because a
-# literal beginning lets the search skip from line to line: 1.6 µs for 12 fields, where a look-behind tried at every byte took 6.9.
-_REQUEST_CUT = re.compile(
-    rb"\r\n(connection|content-length|expect|forwarded|host|http2-settings|keep-alive|proxy-[^:\r]*+|te|trailer|transfer-encoding"
-    rb"|upgrade|via|x-forwarded-[^:\r]*+|x-real-ip|x-request-id|banyan-[^:\r]*+|[^:\r_]*+_[^:\r]*+):[\t ]*+([^\r]*+)"
-)
-_RESPONSE_CUT = re.compile(
-    rb"\r\n(connection|content-length|keep-alive|proxy-[^:\r]*+|te|trailer|transfer-encoding|upgrade|banyan-[^:\r]*+):[\t ]*+([^\r]*+)"
-)
-_KEPT = frozenset((b"content-length", b"host", b"via"))
-"""Looked at by the request's pattern, but passed on where they stand."""
-_FORWARDED = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"))
-"""Believed, and so kept, from a trusted proxy only."""
-
+_REQUEST_LINE = re.compile(rb"([" + TOKEN + rb"]{1,32}+) ([\x21\x22\x24-\x5b\x5d-\x7e]++) HTTP/1\.([01])")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [" + VALUE + rb"]*+)?")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 # RFC 9110, 7.2: host [ ":" port ]. Registered names and IPv6 literals; no userinfo, comma, path or percent signs.
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?]*+)(.*)", re.DOTALL)
+
+_OURS: Final = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"content-length", b"host", b""))
+"""Options of a request's Connection field that name no field to cut. The framing fields and Host are ours to keep, whoever names them."""
 
 
 class HeadError(Exception):
@@ -117,18 +115,14 @@ def parse_request(data: bytes, *, trusted: bool = False, max_fields: int = 100) 
     """The head in `data`, which ends with its empty line. `trusted`: the peer's forwarding fields are believed.
 
     Raises:
-        HeadError: it breaks RFC 9112, or one of the stricter rules of docs/reference/edge.md.
+        HeadError: it breaks RFC 9112, or is one of the things that are refused beyond it (edge.md).
     """
-    found = _REQUEST.fullmatch(data)
-    if found is None:
-        _refuse(data)
-    method, target, minor, fields = found.groups()
-    if fields.count(b"\n") > max_fields:
-        raise HeadError(Problem.HEAD_TOO_LARGE, f"More than {max_fields} header fields.")
+    lines = data[:-4].split(b"\r\n")
     head = RequestHead()
-    head.raw = fields
-    head.method = method.decode("ascii")
-    head.http11 = minor == b"1"
+    _request_line(head, lines[0], data)
+    if len(lines) > max_fields + 1:
+        raise HeadError(Problem.HEAD_TOO_LARGE, f"More than {max_fields} header fields.")
+    head.raw = data[len(lines[0]) : -4]
     head.length = 0
     head.chunked = head.expect = False
     head.request_id = b""
@@ -137,54 +131,59 @@ def parse_request(data: bytes, *, trusted: bool = False, max_fields: int = 100) 
     length: bytes | None = None
     coding: bytes | None = None
     connection: bytes | None = None
-    kept: list[bytes] = []
-    start = 0
-    for line in _REQUEST_CUT.finditer(fields.lower()):
-        name, value = line.groups()
-        if name == b"host":
+    cut: set[bytes] | None = None
+    strange = REQUEST.strange(lines)
+    strange.pop(0)  # the request line, which is not a field
+    for text in strange:
+        line = REQUEST.read(text)
+        if line is None:
+            _refuse(data)
+        kind = line.kind
+        if kind == PLAIN:
+            continue
+        if kind == HOST:
             if host is not None:
                 raise HeadError(Problem.FRAMING, "More than one Host field.")
-            # The value as it was written: only its case was folded for the search.
-            host = fields[line.start(2) : line.end(2)].rstrip(b" \t")
+            host = line.value
             continue
-        if name == b"content-length":
+        if kind == LENGTH:
             if length is not None:
                 raise HeadError(Problem.FRAMING, "More than one Content-Length field.")
-            length = value.rstrip(b" \t")
+            length = line.value
             continue
-        if name == b"via":
-            if b"banyan" in value:
+        if kind == VIA:
+            if b"banyan" in line.value.lower():
                 raise HeadError(Problem.LOOP, "The request's Via field names this gateway.")
             continue
-        if trusted and name in _FORWARDED:
+        if kind == FORWARDED and trusted:
             continue
-        if trusted and name == b"x-request-id":
-            head.request_id = fields[line.start(2) : line.end(2)].rstrip(b" \t")[:MAX_REQUEST_ID]
-        kept.append(fields[start : line.start()])
-        start = line.end()
-        if name == b"connection":
-            value = value.rstrip(b" \t")
-            connection = value if connection is None else connection + b"," + value
-        elif name == b"transfer-encoding":
+        if cut is None:
+            cut = set()
+        cut.add(text)
+        if kind == CONNECTION:
+            connection = line.value if connection is None else connection + b"," + line.value
+        elif kind == CODING:
             if coding is not None:
                 raise HeadError(Problem.FRAMING, "More than one Transfer-Encoding field.")
-            coding = value.rstrip(b" \t")
-        elif name == b"expect":
-            if value.rstrip(b" \t") != b"100-continue":
+            coding = line.value.lower()
+        elif kind == EXPECT:
+            if line.value.lower() != b"100-continue":
                 raise HeadError(Problem.EXPECTATION, "The Expect field asks for something other than 100-continue.")
             head.expect = head.http11
-        elif b"_" in name:
+        elif kind == REQUEST_ID:
+            if trusted:
+                head.request_id = line.value[:MAX_REQUEST_ID]
+        elif kind == UNDERSCORED:
             head.underscored += 1
-    kept.append(fields[start:])
-    head.fields = b"".join(kept)
+    head.fields = head.raw if cut is None else _kept(lines, cut)
     if connection is None:
         head.keep_alive = head.http11
     else:
-        options = {option.strip(b" \t") for option in connection.split(b",")}
+        options = {option.strip(b" \t") for option in connection.lower().split(b",")}
         head.keep_alive = b"close" not in options and (head.http11 or b"keep-alive" in options)
-        # RFC 9110, 7.6.1: fields named by Connection end here. The framing fields and Host are ours to keep, whoever names them.
-        options -= {b"close", b"keep-alive", b"upgrade", b"te", b"content-length", b"host", b""}
+        options -= _OURS
         if options:
+            # RFC 9110, 7.6.1: fields named by Connection end here.
             head.fields = without(head.fields, frozenset(options))
     if coding is not None:
         _check_coding(coding, length, head.http11)
@@ -198,29 +197,27 @@ def parse_request(data: bytes, *, trusted: bool = False, max_fields: int = 100) 
         raise HeadError(Problem.FRAMING, "No Host field.")
     if not _HOST.fullmatch(host):
         raise HeadError(Problem.FRAMING, "The Host field is not a host with an optional port.")
-    head.target, head.host = _target(head.method, target, host)
+    head.host = host
+    _check_target(head)
     return head
 
 
 def parse_next(data: bytes, previous: RequestHead, *, trusted: bool = False, max_fields: int = 100) -> RequestHead:
     """`parse_request`, for a connection's second request and those after it.
 
-    Programs, and browsers within a page, repeat their header fields to the byte from request to request; then only the request line is
-    new, and what was found out about the fields still stands (1.3 µs instead of 5.2; where they differ, the comparison costs 0.1).
+    Many programs repeat their header fields to the byte from request to request; then only the request line is new, and what was found out
+    about the fields still stands.
 
     Raises:
         HeadError: as parse_request.
     """
     end = data.find(b"\r\n")
-    if data[end:-4] != previous.raw or not previous.http11:
+    if data[end:-4] != previous.raw:
         return parse_request(data, trusted=trusted, max_fields=max_fields)
-    found = _REQUEST_LINE.fullmatch(data, 0, end)
-    if found is None:
-        return parse_request(data, trusted=trusted, max_fields=max_fields)
-    method, target = found.groups()
     head = RequestHead()
-    head.method = method.decode("ascii")
-    head.http11 = True
+    _request_line(head, data[:end], data)
+    if head.http11 != previous.http11:
+        return parse_request(data, trusted=trusted, max_fields=max_fields)
     head.raw = previous.raw
     head.fields = previous.fields
     head.length = previous.length
@@ -229,7 +226,8 @@ def parse_next(data: bytes, previous: RequestHead, *, trusted: bool = False, max
     head.expect = previous.expect
     head.request_id = previous.request_id
     head.underscored = previous.underscored
-    head.target, head.host = _target(head.method, target, previous.host)
+    head.host = previous.host
+    _check_target(head)
     return head
 
 
@@ -239,56 +237,47 @@ def parse_response(data: bytes) -> ResponseHead:
     Raises:
         HeadError: with Problem.BAD_ANSWER: it is not valid HTTP/1.
     """
-    found = _RESPONSE.fullmatch(data)
-    if found is None:
-        raise HeadError(Problem.BAD_ANSWER, "The upstream's head is not valid HTTP/1.")
-    minor, status, fields = found.groups()
+    lines = data[:-4].split(b"\r\n")
     head = ResponseHead()
-    head.status = int(status)
-    head.http11 = minor == b"1"
-    head.line = data[: found.start(3)] if head.http11 else b"HTTP/1.1" + data[8 : found.start(3)]
+    _status_line(head, lines[0])
     head.length = -1
     head.chunked = False
     head.keep_alive = head.http11
-    length: bytes | None = None
-    kept: list[bytes] = []
-    start = 0
-    for line in _RESPONSE_CUT.finditer(fields.lower()):
-        name, value = line.groups()
-        if name == b"content-length":
-            if length is not None or not _LENGTH.fullmatch(value.rstrip(b" \t")):
-                raise HeadError(Problem.BAD_ANSWER, "The upstream's Content-Length is doubled or not a plain decimal number.")
-            length = value
+    cut: set[bytes] | None = None
+    named: set[bytes] | None = None
+    strange = RESPONSE.strange(lines)
+    strange.pop(0)  # the status line, which is not a field
+    for text in strange:
+        line = RESPONSE.read(text)
+        if line is None:
+            raise HeadError(Problem.BAD_ANSWER, "The upstream's head is not valid HTTP/1.")
+        kind = line.kind
+        if kind == PLAIN:
             continue
-        kept.append(fields[start : line.start()])
-        start = line.end()
-        if name == b"connection":
-            if value == b"keep-alive":
-                head.keep_alive = True
-                continue
-            options = {option.strip(b" \t") for option in value.split(b",")}
-            head.keep_alive = b"close" not in options and (head.http11 or b"keep-alive" in options)
-            options -= {b"close", b"keep-alive", b"upgrade", b"content-length", b""}
-            if options:
-                # Rare, so plain: cut the named fields and read what is left again.
-                rest = without(fields[: line.start()] + fields[line.end() :], frozenset(options))
-                again = parse_response(data[: found.start(3)] + rest + b"\r\n\r\n")
-                again.keep_alive = again.keep_alive and head.keep_alive
-                return again
-        elif name == b"transfer-encoding":
-            if value.rstrip(b" \t") != b"chunked" or head.chunked or not head.http11:
+        if kind == LENGTH:
+            if head.length >= 0 or not _LENGTH.fullmatch(line.value):
+                raise HeadError(Problem.BAD_ANSWER, "The upstream's Content-Length is doubled or not a plain decimal number.")
+            head.length = int(line.value)
+            continue
+        if cut is None:
+            cut = set()
+        cut.add(text)
+        if kind == CONNECTION:
+            options = {option.strip(b" \t") for option in line.value.lower().split(b",")}
+            named = options if named is None else named | options
+        elif kind == CODING:
+            if line.value.lower() != b"chunked" or head.chunked or not head.http11:
                 raise HeadError(Problem.BAD_ANSWER, "The upstream's Transfer-Encoding is not exactly one `chunked`.")
             head.chunked = True
-    if length is not None:
-        # RFC 9112, 6.1: both at once is an attempt at smuggling, or a fault.
-        if head.chunked:
-            raise HeadError(Problem.BAD_ANSWER, "The upstream sent Content-Length with Transfer-Encoding.")
-        head.length = int(length)
-    if start:
-        kept.append(fields[start:])
-        head.fields = b"".join(kept)
-    else:
-        head.fields = fields
+    # RFC 9112, 6.1: both at once is an attempt at smuggling, or a fault.
+    if head.chunked and head.length >= 0:
+        raise HeadError(Problem.BAD_ANSWER, "The upstream sent Content-Length with Transfer-Encoding.")
+    head.fields = data[len(lines[0]) : -4] if cut is None else _kept(lines, cut)
+    if named is not None:
+        head.keep_alive = b"close" not in named and (head.http11 or b"keep-alive" in named)
+        named -= _OURS
+        if named:
+            head.fields = without(head.fields, frozenset(named))
     return head
 
 
@@ -318,35 +307,68 @@ def _check_coding(coding: bytes, length: bytes | None, http11: bool) -> None:
         raise HeadError(Problem.FRAMING, "Transfer-Encoding is not exactly `chunked`.")
 
 
-def _target(method: str, target: bytes, host: bytes) -> tuple[bytes, bytes]:
-    """(target in origin-form, host)."""
+def _request_line(head: RequestHead, line: bytes, data: bytes) -> None:
+    found = _REQUEST_LINE.fullmatch(line)
+    if found is None:
+        _refuse(data)
+    head.method = found[1].decode("ascii")
+    head.target = found[2]
+    head.http11 = line.endswith(b"1")
+
+
+_status_lines: Final[dict[bytes, tuple[int, bool, bytes]]] = {}
+"""Status lines seen so far: (status, is it HTTP/1.1, the line as HTTP/1.1). Upstreams have a handful."""
+
+
+def _status_line(head: ResponseHead, line: bytes) -> None:
+    known = _status_lines.get(line)
+    if known is None:
+        found = _STATUS_LINE.fullmatch(line)
+        if found is None:
+            raise HeadError(Problem.BAD_ANSWER, "The upstream's head is not valid HTTP/1.")
+        known = (int(found[2]), found[1] == b"1", b"HTTP/1.1" + line[8:])
+        if len(_status_lines) < 100:
+            _status_lines[line] = known
+    head.status, head.http11, head.line = known
+
+
+def _kept(lines: list[bytes], cut: set[bytes]) -> bytes:
+    """The field lines but those in `cut`, each with its CRLF before it."""
+    kept = [line for line in lines if line not in cut]
+    kept[0] = b""  # the request or status line, in whose place the first CRLF needs something to stand behind
+    return b"\r\n".join(kept)
+
+
+def _check_target(head: RequestHead) -> None:
+    target = head.target
     if len(target) > MAX_TARGET:
         raise HeadError(Problem.TARGET_TOO_LONG, f"The target is longer than {MAX_TARGET} bytes.")
-    if method in ("CONNECT", "TRACE"):
-        raise HeadError(Problem.METHOD, f"{method} is not relayed.")
+    if head.method == "CONNECT" or head.method == "TRACE":
+        raise HeadError(Problem.METHOD, f"{head.method} is not relayed.")
     if not target.startswith(b"/"):
-        if target == b"*" and method == "OPTIONS":
-            return target, host
+        if target == b"*" and head.method == "OPTIONS":
+            return
         absolute = _ABSOLUTE.fullmatch(target)
         if absolute is None:
             raise HeadError(Problem.FRAMING, "The target is neither a path nor an absolute http URL.")
         # RFC 9112, 3.2.2 lets the target win over Host; a client that says two things is refused here.
-        if absolute[1].lower() != host.lower():
+        if absolute[1].lower() != head.host.lower():
             raise HeadError(Problem.FRAMING, "The target's authority differs from Host.")
-        target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
-    if b"%00" in target:
+        rest = absolute[2]
+        target = head.target = rest if rest.startswith(b"/") else b"/" + rest
+    # `in` would cost 0.3 µs more: for bytes it first tries whether the needle is a number, and fails.
+    if target.find(b"%00") >= 0:
         raise HeadError(Problem.FRAMING, "The target holds an encoded NUL.")
-    return target, host
 
 
 def _refuse(data: bytes) -> NoReturn:
     """Says why `_REQUEST` did not match."""
     line, _, rest = data.partition(b"\r\n")
-    if re.fullmatch(rb"[" + _TOKEN + rb"]+ [^ ]+ HTTP/\d+\.\d+", line) and not re.search(rb" HTTP/1\.[01]\Z", line):
+    if re.fullmatch(rb"[" + TOKEN + rb"]+ [^ ]+ HTTP/\d+\.\d+", line) and not re.search(rb" HTTP/1\.[01]\Z", line):
         raise HeadError(Problem.VERSION, "The request's version is not HTTP/1.0 or HTTP/1.1.")
-    if not re.fullmatch(rb"[" + _TOKEN + rb"]{1,32} [\x21\x22\x24-\x5b\x5d-\x7e]+ HTTP/1\.[01]", line):
+    if not re.fullmatch(rb"[" + TOKEN + rb"]{1,32} [\x21\x22\x24-\x5b\x5d-\x7e]+ HTTP/1\.[01]", line):
         raise HeadError(Problem.FRAMING, "The request line is not `METHOD target HTTP/1.1`.")
     for field_line in rest.split(b"\r\n"):
-        if field_line and not re.fullmatch(rb"[" + _TOKEN + rb"]+:[\t\x20-\x7e\x80-\xff]*", field_line):
+        if field_line and not re.fullmatch(rb"[" + TOKEN + rb"]+:[" + VALUE + rb"]*", field_line):
             raise HeadError(Problem.FRAMING, "A header field is not `Name: value`, or holds a control character.")
     raise HeadError(Problem.FRAMING, "The head's lines do not all end in CRLF.")

@@ -118,7 +118,7 @@ class Capture:
 
     def give_up(self, reason: str) -> None:
         """The client got no answer that could be compared."""
-        skip(self.edge.stats.route(self.decision.route).shadow, reason)
+        skip(self.edge.tally.route(self.decision.route).shadow, reason)
         for mirror in self._mirrors:
             mirror.cancel()
         self._mirrors.clear()
@@ -131,7 +131,7 @@ class Capture:
 
     def _hand_over(self, mirror: Mirror) -> None:
         relay, edge = self.relay, self.edge
-        counts = edge.stats.route(self.decision.route).shadow
+        counts = edge.tally.route(self.decision.route).shadow
         shipper = edge.shipper
         if shipper is None:
             reason = "shipper_gone"

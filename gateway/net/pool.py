@@ -41,11 +41,11 @@ class Pool:
         self.name = name
         self.answering = deadlines.add(response_timeout, UpstreamConnection.timed_out)
         self.streaming = deadlines.add(STREAM_SECONDS, UpstreamConnection.timed_out)
-        self._resting = deadlines.add(IDLE_SECONDS, UpstreamConnection.abandon)
+        deadlines.watch(self.tick)
         self.address = address
         self._connect_timeout = connect_timeout
-        self._idle: dict[UpstreamConnection, None] = {}
-        """In the order of their return: the last is taken first, so that a quiet gateway lets the others go."""
+        self._idle: dict[UpstreamConnection, float] = {}
+        """With the time.monotonic() of their return, in its order: the last is taken first, so that a quiet gateway lets the others go."""
         self._connecting: set[asyncio.Task[None]] = set()
         self.opened = 0
         """Connections opened so far."""
@@ -56,12 +56,12 @@ class Pool:
 
     def acquire(self, *, repeatable: bool) -> UpstreamConnection | None:
         """An idle connection, or None. `repeatable`: the request could be sent once more, should the connection turn out to be dead."""
-        while self._idle:
-            connection = next(reversed(self._idle))
-            if not repeatable and time.monotonic() - connection.idle_since > FRESH_SECONDS:
+        idle = self._idle
+        while idle:
+            connection, since = idle.popitem()
+            if not repeatable and time.monotonic() - since > FRESH_SECONDS:
+                idle[connection] = since
                 return None
-            del self._idle[connection]
-            self._resting.end(connection)
             if not connection.transport.is_closing():
                 return connection
         return None
@@ -78,15 +78,20 @@ class Pool:
         if len(self._idle) >= MAX_IDLE:
             connection.abandon()
             return
-        now = time.monotonic()
-        connection.idle_since = now
-        self._idle[connection] = None
-        self._resting.begin(connection, now)
+        self._idle[connection] = time.monotonic()
 
     def forget(self, connection: UpstreamConnection) -> None:
         """The connection is gone."""
-        if self._idle.pop(connection, False) is None:
-            self._resting.end(connection)
+        self._idle.pop(connection, None)
+
+    def tick(self, now: float) -> None:
+        """Lets go of what has been idle too long."""
+        due = now - IDLE_SECONDS
+        while self._idle:
+            connection, since = next(iter(self._idle.items()))
+            if since > due:
+                break
+            connection.abandon()
 
     async def close(self) -> None:
         """Ends everything."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.access import line
 from gateway.net.answers import problem
 from gateway.net.chunked import LAST, chunk
 from gateway.net.head import RequestHead, ResponseHead, without
@@ -282,7 +283,7 @@ class Relay(Sink):
         self._drop_upstream()
         close = close or not self.body_complete or not self.client.keeps_alive(self.head)
         self.status = kind.status
-        self.edge.stats.problem(kind.value)
+        self.edge.tally.problem(kind.value)
         self.client.write(problem(kind, detail, self.request_id.decode("latin-1"), close=close, head_only=self.head.method == "HEAD"))
         self._end(GATEWAY, close)
 
@@ -372,38 +373,39 @@ class Relay(Sink):
         seconds = edge.now() - self.started_at
         decision = self.decision
         route = decision.route if decision is not None else ""
-        edge.stats.route(route).finish(side, status, seconds)
+        edge.tally.route(route).finish(side, status, seconds)
         if edge.access.enabled:
             reason = decision.reason.value if decision is not None else ""
+            if self.fell_back:
+                reason = "fallback-" + self.fell_back
+            head, shadow = self.head, self._capture is not None
             edge.access.write(
-                {
-                    "time": edge.wall(),
-                    "id": self.request_id.decode("latin-1"),
-                    "client": self.client.host,
-                    "method": self.head.method,
-                    "target": self.head.target.decode("latin-1"),
-                    "status": status,
-                    "bytes": self.sent,
-                    "seconds": round(seconds, 6),
-                    "route": route,
-                    "served_by": side,
-                    "reason": f"fallback-{self.fell_back}" if self.fell_back else reason,
-                    "shadow": self._capture is not None,
-                }
+                line(
+                    edge.wall(),
+                    self.request_id,
+                    self.client.host,
+                    head.method,
+                    head.target,
+                    status,
+                    self.sent,
+                    seconds,
+                    route,
+                    side,
+                    reason,
+                    shadow,
+                )
             )
 
     def _fall_back(self, target: Target, why: str) -> None:
         self.fell_back = why
         self._attempt_stale = False
         decision = self.decision
-        stats = self.edge.stats.route(decision.route if decision else "")
-        stats.fallbacks[why] = stats.fallbacks.get(why, 0) + 1
-        stats.shadow.fallback += 1
+        self.edge.tally.route(decision.route if decision else "").fell_back(why)
         self._send(target)
 
     def _cut_off(self, failure: Failure) -> None:
         """Bytes of the answer are out and no more will come: a clean end would be a lie."""
-        self.edge.stats.event(f"cut-off-{failure.code}")
+        self.edge.tally.event(f"cut-off-{failure.code}")
         self._skip_shadow("unanswered")
         self.status = 0
         self._account(self.serve.side if self.serve else GATEWAY, 0)
@@ -423,7 +425,7 @@ class Relay(Sink):
         edge = self.edge
         rules = decision.rules
         assert rules is not None  # noqa: S101 - a decision with a shadow has its route's rules
-        counts = edge.stats.route(decision.route).shadow
+        counts = edge.tally.route(decision.route).shadow
         counts.eligible += 1
         if self.head.method not in rules.methods:
             skip(counts, "method")

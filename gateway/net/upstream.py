@@ -73,7 +73,6 @@ class UpstreamConnection:
         "_left",
         "_reusable",
         "_sent",
-        "idle_since",
         "pool",
         "reused",
         "sink",
@@ -89,7 +88,6 @@ class UpstreamConnection:
         self.sink: Sink | None = None
         self.reused = False
         """It has carried an exchange before, so it may have died while it waited in the pool."""
-        self.idle_since = 0.0
         self._buffer = b""
         self._left = 0
         self._chunks: ChunkedReader | None = None

@@ -1,0 +1,144 @@
+"""Field lines: whether they are valid, and which of them the gateway has to look at.
+
+Most lines come again and again, from request to request and from client to client. One that was matched whole and found to mean nothing to
+the gateway is remembered, and from then on known by one look into a set: 0.1 µs, where matching takes 0.4 with everything in the cache and
+several times that in a busy worker. What is remembered is bounded, and credentials are never among it: they differ from client to client,
+and nothing should keep them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+TOKEN = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
+"""RFC 9110, 5.6.2, as the inside of a character class."""
+VALUE = rb"\t\x20-\x7e\x80-\xff"
+"""What a field's value may consist of (RFC 9110, 5.5): no control byte but the tab."""
+
+# Possessive over disjoint classes: linear in the line's length.
+_LINE = re.compile(rb"([" + TOKEN + rb"]++):[\t ]*+([" + VALUE + rb"]*+)")
+
+# What a line is to the gateway.
+PLAIN: Final = 0
+"""Passed on as it is."""
+CUT: Final = 1
+"""For one hop only, or forged: not passed on."""
+HOST: Final = 2
+LENGTH: Final = 3
+CODING: Final = 4
+CONNECTION: Final = 5
+EXPECT: Final = 6
+VIA: Final = 7
+FORWARDED: Final = 8
+"""Believed, and so passed on, from a trusted proxy only."""
+REQUEST_ID: Final = 9
+UNDERSCORED: Final = 10
+"""WSGI cannot tell X_Forwarded_For from X-Forwarded-For: not passed on (edge.md 27)."""
+
+CREDENTIALS = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
+
+MAX_LINES = 4096
+"""Lines remembered of each sort. Then it starts afresh, which costs the next few requests their matching."""
+MAX_LINE = 256
+"""Bytes: a longer line is matched each time. So at most some 2 MB are kept."""
+
+
+class Line:
+    """A line that the gateway looks at."""
+
+    __slots__ = ("kind", "name", "value")
+
+    def __init__(self, kind: int, name: bytes, value: bytes) -> None:
+        self.kind = kind
+        self.name = name
+        """In lower case."""
+        self.value = value
+        """As it was written, without white space around it."""
+
+
+class Lines:
+    """The lines of requests, or those of responses. `prefixes` are for names that no exact name of `kinds` has."""
+
+    __slots__ = ("_kinds", "_plain", "_prefixes", "_special", "_underscores")
+
+    def __init__(self, kinds: Mapping[bytes, int], prefixes: Mapping[bytes, int], *, underscores: bool) -> None:
+        self._kinds: dict[bytes, int] = dict(kinds)
+        self._prefixes: dict[bytes, int] = dict(prefixes)
+        self._underscores = underscores
+        self._plain: set[bytes] = set()
+        self._special: dict[bytes, Line] = {}
+
+    def strange(self, lines: list[bytes]) -> list[bytes]:
+        """Those that are not known to be valid and plain."""
+        plain = self._plain
+        return [line for line in lines if line not in plain]
+
+    def read(self, line: bytes) -> Line | None:
+        """What a strange line is. None: it is not valid."""
+        known = self._special.get(line)
+        if known is not None:
+            return known
+        found = _LINE.fullmatch(line)
+        if found is None:
+            return None
+        name, value = found[1].lower(), found[2].rstrip(b" \t")
+        read = Line(self._kind(name), name, value)
+        if len(line) <= MAX_LINE and name not in CREDENTIALS:
+            if read.kind == PLAIN:
+                if len(self._plain) >= MAX_LINES:
+                    self._plain.clear()
+                self._plain.add(line)
+            else:
+                if len(self._special) >= MAX_LINES:
+                    self._special.clear()
+                self._special[line] = read
+        return read
+
+    def _kind(self, name: bytes) -> int:
+        kind = self._kinds.get(name)
+        if kind is not None:
+            return kind
+        for prefix, meaning in self._prefixes.items():
+            if name.startswith(prefix):
+                return meaning
+        return UNDERSCORED if self._underscores and b"_" in name else PLAIN
+
+
+REQUEST = Lines(
+    {
+        b"connection": CONNECTION,
+        b"content-length": LENGTH,
+        b"expect": EXPECT,
+        b"forwarded": FORWARDED,
+        b"host": HOST,
+        b"http2-settings": CUT,
+        b"keep-alive": CUT,
+        b"te": CUT,
+        b"trailer": CUT,
+        b"transfer-encoding": CODING,
+        b"upgrade": CUT,
+        b"via": VIA,
+        b"x-forwarded-for": FORWARDED,
+        b"x-forwarded-host": FORWARDED,
+        b"x-forwarded-proto": FORWARDED,
+        b"x-real-ip": FORWARDED,
+        b"x-request-id": REQUEST_ID,
+    },
+    {b"banyan-": CUT, b"proxy-": CUT, b"x-forwarded-": CUT},
+    underscores=True,
+)
+RESPONSE = Lines(
+    {
+        b"connection": CONNECTION,
+        b"content-length": LENGTH,
+        b"keep-alive": CUT,
+        b"te": CUT,
+        b"trailer": CUT,
+        b"transfer-encoding": CODING,
+        b"upgrade": CUT,
+    },
+    {b"banyan-": CUT, b"proxy-": CUT},
+    underscores=False,
+)

@@ -1,0 +1,85 @@
+"""What a worker counts as it goes: cheap to add to, and turned into a report (gateway/telemetry.py) once a second."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from gateway.telemetry import BUCKETS, Latency, RouteStats, Stats
+from shadow.exchange import RouteCounts
+
+
+class _Side:
+    """What one side answered on one route."""
+
+    __slots__ = ("buckets", "statuses", "total")
+
+    def __init__(self) -> None:
+        self.statuses: dict[int, int] = {}
+        self.buckets = [0] * (len(BUCKETS) + 1)
+        self.total = 0.0
+
+
+class RouteTally:
+    """One route's requests. The route '' is what no route matched."""
+
+    __slots__ = ("_sides", "fallbacks", "shadow")
+
+    def __init__(self) -> None:
+        self._sides: dict[str, _Side] = {}
+        self.fallbacks: dict[str, int] = {}
+        """By what the candidate did: refused, timeout, status-500 …"""
+        self.shadow = RouteCounts()
+
+    def finish(self, side: str, status: int, seconds: float) -> None:
+        """One request was answered (status 0: the client was cut off or went away)."""
+        counts = self._sides.get(side)
+        if counts is None:
+            counts = self._sides[side] = _Side()
+        counts.statuses[status] = counts.statuses.get(status, 0) + 1
+        counts.buckets[bisect_left(BUCKETS, seconds)] += 1
+        counts.total += seconds
+
+    def fell_back(self, why: str) -> None:
+        """The candidate failed; legacy is asked instead."""
+        self.fallbacks[why] = self.fallbacks.get(why, 0) + 1
+        self.shadow.fallback += 1
+
+    def report(self) -> RouteStats:
+        """The same as it is sent."""
+        answered = {f"{side} {status}": count for side, counts in self._sides.items() for status, count in counts.statuses.items()}
+        latency = {side: Latency(counts.buckets, counts.total) for side, counts in self._sides.items()}
+        for side, histogram in latency.items():
+            if side == "legacy":
+                self.shadow.legacy = sum(histogram.buckets)
+            elif side == "candidate":
+                self.shadow.candidate = sum(histogram.buckets)
+        return RouteStats(answered, latency, self.fallbacks, self.shadow)
+
+
+class Tally:
+    """Everything since the last report."""
+
+    __slots__ = ("_events", "_problems", "_routes")
+
+    def __init__(self) -> None:
+        self._routes: dict[str, RouteTally] = {}
+        self._problems: dict[str, int] = {}
+        self._events: dict[str, int] = {}
+
+    def route(self, name: str) -> RouteTally:
+        tally = self._routes.get(name)
+        if tally is None:
+            tally = self._routes[name] = RouteTally()
+        return tally
+
+    def event(self, name: str, count: int = 1) -> None:
+        """A rare thing worth a counter."""
+        self._events[name] = self._events.get(name, 0) + count
+
+    def problem(self, code: str) -> None:
+        """The gateway itself answered."""
+        self._problems[code] = self._problems.get(code, 0) + 1
+
+    def report(self) -> Stats:
+        """What was counted. The tally must not be used afterwards: a new one takes its place."""
+        return Stats({name: tally.report() for name, tally in self._routes.items()}, self._problems, self._events)
