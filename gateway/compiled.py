@@ -22,6 +22,7 @@ MODULES = (
     "gateway/net/*.py",
     "gateway/policy/decision.py",
     "gateway/policy/routing.py",
+    "gateway/shipping.py",
     "gateway/tally.py",
 )
 

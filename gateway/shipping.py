@@ -6,6 +6,7 @@ Bounded by count and bytes, and never waited for: when the shipper is slow or go
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 from shadow.exchange import Record, encode
@@ -15,8 +16,9 @@ RECONNECT_SECONDS = (0.1, 2.0)
 """First and longest wait between two tries."""
 
 
-class ShipperLink(asyncio.Protocol):
-    """One worker's connection to the shipper. It reconnects for ever."""
+class ShipperLink:
+    """One worker's connection to the shipper. It reconnects for ever. An asyncio.Protocol in all but name, as compiled classes have no
+    interpreted bases."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, path: str, *, queue: int, queue_bytes: int) -> None:
         self._loop = loop
@@ -74,7 +76,8 @@ class ShipperLink(asyncio.Protocol):
         while True:
             try:
                 self._lost.clear()
-                await self._loop.create_unix_connection(lambda: self, self._path)
+                make: Callable[[], asyncio.BaseProtocol] = lambda: self  # type: ignore[assignment,return-value] # noqa: E731 - see above
+                await self._loop.create_unix_connection(make, self._path)
                 wait = RECONNECT_SECONDS[0]
                 await self._lost.wait()
             except OSError:

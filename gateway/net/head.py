@@ -69,6 +69,7 @@ class RequestHead:
         "method",
         "raw",
         "request_id",
+        "secrets",
         "target",
         "underscored",
     )
@@ -90,6 +91,8 @@ class RequestHead:
     """From a trusted proxy, else b''."""
     underscored: int
     """How many fields were dropped for the underscore in their names."""
+    secrets: list[bytes] | None
+    """The lines among `fields` that must not be captured."""
     raw: bytes
     """All fields as they came, for `parse_next`."""
 
@@ -97,7 +100,7 @@ class RequestHead:
 class ResponseHead:
     """A response's head, checked whole."""
 
-    __slots__ = ("chunked", "fields", "http11", "keep_alive", "length", "line", "status")
+    __slots__ = ("chunked", "fields", "http11", "keep_alive", "length", "line", "secrets", "status")
 
     status: int
     line: bytes
@@ -109,6 +112,8 @@ class ResponseHead:
     """Content-Length; -1 without one."""
     chunked: bool
     keep_alive: bool
+    secrets: list[bytes] | None
+    """The lines among `fields` that must not be captured."""
 
 
 def parse_request(data: bytes, *, trusted: bool = False, max_fields: int = 100) -> RequestHead:
@@ -127,6 +132,7 @@ def parse_request(data: bytes, *, trusted: bool = False, max_fields: int = 100) 
     head.chunked = head.expect = False
     head.request_id = b""
     head.underscored = 0
+    head.secrets = None
     host: bytes | None = None
     length: bytes | None = None
     coding: bytes | None = None
@@ -138,6 +144,8 @@ def parse_request(data: bytes, *, trusted: bool = False, max_fields: int = 100) 
         line = REQUEST.read(text)
         if line is None:
             _refuse(data)
+        if line.secret:
+            head.secrets = [text] if head.secrets is None else [*head.secrets, text]
         kind = line.kind
         if kind == PLAIN:
             continue
@@ -226,6 +234,7 @@ def parse_next(data: bytes, previous: RequestHead, *, trusted: bool = False, max
     head.expect = previous.expect
     head.request_id = previous.request_id
     head.underscored = previous.underscored
+    head.secrets = previous.secrets
     head.host = previous.host
     _check_target(head)
     return head
@@ -243,6 +252,7 @@ def parse_response(data: bytes) -> ResponseHead:
     head.length = -1
     head.chunked = False
     head.keep_alive = head.http11
+    head.secrets = None
     cut: set[bytes] | None = None
     named: set[bytes] | None = None
     strange = RESPONSE.strange(lines)
@@ -251,6 +261,8 @@ def parse_response(data: bytes) -> ResponseHead:
         line = RESPONSE.read(text)
         if line is None:
             raise HeadError(Problem.BAD_ANSWER, "The upstream's head is not valid HTTP/1.")
+        if line.secret:
+            head.secrets = [text] if head.secrets is None else [*head.secrets, text]
         kind = line.kind
         if kind == PLAIN:
             continue
@@ -279,6 +291,18 @@ def parse_response(data: bytes) -> ResponseHead:
         if named:
             head.fields = without(head.fields, frozenset(named))
     return head
+
+
+def captured(head: RequestHead | ResponseHead) -> bytes:
+    """The fields as an exchange carries them: without secrets, each line ended by CRLF."""
+    if not head.fields:
+        return b""
+    fields = head.fields + b"\r\n"
+    if head.secrets is not None:
+        for line in head.secrets:
+            # Whole lines only. Of equal lines side by side one pass leaves every other, but each of them is in the list.
+            fields = fields.replace(b"\r\n" + line + b"\r\n", b"\r\n")
+    return fields[2:]
 
 
 def without(fields: bytes, names: frozenset[bytes]) -> bytes:

@@ -9,7 +9,7 @@ and nothing should keep them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 TOKEN = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
@@ -38,6 +38,7 @@ UNDERSCORED: Final = 10
 """WSGI cannot tell X_Forwarded_For from X-Forwarded-For: not passed on (edge.md 27)."""
 
 CREDENTIALS = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
+"""Never remembered, and never captured, whatever the configuration says."""
 
 MAX_LINES = 4096
 """Lines remembered of each sort. Then it starts afresh, which costs the next few requests their matching."""
@@ -48,10 +49,12 @@ MAX_LINE = 256
 class Line:
     """A line that the gateway looks at."""
 
-    __slots__ = ("kind", "name", "value")
+    __slots__ = ("kind", "name", "secret", "value")
 
-    def __init__(self, kind: int, name: bytes, value: bytes) -> None:
+    def __init__(self, kind: int, name: bytes, value: bytes, *, secret: bool) -> None:
         self.kind = kind
+        self.secret = secret
+        """Passed on, but not captured for comparison."""
         self.name = name
         """In lower case."""
         self.value = value
@@ -59,16 +62,23 @@ class Line:
 
 
 class Lines:
-    """The lines of requests, or those of responses. `prefixes` are for names that no exact name of `kinds` has."""
+    """The lines of requests, or those of responses. `prefixes` are for names that `kinds` does not have."""
 
-    __slots__ = ("_kinds", "_plain", "_prefixes", "_special", "_underscores")
+    __slots__ = ("_kinds", "_plain", "_prefixes", "_secrets", "_special", "_underscores")
 
     def __init__(self, kinds: Mapping[bytes, int], prefixes: Mapping[bytes, int], *, underscores: bool) -> None:
         self._kinds: dict[bytes, int] = dict(kinds)
         self._prefixes: dict[bytes, int] = dict(prefixes)
         self._underscores = underscores
+        self._secrets = CREDENTIALS
         self._plain: set[bytes] = set()
         self._special: dict[bytes, Line] = {}
+
+    def keep_secret(self, names: Iterable[bytes]) -> None:
+        """The names, in lower case, of lines that must not be captured, besides CREDENTIALS."""
+        self._secrets = CREDENTIALS.union(names)
+        self._plain.clear()
+        self._special.clear()
 
     def strange(self, lines: list[bytes]) -> list[bytes]:
         """Those that are not known to be valid and plain."""
@@ -84,9 +94,9 @@ class Lines:
         if found is None:
             return None
         name, value = found[1].lower(), found[2].rstrip(b" \t")
-        read = Line(self._kind(name), name, value)
+        read = Line(self._kind(name), name, value, secret=name in self._secrets)
         if len(line) <= MAX_LINE and name not in CREDENTIALS:
-            if read.kind == PLAIN:
+            if read.kind == PLAIN and not read.secret:
                 if len(self._plain) >= MAX_LINES:
                     self._plain.clear()
                 self._plain.add(line)
@@ -103,13 +113,15 @@ class Lines:
         for prefix, meaning in self._prefixes.items():
             if name.startswith(prefix):
                 return meaning
-        return UNDERSCORED if self._underscores and b"_" in name else PLAIN
+        return UNDERSCORED if self._underscores and name.find(b"_") >= 0 else PLAIN
 
 
 REQUEST = Lines(
     {
+        b"authorization": PLAIN,
         b"connection": CONNECTION,
         b"content-length": LENGTH,
+        b"cookie": PLAIN,
         b"expect": EXPECT,
         b"forwarded": FORWARDED,
         b"host": HOST,
@@ -134,6 +146,7 @@ RESPONSE = Lines(
         b"connection": CONNECTION,
         b"content-length": LENGTH,
         b"keep-alive": CUT,
+        b"set-cookie": PLAIN,
         b"te": CUT,
         b"trailer": CUT,
         b"transfer-encoding": CODING,

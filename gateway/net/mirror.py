@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Literal
 
-from gateway.net.head import ResponseHead
+from gateway.net.head import ResponseHead, captured
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.decision import Decision, ShadowRules, Target
 from gateway.policy.failover import Failure
@@ -25,10 +25,9 @@ if TYPE_CHECKING:
 class Recorder:
     """One answer as it is captured: bounded, and marked where it was not kept."""
 
-    __slots__ = ("_edge", "_limit", "_parts", "_size", "began", "elapsed", "error", "head", "skipped", "target")
+    __slots__ = ("_limit", "_parts", "_size", "began", "elapsed", "error", "head", "skipped", "target")
 
     def __init__(self, edge: Edge, target: Target, limit: int) -> None:
-        self._edge = edge
         self.target = target
         self._limit = limit
         self._parts: list[bytes] = []
@@ -41,7 +40,7 @@ class Recorder:
 
     def begin(self, head: ResponseHead, data: bytes) -> None:
         self.head = head
-        if b"text/event-stream" in head.fields.lower():
+        if head.fields.lower().find(b"text/event-stream") >= 0:
             self.skipped = "event_stream"
         elif head.length > self._limit:
             self.skipped = "too_large"
@@ -66,7 +65,7 @@ class Recorder:
         side: Side = "legacy" if self.target.upstream == "legacy" else "candidate"
         if head is None or self.error:
             return Answer(side, self.target.upstream, 0, b"", b"", self.elapsed, self.error or "reset")
-        fields = self._edge.captured_fields(head.fields)
+        fields = captured(head)
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         return Answer(side, self.target.upstream, head.status, fields, body, self.elapsed, "", self.skipped)
 
@@ -144,7 +143,7 @@ class Capture:
                     edge.wall(),
                     head.method,
                     head.target.decode("latin-1"),
-                    edge.captured_fields(head.fields),
+                    captured(head),
                     self._body,
                     self.served.answer(),
                     mirror.recorder.answer(),

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Final
 
 from gateway.net.deadlines import Deadlines
 from gateway.net.upstream import UpstreamConnection
 from gateway.policy.failover import Failure
 
+_monotonic: Final = time.monotonic
 MAX_IDLE = 256
 """Idle connections kept for one upstream by one worker."""
 IDLE_SECONDS = 4.0
@@ -59,7 +61,7 @@ class Pool:
         idle = self._idle
         while idle:
             connection, since = idle.popitem()
-            if not repeatable and time.monotonic() - since > FRESH_SECONDS:
+            if not repeatable and _monotonic() - since > FRESH_SECONDS:
                 idle[connection] = since
                 return None
             if not connection.transport.is_closing():
@@ -78,7 +80,7 @@ class Pool:
         if len(self._idle) >= MAX_IDLE:
             connection.abandon()
             return
-        self._idle[connection] = time.monotonic()
+        self._idle[connection] = _monotonic()
 
     def forget(self, connection: UpstreamConnection) -> None:
         """The connection is gone."""

@@ -10,7 +10,7 @@ import asyncio
 import time
 from abc import abstractmethod
 from enum import Enum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from mypy_extensions import trait
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_HEAD = 64 * 1024
 """Bytes of a response's head. nginx: 4 to 8 KiB, Envoy: 60 KiB, HAProxy: 16 KiB."""
+_monotonic: Final = time.monotonic
 HIGH_WATER = 64 * 1024
 """Bytes waiting to be written before the other side's reading is paused."""
 
@@ -103,7 +104,7 @@ class UpstreamConnection:
         self.state = State.HEAD
         self._head_only = head_only
         self._sent = whole
-        self.pool.answering.begin(self, time.monotonic())
+        self.pool.answering.begin(self, _monotonic())
         self.transport.write(data)
 
     def write(self, data: bytes, *, last: bool) -> None:
@@ -112,7 +113,7 @@ class UpstreamConnection:
             return
         self._sent = last
         if self.state is State.HEAD:
-            self.pool.answering.begin(self, time.monotonic())
+            self.pool.answering.begin(self, _monotonic())
         if data:
             self.transport.write(data)
 
@@ -149,7 +150,7 @@ class UpstreamConnection:
         elif state is State.CHUNKED:
             self._read_chunks(data)
         elif state is State.UNTIL_CLOSE:
-            self.pool.streaming.begin(self, time.monotonic())
+            self.pool.streaming.begin(self, _monotonic())
             if self.sink is not None:
                 self.sink.on_data(data, False)
         elif state is State.IDLE:
@@ -243,7 +244,7 @@ class UpstreamConnection:
             self._reusable = False
             body, complete = data, False
         if not complete:
-            self.pool.streaming.begin(self, time.monotonic())
+            self.pool.streaming.begin(self, _monotonic())
         if sink is not None:
             sink.on_response(head, body, complete)
 
@@ -252,7 +253,7 @@ class UpstreamConnection:
         left = self._left - len(data)
         self._left = left
         if left > 0:
-            self.pool.streaming.begin(self, time.monotonic())
+            self.pool.streaming.begin(self, _monotonic())
             if sink is not None:
                 sink.on_data(data, False)
             return
@@ -272,7 +273,7 @@ class UpstreamConnection:
         if chunks.done:
             self._finish(surplus=chunks.surplus)
         else:
-            self.pool.streaming.begin(self, time.monotonic())
+            self.pool.streaming.begin(self, _monotonic())
         if sink is not None and (body or chunks.done):
             sink.on_data(body, chunks.done)
 
