@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import secrets
 import sys
 import time
 from typing import cast
@@ -18,16 +19,17 @@ import uvloop
 
 CONNECTIONS = 32
 
-# One field changes with every request, as a Referer or an ETag does: a proxy that remembers the last head gains nothing by it.
+# The Referer is another one in every request, and the Cookie on every connection: what a proxy remembers of heads that it has seen must not
+# make it look better here than among real clients.
 _HEAD = (
-    "GET {path}?page={n} HTTP/1.1\r\n"
+    "GET {path}?page=%d HTTP/1.1\r\n"
     "Host: shop.example.com\r\n"
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36\r\n"
     "Accept: application/json, text/plain, */*\r\n"
     "Accept-Language: en-GB,en;q=0.9,ko;q=0.8\r\n"
     "Accept-Encoding: gzip, deflate, br, zstd\r\n"
-    "Referer: https://shop.example.com/products/{referer}\r\n"
-    "Cookie: sessionid=o5x1c8q2zj7v0b6n4m3k9l; csrftoken=pX2vB8nM4kL9\r\n"
+    "Referer: https://shop.example.com/products/%d\r\n"
+    "Cookie: sessionid=%s; csrftoken=pX2vB8nM4kL9\r\n"
     "Cache-Control: no-cache\r\n"
     "Sec-Fetch-Dest: empty\r\n"
     "Sec-Fetch-Mode: cors\r\n"
@@ -44,14 +46,16 @@ class _Client(asyncio.Protocol):
         self.busy = False
         self.buffer = b""
         self.sent_at = 0.0
+        self.session = secrets.token_hex(12).encode()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
 
     def ask(self) -> None:
         self.busy = True
+        request = self.load.request(self.session)
         self.sent_at = time.perf_counter()
-        self.transport.write(self.load.request())
+        self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -83,11 +87,13 @@ class Load:
         self.over = False
         self.latencies: list[float] = []
         self._number = 0
-        self._requests = [_HEAD.format(path=path, n=n % 7, referer=n if vary else 1).encode() for n in range(1000)]
+        self._vary = vary
+        self._head = _HEAD.replace("{path}", path).encode()
 
-    def request(self) -> bytes:
-        self._number += 1
-        return self._requests[self._number % len(self._requests)]
+    def request(self, session: bytes) -> bytes:
+        if self._vary:
+            self._number += 1
+        return self._head % (self._number % 7, self._number, session)
 
     def answered(self, seconds: float) -> None:
         self.latencies.append(seconds)
