@@ -42,9 +42,12 @@ class Downstream:
         "_left",
         "_lingering",
         "_listener",
+        "_method",
         "_reading_paused",
         "_relay",
+        "_session_id",
         "_transport",
+        "_user_id",
         "_waiting",
         "chunking",
         "closing_after",
@@ -74,6 +77,9 @@ class Downstream:
         self._fields: bytes | None = None
         self._forwarded = b""
         self._context: Context | None = None
+        self._method = ""
+        self._user_id: str | None = None
+        self._session_id: str | None = None
         self._waiting = listener.heading
         self._half_closed = False
         self._lingering = False
@@ -119,7 +125,8 @@ class Downstream:
     def context(self, method: str, user_id: str | None, session_id: str | None) -> Context:
         """Whom the flags are asked about: made anew only when something in it changed since this connection's last request."""
         context = self._context
-        if context is None or context.user_id != user_id or context.session_id != session_id or context.properties.get("method") != method:
+        if context is None or self._method != method or self._user_id != user_id or self._session_id != session_id:
+            self._method, self._user_id, self._session_id = method, user_id, session_id
             context = self._context = Context(user_id, session_id, self.host, {"method": method})
         return context
 
@@ -218,7 +225,7 @@ class Downstream:
         # RFC 9112, 2.2: an empty line before a request is ignored (old clients send one after a body).
         if data.startswith(b"\r\n"):
             data = data[2:]
-        limit = self.edge.limits.header_bytes
+        limit = self.edge.max_head
         end = data.find(b"\r\n\r\n", 0, limit) + 4
         if end < 4:
             self._wait_for_head(data, limit)
@@ -226,14 +233,14 @@ class Downstream:
         try:
             last = self._last
             if last is None:
-                head = parse_request(data[:end], trusted=self.trusted, max_fields=self.edge.limits.headers)
+                head = parse_request(data[:end], trusted=self.trusted, max_fields=self.edge.max_fields)
             else:
-                head = parse_next(data[:end], last, trusted=self.trusted, max_fields=self.edge.limits.headers)
+                head = parse_next(data[:end], last, trusted=self.trusted, max_fields=self.edge.max_fields)
         except HeadError as error:
             self._refuse(error.problem, error.detail)
             return
-        if head.length > self.edge.limits.body_bytes:
-            self._refuse(Problem.BODY_TOO_LARGE, f"The body is longer than {self.edge.limits.body_bytes} bytes.")
+        if head.length > self.edge.max_body:
+            self._refuse(Problem.BODY_TOO_LARGE, f"The body is longer than {self.edge.max_body} bytes.")
             return
         self._last = head
         self._waiting.end(self)
@@ -292,8 +299,8 @@ class Downstream:
                 self._chunks = None
                 surplus = chunks.surplus
             self._left -= len(body)  # negative: counts what a chunked body has brought so far
-            if -self._left > self.edge.limits.body_bytes:
-                self._fail(Problem.BODY_TOO_LARGE, f"The body is longer than {self.edge.limits.body_bytes} bytes.")
+            if -self._left > self.edge.max_body:
+                self._fail(Problem.BODY_TOO_LARGE, f"The body is longer than {self.edge.max_body} bytes.")
                 return
             if last:
                 self._left = 0

@@ -48,6 +48,10 @@ class Edge:
         self.shipper = shipper
         self.chance = chance
         self.limits = config.gateway.limits
+        # These as attributes of a compiled class: pydantic's cost a look into two dictionaries each.
+        self.max_head = self.limits.header_bytes
+        self.max_fields = self.limits.headers
+        self.max_body = self.limits.body_bytes
         self.replay_buffer = config.gateway.replay_buffer
         self.expose = config.gateway.expose_decision
         self.trusted = config.gateway.trusted_proxies
@@ -86,14 +90,14 @@ class Edge:
         # All edges of a process share what lines are known; a worker has one edge.
         for lines in (REQUEST, RESPONSE):
             lines.keep_secret(name.lower().encode() for name in config.shadow.redact if not name.startswith("$"))
-        self._prefix = secrets.token_hex(6).encode()
-        self._number = 0
+        self._prefix = secrets.token_hex(6)
+        self._number = 100_000_000
         self._trust: dict[str, bool] = {}
 
     def request_id(self) -> bytes:
-        """Unique in all workers: 48 random bits of this worker's start and a count."""
+        """Unique in all workers: 48 random bits of this worker's start, in hexadecimal, and a count."""
         self._number += 1
-        return b"%b%08x" % (self._prefix, self._number)
+        return (self._prefix + str(self._number)).encode()
 
     def trusts(self, host: str) -> bool:
         """May this peer say who its client is?"""

@@ -255,6 +255,7 @@ def parse_response(data: bytes) -> ResponseHead:
     head.secrets = None
     cut: set[bytes] | None = None
     named: set[bytes] | None = None
+    kept_alive = False
     strange = RESPONSE.strange(lines)
     strange.pop(0)  # the status line, which is not a field
     for text in strange:
@@ -275,6 +276,9 @@ def parse_response(data: bytes) -> ResponseHead:
             cut = set()
         cut.add(text)
         if kind == CONNECTION:
+            if line.value == b"keep-alive":
+                kept_alive = True
+                continue
             options = {option.strip(b" \t") for option in line.value.lower().split(b",")}
             named = options if named is None else named | options
         elif kind == CODING:
@@ -285,8 +289,10 @@ def parse_response(data: bytes) -> ResponseHead:
     if head.chunked and head.length >= 0:
         raise HeadError(Problem.BAD_ANSWER, "The upstream sent Content-Length with Transfer-Encoding.")
     head.fields = data[len(lines[0]) : -4] if cut is None else _kept(lines, cut)
+    if kept_alive:
+        head.keep_alive = True
     if named is not None:
-        head.keep_alive = b"close" not in named and (head.http11 or b"keep-alive" in named)
+        head.keep_alive = b"close" not in named and (head.keep_alive or b"keep-alive" in named)
         named -= _OURS
         if named:
             head.fields = without(head.fields, frozenset(named))
@@ -335,9 +341,10 @@ def _request_line(head: RequestHead, line: bytes, data: bytes) -> None:
     found = _REQUEST_LINE.fullmatch(line)
     if found is None:
         _refuse(data)
-    head.method = found[1].decode("ascii")
-    head.target = found[2]
-    head.http11 = line.endswith(b"1")
+    method, target, minor = found.groups()
+    head.method = method.decode("ascii")
+    head.target = target
+    head.http11 = minor == b"1"
 
 
 _status_lines: Final[dict[bytes, tuple[int, bool, bytes]]] = {}
