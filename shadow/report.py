@@ -45,6 +45,8 @@ class RouteReport:
     fallback: int = 0
     """Answered by legacy because the candidate failed; counted in `legacy` too."""
     eligible: int = 0
+    """Requests that were to be compared: never less than what became of them. Workers report once a second, so comparisons may be counted
+    before their requests are."""
     captured: int = 0
     matched: int = 0
     mismatched: int = 0
@@ -75,8 +77,8 @@ class RouteReport:
 
     @property
     def coverage(self) -> float | None:
-        """None while nothing was eligible. Workers report once a second, so that comparisons may be counted before their requests are."""
-        return min(1.0, self.compared / self.eligible) if self.eligible else None
+        """None while nothing was eligible."""
+        return self.compared / self.eligible if self.eligible else None
 
     @property
     def mode(self) -> str:
@@ -134,18 +136,21 @@ def _report(route: str, since: float, sums: dict[str, int], signatures: tuple[Si
         reasons = {name.removeprefix(prefix): total for name, total in sums.items() if name.startswith(prefix)}
         return dict(sorted(reasons.items(), key=lambda item: -item[1]))
 
+    skipped, dropped = by_reason(counters.SKIPPED), by_reason(counters.DROPPED)
+    matched, mismatched = sums.get(counters.MATCHED, 0), sums.get(counters.MISMATCHED, 0)
+    accounted = matched + mismatched + sum(skipped.values()) + sum(dropped.values())
     return RouteReport(
         route,
         since,
         legacy=sums.get(counters.SERVED_LEGACY, 0),
         candidate=sums.get(counters.SERVED_CANDIDATE, 0),
         fallback=sums.get(counters.FALLBACK, 0),
-        eligible=sums.get(counters.ELIGIBLE, 0),
+        eligible=max(accounted, sums.get(counters.ELIGIBLE, 0)),
         captured=sums.get(counters.CAPTURED, 0),
-        matched=sums.get(counters.MATCHED, 0),
-        mismatched=sums.get(counters.MISMATCHED, 0),
-        skipped=by_reason(counters.SKIPPED),
-        dropped=by_reason(counters.DROPPED),
+        matched=matched,
+        mismatched=mismatched,
+        skipped=skipped,
+        dropped=dropped,
         noise_pairs=sums.get(counters.NOISE_PAIRS, 0),
         noise_different=sums.get(counters.NOISE_DIFFERENT, 0),
         signatures=signatures,

@@ -167,7 +167,7 @@ def check_the_whole_way(setup: Setup) -> None:
         Summary(
             now,
             "w0",
-            {"reviews": RouteCounts(legacy=9, candidate=1, eligible=10, captured=9, skipped={"method": 2}, dropped={"queue_full": 1})},
+            {"reviews": RouteCounts(legacy=9, candidate=1, eligible=12, captured=9, skipped={"method": 2}, dropped={"queue_full": 1})},
         ),
         Summary(now, "w1", {"reviews": RouteCounts(legacy=2, fallback=1, eligible=1)}),
         pair({"a": 1}, {"a": 1.0}),
@@ -186,10 +186,10 @@ def check_the_whole_way(setup: Setup) -> None:
     assert setup.stop() == 0, setup.running.tail()
     assert not setup.path.exists()
     found = setup.report(now - 5)
-    assert (found["legacy"], found["candidate"], found["fallback"], found["eligible"], found["captured"]) == (11, 1, 1, 11, 9)
+    assert (found["legacy"], found["candidate"], found["fallback"], found["eligible"], found["captured"]) == (11, 1, 1, 13, 9)
     assert (found["matched"], found["mismatched"], found["mode"]) == (4, 5, "split")
     assert (found["skipped"], found["dropped"]) == ({"method": 2, "too_large": 1}, {"queue_full": 1})
-    assert (found["match_rate"], found["coverage"]) == (4 / 9, 9 / 11)
+    assert (found["match_rate"], found["coverage"]) == (4 / 9, 9 / 13)
     assert sorted(found["found"]) == [
         ["status", "404->200", 1],
         ["type", "$.items[*].n", 2],

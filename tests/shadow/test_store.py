@@ -187,5 +187,6 @@ def test_mode_and_coverage() -> None:
     store.write(batch)
     found = report.summary("r", second)
     assert (found.mode, found.served, found.coverage, found.match_rate) == ("candidate", 10, 1.0, 1.0)
+    assert found.eligible == 5, "of what was compared, nothing can have been less than eligible"
     assert report.summary("r", second + 1).mode == "idle"
     assert not report.gate_of(found, minimum=5, match=0.9).passed
