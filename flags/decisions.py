@@ -61,6 +61,8 @@ class Decisions:
 
     def __init__(self, *, app_name: str = "banyan", environment: str = "default") -> None:
         self.revision = ""
+        self.memo_limit = MEMO_LIMIT
+        self.unknown_limit = UNKNOWN_LIMIT
         self._fixed = {"appName": app_name, "environment": environment}
         self._engine: UnleashEngine | None = None
         self._plans: dict[str, _Plan] = {}
@@ -147,14 +149,14 @@ class Decisions:
         memo = plan.memo
         answer = memo.get(remembered)
         if answer is None:
-            if len(memo) >= MEMO_LIMIT:
+            if len(memo) >= self.memo_limit:
                 memo.clear()
             answer = memo[remembered] = self.evaluate(plan.name, context)
         return answer
 
     def _unknown(self, flag: str) -> _Plan:
         plan = _Plan(flag, answer=False)
-        if self._unknowns < UNKNOWN_LIMIT:
+        if self._unknowns < self.unknown_limit:
             self._unknowns += 1
             self._plans[flag] = plan
         return plan
@@ -200,5 +202,5 @@ def _key(fields: list[str]) -> Key:
         return lambda context: context.properties.get(only)
     if not attributes:
         return lambda context: tuple([context.properties.get(name) for name in properties])
-    read = operator.attrgetter(*attributes)
+    read: Key = operator.attrgetter(*attributes)  # annotated: a value for one attribute, a tuple for several, which typeshed leaves out
     return lambda context: (read(context), *[context.properties.get(name) for name in properties])

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STAMP = ROOT / "gateway" / "net" / ".compiled"
 # What runs for every request. Not: enums with an __init__ (failover, problems), and msgspec's structs (telemetry), which mypyc cannot do.
 MODULES = (
+    "flags/decisions.py",
     "gateway/access.py",
     "gateway/identity/introspection.py",
     "gateway/net/*.py",
@@ -42,7 +43,7 @@ def digest() -> str:
 
 
 def _built() -> list[Path]:
-    return list((ROOT / "gateway").rglob("*.so"))
+    return [library for folder in ("flags", "gateway") for library in (ROOT / folder).rglob("*.so")]
 
 
 def state() -> str:

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flags import decisions
 from flags.decisions import Decisions
 from flags.features import FeaturesError, revision
 from flags.reads import reads
@@ -182,18 +181,20 @@ def test_unknown_is_off_and_counted() -> None:
     assert built.take_usage() == {"nobody": (0, 1)}
 
 
-def test_unknown_names_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decisions, "UNKNOWN_LIMIT", 10)
+def test_unknown_names_are_bounded() -> None:
     built = Decisions.build(snapshot(flag()))
+    assert built.unknown_limit == 1000
+    built.unknown_limit = 10
     for number in range(100):
         assert built.enabled(f"unknown-{number}", Context()) is False
     assert len(built._plans) == 11
     assert built.enabled("f", Context()) is True
 
 
-def test_a_memo_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decisions, "MEMO_LIMIT", 50)
+def test_a_memo_is_bounded() -> None:
     built = Decisions.build(snapshot(flag(rollout(50, "userId"))))
+    assert built.memo_limit == 10_000
+    built.memo_limit = 50
     for user in range(500):
         context = Context(user_id=str(user))
         assert built.enabled("f", context) == built.evaluate("f", context)
@@ -219,13 +220,14 @@ def test_usage_counts_remembered_answers_and_survives_a_new_state() -> None:
     assert live.take_usage() == {}
 
 
-def test_an_engine_that_fails_means_off_and_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_engine_that_fails_means_off_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
     built = Decisions.build(snapshot(flag(rollout(50, "userId"))))
 
-    def broken(self: Decisions, flag: str, context: Context) -> bool:
-        raise RuntimeError("broken")
+    class Broken:
+        def check_enabled(self, flag: str, context: dict[str, object]) -> None:
+            raise RuntimeError("broken")
 
-    monkeypatch.setattr(Decisions, "evaluate", broken)
+    built._engine = Broken()
     assert built.enabled("f", Context(user_id="1")) is False
     assert "could not be decided" in caplog.text
 
