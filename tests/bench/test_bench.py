@@ -1,0 +1,61 @@
+"""The benchmark measures what it says: real peers for a moment, and a bar that is missed is an error."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from bench.__main__ import BARS, _missed
+from bench.load import Load
+from bench.proxies import Figures, Result
+from demo.processes import ROOT
+
+
+def figures(name: str, cpu: list[float]) -> Figures:
+    return Figures(name, "1", cpu=cpu, beside=[0.0] * len(cpu), p50=[1.0], p99=[2.0], rate=[2000.0])
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    # The machine was twice as slow in the second round, for both.
+    assert figures("Banyan", [50, 100, 51]).ratio(figures("Envoy", [100, 200, 100])) == 0.5
+
+
+@pytest.mark.parametrize("title", BARS)
+def test_a_missed_bar_is_said(title: str) -> None:
+    def missed(banyan: float, load: str) -> list[str]:
+        return _missed([Result(title, load, {"banyan": figures("Banyan", [banyan]), "envoy": figures("Envoy", [100.0])}, {})])
+
+    assert BARS[title] == 0.65, "the bar is what was promised"
+    assert missed(64.9, "2000 requests/s") == []
+    assert missed(66.0, "2000 requests/s") == [f"{title}: 0.66 of Envoy, the bar is 0.65"]
+
+
+def test_no_two_requests_are_the_same() -> None:
+    load = Load(0, "/x", b"", 0, 1.0, vary=True)
+    made = {load.request(b"s") for _ in range(5000)}
+    assert len(made) == 5000
+    (head,) = {request.count(b"\r\n") for request in made}
+    assert head == 1 + 12 + 1, "a request line, twelve fields, an empty line"
+
+
+def test_a_run_beside_nginx() -> None:
+    if shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        if os.environ.get("BANYAN_REQUIRE_ALL"):
+            pytest.fail("nginx is not installed (apt-get install nginx-light)")
+        pytest.skip("nginx is not installed (apt-get install nginx-light)")
+    command = [sys.executable, "-m", "bench", "--only", "banyan,nginx", "--rounds", "1", "--seconds", "0.5", "--rate", "0", "--json"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert [(each["scenario"], each["load"]) for each in told] == [
+        ("Pass-through", "as fast as answers come"),
+        ("Shadow at 100 %", "as fast as answers come"),
+    ]
+    for each in told:
+        assert set(each["peers"]) == {"banyan", "nginx"}
+        for peer in each["peers"].values():
+            assert 1 < peer["cpu_us"][0] < 10_000
+            assert 0 < peer["p50_ms"][0] <= peer["p99_ms"][0]
