@@ -92,21 +92,20 @@ class Capture:
     def add(self, data: bytes) -> None:
         self.served.add(data)
 
-    def mirror(self, body: bytes) -> Mirror:
+    def mirror(self, body: bytes) -> None:
         """The request is complete: asks beside. `body` is framed as it went out."""
         self._body = body
         decision = self.decision
         assert decision.shadow is not None  # noqa: S101 - a Capture exists only then
-        first = self._ask(decision.shadow, "pair")
+        self._ask(decision.shadow, "pair")
         if self.rules.noise and decision.serve.upstream == "legacy" and self.edge.chance() < self.rules.noise:
             self._ask(decision.serve, "noise")
-        return first
 
     def finish(self, now: float) -> None:
         """The client has its whole answer."""
         self.served.finish(now)
         self._over = True
-        for mirror in self._mirrors:
+        for mirror in self._mirrors.copy():
             if mirror.done:
                 self._hand_over(mirror)
 
@@ -122,13 +121,13 @@ class Capture:
             mirror.cancel()
         self._mirrors.clear()
 
-    def _ask(self, target: Target, kind: Literal["pair", "noise"]) -> Mirror:
+    def _ask(self, target: Target, kind: Literal["pair", "noise"]) -> None:
         mirror = Mirror(self, target, kind, self._body)
         self._mirrors.append(mirror)
         mirror.start()
-        return mirror
 
     def _hand_over(self, mirror: Mirror) -> None:
+        self._mirrors.remove(mirror)  # it refers to this capture: see Relay._end
         relay, edge = self.relay, self.edge
         counts = edge.tally.route(self.decision.route).shadow
         shipper = edge.shipper

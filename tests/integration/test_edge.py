@@ -194,6 +194,28 @@ async def test_interim_answers_and_expect(world: World) -> None:
     client.close()
 
 
+async def test_a_request_that_is_answered_before_its_body_came_is_counted_as_skipped(tmp_path: Path) -> None:
+    async def no(exchange: Exchange) -> None:
+        await exchange.answer(b"too large", status="413 Content Too Large")
+
+    async with _world(tmp_path) as world:
+        world.legacy.handler = no
+        await world.gateway.current(reviews=False, reviews__shadow=True)
+        client = await world.gateway.connect()
+        await client.send(b"GET /reviews/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        answer = await client.response()
+        assert (answer.status, answer.header("Connection")) == (413, "close")
+        expected = 'banyan_shadow_skipped_total{reason="body_incomplete",route="reviews"} 1.0'
+        for _ in range(200):  # a worker reports once a second
+            metrics = await asyncio.to_thread(world.gateway.metrics)
+            if expected in metrics:
+                break
+            await asyncio.sleep(0.05)
+        assert expected in metrics
+        assert 'banyan_shadow_eligible_total{route="reviews"} 1.0' in metrics
+        assert world.new.requests == []
+
+
 async def test_the_flag_decides_and_a_flip_is_seen_by_the_next_request(world: World) -> None:
     client = await world.gateway.connect()
     assert (await client.request(GET)).header("Banyan-Route") == "reviews; served-by=legacy; reason=flag-off"
