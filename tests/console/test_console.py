@@ -7,18 +7,22 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from django.conf import settings
+from django.utils.module_loading import import_string
 
 from demo.processes import Running, answers, listen, start
 from shadow.exchange import Answer, Exchange, RouteCounts, Summary, encode
@@ -88,6 +92,13 @@ def connect(path: Path) -> bool:
         return True
 
 
+def leave_early(port: int) -> None:
+    """Asks for a page as twenty clients that do not wait for the answer."""
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+            sock.sendall(b"GET /login/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+
+
 @pytest.fixture(scope="module")
 def console() -> Iterator[Console]:
     folder = Path(tempfile.mkdtemp(prefix="banyan-"))
@@ -112,11 +123,13 @@ def console() -> Iterator[Console]:
         ]
         sock.sendall(b"".join(map(encode, records)))
     assert shipper.stop() == 0, shipper.tail()
+    sock = listen()
+    leave_early(sock.getsockname()[1])
     running = start(
         "console",
         [sys.executable, "-m", "console", "--config", config, "--fd", "{fd}"],
         log_dir=folder,
-        sock=listen(),
+        sock=sock,
         env={"BANYAN_CONSOLE_USER": USER, "BANYAN_CONSOLE_PASSWORD": PASSWORD},
         ready=answers("/login/"),
     )
@@ -154,6 +167,24 @@ def test_every_page_needs_a_login(client: httpx.Client, path: str) -> None:
 def test_a_wrong_password_is_no_login(client: httpx.Client) -> None:
     assert "belong together" in log_in(client, "wrong").text
     assert client.get("/", follow_redirects=False).status_code == 302
+
+
+def test_every_middleware_is_async() -> None:
+    """One that is not ends in the deadlock that console.assets tells of: sometimes, so it is asserted where it is decided."""
+    assert [name for name in settings.MIDDLEWARE if not import_string(name).async_capable] == []
+
+
+def test_clients_that_leave_hold_nobody_up(console: Console, client: httpx.Client) -> None:
+    leave_early(console.running.port)
+    assert client.get("/login/").status_code == 200
+    # A page that waits: logging in writes, and somebody else has the database's only writer's place.
+    with closing(sqlite3.connect(console.folder / "var" / "banyan.sqlite3", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with httpx.Client(base_url=console.url, timeout=2) as impatient, pytest.raises(httpx.ReadTimeout):
+            log_in(impatient)
+        assert client.get("/login/").status_code == 200
+        other.execute("ROLLBACK")
+    assert "reviews" in log_in(client).text
 
 
 def test_a_refresh_without_a_session_loads_the_whole_page_anew(client: httpx.Client) -> None:
