@@ -23,6 +23,10 @@ class StartError(RuntimeError):
     """A server did not come up. The message ends with the last lines of its log."""
 
 
+class NotReadyError(Exception):
+    """What `ready` may raise instead of saying no: why."""
+
+
 def listen(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
     """A listening, inheritable TCP socket; its port is `sock.getsockname()[1]`. Port 0 picks a free one."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -102,7 +106,7 @@ def start(
     `env` is added to this process's environment. `sock` is closed here once the child has it.
 
     Raises:
-        StartError: it exited, or was not ready within `timeout` seconds.
+        StartError: it exited, or was not ready within `timeout` seconds. The message says what it was doing as far as can be seen.
     """
     log_dir.mkdir(parents=True, exist_ok=True)
     log = log_dir / f"{name}.log"
@@ -128,14 +132,33 @@ def start(
     deadline = time.monotonic() + timeout
     while ready is not None:
         if not running.alive():
-            raise StartError(f"{name} exited with status {process.returncode}:\n{running.tail()}")
-        if ready(running):
-            break
+            raise StartError(f"{name} exited with status {process.returncode}. {_last_words(running)}")
+        why = ""
+        try:
+            if ready(running):
+                break
+        except NotReadyError as error:
+            why = f": {error}"
         if time.monotonic() > deadline:
+            spent = _spent(running.pid)
             running.kill()
-            raise StartError(f"{name} was not ready within {timeout:g} s:\n{running.tail()}")
+            raise StartError(f"{name} runs{spent}, but was not ready within {timeout:g} s{why}. {_last_words(running)}")
         time.sleep(0.05)
     return running
+
+
+def _last_words(running: Running) -> str:
+    said = running.tail()
+    return f"The last lines of its log:\n{said}" if said else f"Its log is empty ({running.log})"
+
+
+def _spent(pid: int) -> str:
+    """On what CPU time: next to nothing means that it waits, about all of the time that it works."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""  # a system without /proc
+    return f", after {(int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK'):.1f} s of CPU"
 
 
 def answers(path: str = "/") -> Callable[[Running], bool]:
@@ -146,11 +169,14 @@ def answers(path: str = "/") -> Callable[[Running], bool]:
         connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=2)
         try:
             connection.request("GET", path)
-            return connection.getresponse().status < 500
-        except (OSError, http.client.HTTPException):
-            return False
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException) as error:
+            raise NotReadyError(f"GET {path} ended with {type(error).__name__} ({error})") from error
         finally:
             connection.close()
+        if status >= 500:
+            raise NotReadyError(f"GET {path} was answered {status}")
+        return True
 
     return check
 
