@@ -122,26 +122,27 @@ class _SdkLog(logging.Filter):
         message = str(record.msg)
         if message.startswith("Unleash client does not have cached features"):
             return False  # it has: they were handed over when they came
-        reason = record.args[0] if isinstance(record.args, tuple) and record.args else ""
+        cause = record.args[0] if isinstance(record.args, tuple) and record.args else ""
         if message.startswith("Unleash Client registration failed"):
-            _polling.registration = _why(reason)
+            _polling.registration = reason(cause)
             return False
         if message.startswith("Unleash Client feature fetch failed"):
             handover = _polling.handover
             if handover is not None and not handover.error:
-                handover.error = _why(reason)
+                handover.error = reason(cause)
             return False
         return True
 
 
-def _why(reason: object) -> str:
-    if isinstance(reason, int):
-        hint = _HINTS.get(reason)
-        return f"answered {reason}: {hint}" if hint else f"answered {reason}"
-    if isinstance(reason, requests.exceptions.RetryError):
-        status = re.search(r"too many (\d{3}) error", str(reason))
+def reason(cause: object) -> str:
+    """What an HTTP status or an exception of requests means; reads on after "Unleash at <url> "."""
+    if isinstance(cause, int):
+        hint = _HINTS.get(cause)
+        return f"answered {cause}: {hint}" if hint else f"answered {cause}"
+    if isinstance(cause, requests.exceptions.RetryError):
+        status = re.search(r"too many (\d{3}) error", str(cause))
         return f"answered {status[1] if status else 'with an error'}"
-    error = reason if isinstance(reason, BaseException) else None
+    error = cause if isinstance(cause, BaseException) else None
     while error is not None and error.__context__ is not None:
         error = error.__context__
     if isinstance(error, TimeoutError):  # at the root of requests' own timeouts, whatever they are wrapped in

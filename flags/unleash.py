@@ -1,4 +1,4 @@
-"""Flags from Unleash, through its own SDK: registration, polling, metrics. Unleash may be down, slow or wrong; the last good state stands.
+"""Flags from Unleash, through its own SDK: registration and polling. Unleash may be down, slow or wrong; the last good state stands.
 
 The SDK runs in threads of its own: compiling 1,000 flags takes 40 ms, which the supervisor's event loop must not wait for. What a poll
 brought is handed to the loop, and from there published. Streaming is never asked for: open-source Unleash answers it with 404, and the SDK
@@ -12,7 +12,6 @@ import logging
 import math
 import os
 import socket
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,6 +31,7 @@ from flags.features import EMPTY, FeaturesError, normalised, revision
 from flags.handover import Handover, Poll, quieten
 from flags.snapshot import Snapshot
 from flags.source import FlagSourceError, Publish
+from flags.usage import Usage
 
 _log = logging.getLogger("banyan.flags")
 
@@ -53,7 +53,7 @@ class UnleashSource:
         backup: Path | None = None,
         app_name: str = "banyan",
         instance_id: str | None = None,
-        metrics_interval: int = 10,
+        metrics_interval: float = 10,
     ) -> None:
         """`url` is the API's base, http://host:4242/api. `token` is a client (backend) token and appears in no message.
 
@@ -79,8 +79,6 @@ class UnleashSource:
         self._confirmed = -math.inf
         self._answered = asyncio.Event()
         self._waiting: list[tuple[float, asyncio.Future[None]]] = []
-        self._usage: dict[str, tuple[int, int]] = {}
-        self._usage_lock = threading.Lock()
         self._healthy = False
         self._closed = False
         quieten()
@@ -93,22 +91,29 @@ class UnleashSource:
             logger=scheduler_log,
             timezone=UTC,
         )
+        instance = instance_id or f"{socket.gethostname()}-{os.getpid()}"
+        authorization = {"Authorization": token}
+        options = {"auth": _as_it_is, "allow_redirects": False}
         self._client = UnleashClient(
             url=self._url,
             app_name=app_name,
-            instance_id=instance_id or f"{socket.gethostname()}-{os.getpid()}",
+            instance_id=instance,
             refresh_interval=int(refresh) if refresh == int(refresh) else refresh,  # type: ignore[arg-type]  # APScheduler takes fractions
-            metrics_interval=metrics_interval,
+            metrics_interval=math.ceil(metrics_interval),  # only told to Unleash
+            disable_metrics=True,  # see flags.usage
             request_timeout=REQUEST_TIMEOUT,
             request_retries=0,
-            custom_headers={"Authorization": token},
-            custom_options={"auth": _as_it_is, "allow_redirects": False},
+            custom_headers=authorization,
+            custom_options=options,
             cache=Handover(self._polled),
             scheduler=scheduler,
             scheduler_executor="flags",
             # Its duplicate warning would print the beginning and the end of the token.
             multiple_instance_mode=InstanceAllowType.SILENTLY_ALLOW,
         )
+        about = {"appName": app_name, "instanceId": instance, "connectionId": self._client.connection_id}
+        self._usage = Usage(self._url, authorization, about, options)
+        scheduler.add_job(self._send_usage, "interval", seconds=metrics_interval, executor="flags")
 
     async def run(self, publish: Publish) -> None:
         """See `Source.run`. Never raises for anything that Unleash does."""
@@ -144,31 +149,28 @@ class UnleashSource:
         return time.monotonic() - self._confirmed
 
     def report(self, usage: Mapping[str, tuple[int, int]]) -> None:
-        """See `Source.report`. Kept while Unleash is down, and counted in the SDK's thread: 1.6 µs for each yes or no."""
-        with self._usage_lock:
-            for name, (yes, no) in usage.items():
-                before = self._usage.get(name, (0, 0))
-                self._usage[name] = (before[0] + yes, before[1] + no)
+        """See `Source.report`. Kept while Unleash is down."""
+        self._usage.add(usage)
 
     def close(self) -> None:
-        """See `Source.close`. Sends the last metrics, for at most a few seconds."""
+        """See `Source.close`. Sends the last usage; with an Unleash that hangs, some ten seconds at most."""
         if self._closed:
             return
         self._closed = True
         if self._loop is None:
             return  # never ran: there is nothing to end
+        self._client.destroy()  # ends the jobs, and waits for what they are doing
         if self._healthy:
-            self._count_usage()
-        self._client.destroy()
+            self._usage.send(last=True)
 
     def _polled(self, poll: Poll) -> None:
         """In the SDK's thread, at the end of each poll."""
         loop = self._loop
         if loop is None or self._closed:
             return
+        if poll.features is not None:
+            self._usage.known(poll.features)
         self._healthy = not poll.error
-        if self._healthy:
-            self._count_usage()
         if poll.features is not None and self._backup is not None:
             try:
                 self._backup.parent.mkdir(parents=True, exist_ok=True)
@@ -180,15 +182,10 @@ class UnleashSource:
         except RuntimeError:
             _log.debug("a poll of Unleash came to its end after the event loop did")
 
-    def _count_usage(self) -> None:
-        with self._usage_lock:
-            usage, self._usage = self._usage, {}
-        engine = self._client._engine  # noqa: SLF001 - the SDK has no public way to count a decision that it did not make
-        for name, (yes, no) in usage.items():
-            for _ in range(yes):
-                engine.count_toggle(name, True)
-            for _ in range(no):
-                engine.count_toggle(name, False)
+    def _send_usage(self) -> None:
+        """In the SDK's thread, every now and then."""
+        if self._healthy:
+            self._usage.send()
 
     def _apply(self, poll: Poll) -> None:
         """On the event loop."""

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from yggdrasil_engine.engine import UnleashEngine
 
-from flags import unleash
+from flags import unleash, usage
 from flags.decisions import Decisions
 from flags.file import FileSource
 from flags.snapshot import Context, Snapshot
@@ -32,7 +33,7 @@ TOKEN = "default:development.an-entirely-secret-token"
 
 
 class FakeUnleash(ThreadingHTTPServer):
-    """Answers the SDK's three calls, as `mode` says."""
+    """Answers registrations and polls as `mode` says, and usage too unless `usage_mode` says otherwise."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -40,11 +41,16 @@ class FakeUnleash(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.mode = "ok"
+        self.usage_mode = ""
         self.refuse_registration = False
+        self.forgetful = 0.0
+        """For how long after a flag was first served its usage is dropped with 202, as the real one's list of flags may have it."""
         self.features = ON
+        self.served: dict[str, float] = {}
         self.polls: list[int] = []
         self.registered: list[dict[str, Any]] = []
         self.metrics: list[dict[str, Any]] = []
+        self.refused: list[dict[str, Any]] = []
         self.authorization: set[str | None] = set()
         self.hold = threading.Event()
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, name="fake-unleash")
@@ -63,9 +69,23 @@ class FakeUnleash(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that gave up waiting is what some of the tests are about."""
 
+    async def polled(self, times: int) -> None:
+        """Waits until it has answered that many more polls."""
+        before = len(self.polls)
+        async with asyncio.timeout(8):
+            while len(self.polls) < before + times:
+                await asyncio.sleep(0.01)
+
     def counted(self, name: str) -> tuple[int, int]:
-        toggles = [bucket["toggles"][name] for bucket in (m["bucket"] for m in self.metrics) if bucket and name in bucket["toggles"]]
+        toggles = [metrics["bucket"]["toggles"][name] for metrics in self.metrics if name in metrics["bucket"]["toggles"]]
         return sum(t["yes"] for t in toggles), sum(t["no"] for t in toggles)
+
+    def take(self, metrics: dict[str, Any]) -> None:
+        toggles = metrics["bucket"]["toggles"]
+        for name in list(toggles):
+            if time.monotonic() - self.served.get(name, 0.0) < self.forgetful:
+                del toggles[name]
+        self.metrics.append(metrics)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -86,6 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif mode != "ok":
             self._answer(int(mode), b'{"name":"Error"}')
         else:
+            for feature in json.loads(self.server.features)["features"]:
+                self.server.served.setdefault(feature["name"], time.monotonic())
             etag = f'"{hash(self.server.features)}"'
             if self.headers["If-None-Match"] == etag:
                 self._answer(304, b"", etag=etag)
@@ -93,10 +115,27 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(200, self.server.features, etag=etag)
 
     def do_POST(self) -> None:
+        server = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        (self.server.metrics if self.path.endswith("/metrics") else self.server.registered).append(body)
-        refused = self.server.mode != "ok" or (self.server.refuse_registration and self.path.endswith("/register"))
-        self._answer(503 if refused else 202, b"")
+        mode = server.mode
+        if self.path.endswith("/metrics"):
+            mode = server.usage_mode or mode
+            if mode in {"ok", "late"}:
+                server.take(body)
+            else:
+                server.refused.append(body)
+        else:
+            server.registered.append(body)
+            if server.refuse_registration:
+                mode = "503"
+        if mode == "cut":
+            self.close_connection = True
+        elif mode == "late":
+            server.hold.wait(10)
+        elif mode == "302":
+            self._answer(302, b"")
+        else:
+            self._answer(202 if mode == "ok" else 503, b"")
 
     def _answer(self, status: int, body: bytes, kind: str = "application/json", etag: str | None = None) -> None:
         if self.command == "GET":
@@ -137,6 +176,8 @@ def server() -> Iterator[FakeUnleash]:
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unleash, "REQUEST_TIMEOUT", 0.5)
     monkeypatch.setattr(unleash, "FIRST_ANSWER", 0.3)
+    monkeypatch.setattr(usage, "KNOWN_SECONDS", 0.0)
+    monkeypatch.setattr(usage, "TIMEOUT", (0.5, 0.5))
 
 
 @pytest.fixture
@@ -145,17 +186,23 @@ def backup(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def running(url: str, backup: Path | None = None, **more: Any) -> AsyncIterator[tuple[UnleashSource, Seen]]:
-    seen = Seen()
-    source = UnleashSource(url, TOKEN, refresh=0.1, backup=backup, **more)
+async def started(source: UnleashSource, seen: Seen) -> AsyncIterator[None]:
     task = asyncio.create_task(source.run(seen.append), name="source")
     try:
         await seen.until(lambda snapshot: True)
-        yield source, seen
+        yield
         assert not task.done()
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def running(url: str, backup: Path | None = None, **more: Any) -> AsyncIterator[tuple[UnleashSource, Seen]]:
+    seen = Seen()
+    source = UnleashSource(url, TOKEN, refresh=0.1, backup=backup, **more)
+    async with started(source, seen):
+        yield source, seen
 
 
 async def test_a_change_is_published_and_an_unchanged_state_is_not(server: FakeUnleash, backup: Path) -> None:
@@ -179,17 +226,25 @@ async def test_a_change_is_published_and_an_unchanged_state_is_not(server: FakeU
 
 async def test_the_engine_is_loaded_once_a_state(server: FakeUnleash, monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[str] = []
-    async with running(server.url) as (source, seen):
+    take_state = UnleashEngine.take_state
+
+    def load(engine: UnleashEngine, state: str) -> object:
+        if engine is sdk:  # there are others: whoever decides or checks has one of its own
+            loads.append(state)
+        return take_state(engine, state)
+
+    seen = Seen()
+    source = UnleashSource(server.url, TOKEN, refresh=0.1)
+    sdk = source._client._engine
+    monkeypatch.setattr(UnleashEngine, "take_state", load)
+    async with started(source, seen):
         await seen.until(on)
-        monkeypatch.setattr(source._client._engine, "take_state", loads.append)
-        polls = len(server.polls)
-        while len(server.polls) < polls + 4:
-            await asyncio.sleep(0.01)
-        assert loads == []
+        await server.polled(4)
+        assert loads == [ON.decode()]
         server.features = OFF
         await seen.until(lambda snapshot: not on(snapshot))
-        await asyncio.sleep(0.2)
-        assert loads == [OFF.decode()]
+        await server.polled(2)  # what a poll brought is loaded after it is published, and before the next poll
+        assert loads == [ON.decode(), OFF.decode()]
 
 
 @pytest.mark.parametrize(
@@ -215,11 +270,8 @@ async def test_trouble_keeps_the_last_good_state(server: FakeUnleash, mode: str,
         assert on(seen[-1])
         assert seen[-1].source == "unleash"
         assert re.search(says, seen[-1].error)
-        polls = len(server.polls)
         if mode != "hang":
-            while len(server.polls) < polls + 3:
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.05)
+            await server.polled(4)  # the fourth is asked for after the third was dealt with
         assert len(seen) == 2
         stale = source.staleness()
         assert stale > 0.1
@@ -298,23 +350,102 @@ async def test_nobody_listens() -> None:
 
 
 async def test_usage_is_counted_exactly_and_kept_while_unleash_is_down(server: FakeUnleash) -> None:
-    async with running(server.url, metrics_interval=1) as (source, seen):
+    async with running(server.url, metrics_interval=0.1) as (source, seen):
         await seen.until(on)
         source.report({"f": (3, 2), "g": (0, 7)})
-        async with asyncio.timeout(5):
-            while server.counted("f") != (3, 2):
-                await asyncio.sleep(0.02)
+        await arrived(server, "f", (3, 2))
         server.mode = "500"
         await seen.until(lambda snapshot: bool(snapshot.error))
         source.report({"f": (10, 0)})
         source.report({"f": (1, 1)})
-        await asyncio.sleep(1.2)
+        await server.polled(3)
+        assert len(server.metrics) == 1
         server.mode = "ok"
-        await seen.until(lambda snapshot: not snapshot.error)
+        await arrived(server, "f", (14, 3))
+        server.usage_mode = "503"
         source.report({"f": (0, 4)})
+        await refusals(server, 1)
+        server.usage_mode = ""
     # Closing sent what was left.
     assert server.counted("f") == (14, 7)
     assert server.counted("g") == (0, 7)
+    assert len(server.metrics) == 3
+    (one,) = {(metrics["appName"], metrics["instanceId"]) for metrics in (*server.metrics, *server.refused)}
+    assert one == (server.registered[0]["appName"], server.registered[0]["instanceId"])
+
+
+@pytest.mark.parametrize(("mode", "says"), [("503", "answered 503"), ("302", "answered 302"), ("cut", "can't be reached")])
+async def test_usage_that_was_not_taken_is_added_to_the_next_report(
+    server: FakeUnleash, mode: str, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.usage_mode = mode
+    async with running(server.url, metrics_interval=0.1) as (source, seen):
+        await seen.until(on)
+        source.report({"f": (3, 2), "g": (1, 0)})
+        await refusals(server, 3)
+        source.report({"f": (1, 1)})
+        server.usage_mode = ""
+        await arrived(server, "f", (4, 3))
+        assert server.counted("g") == (1, 0)
+        source.report({"h": (1, 0)})
+        await arrived(server, "h", (1, 0))
+        assert not seen[-1].error
+    assert (server.counted("f"), server.counted("g")) == ((4, 3), (1, 0))
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1, warnings
+    assert f"does not take usage ({says}" in warnings[0]
+
+
+async def test_usage_that_the_end_cannot_report_is_said(server: FakeUnleash, caplog: pytest.LogCaptureFixture) -> None:
+    server.usage_mode = "503"
+    async with running(server.url, metrics_interval=30) as (source, seen):
+        await seen.until(on)
+        source.report({"f": (3, 2)})
+    assert len(server.refused) == 1
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == ["flags: Unleash did not take the last usage (answered 503): it is not counted there"]
+
+
+async def test_usage_that_was_taken_without_a_word_is_not_sent_again(server: FakeUnleash, caplog: pytest.LogCaptureFixture) -> None:
+    server.usage_mode = "late"
+    async with running(server.url, metrics_interval=0.1) as (source, seen):
+        await seen.until(on)
+        source.report({"f": (3, 2)})
+        async with asyncio.timeout(8):
+            while "did not say in time" not in caplog.text:
+                await asyncio.sleep(0.01)
+        server.usage_mode = ""
+        source.report({"h": (1, 0)})
+        await arrived(server, "h", (1, 0))
+    assert server.counted("f") == (3, 2)
+
+
+async def test_usage_of_a_new_flag_waits_until_unleash_counts_it(server: FakeUnleash, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.forgetful = 1.0
+    monkeypatch.setattr(usage, "KNOWN_SECONDS", 1.0)
+    async with running(server.url, metrics_interval=0.1) as (source, seen):
+        await seen.until(on)
+        source.report({"f": (3, 2), "nowhere": (0, 1)})
+        await arrived(server, "nowhere", (0, 1))  # of what is no flag there is nothing to wait for
+        await arrived(server, "f", (3, 2))
+        server.features = ON.replace(b'"features":[', b'"features":[{"name":"new","enabled":true,"strategies":[]},')
+        await seen.until(lambda snapshot: b'"new"' in snapshot.features)
+        source.report({"f": (1, 0), "new": (5, 0)})
+        await arrived(server, "f", (4, 2))
+        source.report({"new": (1, 1)})
+        await arrived(server, "new", (6, 1))
+
+
+async def arrived(server: FakeUnleash, name: str, counts: tuple[int, int]) -> None:
+    async with asyncio.timeout(8):
+        while server.counted(name) != counts:
+            await asyncio.sleep(0.01)
+
+
+async def refusals(server: FakeUnleash, number: int) -> None:
+    async with asyncio.timeout(8):
+        while len(server.refused) < number:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_refused_registration_is_said(server: FakeUnleash, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,16 @@ async def test_a_flip_arrives_within_two_seconds(unleash: RunningUnleash) -> Non
             await seen.until(lambda snapshot: 0.12 < share(snapshot, "flip") < 0.28)
 
 
+async def fix_its_list_of_flags(unleash: RunningUnleash) -> None:
+    """Whoever reports usage makes Unleash list its flags. It goes by that list for 10 s, and drops the usage of flags made meanwhile."""
+    now = datetime.now(UTC).isoformat()
+    usage = {"appName": "somebody-else", "bucket": {"start": now, "stop": now, "toggles": {"unheard-of": {"yes": 1, "no": 0}}}}
+    async with httpx.AsyncClient(base_url=unleash.api_url, headers={"Authorization": unleash.client_token}, timeout=5) as client:
+        assert (await client.post("/client/metrics", json=usage)).status_code == 202
+
+
 async def test_usage_arrives_exactly(unleash: RunningUnleash) -> None:
+    await fix_its_list_of_flags(unleash)
     with UnleashAdmin(unleash.api_url, unleash.admin_token) as admin:
         await asyncio.to_thread(admin.ensure_flag, "counted")
         await asyncio.to_thread(admin.set, "counted", True, 50)
