@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import cpu
-from bench.proxies import Result, SpoiltError, run
+from bench.peers import ALL
+from bench.proxies import SLOW, Result, SpoiltError, run
 from demo.processes import ROOT
 
 BARS = {"Pass-through": 0.65, "Shadow at 100 %": 0.65}
@@ -25,7 +26,7 @@ _DOC = ROOT / "docs" / "benchmarks.md"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("scenario", nargs="*", choices=["passthrough", "shadow", []], default=[])
-    parser.add_argument("--only", default="nginx,haproxy,envoy,mitmproxy,banyan", help="peers, by comma")
+    parser.add_argument("--only", default=",".join(ALL), help="peers, by comma")
     parser.add_argument("--rate", type=int, default=2000, help="requests a second; 0: as fast as answers come")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.5, help="of one run")
@@ -40,7 +41,7 @@ def main() -> int:
             # The rate that is asked for, where the bars are; and how it looks when there is no idle moment.
             for rate in dict.fromkeys([given.rate, 0]):
                 with console.status("starting the peers") as status:
-                    only = [name for name in given.only.split(",") if rate or name != "mitmproxy"]
+                    only = [name for name in given.only.split(",") if rate or name not in SLOW]
                     results.append(run(scenario, only=only, rate=rate, rounds=given.rounds, seconds=given.seconds, say=status.update))
     except SpoiltError as error:
         print(f"bench: spoilt: {error}", file=sys.stderr)

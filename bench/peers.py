@@ -165,6 +165,14 @@ def mitmproxy(folder: Path, legacy: int, mirror: int | None) -> Peer:
 
 
 def banyan(folder: Path, legacy: int, mirror: int | None) -> Peer:
+    return _banyan(folder, legacy, mirror, "edge")
+
+
+def banyan_on_mitmproxy(folder: Path, legacy: int, mirror: int | None) -> Peer:
+    return _banyan(folder, legacy, mirror, "mitmproxy")
+
+
+def _banyan(folder: Path, legacy: int, mirror: int | None, engine: str) -> Peer:
     port, admin = _free_port(), _free_port()
     flags = [("reviews", False), ("reviews.shadow", mirror is not None)]
     rollout = {"name": "flexibleRollout", "parameters": {"rollout": "100", "stickiness": "default", "groupId": "reviews"}}
@@ -176,11 +184,20 @@ def banyan(folder: Path, legacy: int, mirror: int | None) -> Peer:
         f'[upstreams]\nlegacy = "http://127.0.0.1:{legacy}"\nreviews = "http://127.0.0.1:{mirror or legacy}"\n'
         '[[routes]]\nname = "reviews"\nmatch = "/api/v1/reviews/*"\ncandidate = "reviews"\n'
     )
-    process = start("banyan", python("-m", "gateway.cli", "run", "--config", str(config)), log_dir=folder, port=port, ready=answers(PATH))
+    command = python("-m", "gateway.cli", "run", "--config", str(config), "--engine", engine)
+    process = start("banyan", command, log_dir=folder, port=port, ready=answers(PATH), timeout=60)
     workers = [pid for pid in cpu.children(process.pid) if "banyan: worker" in cpu.title(pid)]
     others = [pid for pid in cpu.children(process.pid) if pid not in workers]
-    return Peer("Banyan", port, process, workers, {"shipper": others})
+    name = "Banyan" if engine == "edge" else "Banyan, engine mitmproxy"
+    return Peer(name, port, process, workers, {"shipper": others})
 
 
 Starter = Callable[[Path, int, int | None], Peer]
-ALL: dict[str, Starter] = {"nginx": nginx, "haproxy": haproxy, "envoy": envoy, "mitmproxy": mitmproxy, "banyan": banyan}
+ALL: dict[str, Starter] = {
+    "nginx": nginx,
+    "haproxy": haproxy,
+    "envoy": envoy,
+    "mitmproxy": mitmproxy,
+    "banyan": banyan,
+    "banyan-mitmproxy": banyan_on_mitmproxy,
+}

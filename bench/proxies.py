@@ -17,7 +17,7 @@ from bench.peers import BODY, PATH, MissingError, Peer
 from demo.processes import ROOT
 
 PROXY_CORE, LOAD_CORE = 1, 0
-SLOW = {"mitmproxy": 100}
+SLOW = {"mitmproxy": 100, "banyan-mitmproxy": 100}
 """Requests a second that this peer can be given, where that is less than the others."""
 
 
@@ -101,7 +101,9 @@ def _measure(figures: Figures, peer: str, proxy: Peer, rate: int, seconds: float
     helpers = [pid for pids in proxy.beside.values() for pid in pids]
     before, beside = cpu.seconds(proxy.pids), cpu.seconds(helpers)
     counts = _once(peer, proxy, rate, seconds)
-    requests = counts["requests"]
+    requests, asked = counts["requests"], _asked(peer, rate) * counts["seconds"]
+    if requests < 0.5 * asked:
+        raise SpoiltError(f"{proxy.name} answered {requests:.0f} of {asked:.0f}: lower --rate")
     figures.cpu.append((cpu.seconds(proxy.pids) - before) / requests * 1e6)
     figures.beside.append((cpu.seconds(helpers) - beside) / requests * 1e6)
     figures.p50.append(counts["p50"] * 1e3)
@@ -110,17 +112,29 @@ def _measure(figures: Figures, peer: str, proxy: Peer, rate: int, seconds: float
 
 
 def _once(peer: str, proxy: Peer, rate: int, seconds: float) -> dict[str, float]:
-    asked = min(rate, SLOW.get(peer, rate)) if rate else (SLOW.get(peer, 0))
-    command = [sys.executable, "-m", "bench.load", str(proxy.port), PATH, BODY, "--rate", str(asked), "--seconds", str(seconds)]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.load",
+        str(proxy.port),
+        PATH,
+        BODY,
+        "--rate",
+        str(_asked(peer, rate)),
+        "--seconds",
+        str(seconds),
+    ]
     ended = subprocess.run(  # noqa: S603 - our own module
         command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 30, check=True, preexec_fn=_on_load_core
     )
     counts: dict[str, float] = json.loads(ended.stdout)
     if counts["wrong"]:
         raise SpoiltError(f"{proxy.name}: {counts['wrong']:.0f} wrong answers of {counts['requests']:.0f}\n{proxy.process.tail()}")
-    if asked and counts["requests"] < 0.5 * asked * counts["seconds"]:
-        raise SpoiltError(f"{proxy.name} answered {counts['requests']:.0f} of {asked * counts['seconds']:.0f}: lower --rate")
     return counts
+
+
+def _asked(peer: str, rate: int) -> int:
+    return min(rate, SLOW.get(peer, rate)) if rate else SLOW.get(peer, 0)
 
 
 def _on_load_core() -> None:
