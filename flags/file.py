@@ -121,12 +121,13 @@ def read(path: Path) -> bytes:
         FlagFileError: it is missing, unreadable, or not Unleash's client-features JSON.
     """
     try:
+        if not path.is_file() and path.exists():
+            raise FlagFileError(f"flag file {path}: it is not a file. Name the file that holds the flags")  # a pipe would block for ever
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise FlagFileError(
-            f"flag file {path}: there is no such file. `banyan flags sync` fetches it from Unleash, `banyan flags off NAME` starts one, "
-            'or write {"version": 1, "features": []}'
+            f'flag file {path}: there is no such file. `banyan flags off NAME` starts one, or write {{"version": 1, "features": []}}'
         ) from None
     except OSError as error:
         raise FlagFileError(f"flag file {path}: {error.strerror or error}. Make it readable for the user that runs the gateway") from None
@@ -135,7 +136,7 @@ def read(path: Path) -> bytes:
     try:
         return normalised(data)
     except FeaturesError as error:
-        raise FlagFileError(f"flag file {path}: {error}. Correct it, or fetch it anew with `banyan flags sync`") from None
+        raise FlagFileError(f"flag file {path}: {error}. Correct it; `banyan flags off NAME` shows what a right one looks like") from None
 
 
 def _stamp(path: Path) -> _Stamp | None:

@@ -10,12 +10,18 @@ together itself: of its twelve values only three can hold anything that JSON wou
 from __future__ import annotations
 
 import os
+import re
+import select
+import stat
+import sys
 import threading
-from pathlib import Path
+from collections.abc import Iterable
 
 import orjson
 
 FLUSH_SECONDS = 0.2
+SECRETS = ("access_token", "api_key", "apikey", "code", "id_token", "password", "secret", "sig", "signature", "token")
+"""Query fields whose values are secrets wherever they stand."""
 MAX_LINES = 50_000
 """About 15 MB of waiting lines."""
 
@@ -61,21 +67,49 @@ def _escaped(text: str) -> str:
     return orjson.dumps(text).decode()[1:-1]
 
 
+def _open(target: str) -> int:
+    # 0600: paths and client addresses are personal data.
+    return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY, 0o600)
+
+
+def check(target: str) -> None:
+    """
+    Raises:
+        OSError: a log cannot be written to `target`.
+    """
+    if target not in ("", "-"):
+        os.close(_open(target))
+
+
+def presenter(redact: Iterable[str]) -> re.Pattern[bytes]:
+    """Finds what must not be read in a target: the values of query fields named as in `redact` ($..password) or in SECRETS."""
+    names = {rule.rpartition(".")[2].strip('"[]') for rule in redact if rule.startswith("$")}
+    words = "|".join(re.escape(name) for name in sorted({*names, *SECRETS} - {"", "*"}))
+    return re.compile(rb"(?i)([?&](?:" + words.encode() + rb")=)[^&]+")
+
+
 class AccessLog:
     """`target`: "-" is standard output, "" is nowhere, anything else a path to append to."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, redact: Iterable[str] = ()) -> None:
+        self._secrets = presenter(redact)
         self.enabled = target != ""
         self.dropped = 0
         """Lines lost so far."""
         self._lines: list[bytes] = []
         self._closing = threading.Event()
         self._fd = -1
+        self._piece = sys.maxsize
         self._writer = threading.Thread(target=self._run, name="access log", daemon=True)
         if self.enabled:
-            # 0600: paths and client addresses are personal data.
-            self._fd = 1 if target == "-" else os.open(Path(target), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self._fd = 1 if target == "-" else _open(target)
+            # Several workers write to one pipe: up to PIPE_BUF bytes arrive in one piece, more may be torn by another's (POSIX, write).
+            self._piece = sys.maxsize if stat.S_ISREG(os.fstat(self._fd).st_mode) else select.PIPE_BUF
             self._writer.start()
+
+    def presentable(self, target: bytes) -> bytes:
+        """`target` without secrets in its query."""
+        return self._secrets.sub(rb"\1*", target) if target.find(b"?") >= 0 else target
 
     def write(self, line: bytes) -> None:
         """Takes one request's line."""
@@ -101,6 +135,17 @@ class AccessLog:
                 self._flush(lines)
 
     def _flush(self, lines: list[bytes]) -> None:
+        piece: list[bytes] = []
+        size = 0
+        for each in lines:
+            if piece and size + len(each) > self._piece:
+                self._put(piece)
+                piece, size = [], 0
+            piece.append(each)
+            size += len(each)
+        self._put(piece)
+
+    def _put(self, lines: list[bytes]) -> None:
         data = memoryview(b"".join(lines))
         try:
             while data:

@@ -82,7 +82,8 @@ class Worker:
             return
         config = self._config = parse(Path(first.path), first.text)
         self.decisions = Decisions(app_name=config.flags.app_name, environment=config.flags.environment)
-        self.access = AccessLog(config.gateway.access_log)
+        log = config.gateway.access_log
+        self.access = AccessLog(str(config.resolve(log)) if log not in ("", "-") else log, config.shadow.redact)
         self.shipper = (
             ShipperLink(self._loop, first.shipper, queue=config.shadow.queue, queue_bytes=config.shadow.queue_bytes)
             if first.shipper

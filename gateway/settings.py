@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
 from gateway.units import Bytes, Seconds
+from shadow.database import settings as database_settings
+from shadow.paths import PatternSet
+from shadow.redact import Redactor
 
 SAFE_METHODS = ("GET", "HEAD")
 
@@ -174,6 +177,18 @@ class Compare(_Section):
     headers: list[str] = ["content-type", "cache-control", "location"]
     """Response headers that are compared."""
 
+    @field_validator("ignore", "unordered")
+    @classmethod
+    def _paths(cls, value: list[str]) -> list[str]:
+        PatternSet.parse(value)
+        return value
+
+    @field_validator("key", "tolerance")
+    @classmethod
+    def _keyed[T](cls, value: dict[str, T]) -> dict[str, T]:
+        PatternSet.parse(list(value))
+        return value
+
 
 class RouteShadow(_Section):
     """What of a route's traffic is compared."""
@@ -301,6 +316,18 @@ class Shadow(_Section):
     """Exchanges waiting for the shipper, per worker."""
     queue_bytes: Bytes = 32 * 1024**2
     """The same in bytes."""
+
+    @field_validator("redact")
+    @classmethod
+    def _redact(cls, value: list[str]) -> list[str]:
+        Redactor(value, b"")
+        return value
+
+    @field_validator("database")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        database_settings(value, Path())
+        return value
 
 
 class Config(_Section):

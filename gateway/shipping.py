@@ -42,14 +42,12 @@ class ShipperLink:
 
     def offer(self, record: Record) -> str:
         """Takes a record, or says why not: '' | shipper_gone | queue_full."""
-        if self._transport is None:
-            return "shipper_gone"
         if len(self._waiting) >= self._max_count or self._bytes >= self._max_bytes:
-            return "queue_full"
+            return "queue_full" if self._transport is not None else "shipper_gone"
         frame = encode(record)
         self._waiting.append(frame)
         self._bytes += len(frame)
-        if self._flush_handle is None and not self._paused:
+        if self._flush_handle is None and not self._paused and self._transport is not None:
             self._flush_handle = self._loop.call_later(FLUSH_SECONDS, self._flush)
         return ""
 

@@ -22,47 +22,25 @@ from typing import Any
 
 from flags import source as flag_source
 from flags.snapshot import Snapshot
+from gateway import access
 from gateway.children import Child, WorkerProcess
 from gateway.config import Config, parse_address
 from gateway.control import Applied, Configure, Drain, FlagState, Ready, Refuse, Report
+from gateway.listening import bind
 from gateway.telemetry import Stats, merge
 
 _log = logging.getLogger("banyan.supervisor")
 
 FIRST_FLAGS_SECONDS = 5.0
 """How long start-up waits for the flags; then everything is legacy's until they come."""
+START_TRIES = 3
+"""A worker that ends this often before the gateway was ready for the first time ends the start."""
 ACCEPT_AFTER_TERM_SECONDS = 5.0
 """After SIGTERM readyz says 503 while connections are still accepted, so that load balancers can look away first (edge.md 64)."""
 
 
-class BindError(Exception):
-    """An address cannot be listened on. The message says which and what to do."""
-
-
-def bind(address: str, *, reuse_port: bool = False) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        BindError: it is taken, not ours, or not an address of this machine.
-    """
-    parsed = parse_address(address)
-    if isinstance(parsed, str):
-        Path(parsed).unlink(missing_ok=True)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    else:
-        sock = socket.socket(socket.AF_INET6 if ":" in parsed[0] else socket.AF_INET, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    try:
-        sock.bind(parsed)
-        sock.listen(1024)
-    except (OSError, OverflowError) as error:
-        sock.close()
-        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise BindError(f"cannot listen on {address}: {why}. Stop what uses it, or name another address") from error
-    sock.setblocking(False)
-    return sock
+class StartError(Exception):
+    """The gateway could not be started. The message says why and what to do."""
 
 
 class Supervisor:
@@ -84,7 +62,9 @@ class Supervisor:
         self._tasks: set[asyncio.Task[object]] = set()
         self._stop = asyncio.Event()
         self._first_flags = asyncio.Event()
-        self._runtime = Path(tempfile.mkdtemp(prefix="banyan-"))
+        self._runtime = Path()
+        self._failed = ""
+        """Why the start has come to an end."""
         self._shipper: Child | None = None
         self.source = flag_source.create(
             source=config.flags.source,
@@ -102,7 +82,13 @@ class Supervisor:
 
         Raises:
             BindError: one cannot be had.
+            StartError: the access log cannot be written.
         """
+        log = self.config.gateway.access_log
+        try:
+            access.check(str(self.config.resolve(log)) if log not in ("", "-") else log)
+        except OSError as error:
+            raise StartError(f"{self.config.path}: gateway.access_log: {error.filename}: {error.strerror}. Name another file") from error
         self.listeners: list[list[socket.socket]] = [[] for _ in range(self._count)]
         self.addresses: list[str] = []
         for address in self.config.gateway.listen:
@@ -130,11 +116,13 @@ class Supervisor:
 
         Raises:
             FlagFileError: the flag file cannot be read at start.
+            StartError: workers or the shipper cannot be started as they are configured.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate, number)
         flags_task = self._keep(self.source.run(self._publish), "flags")
+        self._runtime = Path(tempfile.mkdtemp(prefix="banyan-"))
         try:
             await self._wait_for_flags(flags_task)
             self._shipper = Child("shipper", self._shipper_command(), self._restarted)
@@ -152,6 +140,8 @@ class Supervisor:
             if self.ready:
                 await self._greet()
             await self._stop.wait()
+            if self._failed:
+                raise StartError(self._failed)
             await self._drain()
         finally:
             for task in self._tasks:
@@ -165,7 +155,13 @@ class Supervisor:
             for path in self._runtime.iterdir():
                 path.unlink(missing_ok=True)
             self._runtime.rmdir()
+            self._clear_away()
         return 0
+
+    def _clear_away(self) -> None:
+        for address in self.addresses:
+            if isinstance(parsed := parse_address(address), str):
+                Path(parsed).unlink(missing_ok=True)
 
     # Flags
 
@@ -209,10 +205,16 @@ class Supervisor:
         ]
 
     def _restarted(self, name: str, status: int) -> None:
-        if not self.draining:
-            kind = name.partition(" ")[0]
-            self.restarts[kind] = self.restarts.get(kind, 0) + 1
-            _log.error("%s ended with status %d; starting it again", name, status)
+        if self.draining:
+            return
+        kind = name.partition(" ")[0]
+        count = self.restarts[kind] = self.restarts.get(kind, 0) + 1
+        # What fails before anything was served fails for a reason that another try does not mend; afterwards, to go on trying is right.
+        if not self.ready and (status == 2 or count >= START_TRIES * self._count):
+            self._failed = f"the {name} could not be started (status {status}): it has said why above"
+            self._stop.set()
+            return
+        _log.error("%s ended with status %d; starting it again", name, status)
 
     def _heard(self, worker: WorkerProcess, message: Ready | Applied | Report) -> None:
         if isinstance(message, Report):
@@ -276,6 +278,10 @@ class Supervisor:
         for worker in self.workers:
             worker.stopping = True
             worker.send(Drain(left))
+        # With the workers' own, these were the last: from now on connections are refused, not left waiting for somebody to take them.
+        for sockets in self.listeners:
+            for sock in sockets:
+                sock.close()
         await asyncio.gather(*(worker.ended(left + 3.0) for worker in self.workers))
 
     def _keep(self, work: Coroutine[object, object, object], name: str) -> asyncio.Task[object]:

@@ -26,7 +26,7 @@ def console(*, config: Path = Path("banyan.toml"), listen: str = "127.0.0.1:9901
     from setproctitle import setproctitle
 
     from console.server import ConsoleError, serve
-    from gateway.supervisor import BindError, bind
+    from gateway.listening import BindError, bind
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     setproctitle("banyan: console")

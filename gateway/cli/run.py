@@ -31,7 +31,8 @@ def run(*, config: Path = Path("banyan.toml"), engine: Literal["edge", "mitmprox
     from flags.source import FlagSourceError
     from gateway import admin
     from gateway.config import ConfigError, parse, read
-    from gateway.supervisor import BindError, Supervisor
+    from gateway.listening import BindError
+    from gateway.supervisor import StartError, Supervisor
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     setproctitle("banyan: supervisor")
@@ -40,5 +41,5 @@ def run(*, config: Path = Path("banyan.toml"), engine: Literal["edge", "mitmprox
         supervisor = Supervisor(parse(config, text), text, engine=ENGINES[engine], announce=lambda line: print(line, flush=True))
         supervisor.listen()
         return asyncio.run(supervisor.run(admin.serve))
-    except (ConfigError, FlagSourceError, FlagFileError, BindError) as error:
+    except (ConfigError, FlagSourceError, FlagFileError, BindError, StartError) as error:
         raise RefusalError(str(error)) from error

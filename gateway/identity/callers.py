@@ -33,6 +33,10 @@ class Question:
         self.waiting = [then]
 
 
+FAILURE_SECONDS = 0.5
+"""How long a question without an answer is not asked again: else each request of a client would wait for the timeout while legacy hangs."""
+
+
 class Callers:
     """See the module's docstring. `now` is a monotonic clock in seconds."""
 
@@ -65,13 +69,14 @@ class Callers:
         return question
 
     def learned(self, question: Question, user: User, now: float, *, known: bool) -> None:
-        """The question was answered; `known`: by legacy, and so worth remembering."""
+        """The question was answered; `known`: by legacy; else it is believed only for a moment."""
         self._asking.pop(question.key, None)
-        if known:
-            if len(self._known) >= self._settings.entries:
-                del self._known[next(iter(self._known))]  # the oldest: entries live for seconds, so order of age is good enough
-            seconds = self._settings.negative_cache if user[0] is None else self._settings.cache
-            self._known[question.key] = (user, now + seconds)
+        if len(self._known) >= self._settings.entries:
+            del self._known[next(iter(self._known))]  # the oldest: entries live for seconds, so order of age is good enough
+        seconds = self._settings.negative_cache if user[0] is None else self._settings.cache
+        if not known:
+            seconds = FAILURE_SECONDS
+        self._known[question.key] = (user, now + seconds)
         for then in question.waiting:
             then(user)
 

@@ -94,7 +94,9 @@ class GatewayAddon:
         relay.head = head
         relay.request_id = head.request_id or shared.request_id()
         relay.outgoing = Outgoing(head, relay.request_id, forwarding(head, relay.host, trusted=relay.trusted))
-        user, session = await self._identity.who(head.fields) if self._identity is not None else (None, None)
+        user, session = None, None
+        if self._identity is not None and shared.policy.routed(head.method, head.target):
+            user, session = await self._identity.who(head.fields)
         context = Context(user, session, relay.host, {"method": head.method})
         decision = relay.decision = shared.policy.decide(head.method, head.target, context)
         # `stream` was set by mitmproxy (option stream_large_bodies) for a declared length over the replay buffer.

@@ -194,7 +194,7 @@ class Relay:
                     self.request_id,
                     self.host,
                     self.method,
-                    self.target,
+                    shared.access.presentable(self.target),
                     status,
                     self.sent,
                     seconds,

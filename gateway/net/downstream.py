@@ -7,6 +7,9 @@ bound the socket is not read. So no answer can meet another request, and a bad r
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import struct
 from typing import TYPE_CHECKING, cast
 
 from flags.snapshot import Context
@@ -94,15 +97,20 @@ class Downstream:
         if not self._reading_paused and not self._transport.is_closing():
             self._reading_paused = True
             self._transport.pause_reading()
+            self._listener.stalled.end(self)  # it is not the client who stalls
 
     def resume_reading(self) -> None:
         if self._reading_paused and not self._transport.is_closing():
             self._reading_paused = False
             self._transport.resume_reading()
+            if self._left or self._chunks is not None:
+                self._listener.stalled.begin(self, self.edge.now())
 
     def keeps_alive(self, head: RequestHead) -> bool:
         """May another request follow this one?"""
-        return head.keep_alive and not self.edge.draining and not self._half_closed
+        if self._half_closed and not self._buffer:
+            return False  # nothing more can come; what was pipelined before is still answered
+        return head.keep_alive and not self.edge.draining
 
     def forwarded(self, head: RequestHead) -> bytes:
         """The request's fields with those that tell the upstream about the client, the same object as long as the request's stay the same.
@@ -150,7 +158,15 @@ class Downstream:
         return self._relay is not None
 
     def abort(self) -> None:
-        """Cuts the connection off: the client must see that what it has is not whole."""
+        """Cuts the connection off: the client must see that what it has is not whole.
+
+        With a reset, because where an answer ends with its connection (HTTP/1.0) an orderly end would make it look whole (edge.md 45).
+        """
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and not self._transport.is_closing():
+            # uvloop's own object does not set options; a duplicate is the same socket.
+            with socket.socket(fileno=os.dup(sock.fileno())) as same:
+                same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
     # asyncio.Protocol

@@ -14,6 +14,7 @@ from gateway.access import AccessLog
 from gateway.identity.introspection import Introspection
 from gateway.net.deadlines import Deadlines
 from gateway.net.lines import REQUEST, RESPONSE
+from gateway.net.mirror import Mirror
 from gateway.net.pool import Pool
 from gateway.policy.decision import Policy
 from gateway.settings import Config
@@ -60,6 +61,7 @@ class Edge:
         self.deadlines = Deadlines(loop)
         self.connections: set[Downstream] = set()
         self.in_flight = 0
+        self.mirroring = self.deadlines.add(config.shadow.timeout, Mirror.timed_out)
         self.mirrors: dict[str, int] = {}
         """Mirrored requests under way, by route."""
         self.draining = False

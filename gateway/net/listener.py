@@ -12,6 +12,8 @@ from gateway.net.edge import Edge
 BODY_STALL_SECONDS = 30.0
 SLOW_READER_SECONDS = 60.0
 LINGER_SECONDS = 2.0
+GRACE_SECONDS = 0.5
+"""How long idle connections are kept while draining."""
 
 
 class Listener:
@@ -43,6 +45,8 @@ class Listener:
         """Waits until all requests in flight are answered, for at most `seconds`, then closes idle connections. True: all were."""
         edge = self.edge
         edge.draining = True
+        # A request may be on its way on a connection that looks idle: it is still answered, and told that the connection ends with it.
+        await self._until(lambda: not edge.connections, min(GRACE_SECONDS, seconds / 2))
         answered = await self._until(lambda: edge.in_flight == 0, seconds)
         for connection in list(edge.connections):
             connection.idle_expired()

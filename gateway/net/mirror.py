@@ -174,6 +174,7 @@ class Mirror(Sink):
         capture = self._capture
         edge, route = capture.edge, capture.decision.route
         edge.mirrors[route] = edge.mirrors.get(route, 0) + 1
+        edge.mirroring.begin(self, self.recorder.began)
         pool = edge.shadow_pools[self.recorder.target.upstream]
         connection = pool.acquire(repeatable=True)
         if connection is None:
@@ -189,6 +190,16 @@ class Mirror(Sink):
         if self._connection is not None:
             self._connection.abandon()
         self._close()
+
+    def timed_out(self) -> None:
+        """It took too long in all, however busily it went on."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+        if self._connection is not None:
+            self._connection.abandon()
+        self.recorder.error = Failure.TIMEOUT.code
+        self._complete()
 
     def _connected(self, result: UpstreamConnection | Failure) -> None:
         self._connecting = None
@@ -210,6 +221,7 @@ class Mirror(Sink):
         self.done = True
         self._connection = None
         capture = self._capture
+        capture.edge.mirroring.end(self)
         capture.edge.mirrors[capture.decision.route] -= 1
 
     # Sink

@@ -95,7 +95,7 @@ class Relay(Sink):
         """The head is there. Finds out who is calling, decides, and sends."""
         edge = self.edge
         edge.in_flight += 1
-        if edge.identity is not None:
+        if edge.identity is not None and edge.policy.routed(self.head.method, self.head.target):
             user = edge.identity.lookup(self.head.fields, self._identified)
             if user is None:
                 return  # asked for; _identified goes on
@@ -220,6 +220,8 @@ class Relay(Sink):
             if not complete and 0 <= head.length <= HOLD and may_repeat(method, replayable=self._replayable and self.body_complete):
                 self.response = head
                 self._held = [data]
+                if connection is not None:
+                    connection.hurry()
                 return
         self._respond(head, data, complete)
 
@@ -304,7 +306,7 @@ class Relay(Sink):
         client, request = self.client, self.head
         close = not client.keeps_alive(request) or not self.body_complete
         parts = [head.line, head.fields]
-        if head.chunked or (head.length < 0 and not complete):
+        if (head.chunked and head.status != 204) or (head.length < 0 and not complete):
             if request.http11:
                 parts.append(b"\r\nTransfer-Encoding: chunked")
                 client.chunking = True
@@ -388,7 +390,7 @@ class Relay(Sink):
                     self.request_id,
                     self.client.host,
                     head.method,
-                    head.target,
+                    edge.access.presentable(head.target),
                     status,
                     self.sent,
                     seconds,

@@ -104,7 +104,8 @@ class UpstreamConnection:
         self.state = State.HEAD
         self._head_only = head_only
         self._sent = whole
-        self.pool.answering.begin(self, _monotonic())
+        if whole:
+            self.pool.answering.begin(self, _monotonic())
         self.transport.write(data)
 
     def write(self, data: bytes, *, last: bool) -> None:
@@ -112,10 +113,14 @@ class UpstreamConnection:
         if self.state is State.GONE:
             return
         self._sent = last
-        if self.state is State.HEAD:
+        if last and self.state is State.HEAD:
             self.pool.answering.begin(self, _monotonic())
         if data:
             self.transport.write(data)
+
+    def hurry(self) -> None:
+        """The whole answer is awaited as its head was: nobody has seen anything of it yet."""
+        self.pool.answering.begin(self, _monotonic())
 
     def abandon(self) -> None:
         """Nobody waits for the answer any more: throws the connection away, silently."""
@@ -170,10 +175,14 @@ class UpstreamConnection:
             sink.on_failure(Failure.RESET, self.reused and state is State.HEAD and not self._buffer)
 
     def pause_writing(self) -> None:
+        if self.state is State.HEAD:
+            self.pool.streaming.begin(self, _monotonic())  # an upstream that does not read its request
         if self.sink is not None:
             self.sink.on_upstream_paused(True)
 
     def resume_writing(self) -> None:
+        if self.state is State.HEAD:
+            self.pool.streaming.end(self)
         if self.sink is not None:
             self.sink.on_upstream_paused(False)
 
@@ -288,6 +297,7 @@ class UpstreamConnection:
             return
         if self.state is not State.HEAD:
             self.pool.streaming.end(self)
+            self.pool.answering.end(self)
         self.state = State.IDLE
         self.reused = True
         self.pool.release(self)

@@ -101,6 +101,14 @@ class Policy:
     def routes(self) -> list[RouteRules]:
         return [route for route, _ in self._routes.values()]
 
+    def routed(self, method: str, target: bytes) -> bool:
+        """Is it a route's? Then it matters who is calling. What is not is legacy's, whoever calls."""
+        query = target.find(b"?")
+        try:
+            return self._table.match(method, target if query < 0 else target[:query]) is not None
+        except AmbiguousPathError:
+            return False
+
     def decide(self, method: str, target: bytes, context: Context) -> Decision:
         """Who answers `method` `target` for the caller in `context`."""
         query = target.find(b"?")
