@@ -34,6 +34,8 @@ response_timeout = "700ms"
 [identity]
 source = "introspection"
 path = "/who"
+[shadow]
+timeout = "1s"
 [[routes]]
 name = "reviews"
 match = "/reviews/*"

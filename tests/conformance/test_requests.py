@@ -277,9 +277,55 @@ async def test_the_caller_is_asked_for_once_and_remembered(world: World) -> None
             await exchange.answer()
 
     world.legacy.handler = legacy
-    request = b"GET /x HTTP/1.1\r\nHost: a\r\nCookie: theme=dark; sessionid=s3cret-%b\r\n\r\n" % world.engine.encode()
+    cookie = b"Host: a\r\nCookie: theme=dark; sessionid=s3cret-%b\r\n\r\n" % world.engine.encode()
+    await world.gateway.request(b"GET /static/x.css HTTP/1.1\r\n" + cookie)
+    assert [exchange.line for exchange in world.legacy.requests] == [b"GET /static/x.css HTTP/1.1"], "legacy's own, whoever asks"
+    request = b"GET /reviews/7 HTTP/1.1\r\n" + cookie
     await asyncio.gather(*(world.gateway.request(request) for _ in range(5)))
     await world.gateway.request(request)
     lines = [exchange.line for exchange in world.legacy.requests]
     assert lines.count(b"GET /who HTTP/1.1") == 1
-    assert lines.count(b"GET /x HTTP/1.1") == 6
+    assert lines.count(b"GET /reviews/7 HTTP/1.1") == 6
+
+
+async def test_who_is_calling_is_not_asked_again_at_once_when_nobody_answers(world: World) -> None:
+    async def legacy(exchange: Exchange) -> None:
+        if exchange.line.startswith(b"GET /who"):
+            exchange.reset()
+        else:
+            await exchange.answer()
+
+    world.legacy.handler = legacy
+    request = b"GET /reviews/7 HTTP/1.1\r\nHost: a\r\nCookie: sessionid=unlucky-%b\r\n\r\n" % world.engine.encode()
+    client = await world.gateway.connect()
+    for _ in range(5):
+        assert (await client.request(request)).status == 200
+    asked = [exchange.line for exchange in world.legacy.requests if exchange.line.startswith(b"GET /who")]
+    assert len(asked) < 5
+
+
+async def test_a_client_that_pauses_in_its_body_is_waited_for(world: World) -> None:
+    async def echo(exchange: Exchange) -> None:
+        await exchange.answer(exchange.body)
+
+    world.legacy.handler = world.new.handler = echo
+    await world.gateway.current(reviews=True)
+    client = await world.gateway.connect()
+    await client.send(b"POST /reviews/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
+    await asyncio.sleep(1.2)  # longer than response_timeout, which begins when the request is whole
+    await client.send(b"world")
+    response = await client.response()
+    assert (response.status, response.body) == (200, b"helloworld")
+
+
+async def test_a_candidate_that_stalls_in_its_answer_is_given_up_in_time(world: World) -> None:
+    async def half(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nab")
+        await asyncio.sleep(5)
+
+    world.new.handler = half
+    await world.gateway.current(reviews=True)
+    async with asyncio.timeout(4):
+        response = await world.gateway.request(GET)
+    assert (response.status, response.body) == (200, b"ok")
+    assert response.header("Banyan-Route") == "reviews; served-by=legacy; reason=fallback-timeout"

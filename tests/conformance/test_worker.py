@@ -100,6 +100,23 @@ async def test_a_slow_shadow_costs_the_client_nothing(worker: Worker) -> None:
     assert (await worker.exchange()).shadow.body == b"late"
 
 
+async def test_a_shadow_that_never_ends_is_given_up(worker: Worker) -> None:
+    async def drip(request: Request) -> None:
+        await request.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        while True:
+            await request.send(b"x")
+            await asyncio.sleep(0.05)
+
+    worker.new.handler = drip
+    await worker.flags(reviews=False, reviews__shadow=True)
+    assert (await worker.request(GET)).body == b"ok"
+    shadow = (await worker.exchange()).shadow
+    assert (shadow.status, shadow.error) == (0, "timeout")
+    assert 0.9 < shadow.elapsed < 2
+    counts = (await worker.counted()).route("reviews").shadow
+    assert (counts.eligible, counts.captured, counts.skipped, counts.dropped) == (1, 1, {}, {})
+
+
 async def test_drain_answers_what_is_in_flight(worker: Worker) -> None:
     async def slow(request: Request) -> None:
         await asyncio.sleep(0.4)

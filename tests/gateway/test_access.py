@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway import access
 from gateway.access import AccessLog, line
+from gateway.settings import Shadow
 
 
 @given(
@@ -78,3 +79,32 @@ def test_a_target_that_does_not_take_them_costs_lines_beyond_the_bound(tmp_path:
     finally:
         os.close(reader)  # a pipe without a reader: the thread fails, and ends with the rest counted
     log.close()
+
+
+def test_secrets_in_a_query_are_not_logged() -> None:
+    log = AccessLog("", ["authorization", "$..password", "$.user.pin", *Shadow().redact])
+    hidden = log.presentable(b"/a?page=2&Password=one&x=y&token=two&user.pin=3&pin=three&email=four&tokens=kept&sig=five")
+    assert hidden == b"/a?page=2&Password=*&x=y&token=*&user.pin=3&pin=*&email=*&tokens=kept&sig=*"
+    assert log.presentable(b"/token=x?") == b"/token=x?"
+    assert log.presentable(b"/a") == b"/a"
+
+
+def test_two_writers_to_one_pipe_do_not_tear_each_others_lines() -> None:
+    reading, writing = os.pipe()
+    logs = [AccessLog(f"/proc/self/fd/{writing}") for _ in range(2)]
+    lines = {name: b'{"%b":"' % name.encode() + b"x" * 300 + b'"}\n' for name in "ab"}
+    expected = 0
+
+    for _ in range(2000):
+        for log, each in zip(logs, lines.values(), strict=True):
+            log.write(each)
+            expected += len(each)
+    os.close(writing)
+    data = b""
+    while len(data) < expected:
+        data += os.read(reading, 65536)
+    for log in logs:
+        log.close()
+    os.close(reading)
+    assert set(data.splitlines(keepends=True)) == set(lines.values())
+    assert data.count(b"\n") == 4000

@@ -363,6 +363,37 @@ async def test_a_head_that_never_ends_is_given_up(world: World) -> None:
     assert (big.status, big.header("Banyan-Error")) == (431, "head-too-large")
 
 
+async def test_a_half_closed_client_gets_every_answer_that_it_asked_for(world: World) -> None:
+    client = await world.gateway.connect()
+    await client.send(GET * 3)
+    client.writer.write_eof()
+    for _ in range(3):
+        assert (await client.response()).body == b"ok"
+    assert await client.rest() == b""
+
+
+async def test_an_answer_cut_off_never_looks_whole_to_an_old_client(world: World) -> None:
+    async def half(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        await asyncio.sleep(0.2)
+        exchange.reset()
+
+    world.legacy.handler = half
+    client = await world.gateway.connect()
+    await client.send(b"GET /x HTTP/1.0\r\nHost: a\r\n\r\n")
+    with pytest.raises(ConnectionResetError):
+        await client.rest()
+
+
+async def test_no_content_has_no_coding(world: World) -> None:
+    async def odd(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+
+    world.legacy.handler = odd
+    response = await world.gateway.request(GET)
+    assert (response.status, response.header("Transfer-Encoding")) == (204, None)
+
+
 async def test_a_half_closed_client_still_gets_its_answer(world: World) -> None:
     async def slow(exchange: Exchange) -> None:
         await asyncio.sleep(0.2)
