@@ -122,7 +122,12 @@ class Capture:
         shared = self._shared
         began = shared.now()
         ask = self._outgoing.ask(target, self._body, ((b"Banyan-Shadow", b"1"),))
-        outcome = await shared.shadow_clients[target.upstream].ask(ask, limit=self._rules.capture, repeatable=True)
+        outcome: Reply | Failure
+        try:
+            async with asyncio.timeout(shared.config.shadow.timeout):  # in all, however busily it goes on
+                outcome = await shared.shadow_clients[target.upstream].ask(ask, limit=self._rules.capture, repeatable=True)
+        except TimeoutError:
+            outcome = Failure.TIMEOUT
         elapsed = shared.now() - began
         if isinstance(outcome, Failure):
             answer = Answer(_side(target), target.upstream, 0, b"", b"", elapsed, outcome.code)

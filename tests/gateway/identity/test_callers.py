@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.identity.callers import ANONYMOUS, Callers, Question, User, understand
+from gateway.identity.callers import ANONYMOUS, FAILURE_SECONDS, Callers, Question, User, understand
 from gateway.settings import Identity
 
 ALICE: User = ("7", "abc")
@@ -44,11 +44,12 @@ def test_an_answer_is_remembered_for_its_time(user: User, seconds: float) -> Non
     assert isinstance(asked.lookup(seconds + 0.1), Question)
 
 
-def test_a_doubt_is_not_remembered() -> None:
+def test_a_doubt_is_remembered_for_a_moment_only() -> None:
     asked = Asked()
     asked.callers.learned(asked.question(0), ANONYMOUS, 0, known=False)
     assert asked.told == [ANONYMOUS]
-    assert isinstance(asked.lookup(0), Question)
+    assert asked.lookup(FAILURE_SECONDS - 0.01) == ANONYMOUS
+    assert isinstance(asked.lookup(FAILURE_SECONDS), Question)
 
 
 def test_what_is_remembered_is_bounded_and_holds_no_credential() -> None:
