@@ -75,7 +75,8 @@ def route(request: HttpRequest, name: str) -> HttpResponse:
     """One route's signatures."""
     span, since = _span(request)
     (view,) = routes.views([name], since, time.time())
-    rows = Signature.objects.filter(route=name).order_by("-last_seen", "-count")
+    every = Signature.objects.filter(route=name)
+    rows = every.filter(last_seen__gte=since).order_by("-last_seen", "-count")
     signatures = [report.signature_line(row) for row in rows[:MAX_SIGNATURES_SHOWN]]
     if not signatures and not view.match and name not in report.known_routes():
         raise Http404(f"no route {name!r}")
@@ -83,6 +84,7 @@ def route(request: HttpRequest, name: str) -> HttpResponse:
         "view": view,
         "signatures": signatures,
         "more": max(0, rows.count() - len(signatures)),
+        "earlier": every.filter(last_seen__lt=since).count(),
         "noise": report.noise(name)[:50],
         "span": span,
         "spans": _spans(span),

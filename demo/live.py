@@ -86,7 +86,14 @@ def _places(world: World) -> str:
     ]
     if world.unleash is not None:
         unleash = world.unleash
-        places.insert(2, ("Unleash", unleash.url, f"the flags: sign in as {unleash.username}, password {unleash.password}"))
+        places.insert(
+            2,
+            (
+                "Unleash",
+                unleash.url,
+                f"the flags: sign in as {unleash.username}, password {unleash.password}; rollouts count signed-in users",
+            ),
+        )
     places.append(("files", str(world.folder), "banyan.toml, databases and logs; removed at the end"))
     width = max(len(place) for _, place, _ in places)
     banyan = "banyan" if shutil.which("banyan") else shlex.quote(os.path.relpath(sys.argv[0]))
