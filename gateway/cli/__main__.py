@@ -1,5 +1,16 @@
-"""`python -m gateway.cli`: the same as `banyan`."""
+"""Where `banyan`, and `python -m gateway.cli`, begin."""
 
-from gateway.cli import main
+import signal
 
-main()
+
+def main() -> None:
+    """Until everything is imported, which takes half a second, Ctrl-C simply ends the process: there is nothing yet to clean up."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from gateway.cli import verbs
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    verbs.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -319,3 +319,16 @@ async def test_sigterm_under_steady_load_fails_nobody(tmp_path: Path) -> None:
     assert answered > 100
     # What was waiting in the kernel's queue in the moment of closing cannot be told from what was refused: it is reset, and was not read.
     assert len(failed) <= 2, failed
+
+
+@pytest.mark.parametrize("while_importing", ["cyclopts", "uvicorn"])
+def test_ctrl_c_while_modules_are_imported_is_quiet(tmp_path: Path, while_importing: str) -> None:
+    # -X importtime says on standard error what was just imported.
+    command = [sys.executable, "-X", "importtime", "-m", "gateway.cli", "run", "--config", str(config(tmp_path))]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any(f" {while_importing}" in line for line in iter(process.stderr.readline, ""))
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in errors
