@@ -34,7 +34,7 @@ def bind(address: str, *, reuse_port: bool = False) -> socket.socket:
         sock.listen(1024)
     except (OSError, OverflowError) as error:
         sock.close()
-        raise BindError(f"cannot listen on {address}: {_why(error)}. Stop what uses it, or name another address") from error
+        raise BindError(f"cannot listen on {address}: {why_not(error)}. Stop what uses it, or name another address") from error
     sock.setblocking(False)
     return sock
 
@@ -46,7 +46,7 @@ def _make_room(path: Path, address: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise BindError(f"cannot listen on {address}: {_why(error)}. Name another path") from error
+        raise BindError(f"cannot listen on {address}: {why_not(error)}. Name another path") from error
     if not stat.S_ISSOCK(mode):
         raise BindError(f"cannot listen on {address}: something that is not a socket is there. Remove it, or name another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -59,7 +59,8 @@ def _make_room(path: Path, address: str) -> None:
     raise BindError(f"cannot listen on {address}: Address already in use. Stop what uses it, or name another address")
 
 
-def _why(error: OSError | OverflowError) -> str:
+def why_not(error: OSError | OverflowError) -> str:
+    """The reason alone: asyncio's own words for it hold addresses that were said already."""
     if isinstance(error, socket.gaierror):
         return "the host's name is not known"
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)

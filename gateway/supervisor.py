@@ -26,7 +26,7 @@ from gateway import access
 from gateway.children import Child, WorkerProcess
 from gateway.config import Config, parse_address
 from gateway.control import Applied, Configure, Drain, FlagState, Ready, Refuse, Report
-from gateway.listening import bind
+from gateway.listening import bind, why_not
 from gateway.telemetry import Stats, merge
 
 _log = logging.getLogger("banyan.supervisor")
@@ -250,7 +250,7 @@ class Supervisor:
                 _, writer = await asyncio.open_connection(*legacy.address)
             writer.close()
         except (OSError, TimeoutError) as error:
-            why = "it did not answer in time" if isinstance(error, TimeoutError) else (error.strerror or str(error))
+            why = "it did not answer in time" if isinstance(error, TimeoutError) else why_not(error)
             _log.warning(
                 "legacy at %s cannot be reached (%s): its requests are answered 502 until it is up; check [upstreams] legacy",
                 legacy.url,

@@ -97,7 +97,7 @@ async def test_legacy_down_at_start_is_one_warning_and_no_obstacle(tmp_path: Pat
         assert (await running.request(GET)).status == 200
         await legacy.stop()
     log = running.process.log.read_text()
-    assert log.count(f"legacy at http://127.0.0.1:{port} cannot be reached") == 1
+    assert log.count(f"legacy at http://127.0.0.1:{port} cannot be reached (Connection refused)") == 1
 
 
 async def test_a_flag_file_broken_while_running_keeps_the_last_good_state(tmp_path: Path) -> None:
