@@ -155,8 +155,15 @@ class Supervisor:
             for path in self._runtime.iterdir():
                 path.unlink(missing_ok=True)
             self._runtime.rmdir()
+            self._stop_listening()
+            self.admin_socket.close()
             self._clear_away()
         return 0
+
+    def _stop_listening(self) -> None:
+        for sockets in self.listeners:
+            for sock in sockets:
+                sock.close()
 
     def _clear_away(self) -> None:
         for address in self.addresses:
@@ -279,9 +286,7 @@ class Supervisor:
             worker.stopping = True
             worker.send(Drain(left))
         # With the workers' own, these were the last: from now on connections are refused, not left waiting for somebody to take them.
-        for sockets in self.listeners:
-            for sock in sockets:
-                sock.close()
+        self._stop_listening()
         await asyncio.gather(*(worker.ended(left + 3.0) for worker in self.workers))
 
     def _keep(self, work: Coroutine[object, object, object], name: str) -> asyncio.Task[object]:

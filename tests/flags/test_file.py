@@ -168,7 +168,7 @@ async def test_an_untouched_file_is_not_read(path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, r"no such file.*banyan flags sync"),
+        (None, r"no such file.*banyan flags off NAME"),
         (b"{", r"not JSON.*Correct it"),
         (b'{"features": [{"name": "f", "enabled": 1, "strategies": []}]}', r"flag 'f'.*true or false"),
     ],
