@@ -21,7 +21,7 @@ CONNECTIONS = 32
 
 # The Referer is another one in every request, and the Cookie on every connection: what a proxy remembers of heads that it has seen must not
 # make it look better here than among real clients.
-_HEAD = (
+HEAD = (
     "GET {path}?page=%d HTTP/1.1\r\n"
     "Host: shop.example.com\r\n"
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36\r\n"
@@ -88,7 +88,7 @@ class Load:
         self.latencies: list[float] = []
         self._number = 0
         self._vary = vary
-        self._head = _HEAD.replace("{path}", path).encode()
+        self._head = HEAD.replace("{path}", path).encode()
 
     def request(self, session: bytes) -> bytes:
         if self._vary:

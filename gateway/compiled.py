@@ -15,13 +15,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 STAMP = ROOT / "gateway" / "net" / ".compiled"
-# What runs for every request. Not: enums with an __init__ (failover, problems), and msgspec's structs (telemetry), which mypyc cannot do.
+# What runs for every request. Not: enums with an __init__ (failure, problems), and msgspec's structs (telemetry), which mypyc cannot do.
 MODULES = (
     "flags/decisions.py",
     "gateway/access.py",
     "gateway/identity/introspection.py",
     "gateway/net/*.py",
     "gateway/policy/decision.py",
+    "gateway/policy/failover.py",
     "gateway/policy/routing.py",
     "gateway/shipping.py",
     "gateway/tally.py",

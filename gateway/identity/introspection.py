@@ -14,7 +14,7 @@ from gateway.identity.callers import ANONYMOUS, MAX_ANSWER, Callers, Question, U
 from gateway.net.head import ResponseHead
 from gateway.net.pool import Pool
 from gateway.net.upstream import Sink, UpstreamConnection
-from gateway.policy.failover import Failure
+from gateway.policy.failure import Failure
 from gateway.settings import Identity
 
 

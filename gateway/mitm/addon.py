@@ -35,7 +35,8 @@ from gateway.mitm.relay import Relay, response
 from gateway.mitm.shadow import prepare
 from gateway.mitm.shared import Shared
 from gateway.policy.decision import Decision, Policy, Target
-from gateway.policy.failover import Failure, may_repeat
+from gateway.policy.failover import may_repeat
+from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
 
 RELAY = "banyan.relay"

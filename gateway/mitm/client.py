@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import httpx
 
 from gateway.mitm.fields import Fields, clean_response, declared_length, find
-from gateway.policy.failover import Failure
+from gateway.policy.failure import Failure
 
 IDLE_SECONDS = 4.0
 """Shorter than what servers allow (uvicorn and Node.js 5 s), so that it is mostly us who close."""

@@ -20,7 +20,7 @@ from gateway.mitm.outgoing import Outgoing
 from gateway.mitm.shadow import Capture
 from gateway.mitm.shared import Shared
 from gateway.policy.decision import Decision, Target
-from gateway.policy.failover import Failure
+from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
 from gateway.telemetry import GATEWAY
 

@@ -15,7 +15,7 @@ from gateway.mitm.fields import Fields, Head
 from gateway.mitm.outgoing import Outgoing
 from gateway.mitm.shared import Shared
 from gateway.policy.decision import Decision, ShadowRules, Target
-from gateway.policy.failover import Failure
+from gateway.policy.failure import Failure
 from gateway.telemetry import drop, skip
 from shadow.exchange import Answer, Exchange, RouteCounts, Side
 

@@ -8,8 +8,9 @@ TICK; a timeout is late by at most that. (A `call_later` and its cancellation co
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Hashable
+
+from gateway.net.clock import Clock
 
 TICK = 0.1
 """Seconds."""
@@ -26,7 +27,7 @@ class Timeouts[T: Hashable]:
         self._running: dict[T, float] = {}
 
     def begin(self, item: T, now: float) -> None:
-        """Starts `item`'s timeout, anew if it was running. `now` is time.monotonic()."""
+        """Starts `item`'s timeout, anew if it was running. `now` is the clock's."""
         self._running.pop(item, None)
         self._running[item] = now
 
@@ -51,14 +52,15 @@ class Timeouts[T: Hashable]:
 class Deadlines:
     """The one timer."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         self._loop = loop
+        self.clock = clock
         self._kinds: list[Timeouts] = []  # type: ignore[type-arg] # of any item: a tick does not look at them
         self._watching: list[Callable[[float], None]] = []
         self._handle: asyncio.TimerHandle | None = None
 
     def watch(self, tick: Callable[[float], None]) -> None:
-        """Calls `tick` with time.monotonic() at every tick, for whoever keeps the order of expiry itself."""
+        """Calls `tick` with the time at every tick, for whoever keeps the order of expiry itself."""
         self._watching.append(tick)
 
     def add[T: Hashable](self, seconds: float, expired: Callable[[T], None]) -> Timeouts[T]:
@@ -76,7 +78,8 @@ class Deadlines:
 
     def _tick(self) -> None:
         self._handle = self._loop.call_later(TICK, self._tick)
-        now = time.monotonic()
+        self.clock.adjust()
+        now = self.clock.now
         for kind in self._kinds:
             kind.tick(now)
         for tick in self._watching:

@@ -10,13 +10,14 @@ import asyncio
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from flags.snapshot import Context
 from gateway.access import line
 from gateway.net.answers import problem
 from gateway.net.chunked import ChunkedReader, ChunkError, TrailerError
-from gateway.net.head import HeadError, RequestHead, parse_next, parse_request
+from gateway.net.head import HeadError, RequestHead
+from gateway.net.recurring import Requests
 from gateway.net.relay import Relay
 from gateway.net.upstream import HIGH_WATER
 from gateway.policy.problems import Problem
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.net.deadlines import Timeouts
     from gateway.net.listener import Listener
 
-MAX_PIPELINED = 64 * 1024
+MAX_PIPELINED: Final = 64 * 1024
 """Bytes read ahead of the request that is being answered."""
 
 
@@ -38,10 +39,10 @@ class Downstream:
         "_chunks",
         "_context",
         "_fields",
-        "_forwarded",
         "_forwarding",
         "_half_closed",
-        "_last",
+        "_heads",
+        "_host",
         "_left",
         "_lingering",
         "_listener",
@@ -59,6 +60,7 @@ class Downstream:
         "trusted",
     )
 
+    _heads: Requests
     _transport: asyncio.Transport
 
     def __init__(self, listener: Listener) -> None:
@@ -76,9 +78,8 @@ class Downstream:
         self._left = 0
         """Bytes of the request's body still to come, where Content-Length says so."""
         self._forwarding = b""
-        self._last: RequestHead | None = None
         self._fields: bytes | None = None
-        self._forwarded = b""
+        self._host: bytes | None = None
         self._context: Context | None = None
         self._method = ""
         self._user_id: str | None = None
@@ -104,7 +105,7 @@ class Downstream:
             self._reading_paused = False
             self._transport.resume_reading()
             if self._left or self._chunks is not None:
-                self._listener.stalled.begin(self, self.edge.now())
+                self._listener.stalled.begin(self, self.edge.clock.now)
 
     def keeps_alive(self, head: RequestHead) -> bool:
         """May another request follow this one?"""
@@ -112,23 +113,21 @@ class Downstream:
             return False  # nothing more can come; what was pipelined before is still answered
         return head.keep_alive and not self.edge.draining
 
-    def forwarded(self, head: RequestHead) -> bytes:
-        """The request's fields with those that tell the upstream about the client, the same object as long as the request's stay the same.
-
-        A trusted proxy's own stay, and the proxy is added to them.
-        """
-        if head.fields is self._fields:
-            return self._forwarded
-        parts = [head.fields, self._forwarding]
+    def forwarding(self, head: RequestHead) -> bytes:
+        """The fields that tell the upstream about the client. A trusted proxy's own stay, and the proxy is added to them."""
+        if head.host is self._host and (head.fields is self._fields or not self.trusted):
+            return self._forwarding  # as long as the request's stay the same, and so the same objects
+        parts = [b"\r\nX-Forwarded-For: ", self.host.encode("ascii", "replace")]
         present = head.fields.lower() if self.trusted else b""
         if not present or b"\r\nx-forwarded-proto:" not in present:
             parts.append(b"\r\nX-Forwarded-Proto: http")
         if not present or b"\r\nx-forwarded-host:" not in present:
             parts.append(b"\r\nX-Forwarded-Host: ")
             parts.append(head.host)
+        self._host = head.host
         self._fields = head.fields
-        self._forwarded = b"".join(parts)
-        return self._forwarded
+        self._forwarding = b"".join(parts)
+        return self._forwarding
 
     def context(self, method: str, user_id: str | None, session_id: str | None) -> Context:
         """Whom the flags are asked about: made anew only when something in it changed since this connection's last request."""
@@ -177,11 +176,13 @@ class Downstream:
         peer = transport.get_extra_info("peername")
         self.host = peer[0] if isinstance(peer, tuple) else "unix"
         self.trusted = self.edge.trusts(self.host)
-        self._forwarding = b"\r\nX-Forwarded-For: " + self.host.encode("ascii", "replace")
+        self._heads = Requests(trusted=self.trusted, max_fields=self.edge.max_fields)
         self.edge.connections.add(self)
+        self.edge.clock.read()
         self._wait(self._listener.heading)
 
     def data_received(self, data: bytes) -> None:
+        self.edge.clock.read()
         if self._lingering:
             return
         if self._relay is None:
@@ -200,6 +201,7 @@ class Downstream:
         return not (self._left or self._chunks is not None)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.edge.clock.read()
         listener = self._listener
         for kind in (self._waiting, listener.stalled, listener.slow, listener.lingering):
             kind.end(self)
@@ -209,7 +211,8 @@ class Downstream:
             relay.cancel()
 
     def pause_writing(self) -> None:
-        self._listener.slow.begin(self, self.edge.now())
+        self.edge.clock.read()
+        self._listener.slow.begin(self, self.edge.clock.now)
         if self._relay is not None and self._relay.connection is not None:
             self._relay.connection.pause(True)
 
@@ -242,29 +245,23 @@ class Downstream:
         if data.startswith(b"\r\n"):
             data = data[2:]
         limit = self.edge.max_head
-        end = data.find(b"\r\n\r\n", 0, limit) + 4
-        if end < 4:
-            self._wait_for_head(data, limit)
-            return
         try:
-            last = self._last
-            if last is None:
-                head = parse_request(data[:end], trusted=self.trusted, max_fields=self.edge.max_fields)
-            else:
-                head = parse_next(data[:end], last, trusted=self.trusted, max_fields=self.edge.max_fields)
+            head = self._heads.read(data, limit)
         except HeadError as error:
             self._refuse(error.problem, error.detail)
+            return
+        if head is None:
+            self._wait_for_head(data, limit)
             return
         if head.length > self.edge.max_body:
             self._refuse(Problem.BODY_TOO_LARGE, f"The body is longer than {self.edge.max_body} bytes.")
             return
-        self._last = head
         self._waiting.end(self)
         self._buffer = b""
         if head.underscored:
             self.edge.tally.event("underscored-header", head.underscored)
         relay = self._relay = Relay(self, head)
-        rest = data[end:]
+        rest = data[head.size :]
         if head.length:
             if head.chunked:
                 self._chunks = ChunkedReader()
@@ -294,7 +291,7 @@ class Downstream:
     def _wait(self, kind: Timeouts[Downstream]) -> None:
         """Nothing is being answered: either the next request's head is awaited, or the rest of it."""
         self._waiting = kind
-        kind.begin(self, self.edge.now())
+        kind.begin(self, self.edge.clock.now)
 
     def _read_body(self, data: bytes) -> None:
         relay = self._relay
@@ -330,7 +327,7 @@ class Downstream:
             if surplus:
                 self._keep(surplus)
         else:
-            self._listener.stalled.begin(self, self.edge.now())
+            self._listener.stalled.begin(self, self.edge.clock.now)
         if body or last:
             relay.body(body, last)
 
@@ -349,7 +346,7 @@ class Downstream:
         edge.tally.route("").finish(GATEWAY, kind.status, 0.0)
         request_id = edge.request_id()
         if edge.access.enabled:
-            edge.access.write(line(edge.wall(), request_id, self.host, "", b"", kind.status, 0, 0.0, "", GATEWAY, kind.value, False))
+            edge.access.write(line(edge.clock.wall(), request_id, self.host, "", b"", kind.status, 0, 0.0, "", GATEWAY, kind.value, False))
         self.write(problem(kind, detail, request_id.decode(), close=True))
         self._close()
 
@@ -379,4 +376,4 @@ class Downstream:
             return
         self.resume_reading()
         self._transport.write_eof()
-        self._listener.lingering.begin(self, self.edge.now())
+        self._listener.lingering.begin(self, self.edge.clock.now)

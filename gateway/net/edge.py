@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-import time
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gateway.access import AccessLog
 from gateway.identity.introspection import Introspection
+from gateway.net.clock import Clock
 from gateway.net.deadlines import Deadlines
 from gateway.net.lines import REQUEST, RESPONSE
 from gateway.net.mirror import Mirror
@@ -23,10 +23,6 @@ from gateway.tally import Tally
 
 if TYPE_CHECKING:
     from gateway.net.downstream import Downstream
-
-# As Final, compiled code has them at hand: a request asks some eight times.
-_monotonic: Final = time.monotonic
-_time: Final = time.time
 
 
 class Edge:
@@ -58,7 +54,8 @@ class Edge:
         self.trusted = config.gateway.trusted_proxies
         self.shadow = config.shadow
         self.tally = Tally()
-        self.deadlines = Deadlines(loop)
+        self.clock = Clock()
+        self.deadlines = Deadlines(loop, self.clock)
         self.connections: set[Downstream] = set()
         self.in_flight = 0
         self.mirroring = self.deadlines.add(config.shadow.timeout, Mirror.timed_out)
@@ -92,14 +89,14 @@ class Edge:
         # All edges of a process share what lines are known; a worker has one edge.
         for lines in (REQUEST, RESPONSE):
             lines.keep_secret(name.lower().encode() for name in config.shadow.redact if not name.startswith("$"))
-        self._prefix = secrets.token_hex(6)
+        self._prefix = secrets.token_hex(6).encode()
         self._number = 100_000_000
         self._trust: dict[str, bool] = {}
 
     def request_id(self) -> bytes:
         """Unique in all workers: 48 random bits of this worker's start, in hexadecimal, and a count."""
         self._number += 1
-        return (self._prefix + str(self._number)).encode()
+        return self._prefix + str(self._number).encode()
 
     def trusts(self, host: str) -> bool:
         """May this peer say who its client is?"""
@@ -115,16 +112,6 @@ class Edge:
             if len(self._trust) < 10_000:
                 self._trust[host] = known
         return known
-
-    @staticmethod
-    def now() -> float:
-        """A monotonic clock in seconds: for durations. (uvloop's own counts whole milliseconds only.)"""
-        return _monotonic()
-
-    @staticmethod
-    def wall() -> float:
-        """Unix time in seconds: for people."""
-        return _time()
 
     async def close(self) -> None:
         """Ends what is left: connections, pools, timers."""

@@ -1,6 +1,6 @@
 """The grammar of HTTP/1 heads: what is valid, what is cut out, and where a message ends.
 
-Invariant: whatever leaves here was matched whole, line by line, by `_REQUEST_LINE` or `_STATUS_LINE` and gateway/net/lines.py, so no CR, LF
+Invariant: whatever leaves here was matched whole, line by line, by `REQUEST_LINE` or `_STATUS_LINE` and gateway/net/lines.py, so no CR, LF
 or control byte can reach anything that the gateway writes (edge.md 24), and framing is known from at most one Content-Length or exactly one
 `Transfer-Encoding: chunked`. Every pattern is possessive over disjoint classes, so matching is linear in the head's length
 (tests/gateway/net hold it against h11).
@@ -29,18 +29,18 @@ from gateway.net.lines import (
 )
 from gateway.policy.problems import Problem
 
-MAX_TARGET = 8 * 1024
+MAX_TARGET: Final = 8 * 1024
 """Bytes. RFC 9112, section 3 recommends at least 8000."""
-MAX_REQUEST_ID = 128
+MAX_REQUEST_ID: Final = 128
 """Bytes of a trusted proxy's X-Request-ID."""
 
 # The target: visible ASCII without # (never sent, RFC 9112, 3.2) and \ (which some servers read as /).
-_REQUEST_LINE = re.compile(rb"([" + TOKEN + rb"]{1,32}+) ([\x21\x22\x24-\x5b\x5d-\x7e]++) HTTP/1\.([01])")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [" + VALUE + rb"]*+)?")
-_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+REQUEST_LINE: Final = re.compile(rb"([" + TOKEN + rb"]{1,32}+) ([\x21\x22\x24-\x5b\x5d-\x7e]++) HTTP/1\.([01])")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [" + VALUE + rb"]*+)?")
+LENGTH_VALUE: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
 # RFC 9110, 7.2: host [ ":" port ]. Registered names and IPv6 literals; no userinfo, comma, path or percent signs.
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5})?")
-_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?]*+)(.*)", re.DOTALL)
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5})?")
+_ABSOLUTE: Final = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?]*+)(.*)", re.DOTALL)
 
 _OURS: Final = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"content-length", b"host", b""))
 """Options of a request's Connection field that name no field to cut. The framing fields and Host are ours to keep, whoever names them."""
@@ -67,9 +67,9 @@ class RequestHead:
         "keep_alive",
         "length",
         "method",
-        "raw",
         "request_id",
         "secrets",
+        "size",
         "target",
         "underscored",
     )
@@ -93,14 +93,14 @@ class RequestHead:
     """How many fields were dropped for the underscore in their names."""
     secrets: list[bytes] | None
     """The lines among `fields` that must not be captured."""
-    raw: bytes
-    """All fields as they came, for `parse_next`."""
+    size: int
+    """Bytes, with the empty line."""
 
 
 class ResponseHead:
     """A response's head, checked whole."""
 
-    __slots__ = ("chunked", "fields", "http11", "keep_alive", "length", "line", "secrets", "status")
+    __slots__ = ("chunked", "fields", "http11", "keep_alive", "length", "line", "secrets", "size", "status")
 
     status: int
     line: bytes
@@ -114,20 +114,24 @@ class ResponseHead:
     keep_alive: bool
     secrets: list[bytes] | None
     """The lines among `fields` that must not be captured."""
+    size: int
+    """Bytes, with the empty line."""
 
 
-def parse_request(data: bytes, *, trusted: bool = False, max_fields: int = 100) -> RequestHead:
-    """The head in `data`, which ends with its empty line. `trusted`: the peer's forwarding fields are believed.
+def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: bool = False, max_fields: int = 100) -> RequestHead:
+    """The head in `data`, which ends with its empty line. `lines`: the same without that, if it was cut already. `trusted`: the peer's
+    forwarding fields are believed.
 
     Raises:
         HeadError: it breaks RFC 9112, or is one of the things that are refused beyond it (edge.md).
     """
-    lines = data[:-4].split(b"\r\n")
+    if lines is None:
+        lines = data[:-4].split(b"\r\n")
     head = RequestHead()
     _request_line(head, lines[0], data)
     if len(lines) > max_fields + 1:
         raise HeadError(Problem.HEAD_TOO_LARGE, f"More than {max_fields} header fields.")
-    head.raw = data[len(lines[0]) : -4]
+    head.size = len(data)
     head.length = 0
     head.chunked = head.expect = False
     head.request_id = b""
@@ -183,7 +187,7 @@ def parse_request(data: bytes, *, trusted: bool = False, max_fields: int = 100) 
                 head.request_id = line.value[:MAX_REQUEST_ID]
         elif kind == UNDERSCORED:
             head.underscored += 1
-    head.fields = head.raw if cut is None else _kept(lines, cut)
+    head.fields = data[len(lines[0]) : -4] if cut is None else _kept(lines, cut)
     if connection is None:
         head.keep_alive = head.http11
     else:
@@ -198,7 +202,7 @@ def parse_request(data: bytes, *, trusted: bool = False, max_fields: int = 100) 
         head.chunked = True
         head.length = -1
     elif length is not None:
-        if not _LENGTH.fullmatch(length):
+        if not LENGTH_VALUE.fullmatch(length):
             raise HeadError(Problem.FRAMING, "The Content-Length field is not a plain decimal number.")
         head.length = int(length)
     if host is None:
@@ -206,48 +210,20 @@ def parse_request(data: bytes, *, trusted: bool = False, max_fields: int = 100) 
     if not _HOST.fullmatch(host):
         raise HeadError(Problem.FRAMING, "The Host field is not a host with an optional port.")
     head.host = host
-    _check_target(head)
+    check_target(head)
     return head
 
 
-def parse_next(data: bytes, previous: RequestHead, *, trusted: bool = False, max_fields: int = 100) -> RequestHead:
-    """`parse_request`, for a connection's second request and those after it.
-
-    Many programs repeat their header fields to the byte from request to request; then only the request line is new, and what was found out
-    about the fields still stands.
-
-    Raises:
-        HeadError: as parse_request.
-    """
-    end = data.find(b"\r\n")
-    if data[end:-4] != previous.raw:
-        return parse_request(data, trusted=trusted, max_fields=max_fields)
-    head = RequestHead()
-    _request_line(head, data[:end], data)
-    if head.http11 != previous.http11:
-        return parse_request(data, trusted=trusted, max_fields=max_fields)
-    head.raw = previous.raw
-    head.fields = previous.fields
-    head.length = previous.length
-    head.chunked = previous.chunked
-    head.keep_alive = previous.keep_alive
-    head.expect = previous.expect
-    head.request_id = previous.request_id
-    head.underscored = previous.underscored
-    head.secrets = previous.secrets
-    head.host = previous.host
-    _check_target(head)
-    return head
-
-
-def parse_response(data: bytes) -> ResponseHead:
-    """The head in `data`, which ends with its empty line.
+def parse_response(data: bytes, lines: list[bytes] | None = None) -> ResponseHead:
+    """The head in `data`, which ends with its empty line. `lines`: the same without that, if it was cut already.
 
     Raises:
         HeadError: with Problem.BAD_ANSWER: it is not valid HTTP/1.
     """
-    lines = data[:-4].split(b"\r\n")
+    if lines is None:
+        lines = data[:-4].split(b"\r\n")
     head = ResponseHead()
+    head.size = len(data)
     _status_line(head, lines[0])
     head.length = -1
     head.chunked = False
@@ -268,7 +244,7 @@ def parse_response(data: bytes) -> ResponseHead:
         if kind == PLAIN:
             continue
         if kind == LENGTH:
-            if head.length >= 0 or not _LENGTH.fullmatch(line.value):
+            if head.length >= 0 or not LENGTH_VALUE.fullmatch(line.value):
                 raise HeadError(Problem.BAD_ANSWER, "The upstream's Content-Length is doubled or not a plain decimal number.")
             head.length = int(line.value)
             continue
@@ -338,7 +314,7 @@ def _check_coding(coding: bytes, length: bytes | None, http11: bool) -> None:
 
 
 def _request_line(head: RequestHead, line: bytes, data: bytes) -> None:
-    found = _REQUEST_LINE.fullmatch(line)
+    found = REQUEST_LINE.fullmatch(line)
     if found is None:
         _refuse(data)
     method, target, minor = found.groups()
@@ -370,7 +346,12 @@ def _kept(lines: list[bytes], cut: set[bytes]) -> bytes:
     return b"\r\n".join(kept)
 
 
-def _check_target(head: RequestHead) -> None:
+def check_target(head: RequestHead) -> None:
+    """Brings `head.target` into origin-form.
+
+    Raises:
+        HeadError: it is too long, or not a target; or the method is one that is not relayed.
+    """
     target = head.target
     if len(target) > MAX_TARGET:
         raise HeadError(Problem.TARGET_TOO_LONG, f"The target is longer than {MAX_TARGET} bytes.")
@@ -393,7 +374,7 @@ def _check_target(head: RequestHead) -> None:
 
 
 def _refuse(data: bytes) -> NoReturn:
-    """Says why `_REQUEST` did not match."""
+    """Says why the head is not valid."""
     line, _, rest = data.partition(b"\r\n")
     if re.fullmatch(rb"[" + TOKEN + rb"]+ [^ ]+ HTTP/\d+\.\d+", line) and not re.search(rb" HTTP/1\.[01]\Z", line):
         raise HeadError(Problem.VERSION, "The request's version is not HTTP/1.0 or HTTP/1.1.")

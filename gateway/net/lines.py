@@ -18,7 +18,7 @@ VALUE = rb"\t\x20-\x7e\x80-\xff"
 """What a field's value may consist of (RFC 9110, 5.5): no control byte but the tab."""
 
 # Possessive over disjoint classes: linear in the line's length.
-_LINE = re.compile(rb"([" + TOKEN + rb"]++):[\t ]*+([" + VALUE + rb"]*+)")
+_LINE: Final = re.compile(rb"([" + TOKEN + rb"]++):[\t ]*+([" + VALUE + rb"]*+)")
 
 # What a line is to the gateway.
 PLAIN: Final = 0
@@ -37,12 +37,12 @@ REQUEST_ID: Final = 9
 UNDERSCORED: Final = 10
 """WSGI cannot tell X_Forwarded_For from X-Forwarded-For: not passed on (edge.md 27)."""
 
-CREDENTIALS = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
+CREDENTIALS: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
 """Never remembered, and never captured, whatever the configuration says."""
 
-MAX_LINES = 4096
+MAX_LINES: Final = 4096
 """Lines remembered of each sort. Then it starts afresh, which costs the next few requests their matching."""
-MAX_LINE = 256
+MAX_LINE: Final = 256
 """Bytes: a longer line is matched each time. So at most some 2 MB are kept."""
 
 
@@ -94,7 +94,7 @@ class Lines:
         if found is None:
             return None
         name, value = found[1].lower(), found[2].rstrip(b" \t")
-        read = Line(self._kind(name), name, value, secret=name in self._secrets)
+        read = Line(self.kind(name), name, value, secret=name in self._secrets)
         if len(line) <= MAX_LINE and name not in CREDENTIALS:
             if read.kind == PLAIN and not read.secret:
                 if len(self._plain) >= MAX_LINES:
@@ -106,7 +106,12 @@ class Lines:
                 self._special[line] = read
         return read
 
-    def _kind(self, name: bytes) -> int:
+    def secret(self, name: bytes) -> bool:
+        """Is the line of this lower-case name not to be captured?"""
+        return name in self._secrets
+
+    def kind(self, name: bytes) -> int:
+        """What the line of this lower-case name is to the gateway."""
         kind = self._kinds.get(name)
         if kind is not None:
             return kind
@@ -116,7 +121,7 @@ class Lines:
         return UNDERSCORED if self._underscores and name.find(b"_") >= 0 else PLAIN
 
 
-REQUEST = Lines(
+REQUEST: Final = Lines(
     {
         b"authorization": PLAIN,
         b"connection": CONNECTION,
@@ -141,7 +146,7 @@ REQUEST = Lines(
     {b"banyan-": CUT, b"proxy-": CUT, b"x-forwarded-": CUT},
     underscores=True,
 )
-RESPONSE = Lines(
+RESPONSE: Final = Lines(
     {
         b"connection": CONNECTION,
         b"content-length": LENGTH,

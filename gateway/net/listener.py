@@ -54,9 +54,9 @@ class Listener:
         return answered
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> bool:
-        deadline = self.edge.now() + seconds
+        deadline = self.edge.clock.read() + seconds
         while not condition():
-            if self.edge.now() >= deadline:
+            if self.edge.clock.read() >= deadline:
                 return False
             await asyncio.sleep(0.02)
         return True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from gateway.net.head import ResponseHead, captured
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.decision import Decision, ShadowRules, Target
-from gateway.policy.failover import Failure
+from gateway.policy.failure import Failure
 from gateway.telemetry import drop, skip
 from shadow.exchange import Answer, Exchange, Side
 
@@ -32,7 +32,7 @@ class Recorder:
         self._limit = limit
         self._parts: list[bytes] = []
         self._size = 0
-        self.began = edge.now()
+        self.began = edge.clock.now
         self.elapsed = 0.0
         self.head: ResponseHead | None = None
         self.error = ""
@@ -139,7 +139,7 @@ class Capture:
                 Exchange(
                     self.decision.route,
                     relay.request_id.decode("latin-1"),
-                    edge.wall(),
+                    edge.clock.wall(),
                     head.method,
                     head.target.decode("latin-1"),
                     captured(head),
@@ -262,6 +262,6 @@ class Mirror(Sink):
         self._complete()
 
     def _complete(self) -> None:
-        self.recorder.finish(self._capture.edge.now())
+        self.recorder.finish(self._capture.edge.clock.now)
         self._close()
         self._capture.mirrored(self)

@@ -7,22 +7,20 @@ from the client's socket to the upstream's in one callback.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Final
 
 from gateway.net.deadlines import Deadlines
 from gateway.net.upstream import UpstreamConnection
-from gateway.policy.failover import Failure
+from gateway.policy.failure import Failure
 
-_monotonic: Final = time.monotonic
-MAX_IDLE = 256
+MAX_IDLE: Final = 256
 """Idle connections kept for one upstream by one worker."""
-IDLE_SECONDS = 4.0
+IDLE_SECONDS: Final = 4.0
 """Shorter than what servers allow (uvicorn and Node.js 5 s, gunicorn 2 s by default), so that it is mostly us who close."""
-FRESH_SECONDS = 1.0
+FRESH_SECONDS: Final = 1.0
 """A request that cannot be repeated only takes a connection used within this time: a server may be closing an older one right now."""
-STREAM_SECONDS = 60.0
+STREAM_SECONDS: Final = 60.0
 """Silence in the middle of a response's body, after which it is given up."""
 
 
@@ -40,6 +38,7 @@ class Pool:
         response_timeout: float,
     ) -> None:
         self.loop = loop
+        self.clock = deadlines.clock
         self.name = name
         self.answering = deadlines.add(response_timeout, UpstreamConnection.timed_out)
         self.streaming = deadlines.add(STREAM_SECONDS, UpstreamConnection.timed_out)
@@ -47,7 +46,7 @@ class Pool:
         self.address = address
         self._connect_timeout = connect_timeout
         self._idle: dict[UpstreamConnection, float] = {}
-        """With the time.monotonic() of their return, in its order: the last is taken first, so that a quiet gateway lets the others go."""
+        """With the time of their return, in its order: the last is taken first, so that a quiet gateway lets the others go."""
         self._connecting: set[asyncio.Task[None]] = set()
         self.opened = 0
         """Connections opened so far."""
@@ -61,7 +60,7 @@ class Pool:
         idle = self._idle
         while idle:
             connection, since = idle.popitem()
-            if not repeatable and _monotonic() - since > FRESH_SECONDS:
+            if not repeatable and self.clock.now - since > FRESH_SECONDS:
                 idle[connection] = since
                 return None
             if not connection.transport.is_closing():
@@ -80,7 +79,7 @@ class Pool:
         if len(self._idle) >= MAX_IDLE:
             connection.abandon()
             return
-        self._idle[connection] = _monotonic()
+        self._idle[connection] = self.clock.now
 
     def forget(self, connection: UpstreamConnection) -> None:
         """The connection is gone."""
@@ -115,4 +114,5 @@ class Pool:
             result = Failure.CONNECT_TIMEOUT
         except OSError:
             result = Failure.REFUSED
+        self.clock.read()
         ready(result)

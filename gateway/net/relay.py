@@ -10,7 +10,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.access import line
 from gateway.net.answers import problem
@@ -19,7 +19,8 @@ from gateway.net.head import RequestHead, ResponseHead, without
 from gateway.net.mirror import Capture
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.decision import Decision, Policy, Target
-from gateway.policy.failover import Failure, may_repeat
+from gateway.policy.failover import may_repeat
+from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
 from gateway.telemetry import GATEWAY, drop, skip
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.net.downstream import Downstream
     from gateway.net.edge import Edge
 
-HOLD = 64 * 1024
+HOLD: Final = 64 * 1024
 """Bytes of an answer with Content-Length that are held back while legacy could still take its place."""
 
 
@@ -67,7 +68,7 @@ class Relay(Sink):
         self.edge = client.edge
         self.head = head
         self.request_id = head.request_id or self.edge.request_id()
-        self.started_at = self.edge.now()
+        self.started_at = self.edge.clock.now
         self.body_complete = head.length == 0
         self.connection: UpstreamConnection | None = None
         self.response: ResponseHead | None = None
@@ -174,25 +175,18 @@ class Relay(Sink):
     def outgoing_head(self, target: Target, extra: bytes = b"") -> bytes:
         """The head as `target` gets it. What the gateway adds comes last, after everything that a client could have named or forged."""
         head = self.head
-        fields = self.client.forwarded(head)
+        fields = head.fields
         if target.host is not None:
             fields = without(fields, frozenset((b"host",))) + b"\r\nHost: " + target.host
         path = head.target if target.rewrite is None else target.rewrite(head.target)
+        end = b"\r\nVia: 1.1 banyan\r\n\r\n"
+        if head.chunked or head.expect or extra:
+            chunked = b"\r\nTransfer-Encoding: chunked" if head.chunked else b""
+            expect = b"\r\nExpect: 100-continue" if head.expect and not extra else b""
+            end = b"".join((chunked, expect, extra, end))
+        method = head.method.encode()
         return b"".join(
-            (
-                head.method.encode(),
-                b" ",
-                path,
-                b" HTTP/1.1",
-                fields,
-                b"\r\nX-Request-ID: ",
-                self.request_id,
-                b"\r\nVia: 1.1 banyan",
-                b"\r\nTransfer-Encoding: chunked" if head.chunked else b"",
-                b"\r\nExpect: 100-continue" if head.expect and not extra else b"",
-                extra,
-                b"\r\n\r\n",
-            )
+            (method, b" ", path, b" HTTP/1.1", fields, self.client.forwarding(head), b"\r\nX-Request-ID: ", self.request_id, end)
         )
 
     # The answer: Sink
@@ -368,25 +362,25 @@ class Relay(Sink):
                 self._skip_shadow("body_incomplete")  # it was answered before its body had come, so nobody was asked beside
             else:
                 self._capture = None  # it refers to this relay: a cycle would be left to the garbage collector (5 % of CPU)
-                capture.finish(self.edge.now())
+                capture.finish(self.edge.clock.now)
         self.client.request_done(close or not self.body_complete)
 
     def _account(self, side: str, status: int) -> None:
         self.done = True
         edge = self.edge
         edge.in_flight -= 1
-        seconds = edge.now() - self.started_at
+        seconds = edge.clock.now - self.started_at
         decision = self.decision
         route = decision.route if decision is not None else ""
         edge.tally.route(route).finish(side, status, seconds)
         if edge.access.enabled:
-            reason = decision.reason.value if decision is not None else ""
+            reason: str = decision.reason if decision is not None else ""  # not its .value, which costs 0.15 µs
             if self.fell_back:
                 reason = "fallback-" + self.fell_back
             head, shadow = self.head, self._capture is not None
             edge.access.write(
                 line(
-                    edge.wall(),
+                    edge.clock.wall(),
                     self.request_id,
                     self.client.host,
                     head.method,

@@ -7,7 +7,6 @@ keep it alive, and not one byte came after the end (edge.md 22). In every other 
 from __future__ import annotations
 
 import asyncio
-import time
 from abc import abstractmethod
 from enum import Enum
 from typing import TYPE_CHECKING, Final, cast
@@ -15,16 +14,16 @@ from typing import TYPE_CHECKING, Final, cast
 from mypy_extensions import trait
 
 from gateway.net.chunked import ChunkedReader, ChunkError
-from gateway.net.head import HeadError, ResponseHead, parse_response
-from gateway.policy.failover import Failure
+from gateway.net.head import HeadError, ResponseHead
+from gateway.net.recurring import Responses
+from gateway.policy.failure import Failure
 
 if TYPE_CHECKING:
     from gateway.net.pool import Pool
 
-MAX_HEAD = 64 * 1024
+MAX_HEAD: Final = 64 * 1024
 """Bytes of a response's head. nginx: 4 to 8 KiB, Envoy: 60 KiB, HAProxy: 16 KiB."""
-_monotonic: Final = time.monotonic
-HIGH_WATER = 64 * 1024
+HIGH_WATER: Final = 64 * 1024
 """Bytes waiting to be written before the other side's reading is paused."""
 
 
@@ -71,6 +70,7 @@ class UpstreamConnection:
         "_buffer",
         "_chunks",
         "_head_only",
+        "_heads",
         "_left",
         "_reusable",
         "_sent",
@@ -89,6 +89,7 @@ class UpstreamConnection:
         self.sink: Sink | None = None
         self.reused = False
         """It has carried an exchange before, so it may have died while it waited in the pool."""
+        self._heads = Responses()
         self._buffer = b""
         self._left = 0
         self._chunks: ChunkedReader | None = None
@@ -105,7 +106,7 @@ class UpstreamConnection:
         self._head_only = head_only
         self._sent = whole
         if whole:
-            self.pool.answering.begin(self, _monotonic())
+            self.pool.answering.begin(self, self.pool.clock.now)
         self.transport.write(data)
 
     def write(self, data: bytes, *, last: bool) -> None:
@@ -114,13 +115,13 @@ class UpstreamConnection:
             return
         self._sent = last
         if last and self.state is State.HEAD:
-            self.pool.answering.begin(self, _monotonic())
+            self.pool.answering.begin(self, self.pool.clock.now)
         if data:
             self.transport.write(data)
 
     def hurry(self) -> None:
         """The whole answer is awaited as its head was: nobody has seen anything of it yet."""
-        self.pool.answering.begin(self, _monotonic())
+        self.pool.answering.begin(self, self.pool.clock.now)
 
     def abandon(self) -> None:
         """Nobody waits for the answer any more: throws the connection away, silently."""
@@ -147,6 +148,7 @@ class UpstreamConnection:
         self.transport.set_write_buffer_limits(HIGH_WATER)
 
     def data_received(self, data: bytes) -> None:
+        self.pool.clock.read()
         state = self.state
         if state is State.HEAD:
             self._read_head(data)
@@ -155,7 +157,7 @@ class UpstreamConnection:
         elif state is State.CHUNKED:
             self._read_chunks(data)
         elif state is State.UNTIL_CLOSE:
-            self.pool.streaming.begin(self, _monotonic())
+            self.pool.streaming.begin(self, self.pool.clock.now)
             if self.sink is not None:
                 self.sink.on_data(data, False)
         elif state is State.IDLE:
@@ -163,6 +165,7 @@ class UpstreamConnection:
             self._close()
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.pool.clock.read()
         state = self.state
         self.state = State.GONE
         self._forget()
@@ -175,8 +178,9 @@ class UpstreamConnection:
             sink.on_failure(Failure.RESET, self.reused and state is State.HEAD and not self._buffer)
 
     def pause_writing(self) -> None:
+        self.pool.clock.read()
         if self.state is State.HEAD:
-            self.pool.streaming.begin(self, _monotonic())  # an upstream that does not read its request
+            self.pool.streaming.begin(self, self.pool.clock.now)  # an upstream that does not read its request
         if self.sink is not None:
             self.sink.on_upstream_paused(True)
 
@@ -193,19 +197,18 @@ class UpstreamConnection:
             data = self._buffer + data
             self._buffer = b""
         while True:
-            end = data.find(b"\r\n\r\n") + 4
-            if end < 4:
+            try:
+                head = self._heads.read(data)
+            except HeadError:
+                self._fail(Failure.BAD_ANSWER)
+                return
+            if head is None:
                 if len(data) > MAX_HEAD:
                     self._fail(Failure.BAD_ANSWER)
                 else:
                     self._buffer = data
                 return
-            try:
-                head = parse_response(data[:end])
-            except HeadError:
-                self._fail(Failure.BAD_ANSWER)
-                return
-            data = data[end:]
+            data = data[head.size :]
             if head.status >= 200:
                 break
             if head.status == 101 or self.sink is None:
@@ -253,7 +256,7 @@ class UpstreamConnection:
             self._reusable = False
             body, complete = data, False
         if not complete:
-            self.pool.streaming.begin(self, _monotonic())
+            self.pool.streaming.begin(self, self.pool.clock.now)
         if sink is not None:
             sink.on_response(head, body, complete)
 
@@ -262,7 +265,7 @@ class UpstreamConnection:
         left = self._left - len(data)
         self._left = left
         if left > 0:
-            self.pool.streaming.begin(self, _monotonic())
+            self.pool.streaming.begin(self, self.pool.clock.now)
             if sink is not None:
                 sink.on_data(data, False)
             return
@@ -282,7 +285,7 @@ class UpstreamConnection:
         if chunks.done:
             self._finish(surplus=chunks.surplus)
         else:
-            self.pool.streaming.begin(self, _monotonic())
+            self.pool.streaming.begin(self, self.pool.clock.now)
         if sink is not None and (body or chunks.done):
             sink.on_data(body, chunks.done)
 

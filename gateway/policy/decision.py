@@ -13,13 +13,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
+from typing import Final
 
 from flags.snapshot import Context, Flags
-from gateway.policy.failover import Failure, may_go_elsewhere, may_repeat, problem_of
+from gateway.policy.failover import may_go_elsewhere, may_repeat, problem_of
+from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
 from gateway.policy.routing import AmbiguousPathError, Pattern, Rewrite, Table
 
-LEGACY = "legacy"
+LEGACY: Final = "legacy"
 
 
 class Reason(StrEnum):

@@ -7,27 +7,13 @@ only a method that changes nothing, or one whose repetition changes nothing and 
 
 from __future__ import annotations
 
-from enum import Enum
+from typing import Final
 
+from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
 
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-IDEMPOTENT = SAFE | {"PUT", "DELETE"}
-
-
-class Failure(Enum):
-    """How an upstream failed, by what may be done about it: (code, was anything sent, the problem to answer)."""
-
-    REFUSED = ("refused", False, Problem.UNREACHABLE)
-    CONNECT_TIMEOUT = ("connect-timeout", False, Problem.CONNECT_TIMEOUT)
-    RESET = ("reset", True, Problem.RESET)
-    TIMEOUT = ("timeout", True, Problem.UPSTREAM_TIMEOUT)
-    BAD_ANSWER = ("bad-answer", True, Problem.BAD_ANSWER)
-
-    def __init__(self, code: str, sent: bool, problem: Problem) -> None:
-        self.code = code
-        self.sent = sent
-        self.problem = problem
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+IDEMPOTENT: Final = SAFE | {"PUT", "DELETE"}
 
 
 def may_repeat(method: str, *, replayable: bool) -> bool:

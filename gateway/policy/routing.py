@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
-_SUSPICIOUS = re.compile(rb"%|//|/\.|\\|;")
+_SUSPICIOUS: Final = re.compile(rb"%|//|/\.|\\|;")
 """What a tidy path does not have. Anything else cannot decode to another path."""
 
 

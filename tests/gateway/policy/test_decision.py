@@ -6,7 +6,7 @@ import pytest
 
 from flags.snapshot import Context
 from gateway.policy.decision import AMBIGUOUS, UNROUTED, Policy, Reason, RouteRules, Target
-from gateway.policy.failover import Failure
+from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
 from gateway.policy.routing import Pattern
 

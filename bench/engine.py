@@ -1,0 +1,172 @@
+"""`python -m bench.engine`: what the edge engine itself takes for a request, without sockets and without an event loop's part.
+
+Real Downstream, Relay and UpstreamConnection objects over transports that only remember; the requests are those of bench.load, on 32
+connections in turn, and the answers differ as an API's do. It is for working on the engine: quick, quiet, and exact under
+`valgrind --tool=callgrind`. What a request costs in all is the other benchmark's answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import uvloop
+
+from bench.load import HEAD
+from flags.decisions import Decisions
+from flags.snapshot import Snapshot
+from gateway import build, compiled
+from gateway.access import AccessLog
+from gateway.config import parse
+from gateway.net.downstream import Downstream
+from gateway.net.edge import Edge
+from gateway.net.listener import Listener
+from gateway.net.upstream import UpstreamConnection
+from gateway.shipping import ShipperLink
+
+CONNECTIONS = 32
+CONFIG = """
+[upstreams]
+legacy = "http://127.0.0.1:1"
+reviews = "http://127.0.0.1:2"
+[[routes]]
+name = "reviews"
+match = "/api/v1/reviews/*"
+candidate = "reviews"
+"""
+
+
+class _Transport:
+    """A connection whose other end is the benchmark."""
+
+    def __init__(self, taken: Callable[[], None] | None = None) -> None:
+        self.taken = taken
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        self.size = len(data)
+        if self.taken is not None:
+            self.taken()
+
+    def writelines(self, data: list[bytes]) -> None: ...
+
+    def get_extra_info(self, name: str) -> object:
+        return ("127.0.0.1", 40000) if name == "peername" else None
+
+    def set_write_buffer_limits(self, high: int) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class World:
+    """One engine with its clients, and upstreams that answer at once."""
+
+    def __init__(self, *, shadow: bool, log: str) -> None:
+        loop = asyncio.get_running_loop()
+        decisions = Decisions()
+        state = "true" if shadow else "false"
+        rollout = '{"name": "flexibleRollout", "parameters": {"rollout": "100", "stickiness": "default", "groupId": "reviews"}}'
+        features = (
+            f'{{"version": 1, "features": [{{"name": "reviews", "enabled": false, "strategies": []}},'
+            f'{{"name": "reviews.shadow", "enabled": {state}, "strategies": [{rollout}]}}]}}'
+        )
+        decisions.load(Snapshot("1", features.encode(), "file", time.time()))
+        config = parse(Path("bench.toml"), CONFIG)
+        self.link = ShipperLink(loop, "", queue=1_000_000, queue_bytes=1_000_000_000)
+        self.link.connection_made(cast("asyncio.Transport", _Transport()))
+        self.edge = Edge(
+            loop,
+            config,
+            build.policy(config, decisions),
+            access=AccessLog(log, config.shadow.redact),
+            shipper=self.link,
+        )
+        self._answers = itertools.cycle([_answer(size) for size in (1000, 1024, 640, 1001, 999, 820, 1000)])
+        self._asked: list[UpstreamConnection] = []
+        listener = Listener(self.edge)
+        for pool in (self.edge.pools["legacy"], self.edge.shadow_pools["reviews"]):
+            for _ in range(CONNECTIONS):
+                connection = UpstreamConnection(pool)
+                connection.connection_made(cast("asyncio.Transport", _Transport(self._taken(connection))))
+                pool.release(connection)
+        self.clients: list[tuple[Downstream, bytes]] = []
+        self.transports: list[_Transport] = []
+        for number in range(CONNECTIONS):
+            client = Downstream(listener)
+            transport = _Transport()
+            client.connection_made(cast("asyncio.Transport", transport))
+            self.clients.append((client, f"{number:024x}".encode()))
+            self.transports.append(transport)
+
+    def _taken(self, connection: UpstreamConnection) -> Callable[[], None]:
+        return lambda: self._asked.append(connection)
+
+    def run(self, requests: list[bytes]) -> float:
+        """Sends them, each on the next connection. Seconds."""
+        asked, answers, clients = self._asked, self._answers, self.clients
+        began = time.perf_counter()
+        for number, request in enumerate(requests):
+            clients[number % CONNECTIONS][0].data_received(request)
+            answer = next(answers)
+            while asked:
+                asked.pop().data_received(answer)
+        return time.perf_counter() - began
+
+    def requests(self, count: int, first: int) -> list[bytes]:
+        head = HEAD.replace("{path}", "/api/v1/reviews/3").encode()
+        return [head % (number % 7, number, self.clients[number % CONNECTIONS][1]) for number in range(first, first + count)]
+
+
+def _answer(size: int) -> bytes:
+    return (
+        f"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Tue, 24 Nov 2026 09:00:00 GMT\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {size}\r\nLast-Modified: Tue, 24 Nov 2026 08:00:00 GMT\r\nConnection: keep-alive\r\n"
+        f'ETag: "6a13-{size:x}"\r\nAccept-Ranges: bytes\r\n\r\n'
+    ).encode() + b"y" * size
+
+
+async def measure(*, shadow: bool, count: int, rounds: int, log: str) -> float:
+    """Microseconds a request, in the best round: the others were disturbed."""
+    world = World(shadow=shadow, log=log)
+    best = float("inf")
+    for number in range(rounds + 1):
+        requests = world.requests(count, number * count)
+        seconds = world.run(requests)
+        if number:
+            best = min(best, seconds)
+        await asyncio.sleep(0.03)  # the exchanges of this round go to the shipper
+    assert all(transport.size > 600 for transport in world.transports), "somebody got no answer"  # noqa: S101 - or the figure means nothing
+    captured = world.edge.tally.report().routes["reviews"].shadow.captured
+    assert captured == (count * (rounds + 1) if shadow else 0), f"{captured} exchanges were captured"  # noqa: S101
+    world.edge.access.close()
+    return best / count * 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.engine", description=__doc__)
+    parser.add_argument("scenario", nargs="*", default=["passthrough", "shadow"])
+    parser.add_argument("--count", type=int, default=10_000, help="requests in a round")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--log", default="/dev/null", help="the access log")
+    given = parser.parse_args()
+    for scenario in given.scenario:
+        figure = uvloop.run(measure(shadow=scenario == "shadow", count=given.count, rounds=given.rounds, log=given.log))
+        print(f"{scenario}, {compiled.state()}: {figure:.2f} µs a request")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""How an upstream can fail, by what may be done about it."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from gateway.policy.problems import Problem
+
+
+class Failure(Enum):
+    """(code, was anything sent, the problem to answer)."""
+
+    REFUSED = ("refused", False, Problem.UNREACHABLE)
+    CONNECT_TIMEOUT = ("connect-timeout", False, Problem.CONNECT_TIMEOUT)
+    RESET = ("reset", True, Problem.RESET)
+    TIMEOUT = ("timeout", True, Problem.UPSTREAM_TIMEOUT)
+    BAD_ANSWER = ("bad-answer", True, Problem.BAD_ANSWER)
+
+    def __init__(self, code: str, sent: bool, problem: Problem) -> None:
+        self.code = code
+        self.sent = sent
+        self.problem = problem
