@@ -17,7 +17,7 @@ from typing import cast
 
 import uvloop
 
-from bench.load import HEAD
+from bench.load import BODIES, request
 from flags.decisions import Decisions
 from flags.snapshot import Snapshot
 from gateway import build, compiled
@@ -95,7 +95,7 @@ class World:
             access=AccessLog(log, config.shadow.redact),
             shipper=self.link,
         )
-        self._answers = itertools.cycle([_answer(size) for size in (1000, 1024, 640, 1001, 999, 820, 1000)])
+        self._answers = itertools.cycle([_answer(size) for size in map(len, BODIES.values())])
         self._asked: list[UpstreamConnection] = []
         listener = Listener(self.edge)
         for pool in (self.edge.pools["legacy"], self.edge.shadow_pools["reviews"]):
@@ -119,16 +119,15 @@ class World:
         """Sends them, each on the next connection. Seconds."""
         asked, answers, clients = self._asked, self._answers, self.clients
         began = time.perf_counter()
-        for number, request in enumerate(requests):
-            clients[number % CONNECTIONS][0].data_received(request)
+        for number, data in enumerate(requests):
+            clients[number % CONNECTIONS][0].data_received(data)
             answer = next(answers)
             while asked:
                 asked.pop().data_received(answer)
         return time.perf_counter() - began
 
     def requests(self, count: int, first: int) -> list[bytes]:
-        head = HEAD.replace("{path}", "/api/v1/reviews/3").encode()
-        return [head % (number % 7, number, self.clients[number % CONNECTIONS][1]) for number in range(first, first + count)]
+        return [request(number, self.clients[number % CONNECTIONS][1]) for number in range(first, first + count)]
 
 
 def _answer(size: int) -> bytes:

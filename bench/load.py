@@ -19,10 +19,13 @@ import uvloop
 
 CONNECTIONS = 32
 
-# The Referer is another one in every request, and the Cookie on every connection: what a proxy remembers of heads that it has seen must not
-# make it look better here than among real clients.
-HEAD = (
-    "GET {path}?page=%d HTTP/1.1\r\n"
+# What a proxy remembers of heads that it has seen must not make it look better here than among real clients and servers: so seven pages of
+# different lengths are asked for in turn, the Referer is another one in every request, and the Cookie on every connection.
+BODIES = {number: b"y" * (1000 + 7 * (number - 3)) for number in range(7)}
+"""The pages under PATH, 1,000 bytes in the mean."""
+PATH = "/api/v1/reviews"
+_HEAD = (
+    f"GET {PATH}/%d?sort=new HTTP/1.1\r\n"
     "Host: shop.example.com\r\n"
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36\r\n"
     "Accept: application/json, text/plain, */*\r\n"
@@ -35,7 +38,12 @@ HEAD = (
     "Sec-Fetch-Mode: cors\r\n"
     "Sec-Fetch-Site: same-origin\r\n"
     "X-Requested-With: XMLHttpRequest\r\n\r\n"
-)
+).encode()
+
+
+def request(number: int, session: bytes) -> bytes:
+    """The `number`-th request, for page number modulo 7."""
+    return _HEAD % (number % 7, number, session)
 
 
 class _Client(asyncio.Protocol):
@@ -45,6 +53,7 @@ class _Client(asyncio.Protocol):
         self.load = load
         self.busy = False
         self.buffer = b""
+        self.body = b""
         self.sent_at = 0.0
         self.session = secrets.token_hex(12).encode()
 
@@ -53,16 +62,19 @@ class _Client(asyncio.Protocol):
 
     def ask(self) -> None:
         self.busy = True
-        request = self.load.request(self.session)
+        self.load.number += 1
+        number = self.load.number
+        self.body = BODIES[number % 7]
+        data = request(number, self.session)
         self.sent_at = time.perf_counter()
-        self.transport.write(request)
+        self.transport.write(data)
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
         end = self.buffer.find(b"\r\n\r\n") + 4
-        if end < 4 or len(self.buffer) < end + len(self.load.body):
+        if end < 4 or len(self.buffer) < end + len(self.body):
             return
-        if not self.buffer.startswith(b"HTTP/1.1 200 ") or self.buffer[end:] != self.load.body:
+        if not self.buffer.startswith(b"HTTP/1.1 200 ") or self.buffer[end:] != self.body:
             self.load.wrong += 1
         self.buffer = b""
         self.busy = False
@@ -78,22 +90,14 @@ class _Client(asyncio.Protocol):
 class Load:
     """`rate` requests a second, 0 for as many as are answered, for `seconds`."""
 
-    def __init__(self, port: int, path: str, body: bytes, rate: int, seconds: float, *, vary: bool) -> None:
+    def __init__(self, port: int, rate: int, seconds: float) -> None:
         self.port = port
-        self.body = body
+        self.number = 0
         self.rate = rate
         self.seconds = seconds
         self.wrong = 0
         self.over = False
         self.latencies: list[float] = []
-        self._number = 0
-        self._vary = vary
-        self._head = HEAD.replace("{path}", path).encode()
-
-    def request(self, session: bytes) -> bytes:
-        if self._vary:
-            self._number += 1
-        return self._head % (self._number % 7, self._number, session)
 
     def answered(self, seconds: float) -> None:
         self.latencies.append(seconds)
@@ -142,13 +146,10 @@ class Load:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("port", type=int)
-    parser.add_argument("path")
-    parser.add_argument("body")
     parser.add_argument("--rate", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--same", action="store_true", help="send the same header fields every time")
     given = parser.parse_args()
-    load = Load(given.port, given.path, given.body.encode(), given.rate, given.seconds, vary=not given.same)
+    load = Load(given.port, given.rate, given.seconds)
     json.dump(uvloop.run(load.run()), sys.stdout)
 
 

@@ -16,10 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import cpu
+from bench.load import BODIES, PATH
 from demo.processes import Running, answers, listen, python, start
-
-BODY = "y" * 1000
-PATH = "/api/v1/reviews/3"
 
 
 @dataclass
@@ -67,11 +65,12 @@ def _version(command: list[str], pattern: str) -> str:
 
 
 def upstream(folder: Path) -> Running:
-    """nginx with one small file: cheap enough not to be what is measured."""
+    """nginx with a few small files: cheap enough not to be what is measured."""
     binary = _binary("nginx", "apt-get install nginx-light")
-    pages = folder / "pages" / "api" / "v1" / "reviews"
+    pages = folder / f"pages{PATH}"
     pages.mkdir(parents=True)
-    (pages / "3").write_text(BODY)
+    for number, body in BODIES.items():
+        (pages / str(number)).write_bytes(body)
     port = _free_port()
     return _nginx(
         folder,
@@ -91,7 +90,7 @@ def _nginx(folder: Path, binary: str, name: str, port: int, server: str) -> Runn
         f"worker_processes 1; daemon off; user root; pid {here}/pid; error_log {here}/error.log; events {{ worker_connections 4096; }}\n"
         f"http {{ access_log off; keepalive_requests 100000000; {paths} {server} }}\n"
     )
-    return start(name, [binary, "-c", str(config), "-e", f"{here}/error.log"], log_dir=folder, port=port, ready=answers(PATH))
+    return start(name, [binary, "-c", str(config), "-e", f"{here}/error.log"], log_dir=folder, port=port, ready=answers(f"{PATH}/3"))
 
 
 def nginx(folder: Path, legacy: int, mirror: int | None) -> Peer:
@@ -117,7 +116,7 @@ def haproxy(folder: Path, legacy: int, mirror: int | None) -> Peer:
         "global\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 1s\n  timeout client 60s\n  timeout server 5s\n"
         f"  http-reuse always\nfrontend f\n  bind 127.0.0.1:{port}\n  default_backend b\nbackend b\n  server s 127.0.0.1:{legacy}\n"
     )
-    process = start("haproxy", [binary, "-db", "-f", str(config)], log_dir=folder, port=port, ready=answers(PATH))
+    process = start("haproxy", [binary, "-db", "-f", str(config)], log_dir=folder, port=port, ready=answers(f"{PATH}/3"))
     return Peer("HAProxy", port, process, [process.pid], version=_version([binary, "-v"], r"version (\S+)"))
 
 
@@ -148,7 +147,7 @@ def envoy(folder: Path, legacy: int, mirror: int | None) -> Peer:
     config = folder / "envoy.json"
     config.write_text(json.dumps({"static_resources": {"listeners": [listener], "clusters": clusters}}))
     command = [binary, "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
-    process = start("envoy", command, log_dir=folder, port=port, ready=answers(PATH))
+    process = start("envoy", command, log_dir=folder, port=port, ready=answers(f"{PATH}/3"))
     pids = [process.pid, *cpu.children(process.pid)]
     return Peer("Envoy", port, process, pids, version=_version([binary, "--version"], r"/(\d+\.\d+\.\d+)/"))
 
@@ -160,7 +159,7 @@ def mitmproxy(folder: Path, legacy: int, mirror: int | None) -> Peer:
     port = _free_port()
     command = [binary, "-q", "--mode", f"reverse:http://127.0.0.1:{legacy}", "--listen-host", "127.0.0.1", "-p", str(port)]
     command += ["--set", f"confdir={folder / 'mitmproxy'}"]
-    process = start("mitmproxy", command, log_dir=folder, port=port, ready=answers(PATH), timeout=60)
+    process = start("mitmproxy", command, log_dir=folder, port=port, ready=answers(f"{PATH}/3"), timeout=60)
     return Peer("mitmproxy", port, process, [process.pid], version=_version([binary, "--version"], r"Mitmproxy: (\S+)"))
 
 
@@ -185,7 +184,7 @@ def _banyan(folder: Path, legacy: int, mirror: int | None, engine: str) -> Peer:
         '[[routes]]\nname = "reviews"\nmatch = "/api/v1/reviews/*"\ncandidate = "reviews"\n'
     )
     command = python("-m", "gateway.cli", "run", "--config", str(config), "--engine", engine)
-    process = start("banyan", command, log_dir=folder, port=port, ready=answers(PATH), timeout=60)
+    process = start("banyan", command, log_dir=folder, port=port, ready=answers(f"{PATH}/3"), timeout=60)
     workers = [pid for pid in cpu.children(process.pid) if "banyan: worker" in cpu.title(pid)]
     others = [pid for pid in cpu.children(process.pid) if pid not in workers]
     name = "Banyan" if engine == "edge" else "Banyan, engine mitmproxy"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import cpu, peers
-from bench.peers import BODY, PATH, MissingError, Peer
+from bench.peers import MissingError, Peer
 from demo.processes import ROOT
 
 PROXY_CORE, LOAD_CORE = 1, 0
@@ -117,8 +117,6 @@ def _once(peer: str, proxy: Peer, rate: int, seconds: float) -> dict[str, float]
         "-m",
         "bench.load",
         str(proxy.port),
-        PATH,
-        BODY,
         "--rate",
         str(_asked(peer, rate)),
         "--seconds",

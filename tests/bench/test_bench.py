@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from bench.__main__ import BARS, _missed
-from bench.load import Load
+from bench.load import BODIES, request
 from bench.proxies import Figures, Result
 from demo.processes import ROOT
 
@@ -34,11 +34,11 @@ def test_a_missed_bar_is_said(title: str) -> None:
 
 
 def test_no_two_requests_are_the_same() -> None:
-    load = Load(0, "/x", b"", 0, 1.0, vary=True)
-    made = {load.request(b"s") for _ in range(5000)}
+    made = {request(number, b"s") for number in range(5000)}
     assert len(made) == 5000
-    (head,) = {request.count(b"\r\n") for request in made}
+    (head,) = {each.count(b"\r\n") for each in made}
     assert head == 1 + 12 + 1, "a request line, twelve fields, an empty line"
+    assert len({len(body) for body in BODIES.values()}) == len({each.split(b"?")[0] for each in made}) == 7, "and no two pages either"
 
 
 def test_a_run_beside_nginx() -> None:
