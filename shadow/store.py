@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import django
 from django.conf import settings
 from django.core.management import call_command
+from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
 from shadow import database
@@ -34,6 +35,10 @@ _ADVISORY = 0x62616E79  # "bany": the number under which this project takes Post
 
 class StoreError(RuntimeError):
     """The database can't be used as asked; the message says why."""
+
+
+FAILURES = (StoreError, DatabaseError)
+"""What a database that can't be read or written raises, for whoever does not know Django."""
 
 
 def setup(url: str, folder: Path) -> None:

@@ -23,8 +23,6 @@ def opened(config: Path, name: str) -> Iterator[Route]:
     Raises:
         RefusalError: there is no such route, or nothing to read.
     """
-    from django.db import Error
-
     from shadow import store
     from shadow.database import DatabaseURLError, sqlite_path
 
@@ -42,7 +40,7 @@ def opened(config: Path, name: str) -> Iterator[Route]:
         yield route
     except (DatabaseURLError, OSError) as error:
         raise RefusalError(f"{config}: shadow.database: {error}") from error
-    except (Error, store.StoreError) as error:
+    except store.FAILURES as error:
         reason = str(error).strip().partition("\n")[0]
         raise RefusalError(f"{config}: shadow.database can't be read: {reason}. `banyan run` brings its tables up to date") from error
 

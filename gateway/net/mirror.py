@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Literal
 
 from gateway.net.head import ResponseHead, captured
+from gateway.net.outgoing import request_head
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.decision import Decision, ShadowRules, Target
 from gateway.policy.failure import Failure
@@ -20,6 +21,26 @@ from shadow.exchange import Answer, Exchange, Side
 if TYPE_CHECKING:
     from gateway.net.edge import Edge
     from gateway.net.relay import Relay
+
+
+def consider(relay: Relay, decision: Decision) -> Capture | None:
+    """Whether this request, which is eligible, is compared: a Capture of it, or the reason why not is counted."""
+    edge = relay.edge
+    rules = decision.rules
+    assert rules is not None  # noqa: S101 - a decision with a shadow has its route's rules
+    counts = edge.tally.route(decision.route).shadow
+    counts.eligible += 1
+    if relay.head.method not in rules.methods:
+        skip(counts, "method")
+    elif rules.sample < 1 and edge.chance() >= rules.sample:
+        skip(counts, "sampled_out")
+    elif relay.head.length > edge.replay_buffer:
+        skip(counts, "body_too_large")
+    elif edge.mirrors.get(decision.route, 0) >= edge.shadow.concurrency:
+        drop(counts, "concurrency")
+    else:
+        return Capture(relay, decision, rules)
+    return None
 
 
 class Recorder:
@@ -214,7 +235,8 @@ class Mirror(Sink):
     def _begin(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         relay = self._capture.relay
-        data = relay.outgoing_head(self.recorder.target, b"\r\nBanyan-Shadow: 1") + self._body
+        forwarding = relay.client.forwarding(relay.head)
+        data = request_head(relay.head, self.recorder.target, forwarding, relay.request_id, b"\r\nBanyan-Shadow: 1") + self._body
         connection.begin(self, data, head_only=relay.head.method == "HEAD", whole=True)
 
     def _close(self) -> None:

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Final
 from gateway.access import line
 from gateway.net.answers import problem
 from gateway.net.chunked import LAST, chunk
-from gateway.net.head import RequestHead, ResponseHead, without
-from gateway.net.mirror import Capture
+from gateway.net.head import RequestHead, ResponseHead
+from gateway.net.mirror import Capture, consider
+from gateway.net.outgoing import request_head
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.decision import Decision, Policy, Target
 from gateway.policy.failover import may_repeat
 from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
-from gateway.telemetry import GATEWAY, drop, skip
+from gateway.telemetry import GATEWAY
 
 if TYPE_CHECKING:
     from gateway.net.downstream import Downstream
@@ -136,7 +137,7 @@ class Relay(Sink):
         context = self.client.context(method, user_id, session_id)
         decision = self.decision = self.edge.policy.decide(method, self.head.target, context)
         if decision.shadow is not None:
-            self._prepare_shadow(decision)
+            self._capture = consider(self, decision)
         self._send(decision.serve)
         if self.body_complete:
             self._request_complete()
@@ -163,7 +164,7 @@ class Relay(Sink):
 
     def _begin(self, connection: UpstreamConnection, target: Target) -> None:
         self.connection = connection
-        data = self.outgoing_head(target)
+        data = request_head(self.head, target, self.client.forwarding(self.head), self.request_id)
         if self._body:
             data = b"".join((data, *self._body))
             if self._replay_size > self.edge.replay_buffer:
@@ -171,23 +172,6 @@ class Relay(Sink):
                 self._body.clear()
                 self.client.resume_reading()
         connection.begin(self, data, head_only=self.head.method == "HEAD", whole=self.body_complete)
-
-    def outgoing_head(self, target: Target, extra: bytes = b"") -> bytes:
-        """The head as `target` gets it. What the gateway adds comes last, after everything that a client could have named or forged."""
-        head = self.head
-        fields = head.fields
-        if target.host is not None:
-            fields = without(fields, frozenset((b"host",))) + b"\r\nHost: " + target.host
-        path = head.target if target.rewrite is None else target.rewrite(head.target)
-        end = b"\r\nVia: 1.1 banyan\r\n\r\n"
-        if head.chunked or head.expect or extra:
-            chunked = b"\r\nTransfer-Encoding: chunked" if head.chunked else b""
-            expect = b"\r\nExpect: 100-continue" if head.expect and not extra else b""
-            end = b"".join((chunked, expect, extra, end))
-        method = head.method.encode()
-        return b"".join(
-            (method, b" ", path, b" HTTP/1.1", fields, self.client.forwarding(head), b"\r\nX-Request-ID: ", self.request_id, end)
-        )
 
     # The answer: Sink
 
@@ -419,23 +403,6 @@ class Relay(Sink):
             self.connection = None
 
     # Shadow
-
-    def _prepare_shadow(self, decision: Decision) -> None:
-        edge = self.edge
-        rules = decision.rules
-        assert rules is not None  # noqa: S101 - a decision with a shadow has its route's rules
-        counts = edge.tally.route(decision.route).shadow
-        counts.eligible += 1
-        if self.head.method not in rules.methods:
-            skip(counts, "method")
-        elif rules.sample < 1 and edge.chance() >= rules.sample:
-            skip(counts, "sampled_out")
-        elif self.head.length > edge.replay_buffer:
-            skip(counts, "body_too_large")
-        elif edge.mirrors.get(decision.route, 0) >= edge.shadow.concurrency:
-            drop(counts, "concurrency")
-        else:
-            self._capture = Capture(self, decision, rules)
 
     def _request_complete(self) -> None:
         capture = self._capture

@@ -1,0 +1,24 @@
+"""A request's head as an upstream gets it: the client's fields, less what must not pass, and after them what the gateway adds."""
+
+from __future__ import annotations
+
+from gateway.net.head import RequestHead, without
+from gateway.policy.decision import Target
+
+
+def request_head(head: RequestHead, target: Target, forwarding: bytes, request_id: bytes, extra: bytes = b"") -> bytes:
+    """The head with its empty line. `forwarding`: who the client is; `extra`: more fields. Each field has its CRLF before it.
+
+    What the gateway adds comes last, after everything that a client could have named or forged (edge.md 25). A mirrored request, which
+    `extra` makes of it, has its body at hand and waits for no 100 Continue.
+    """
+    fields = head.fields
+    if target.host is not None:
+        fields = without(fields, frozenset((b"host",))) + b"\r\nHost: " + target.host
+    path = head.target if target.rewrite is None else target.rewrite(head.target)
+    end = b"\r\nVia: 1.1 banyan\r\n\r\n"
+    if head.chunked or head.expect or extra:
+        chunked = b"\r\nTransfer-Encoding: chunked" if head.chunked else b""
+        expect = b"\r\nExpect: 100-continue" if head.expect and not extra else b""
+        end = b"".join((chunked, expect, extra, end))
+    return b"".join((head.method.encode(), b" ", path, b" HTTP/1.1", fields, forwarding, b"\r\nX-Request-ID: ", request_id, end))
