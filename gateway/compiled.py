@@ -1,7 +1,7 @@
 """Compiles the edge engine's modules with mypyc, in place: the same sources, as C extensions beside them.
 
 The engine is written in typed Python and runs interpreted wherever this was not done, or could not be for want of a C compiler; compiled,
-its own code costs a third less (docs/benchmarks.md, docs/adr/0004). `make setup` runs it. What it made is out of date as soon as a source
+its own code costs less than half (docs/benchmarks.md, docs/adr/0004). `make setup` runs it. What it made is out of date as soon as a source
 changes, so a stamp beside it holds their digest, and tests refuse to run on a stale one.
 """
 
@@ -68,7 +68,7 @@ def build() -> bool:
         return True
     clean()
     if shutil.which("cc") is None and shutil.which("gcc") is None and shutil.which("clang") is None:
-        print("setup: no C compiler: the edge engine runs interpreted, at about 1.2 times the CPU per request")
+        print("setup: no C compiler: the edge engine runs interpreted, at about 1.5 times the CPU per request")
         return False
     print("setup: compiling the edge engine (half a minute)")
     names = [str(path.relative_to(ROOT)) for path in sources()]
