@@ -8,8 +8,10 @@ rules, a flag decision, metrics and the access log on.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,7 +36,10 @@ class Peer:
     version: str = ""
 
     def stop(self) -> None:
-        self.process.stop(5.0)
+        # As Ctrl-C would: after SIGTERM, Banyan goes on accepting for five seconds, for load balancers to look away.
+        if self.process.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGINT)
+        self.process.stop(10.0)
 
 
 class MissingError(Exception):

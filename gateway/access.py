@@ -20,9 +20,9 @@ from typing import Final
 
 import orjson
 
+from gateway.secret_fields import NAMES, masked
+
 FLUSH_SECONDS: Final = 0.2
-SECRETS = ("access_token", "api_key", "apikey", "code", "id_token", "password", "secret", "sig", "signature", "token")
-"""Query fields whose values are secrets wherever they stand."""
 MAX_LINES: Final = 50_000
 """About 15 MB of waiting lines."""
 
@@ -82,19 +82,24 @@ def check(target: str) -> None:
         os.close(_open(target))
 
 
-def presenter(redact: Iterable[str]) -> re.Pattern[bytes]:
-    """Finds what must not be read in a target: the values of query fields named as in `redact` ($..password) or in SECRETS."""
-    names = {rule.rpartition(".")[2].strip('"[]') for rule in redact if rule.startswith("$")}
-    words = "|".join(re.escape(name) for name in sorted({*names, *SECRETS} - {"", "*"}))
+def secret_names(redact: Iterable[str]) -> frozenset[str]:
+    """The query fields that must not be read in a target: those named as in `redact` ($..password), and those that are secrets anyway."""
+    return NAMES | ({rule.rpartition(".")[2].strip('"[]').casefold() for rule in redact if rule.startswith("$")} - {"", "*"})
+
+
+def suspicion(names: frozenset[str]) -> re.Pattern[bytes]:
+    """Finds a query field of such a name, or one whose name has to be decoded first: few targets have either, and only these cost more."""
+    words = "|".join(re.escape(name) for name in sorted(names))
     # Only the words without regard to case: so the search can skip to the next ? or &.
-    return re.compile(rb"([?&](?i:" + words.encode() + rb")=)[^&]+")
+    return re.compile(rb"[?&](?:(?i:" + words.encode() + rb")=|[^=&]*[%+])")
 
 
 class AccessLog:
     """`target`: "-" is standard output, "" is nowhere, anything else a path to append to."""
 
     def __init__(self, target: str, redact: Iterable[str] = ()) -> None:
-        self._secrets = presenter(redact)
+        self._names = secret_names(redact)
+        self._suspicion = suspicion(self._names)
         self.enabled = target != ""
         self.dropped = 0
         """Lines lost so far."""
@@ -112,9 +117,9 @@ class AccessLog:
     def presentable(self, target: bytes) -> bytes:
         """`target` without secrets in its query."""
         query = target.find(b"?")
-        if query < 0 or self._secrets.search(target, query) is None:
+        if query < 0 or self._suspicion.search(target, query) is None:
             return target
-        return self._secrets.sub(rb"\1*", target)
+        return masked(target.decode("latin-1"), self._names).encode("latin-1")
 
     def write(self, line: bytes) -> None:
         """Takes one request's line."""

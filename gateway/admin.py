@@ -15,9 +15,11 @@ import uvicorn
 from prometheus_client import generate_latest
 from prometheus_client.registry import CollectorRegistry
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.metrics import Collector
 
@@ -30,6 +32,27 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Signals are the supervisor's."""
         yield
+
+
+LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]", "::1"))
+
+
+class _OwnName:
+    """On a loopback address, answers only to loopback names: a page in somebody's browser, whose own name was made to point here (DNS
+    rebinding), reads nothing."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        server = scope.get("server")
+        if scope["type"] == "http" and server is not None and server[0] in LOOPBACK:
+            name = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+            if name.rpartition(":")[0] not in LOOPBACK and name not in LOOPBACK:
+                refusal = _json({"error": f"this is the admin port of {server[0]}, not of the host that was asked for"}, 421)
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 def application(supervisor: Supervisor) -> Starlette:
@@ -102,7 +125,8 @@ def application(supervisor: Supervisor) -> Starlette:
             Route("/routes", routes),
             Route("/flags", flags),
             Route("/flags/refresh", refresh, methods=["POST"]),
-        ]
+        ],
+        middleware=[Middleware(_OwnName)],
     )
 
 

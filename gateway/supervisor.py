@@ -28,6 +28,8 @@ from gateway.config import Config, parse_address
 from gateway.control import Applied, Configure, Drain, FlagState, Ready, Refuse, Report
 from gateway.listening import bind, why_not
 from gateway.telemetry import Stats, merge
+from shadow import database
+from shadow.redact import load_key
 
 _log = logging.getLogger("banyan.supervisor")
 
@@ -82,13 +84,9 @@ class Supervisor:
 
         Raises:
             BindError: one cannot be had.
-            StartError: the access log cannot be written.
+            StartError: the access log cannot be written, or the comparisons cannot be kept.
         """
-        log = self.config.gateway.access_log
-        try:
-            access.check(str(self.config.resolve(log)) if log not in ("", "-") else log)
-        except OSError as error:
-            raise StartError(f"{self.config.path}: gateway.access_log: {error.filename}: {error.strerror}. Name another file") from error
+        self._check_files()
         self.listeners: list[list[socket.socket]] = [[] for _ in range(self._count)]
         self.addresses: list[str] = []
         for address in self.config.gateway.listen:
@@ -110,6 +108,22 @@ class Supervisor:
                 self.addresses.append(address)
         self.admin_socket = bind(self.config.gateway.admin)
         self.admin_address = "{}:{}".format(*self.admin_socket.getsockname()[:2]) if self.admin_socket.family != socket.AF_UNIX else ""
+
+    def _check_files(self) -> None:
+        """What a child would stumble over is said before one is started."""
+        config = self.config
+        log, url = config.gateway.access_log, config.shadow.database
+        try:
+            access.check(str(config.resolve(log)) if log not in ("", "-") else log)
+        except OSError as error:
+            raise StartError(f"{config.path}: gateway.access_log: {error.filename}: {error.strerror}. Name another file") from error
+        try:
+            database.prepare(url, config.folder)
+            load_key(database.state_folder(url, config.folder) / "redact.key")
+        except OSError as error:
+            raise StartError(f"{config.path}: shadow.database: {error.filename}: {error.strerror}. Name another file") from error
+        except ValueError as error:
+            raise StartError(f"{config.path}: shadow.database: {error}") from error
 
     async def run(self, admin: Callable[[Supervisor], Coroutine[object, object, None]]) -> int:
         """Until SIGTERM or SIGINT. Returns the exit status.

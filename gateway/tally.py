@@ -48,11 +48,16 @@ class RouteTally:
         """The same as it is sent."""
         answered = {f"{side} {status}": count for side, counts in self._sides.items() for status, count in counts.statuses.items()}
         latency = {side: Latency(counts.buckets, counts.total) for side, counts in self._sides.items()}
-        for side, histogram in latency.items():
+        for side, counts in self._sides.items():
+            unfinished = counts.statuses.get(0, 0)
+            self.shadow.unfinished += unfinished
+            finished = sum(counts.statuses.values()) - unfinished
             if side == "legacy":
-                self.shadow.legacy = sum(histogram.buckets)
+                self.shadow.legacy = finished
             elif side == "candidate":
-                self.shadow.candidate = sum(histogram.buckets)
+                self.shadow.candidate = finished
+            else:
+                self.shadow.gateway = finished
         return RouteStats(answered, latency, self.fallbacks, self.shadow)
 
 

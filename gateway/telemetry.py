@@ -81,7 +81,7 @@ def merge(total: Stats, part: Stats) -> None:
             target.buckets = [a + b for a, b in zip(target.buckets, latency.buckets, strict=True)]
             target.total += latency.total
         shadow, more = into.shadow, stats.shadow
-        for counter in ("legacy", "candidate", "fallback", "eligible", "captured"):
+        for counter in ("legacy", "candidate", "fallback", "eligible", "captured", "gateway", "unfinished"):
             setattr(shadow, counter, getattr(shadow, counter) + getattr(more, counter))
         _add(shadow.skipped, more.skipped)
         _add(shadow.dropped, more.dropped)

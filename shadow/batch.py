@@ -121,6 +121,8 @@ def _names(counts: RouteCounts) -> list[tuple[str, int]]:
         (counters.SERVED_LEGACY, counts.legacy),
         (counters.SERVED_CANDIDATE, counts.candidate),
         (counters.FALLBACK, counts.fallback),
+        (counters.SERVED_GATEWAY, counts.gateway),
+        (counters.UNFINISHED, counts.unfinished),
         (counters.ELIGIBLE, counts.eligible),
         (counters.CAPTURED, counts.captured),
         *((counters.SKIPPED + reason, number) for reason, number in counts.skipped.items()),

@@ -61,6 +61,7 @@ class RouteCounts(msgspec.Struct, array_like=True):
     """What happened on one route since the last summary of this worker. Plain sums: adding them up is always right."""
 
     legacy: int = 0
+    """Requests that it answered, to the end."""
     candidate: int = 0
     fallback: int = 0
     """Requests that the candidate failed and legacy answered; counted under `legacy` too."""
@@ -72,6 +73,10 @@ class RouteCounts(msgspec.Struct, array_like=True):
     """By reason: sampled_out, method, body_too_large, upgrade, client_gone …"""
     dropped: dict[str, int] = {}
     """By reason: queue_full, shipper_gone, concurrency …"""
+    gateway: int = 0
+    """Requests that the gateway itself answered, with an error."""
+    unfinished: int = 0
+    """Requests whose answer broke off, or whose client left before its end: in none of the three above."""
 
 
 class Summary(msgspec.Struct, array_like=True, tag="summary"):

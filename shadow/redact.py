@@ -18,8 +18,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote_plus, urlencode
 
+from gateway.secret_fields import NAMES
 from shadow.normalise import Body, Form, Headers, Json, Message
 from shadow.paths import Path as Place
 from shadow.paths import Pattern, PatternError
@@ -60,14 +61,17 @@ class Redactor:
         return replace(message, headers=self._fields(message.headers), body=self._body(message.body))
 
     def target(self, target: str) -> str:
-        """A request target or URL whose query parameters of a redacted name are hashed. Untouched, to the byte, where there are none."""
+        """A request target or URL, with query parameters of redacted or secret names hashed. Untouched to the byte where there are none."""
         before, mark, query = target.partition("?")
-        if not mark or not self._by_name:
+        if not mark:
             return target
         query, hash_mark, fragment = query.partition("#")
         pairs = parse_qsl(query, keep_blank_values=True)
-        redacted = [(name, self.hash(value) if name.casefold() in self._by_name else value) for name, value in pairs]
+        redacted = [(name, self.hash(value) if self._hides(name) else value) for name, value in pairs]
         return target if redacted == pairs else f"{before}?{urlencode(redacted, safe=':')}{hash_mark}{fragment}"
+
+    def _hides(self, name: str) -> bool:
+        return name.casefold() in self._by_name or unquote_plus(name).casefold() in NAMES
 
     def hash(self, value: Json) -> str:
         """What stands in for `value`."""

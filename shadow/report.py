@@ -44,6 +44,10 @@ class RouteReport:
     candidate: int = 0
     fallback: int = 0
     """Answered by legacy because the candidate failed; counted in `legacy` too."""
+    gateway: int = 0
+    """Answered by the gateway itself, with an error: nobody else could or might be asked."""
+    unfinished: int = 0
+    """The answer broke off, or the client left: not among those that were answered."""
     eligible: int = 0
     """Requests that were to be compared: never less than what became of them. Workers report once a second, so comparisons may be counted
     before their requests are."""
@@ -59,7 +63,7 @@ class RouteReport:
 
     @property
     def served(self) -> int:
-        return self.legacy + self.candidate
+        return self.legacy + self.candidate + self.gateway
 
     @property
     def compared(self) -> int:
@@ -83,7 +87,7 @@ class RouteReport:
     @property
     def mode(self) -> str:
         """Who answered lately, in one word: idle, legacy, candidate, split."""
-        if not self.served:
+        if not self.legacy + self.candidate:
             return "idle"
         if not self.candidate:
             return "legacy"
@@ -145,6 +149,8 @@ def _report(route: str, since: float, sums: dict[str, int], signatures: tuple[Si
         legacy=sums.get(counters.SERVED_LEGACY, 0),
         candidate=sums.get(counters.SERVED_CANDIDATE, 0),
         fallback=sums.get(counters.FALLBACK, 0),
+        gateway=sums.get(counters.SERVED_GATEWAY, 0),
+        unfinished=sums.get(counters.UNFINISHED, 0),
         eligible=max(accounted, sums.get(counters.ELIGIBLE, 0)),
         captured=sums.get(counters.CAPTURED, 0),
         matched=matched,

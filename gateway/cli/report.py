@@ -53,9 +53,13 @@ def report(
 
 def _text(counted: RouteReport, gate: GateResult) -> list[str]:
     lower, upper = counted.interval
+    answered = f"legacy {counted.legacy} ({counted.fallback} as fallback), candidate {counted.candidate}"
+    if counted.gateway:
+        answered += f", the gateway itself {counted.gateway} (errors)"
     lines = [
         f"{counted.route}: {counted.mode}",
-        f"  answered    {counted.served}: legacy {counted.legacy} ({counted.fallback} as fallback), candidate {counted.candidate}",
+        f"  answered    {counted.served}: {answered}",
+        *([f"  unfinished  {counted.unfinished}: broken off, or the client left"] if counted.unfinished else []),
         f"  compared    {counted.compared} of {counted.eligible}, coverage {percent(counted.coverage)}",
     ]
     for what, reasons in (("skipped", counted.skipped), ("dropped", counted.dropped)):

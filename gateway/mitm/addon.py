@@ -37,6 +37,7 @@ from gateway.mitm.shared import Shared
 from gateway.policy.decision import Decision, Policy, Target
 from gateway.policy.failover import may_repeat
 from gateway.policy.failure import Failure
+from gateway.policy.forwarded import client
 from gateway.policy.problems import Problem
 
 RELAY = "banyan.relay"
@@ -93,12 +94,14 @@ class GatewayAddon:
         if head.underscored:
             shared.tally.event("underscored-header", head.underscored)
         relay.head = head
+        if relay.trusted:
+            relay.address = client(relay.host, [value for name, value in head.fields if name.lower() == b"x-forwarded-for"], shared.trusts)
         relay.request_id = head.request_id or shared.request_id()
         relay.outgoing = Outgoing(head, relay.request_id, forwarding(head, relay.host, trusted=relay.trusted))
         user, session = None, None
         if self._identity is not None and shared.policy.routed(head.method, head.target):
             user, session = await self._identity.who(head.fields)
-        context = Context(user, session, relay.host, {"method": head.method})
+        context = Context(user, session, relay.address, {"method": head.method})
         decision = relay.decision = shared.policy.decide(head.method, head.target, context)
         # `stream` was set by mitmproxy (option stream_large_bodies) for a declared length over the replay buffer.
         relay.capture = prepare(shared, decision, relay.outgoing, replayable=not request.stream)

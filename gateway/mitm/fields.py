@@ -77,7 +77,7 @@ def clean_request(method: bytes, target: bytes, authority: bytes, version: bytes
     named = options - _NOT_NAMEABLE
     kept = []
     underscored = length = 0
-    chunked = expects = False
+    chunked = expects = upgrade = False
     request_id = b""
     for name, value in fields:
         key = name.lower()
@@ -95,12 +95,16 @@ def clean_request(method: bytes, target: bytes, authority: bytes, version: bytes
             expects = version == b"HTTP/1.1"
         elif key == b"via" and b"banyan" in value.lower():
             raise RefusedError(Problem.LOOP, "The request's Via field names this gateway.")
+        elif key == b"upgrade":
+            upgrade = upgrade or value.strip().lower() != b"h2c"
         elif trusted and key == b"x-request-id":
             request_id = value[:MAX_REQUEST_ID]
         elif b"_" in name:
             underscored += 1
         if key not in named and ((trusted and key in _BELIEVED) or not _cut(key)):
             kept.append((name, value))
+    if upgrade and (length or chunked):
+        raise RefusedError(Problem.FRAMING, "An Upgrade with a body.")
     if length > limits.body_bytes:
         raise RefusedError(Problem.BODY_TOO_LARGE, f"The body is longer than {limits.body_bytes} bytes.")
     http11 = version == b"HTTP/1.1"

@@ -32,6 +32,8 @@ class Relay:
         peer = client.peername
         self.shared = shared
         self.host = peer[0] if peer else "unix"
+        self.address = self.host
+        """The client's: the peer's, or whom a trusted proxy has the request from."""
         self.trusted = shared.trusts(self.host)
         self.method = method.decode("latin-1")
         self.target = target
@@ -192,7 +194,7 @@ class Relay:
                 line(
                     shared.wall(),
                     self.request_id,
-                    self.host,
+                    self.address,
                     self.method,
                     shared.access.presentable(self.target),
                     status,

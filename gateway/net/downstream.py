@@ -16,10 +16,11 @@ from flags.snapshot import Context
 from gateway.access import line
 from gateway.net.answers import problem
 from gateway.net.chunked import ChunkedReader, ChunkError, TrailerError
-from gateway.net.head import HeadError, RequestHead
+from gateway.net.head import HeadError, RequestHead, values
 from gateway.net.recurring import Requests
 from gateway.net.relay import Relay
 from gateway.net.upstream import HIGH_WATER
+from gateway.policy.forwarded import client
 from gateway.policy.problems import Problem
 from gateway.telemetry import GATEWAY
 
@@ -35,6 +36,7 @@ class Downstream:
     """See the module's docstring. An asyncio.Protocol in all but name: compiled classes have no interpreted bases."""
 
     __slots__ = (
+        "_address",
         "_buffer",
         "_chunks",
         "_context",
@@ -82,6 +84,7 @@ class Downstream:
         self._host: bytes | None = None
         self._context: Context | None = None
         self._method = ""
+        self._address = ""
         self._user_id: str | None = None
         self._session_id: str | None = None
         self._waiting = listener.heading
@@ -129,12 +132,17 @@ class Downstream:
         self._forwarding = b"".join(parts)
         return self._forwarding
 
-    def context(self, method: str, user_id: str | None, session_id: str | None) -> Context:
+    def address(self, head: RequestHead) -> str:
+        """The client's: the peer's, or where that is a trusted proxy, whom it has the request from."""
+        return self.host if not self.trusted else client(self.host, values(head.fields, b"x-forwarded-for"), self.edge.trusts)
+
+    def context(self, method: str, address: str, user_id: str | None, session_id: str | None) -> Context:
         """Whom the flags are asked about: made anew only when something in it changed since this connection's last request."""
         context = self._context
-        if context is None or self._method != method or self._user_id != user_id or self._session_id != session_id:
-            self._method, self._user_id, self._session_id = method, user_id, session_id
-            context = self._context = Context(user_id, session_id, self.host, {"method": method})
+        known = context is not None and self._method == method and self._address == address
+        if context is None or not known or self._user_id != user_id or self._session_id != session_id:
+            self._method, self._address, self._user_id, self._session_id = method, address, user_id, session_id
+            context = self._context = Context(user_id, session_id, address, {"method": method})
         return context
 
     def request_done(self, close: bool) -> None:

@@ -34,6 +34,8 @@ VIA: Final = 7
 FORWARDED: Final = 8
 """Believed, and so passed on, from a trusted proxy only."""
 REQUEST_ID: Final = 9
+UPGRADE: Final = 11
+"""Not passed on; with a body it is refused (edge.md 18)."""
 UNDERSCORED: Final = 10
 """WSGI cannot tell X_Forwarded_For from X-Forwarded-For: not passed on (edge.md 27)."""
 
@@ -135,7 +137,7 @@ REQUEST: Final = Lines(
         b"te": CUT,
         b"trailer": CUT,
         b"transfer-encoding": CODING,
-        b"upgrade": CUT,
+        b"upgrade": UPGRADE,
         b"via": VIA,
         b"x-forwarded-for": FORWARDED,
         b"x-forwarded-host": FORWARDED,

@@ -46,6 +46,7 @@ class Relay(Sink):
         "_replay_size",
         "_replayable",
         "_started",
+        "address",
         "body_complete",
         "client",
         "connection",
@@ -68,6 +69,7 @@ class Relay(Sink):
         self.client = client
         self.edge = client.edge
         self.head = head
+        self.address = client.address(head)
         self.request_id = head.request_id or self.edge.request_id()
         self.started_at = self.edge.clock.now
         self.body_complete = head.length == 0
@@ -134,7 +136,7 @@ class Relay(Sink):
 
     def _decide(self, user_id: str | None, session_id: str | None) -> None:
         method = self.head.method
-        context = self.client.context(method, user_id, session_id)
+        context = self.client.context(method, self.address, user_id, session_id)
         decision = self.decision = self.edge.policy.decide(method, self.head.target, context)
         if decision.shadow is not None:
             self._capture = consider(self, decision)
@@ -366,7 +368,7 @@ class Relay(Sink):
                 line(
                     edge.clock.wall(),
                     self.request_id,
-                    self.client.host,
+                    self.address,
                     head.method,
                     edge.access.presentable(head.target),
                     status,

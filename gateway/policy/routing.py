@@ -15,6 +15,10 @@ from urllib.parse import unquote_to_bytes
 
 _SUSPICIOUS: Final = re.compile(rb"%|//|/\.|\\|;")
 """What a tidy path does not have. Anything else cannot decode to another path."""
+MAX_READINGS: Final = 32
+"""Readings of one path. What can be read in more ways was made for it; ordinary ones with %20 or a dot segment have two or three."""
+MAX_READ: Final = 2048
+"""Bytes of a path that is not tidy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Table:
         """The route's name, or None: legacy's own. `path` is the target up to any `?`.
 
         Raises:
-            Ambiguous: another route, or none, would match the decoded path.
+            AmbiguousPathError: another route, or none, would match the decoded path.
         """
         found = self._walk(self._root, path.split(b"/"), 1, method)
         if _SUSPICIOUS.search(path) is not None:
@@ -101,16 +105,25 @@ class Table:
 
 
 def _readings(path: bytes) -> set[bytes]:
-    """What some server may take `path` for: decoded once or twice, \\ as /, parameters cut, slashes merged, dots resolved."""
-    readings: set[bytes] = set()
-    once = unquote_to_bytes(path)
-    for decoded in (path, once, unquote_to_bytes(once)):
-        for reading in (decoded, decoded.replace(b"\\", b"/"), re.sub(rb";[^/]*", b"", decoded)):
-            readings.add(reading)
-            readings.add(_resolve(reading))
-            merged = re.sub(rb"/{2,}", b"/", reading)
-            readings.add(merged)
-            readings.add(_resolve(merged))
+    """What some server may take `path` for: decoded, \\ as /, parameters cut, slashes merged, dots resolved, in any order and as often.
+
+    Raises:
+        AmbiguousPathError: there is no end to it, or the path is too long to find out (a worst case takes 1 ms).
+    """
+    if len(path) > MAX_READ:
+        raise AmbiguousPathError
+    readings = {path}
+    todo = [path]
+    while todo:
+        reading = todo.pop()
+        merged = re.sub(rb"/{2,}", b"/", reading)
+        cut = re.sub(rb";[^/]*", b"", reading)
+        for other in (unquote_to_bytes(reading), reading.replace(b"\\", b"/"), cut, merged, _resolve(reading)):
+            if other not in readings:
+                if len(readings) == MAX_READINGS:
+                    raise AmbiguousPathError
+                readings.add(other)
+                todo.append(other)
     return readings
 
 

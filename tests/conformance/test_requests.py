@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.gateway import Exchange
+from tests.conformance.conftest import configuration
+from tests.support.gateway import Exchange, Upstream, gateway, ok
 
 if TYPE_CHECKING:
     from tests.conformance.conftest import World
@@ -213,6 +215,7 @@ async def test_legacys_failures_are_problems(world: World) -> None:
         (b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405, "method-not-allowed"),
         (b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", 405, "method-not-allowed"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nVia: 1.1 banyan\r\n\r\n", 508, "loop"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: a\r\nContent-Length: 5\r\n\r\nhello", 400, "framing"),
     ],
     ids=lambda value: value[:30].decode() if isinstance(value, bytes) else str(value),
 )
@@ -329,3 +332,36 @@ async def test_a_candidate_that_stalls_in_its_answer_is_given_up_in_time(world: 
         response = await world.gateway.request(GET)
     assert (response.status, response.body) == (200, b"ok")
     assert response.header("Banyan-Route") == "reviews; served-by=legacy; reason=fallback-timeout"
+
+
+async def test_behind_a_trusted_proxy_flags_and_the_log_see_the_client(engine: str, tmp_path: Path) -> None:
+    legacy, new = Upstream(ok), Upstream(ok)
+    await legacy.start()
+    await new.start()
+    toml = configuration(tmp_path, legacy, new).replace("expose_decision = true", 'trusted_proxies = ["127.0.0.0/8", "10.0.0.0/8"]')
+    toml = toml.replace('[identity]\nsource = "introspection"\npath = "/who"\n', "")
+    try:
+        async with gateway(tmp_path, toml, engine=engine) as running:
+            strategy = {"name": "remoteAddress", "parameters": {"IPs": "9.9.9.9"}}
+            feature = {"name": "reviews", "enabled": True, "strategies": [strategy]}
+            running.flags.write_text(json.dumps({"version": 1, "features": [feature]}))
+            await running.decided(reviews=True)
+            served = {}
+            for chain in ("9.9.9.9", "9.9.9.9, 10.1.1.1", "9.9.9.9, 8.8.8.8", "8.8.8.8", "nonsense"):
+                raw = f"GET /reviews/1 HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {chain}\r\n\r\n"
+                route = (await running.request(raw.encode())).header("Banyan-Route")
+                assert route is not None
+                served[chain] = route.split("; ")[1]
+            candidate, safe = "served-by=candidate", "served-by=legacy"
+            assert served == {
+                "9.9.9.9": candidate,
+                "9.9.9.9, 10.1.1.1": candidate,
+                "9.9.9.9, 8.8.8.8": safe,
+                "8.8.8.8": safe,
+                "nonsense": safe,
+            }
+    finally:
+        await legacy.stop()
+        await new.stop()
+    logged = [json.loads(each)["client"] for each in (tmp_path / "access.log").read_text().splitlines()]
+    assert logged[-5:] == ["9.9.9.9", "9.9.9.9", "8.8.8.8", "8.8.8.8", "127.0.0.1"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import http.client
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -467,3 +468,16 @@ async def _check_accounts(world: World, tmp_path: Path) -> None:
     assert 'banyan_problems_total{code="framing"} 1.0' in metrics
     assert 'banyan_request_duration_seconds_count{route="reviews",served_by="legacy"} 5.0' in metrics
     assert world.gateway.get("/routes")["routes"][0]["answered"] == {"legacy 200": 5}
+
+
+async def test_the_admin_port_answers_only_to_its_own_name(world: World) -> None:
+    def ask(name: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", world.gateway.admin, timeout=5)
+        connection.request("GET", "/flags", headers={"Host": name})
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    port = world.gateway.admin
+    names = ["evil.test", f"evil.test:{port}", "127.0.0.1.evil.test", f"localhost:{port}", "127.0.0.1", f"[::1]:{port}"]
+    assert [await asyncio.to_thread(ask, name) for name in names] == [421, 421, 421, 200, 200, 200]

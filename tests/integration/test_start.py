@@ -226,6 +226,28 @@ def test_an_access_log_that_cannot_be_written(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("database", "said"),
+    [
+        ("sqlite:////proc/nope/x.sqlite3", "/proc/nope: No such file or directory. Name another file"),
+        ("sqlite:///flags.json/x.sqlite3", "flags.json: File exists. Name another file"),
+        ("sqlite:///x.sqlite3", "redact.key does not hold a key of 32 bytes in hex; remove the file to have a new one made"),
+    ],
+)
+def test_a_place_where_comparisons_cannot_be_kept_ends_the_start(tmp_path: Path, database: str, said: str) -> None:
+    path = config(tmp_path)
+    path.write_text(path.read_text() + f'[shadow]\ndatabase = "{database}"\n')
+    (tmp_path / "redact.key").write_text("short")
+    before = {each.name for each in tmp_path.iterdir()}
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = python("-m", "gateway.cli", "run", "--config", str(path))
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"banyan: {path}: shadow.database: "), ended.stderr
+    assert ended.stderr.endswith(f"{said}\n"), ended.stderr
+    assert {each.name for each in tmp_path.iterdir()} - before <= {"x.sqlite3"}
+
+
 @pytest.mark.parametrize("there", ["file", "folder"])
 def test_a_unix_address_never_removes_what_is_not_a_dead_socket(tmp_path: Path, there: str) -> None:
     target = tmp_path / "taken"
@@ -276,23 +298,25 @@ async def test_a_worker_that_cannot_start_ends_the_start(tmp_path: Path) -> None
             await supervisor.run(no_admin)
 
 
-async def test_sigterm_under_steady_load_fails_nobody(tmp_path: Path) -> None:
-    """Clients that open a connection for each request: until the end they are answered, then refused; nobody is left without an answer."""
+async def test_sigterm_under_steady_load(tmp_path: Path) -> None:
+    """Clients that open a connection for each request are answered until the end, then refused. Only in the moment in which the socket
+    closes may a connection be reset that waits in the kernel's queue: nobody has read it, and it comes within milliseconds of a refusal."""
     legacy = Upstream(ok)
     await legacy.start()
-    answered, refused, failed = 0, 0, []
+    answered, refused, failed, first_refused = 0, 0, [], float("inf")
     toml = f'[gateway.limits]\ndrain_timeout = "3s"\n[upstreams]\nlegacy = "http://127.0.0.1:{legacy.port}"\n'
     try:
         async with gateway(tmp_path, toml, workers=2) as running:
             stop, over = asyncio.Event(), asyncio.Event()
 
             async def client() -> None:
-                nonlocal answered, refused
+                nonlocal answered, refused, first_refused
                 while not stop.is_set():
                     try:
                         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
                     except ConnectionRefusedError:
                         refused += 1
+                        first_refused = min(first_refused, time.monotonic())
                         if refused >= 20:
                             over.set()
                         await asyncio.sleep(0.05)
@@ -302,8 +326,8 @@ async def test_sigterm_under_steady_load_fails_nobody(tmp_path: Path) -> None:
                         head = await reader.readuntil(b"\r\n\r\n")
                         assert head.startswith(b"HTTP/1.1 200 ")
                         answered += 1
-                    except (OSError, asyncio.IncompleteReadError) as error:
-                        failed.append(repr(error))
+                    except (OSError, asyncio.IncompleteReadError):
+                        failed.append(time.monotonic())
                     finally:
                         writer.close()
 
@@ -317,8 +341,8 @@ async def test_sigterm_under_steady_load_fails_nobody(tmp_path: Path) -> None:
     finally:
         await legacy.stop()
     assert answered > 100
-    # What was waiting in the kernel's queue in the moment of closing cannot be told from what was refused: it is reset, and was not read.
-    assert len(failed) <= 2, failed
+    assert all(abs(at - first_refused) < 0.1 for at in failed), [at - first_refused for at in failed]
+    assert len(failed) <= 5, "each client can have been there once"
 
 
 @pytest.mark.parametrize("while_importing", ["cyclopts", "uvicorn"])

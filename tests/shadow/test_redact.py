@@ -131,3 +131,12 @@ def test_the_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     path.write_text("no key")
     with pytest.raises(ValueError, match="remove the file"):
         load_key(path)
+
+
+def test_what_is_a_secret_anywhere_is_not_stored_either() -> None:
+    redactor = Redactor(["$..password"], KEY)
+    kept = redactor.target("/a?token=one&page=2&PASSWORD=two&%63ode=three&%2574oken=four")
+    assert not [word for word in ("one", "two", "three", "four") if word in kept]
+    assert "page=2" in kept
+    assert redactor.target("/a?page=2&tokens=kept+") == "/a?page=2&tokens=kept+"
+    assert Redactor([], KEY).target("/a?token=one") == redactor.target("/a?token=one") != "/a?token=one"

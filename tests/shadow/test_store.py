@@ -184,9 +184,12 @@ def test_mode_and_coverage() -> None:
     for name, number in ((counters.SERVED_LEGACY, 3), (counters.SERVED_CANDIDATE, 7), (counters.FALLBACK, 3), (counters.ELIGIBLE, 4)):
         batch.count("r", second, name, number)
     batch.count("r", second, counters.MATCHED, 5)
+    batch.count("r", second, counters.SERVED_GATEWAY, 2)
+    batch.count("r", second, counters.UNFINISHED, 1)
     store.write(batch)
     found = report.summary("r", second)
-    assert (found.mode, found.served, found.coverage, found.match_rate) == ("candidate", 10, 1.0, 1.0)
+    assert (found.mode, found.served, found.coverage, found.match_rate) == ("candidate", 12, 1.0, 1.0)
+    assert (found.gateway, found.unfinished) == (2, 1)
     assert found.eligible == 5, "of what was compared, nothing can have been less than eligible"
     assert report.summary("r", second + 1).mode == "idle"
     assert not report.gate_of(found, minimum=5, match=0.9).passed

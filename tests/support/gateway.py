@@ -166,6 +166,10 @@ class Gateway:
         """Sets flags and waits until every worker decides by them."""
         wanted = {name.replace("__", "."): bool(value) for name, value in flags.items()}
         self.set_flags(**wanted)
+        await self.decided(**wanted)
+
+    async def decided(self, **wanted: bool) -> None:
+        """Waits until every worker decides by flags that say so."""
         for _ in range(100):
             state = await asyncio.to_thread(self.get, "/flags")
             if {name: state["flags"].get(name, False) for name in wanted} == wanted and all(state["workers"].values()):

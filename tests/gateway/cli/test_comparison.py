@@ -50,6 +50,8 @@ batch.count("reviews", now - 60, counters.MATCHED, 400)
 batch.count("reviews", now - 60, counters.ELIGIBLE, 410)
 batch.count("reviews", now - 60, counters.SKIPPED + "too-large", 10)
 batch.count("reviews", now - 60, counters.SERVED_LEGACY, 410)
+batch.count("reviews", now - 60, counters.SERVED_GATEWAY, 7)
+batch.count("reviews", now - 60, counters.UNFINISHED, 2)
 batch.count("items", now - 60, counters.MATCHED, 99_999)
 batch.count("items", now - 60, counters.MISMATCHED, 1)
 store.write(batch)
@@ -77,7 +79,8 @@ def test_report_shows_rate_coverage_reasons_and_signatures(folder: Path) -> None
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         "reviews: legacy",
-        "  answered    410: legacy 410 (0 as fallback), candidate 0",
+        "  answered    417: legacy 410 (0 as fallback), candidate 0, the gateway itself 7 (errors)",
+        "  unfinished  2: broken off, or the client left",
         "  compared    500 of 510, coverage 98.04 %",
         "  skipped     10 too-large",
         "  match rate  80.00 % (95 %: 76.27 % to 83.27 %)",

@@ -66,6 +66,8 @@ def request(*lines: bytes, line: bytes = b"GET / HTTP/1.1", host: bytes | None =
         (request(line=b"GET /" + b"a" * 9000 + b" HTTP/1.1"), Problem.TARGET_TOO_LONG),
         (request(*(b"X-%d: a" % n for n in range(200))), Problem.HEAD_TOO_LARGE),
         (request(b"Via: 1.1 a, 1.1 banyan"), Problem.LOOP),
+        (request(b"Connection: upgrade", b"Upgrade: websocket", b"Content-Length: 5", line=b"POST / HTTP/1.1"), Problem.FRAMING),
+        (request(b"Upgrade: websocket", b"Upgrade: h2c", b"Transfer-Encoding: chunked", line=b"POST / HTTP/1.1"), Problem.FRAMING),
     ],
 )
 def test_refused(head: bytes, problem: Problem) -> None:
@@ -173,6 +175,14 @@ def test_a_responses_hop_by_hop_fields_are_cut() -> None:
     assert (head.status, head.line, head.length, head.keep_alive) == (200, b"HTTP/1.1 200 Fine", 3, False)
     assert parse_response(b"HTTP/1.0 200 Old\r\n\r\n").line == b"HTTP/1.1 200 Old"
     assert parse_response(b"HTTP/1.1 204\r\n\r\n").fields == b""
+
+
+@pytest.mark.parametrize(
+    "fields", [[b"Upgrade: h2c", b"Content-Length: 5"], [b"Upgrade: websocket"], [b"Upgrade: websocket", b"Content-Length: 0"]]
+)
+def test_an_upgrade_that_harms_nobody_is_cut(fields: list[bytes]) -> None:
+    head = parse_request(request(b"Connection: Upgrade", *fields, line=b"POST / HTTP/1.1"))
+    assert field(head.fields, b"upgrade") is None
 
 
 def test_helpers() -> None:

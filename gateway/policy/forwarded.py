@@ -1,0 +1,41 @@
+"""Who the client is, where trusted proxies stand between it and the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
+
+MAX_HOPS = 32
+"""Addresses that are looked at."""
+
+
+def client(peer: str, forwarded_for: Iterable[bytes], trusts: Callable[[str], bool]) -> str:
+    """The address that the nearest trusted proxy has the request from, and so on as long as that is a trusted one too.
+
+    `forwarded_for`: the values of X-Forwarded-For in their order. Each proxy adds at the end whom it has the request from, so what stands
+    before the first address that is not trusted was written by nobody who could be believed. What is no address ends the walk.
+    """
+    found = peer
+    if not trusts(peer):
+        return found
+    hops = b",".join(forwarded_for).split(b",")
+    for hop in reversed(hops[-MAX_HOPS:]):
+        address = _address(hop.strip(b" \t").decode("latin-1"))
+        if address is None:
+            break
+        found = address
+        if not trusts(found):
+            break
+    return found
+
+
+def _address(text: str) -> str | None:
+    """`text` as an IP address, without the port that some proxies add."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None
