@@ -82,6 +82,8 @@ def serve(config: Config, *, sock: socket.socket) -> None:
 def _first_user() -> None:
     """Makes the user whom the environment names, or gives an existing one that password."""
     from django.contrib.auth.models import User
+    from django.contrib.auth.password_validation import validate_password
+    from django.core.exceptions import ValidationError
 
     name, password = os.environ.get("BANYAN_CONSOLE_USER", ""), os.environ.pop("BANYAN_CONSOLE_PASSWORD", "")
     if bool(name) != bool(password):
@@ -90,6 +92,10 @@ def _first_user() -> None:
         if not User.objects.exists():
             _log.warning("nobody can log in yet: set BANYAN_CONSOLE_USER and BANYAN_CONSOLE_PASSWORD, and start again")
         return
+    try:
+        validate_password(password, User(username=name))
+    except ValidationError as error:
+        raise ConsoleError(f"BANYAN_CONSOLE_PASSWORD: {' '.join(error.messages)} Choose another") from None
     user, made = User.objects.get_or_create(username=name)
     if made or not user.check_password(password):  # an unchanged password keeps its sessions
         user.set_password(password)

@@ -105,3 +105,11 @@ SECURE_CSP = {
     "base-uri": [CSP.NONE],
     "frame-ancestors": [CSP.NONE],
 }
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    # A request for another host is answered 400. Anybody can send one, so it is not worth a traceback each.
+    "handlers": {"none": {"class": "logging.NullHandler"}},
+    "loggers": {"django.security.DisallowedHost": {"handlers": ["none"], "propagate": False}},
+}

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from shadow.report import RouteReport
 
 
+class FiguresError(RuntimeError):
+    """The store cannot be read. The message says why."""
+
+
 class Figures:
     """Of the gateway that runs with the configuration in `path`. One in a process, since Django has one database."""
 
@@ -24,10 +28,17 @@ class Figures:
         store.setup(self._config.shadow.database, self._config.folder)
 
     def reports(self, names: Iterable[str], since: float) -> list[RouteReport]:
-        """Of each route, since `since` (Unix seconds)."""
-        from shadow import report
+        """Of each route, since `since` (Unix seconds).
 
-        return report.summaries(names, since)
+        Raises:
+            FiguresError: they cannot be read.
+        """
+        from shadow import report, store
+
+        try:
+            return report.summaries(names, since)
+        except store.FAILURES as error:
+            raise FiguresError(f"the comparisons cannot be read: {str(error).strip()}") from error
 
     def gate(self, counted: RouteReport) -> GateResult:
         """The route's own gate on what was counted."""

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from demo.client import ClientError, SignInError
-from demo.figures import Figures
+from demo.figures import Figures, FiguresError
 from demo.processes import StartError
 from demo.shop import PASSWORD, USERS
 from demo.steering import SteeringError
@@ -32,7 +32,7 @@ FLIP_SECONDS_UNLEASH: Final = 2.0
 PLAIN_WIDTH: Final = 150
 """Of the table where nobody says how wide the terminal is."""
 
-BREAKS: Final = (StartError, SteeringError, AdminError, TrafficError, ClientError, SignInError)
+BREAKS: Final = (StartError, SteeringError, AdminError, TrafficError, ClientError, SignInError, FiguresError)
 """What ends the story: the stage itself fell over."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ import httpx
 import orjson
 
 from flags.features import EMPTY, FeaturesError, parse
+
+_NAME = re.compile(r"[A-Za-z0-9._~-]{1,100}")
+"""What Unleash itself accepts: what stands in a URL without an escape."""
 
 
 class AdminError(RuntimeError):
@@ -100,8 +104,8 @@ def set_flag(path: Path, name: str, enabled: bool, rollout: int | None = None, s
         AdminError: the file can't be read or written, or the flag has strategies that a percentage would destroy.
     """
     _percent(rollout)
-    if not name:
-        raise AdminError("a flag needs a name")
+    if not _NAME.fullmatch(name) or name in (".", ".."):
+        raise AdminError(f"{name!r} cannot be a flag's name: Unleash takes up to 100 letters, digits and - . _ ~")
     target = path.resolve()  # through a symbolic link, which stays
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

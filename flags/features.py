@@ -38,6 +38,7 @@ def parse(data: bytes) -> dict[str, Any]:
         raise FeaturesError(f"not JSON: {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("features"), list):
         raise FeaturesError('not a flags document: expected {"version": 1, "features": [...]}')
+    document.setdefault("version", 1)  # without it the engine refuses the whole document, and there is no other that it could be
     names: set[str] = set()
     for index, feature in enumerate(document["features"]):
         if not isinstance(feature, dict) or not isinstance(feature.get("name"), str) or not feature["name"]:
@@ -54,13 +55,16 @@ def parse(data: bytes) -> dict[str, Any]:
     return document
 
 
-def normalised(data: bytes) -> bytes:
-    """The document as the engine will take it: `data` itself where nothing had to be rewritten.
+def normalised(data: bytes, *, strict: bool = False) -> bytes:
+    """The document as the engine will take it: `data` itself where nothing had to be rewritten. `strict`: a person wrote it, so what would
+    silently mean "nobody" is an error too; from Unleash it is Unleash's own affair, and no reason to refuse everything.
 
     Raises:
         FeaturesError: it is malformed, or the engine refuses it.
     """
     document = parse(data)
+    if strict:
+        _check_rollouts(document)
     if orjson.loads(data) != document:
         data = orjson.dumps(document)
     if not _accepts(data, document["features"]):
@@ -81,6 +85,14 @@ def _check_strategies(name: str, strategies: object) -> None:
             if isinstance(value, (int, float)):
                 whole = isinstance(value, float) and value.is_integer()
                 parameters[key] = str(int(value) if whole else value).lower()
+
+
+def _check_rollouts(document: Mapping[str, Any]) -> None:
+    for feature in document["features"]:
+        for strategy in feature["strategies"]:
+            rollout = (strategy.get("parameters") or {}).get("rollout")
+            if rollout is not None and not (isinstance(rollout, str) and rollout.isascii() and rollout.isdigit() and int(rollout) <= 100):
+                raise FeaturesError(f'flag {feature["name"]!r}: "rollout" is a whole number from 0 to 100, not {rollout!r}')
 
 
 def _accepts(data: bytes, features: list[dict[str, Any]]) -> bool:

@@ -134,7 +134,7 @@ def read(path: Path) -> bytes:
     if len(data) > MAX_BYTES:
         raise FlagFileError(f"flag file {path}: over {MAX_BYTES // 1024 // 1024} MiB. Is it the right file?")
     try:
-        return normalised(data)
+        return normalised(data, strict=True)
     except FeaturesError as error:
         raise FlagFileError(f"flag file {path}: {error}. Correct it; `banyan flags off NAME` shows what a right one looks like") from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from flags.snapshot import Snapshot
 
@@ -41,6 +42,18 @@ class Source(Protocol):
 
 class FlagSourceError(ValueError):
     """The [flags] section cannot work as it is. The message says which key and what to do."""
+
+
+def check_unleash(url: str, token: str) -> None:
+    """
+    Raises:
+        FlagSourceError: an address or a token that cannot be Unleash's.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+        raise FlagSourceError("flags.url: expected Unleash's API address, such as http://unleash.internal:4242/api, without credentials")
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise FlagSourceError("flags.token: empty, or with spaces or line ends; Unleash makes one under Admin > API access")
 
 
 def create(

@@ -18,7 +18,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import requests
 from apscheduler.executors.pool import ThreadPoolExecutor  # type: ignore[import-untyped]  # it ships no types
@@ -30,7 +29,7 @@ from flags.admin import write_atomically
 from flags.features import EMPTY, FeaturesError, normalised, revision
 from flags.handover import Handover, Poll, quieten
 from flags.snapshot import Snapshot
-from flags.source import FlagSourceError, Publish
+from flags.source import Publish, check_unleash
 from flags.usage import Usage
 
 _log = logging.getLogger("banyan.flags")
@@ -63,13 +62,7 @@ class UnleashSource:
         Raises:
             FlagSourceError: an address or a token that can't be one.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
-            raise FlagSourceError(
-                "flags.url: expected Unleash's API address, such as http://unleash.internal:4242/api, without credentials"
-            )
-        if not token or not token.isascii() or not token.isprintable() or " " in token:
-            raise FlagSourceError("flags.token: empty, or with spaces or line ends; Unleash makes one under Admin > API access")
+        check_unleash(url, token)
         self._url = url.rstrip("/")
         self._backup = backup
         self._refresh = refresh

@@ -41,6 +41,22 @@ PLANNED = {
 }
 """Keys of the design without code behind them yet, and what they will do."""
 
+EXPECTED = {
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
+    "int_type": "expected a whole number",
+    "int_parsing": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "float_parsing": "expected a number",
+    "string_type": 'expected text in quotes: "…"',
+    "list_type": 'expected a list: ["…", "…"]',
+    "dict_type": "expected a table of names and values",
+    "model_type": "expected a table of its own: [section]",
+    "model_attributes_type": "expected a table of its own: [section]",
+}
+"""In place of pydantic's words for a value of the wrong type, what would be right."""
+
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -88,7 +104,8 @@ def parse(path: Path, text: str) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, [f"is not TOML: {error}"]) from error
     problems: list[str] = []
-    document = _substitute(document, "", problems)
+    taken: dict[str, str] = {}
+    document = _substitute(document, "", problems, taken)
     planned = list(_planned(document))
     problems += [f"{key}: {PLANNED[pattern]} not built yet in this version; remove the key" for key, pattern in planned]
     if problems:
@@ -96,17 +113,18 @@ def parse(path: Path, text: str) -> Config:
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(path, [_problem(item, document) for item in error.errors()]) from error
+        # Without its cause: pydantic's own message repeats the values.
+        raise ConfigError(path, [_hidden(_problem(item, document), taken) for item in error.errors()]) from None
     config._path = path.absolute()  # noqa: SLF001 - a private attribute is how pydantic keeps it out of the schema
     return config
 
 
-def _substitute(value: Any, where: str, problems: list[str]) -> Any:
-    """`value` with ${NAME} replaced from the environment, at every depth."""
+def _substitute(value: Any, where: str, problems: list[str], taken: dict[str, str]) -> Any:
+    """`value` with ${NAME} replaced from the environment, at every depth. `taken` gets what was read, by name."""
     if isinstance(value, dict):
-        return {key: _substitute(item, f"{where}.{key}" if where else key, problems) for key, item in value.items()}
+        return {key: _substitute(item, f"{where}.{key}" if where else key, problems, taken) for key, item in value.items()}
     if isinstance(value, list):
-        return [_substitute(item, f"{where}[{index}]", problems) for index, item in enumerate(value)]
+        return [_substitute(item, f"{where}[{index}]", problems, taken) for index, item in enumerate(value)]
     if not isinstance(value, str):
         return value
 
@@ -115,9 +133,18 @@ def _substitute(value: Any, where: str, problems: list[str]) -> Any:
         if name not in os.environ:
             problems.append(f"{where}: the environment has no {name}; set it, or write the value here")
             return ""
+        taken[name] = os.environ[name]
         return os.environ[name]
 
     return _VARIABLE.sub(replace, value)
+
+
+def _hidden(problem: str, taken: Mapping[str, str]) -> str:
+    """`problem` with what came from the environment as the file has it: it may be a secret."""
+    for name, value in sorted(taken.items(), key=lambda item: -len(item[1])):
+        for written in {value, repr(value)[1:-1]} - {""}:
+            problem = problem.replace(written, f"${{{name}}}")
+    return problem
 
 
 def _planned(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -138,13 +165,26 @@ def _planned(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield where, pattern
 
 
+def _shape(where: tuple[str | int, ...], otherwise: str) -> str:
+    """What belongs in a place that holds something else than a list or a table."""
+    if where == ("routes",):
+        return "write [[routes]] with double brackets, once for each route"
+    if where == ("upstreams",):
+        return 'write [upstreams] and below it  legacy = "http://host:port"'
+    if len(where) == 2 and where[0] == "upstreams":
+        return 'write "http://host:port", or a table with url = "http://host:port"'
+    return otherwise
+
+
 def _problem(item: Any, document: Mapping[str, Any]) -> str:
     """One pydantic error as one line that names the key."""
     where = ""
     for part in item["loc"]:
         where += f"[{part}]" if isinstance(part, int) else (f".{part}" if where else str(part))
-    message = str(item["msg"]).removeprefix("Value error, ")
-    if item["type"] == "extra_forbidden":
+    message = EXPECTED.get(item["type"]) or str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] in ("list_type", "dict_type", "model_type", "model_attributes_type"):
+        message = _shape(item["loc"], message)
+    elif item["type"] == "extra_forbidden":
         message = "unknown key; remove it or correct its spelling (docs/reference/settings.md lists all)"
     elif item["type"] == "missing":
         message = (

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
 
+from flags.source import FlagSourceError, check_unleash
 from gateway.units import Bytes, Seconds
 from shadow.database import settings as database_settings
 from shadow.paths import PatternSet
@@ -97,13 +98,16 @@ class Upstream(_Section):
     @classmethod
     def _url(cls, value: str) -> str:
         parts = urlsplit(value)
+        if "@" in value:
+            raise ValueError('a user or a password cannot be part of it; write "http://host:port"')  # and it is not repeated here
         if parts.scheme != "http":
             raise ValueError(f'write "http://host:port" (https and unix upstreams are not built yet), not {value!r}')
         if not parts.hostname:
             raise ValueError(f"no host in {value!r}")
-        if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError(f"only scheme, host and port belong in {value!r}; a route's `rewrite` changes paths")
-        _ = parts.port  # raises ValueError when out of range
+        if parts.port == 0:  # out of range, it is a ValueError already
+            raise ValueError(f"nobody can be reached on port 0: {value!r}")
         return value
 
     @property
@@ -126,7 +130,7 @@ class FlagSource(_Section):
     """unleash: a client token. Write ${NAME} to read it from the environment."""
     admin_token: SecretStr = SecretStr("")
     """unleash: an admin token; only for `banyan flags`."""
-    refresh: Seconds = 0.5
+    refresh: Seconds = Field(default=0.5, ge=0.05)
     """Unleash publishes changes once a second: asking twice as often keeps a flip under two seconds at the worst phase."""
     backup: str = "var/flags-backup.json"
     """unleash: the last good state, used when Unleash is down at start."""
@@ -141,6 +145,11 @@ class FlagSource(_Section):
             raise ValueError(
                 'source = "unleash" needs url and token, such as url = "http://127.0.0.1:4242/api", token = "${UNLEASH_TOKEN}"'
             )
+        if self.source == "unleash":
+            try:
+                check_unleash(self.url, self.token.get_secret_value())
+            except FlagSourceError as error:
+                raise ValueError(str(error).removeprefix("flags.")) from None
         return self
 
 

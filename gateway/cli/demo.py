@@ -42,6 +42,7 @@ def demo(
     try:
         from demo import live
         from demo import script as story
+        from demo.figures import FiguresError
         from demo.processes import StartError
         from demo.traffic import TrafficError
         from flags.admin import AdminError
@@ -60,7 +61,7 @@ def demo(
         if script:
             return story.run(say, engine=engine, unleash=unleash, as_json=as_json, keep=keep)
         return live.run(say, engine=engine, unleash=unleash)
-    except (StartError, TrafficError, AdminError) as error:
+    except (StartError, TrafficError, AdminError, FiguresError) as error:
         raise RefusalError(str(error), status=1) from error
 
 

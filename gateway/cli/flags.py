@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 app = App(name="flags", help="Lists and switches the flags, in the flag file or in Unleash.")
 
+Force = Annotated[bool, Parameter(negative=())]
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
@@ -41,25 +43,35 @@ def show(*, config: Path = Path("banyan.toml"), as_json: Json = False) -> int:
 
 
 @app.command
-def on(name: str, *, config: Path = Path("banyan.toml"), as_json: Json = False) -> int:
+def on(name: str, *, config: Path = Path("banyan.toml"), force: Force = False, as_json: Json = False) -> int:
     """Turns a flag on, for the share that it had.
 
     Example: banyan flags on reviews.shadow
+
+    Parameters
+    ----------
+    force
+        Also where no route reads it.
     """
-    return _switch(config, name, True, None, as_json)
+    return _switch(config, name, True, None, as_json, force)
 
 
 @app.command
-def off(name: str, *, config: Path = Path("banyan.toml"), as_json: Json = False) -> int:
+def off(name: str, *, config: Path = Path("banyan.toml"), force: Force = False, as_json: Json = False) -> int:
     """Turns a flag off: legacy answers.
 
     Example: banyan flags off reviews
+
+    Parameters
+    ----------
+    force
+        Also where no route reads it.
     """
-    return _switch(config, name, False, None, as_json)
+    return _switch(config, name, False, None, as_json, force)
 
 
 @app.command(name="set")
-def set_share(name: str, share: str, *, config: Path = Path("banyan.toml"), as_json: Json = False) -> int:
+def set_share(name: str, share: str, *, config: Path = Path("banyan.toml"), force: Force = False, as_json: Json = False) -> int:
     """Turns a flag on for a share of the users.
 
     Example: banyan flags set reviews 25%
@@ -68,17 +80,21 @@ def set_share(name: str, share: str, *, config: Path = Path("banyan.toml"), as_j
     ----------
     share
         A whole percentage, such as 25%.
+    force
+        Also where no route reads it.
     """
     digits = share.removesuffix("%")
     if not digits.isascii() or not digits.isdigit() or int(digits) > 100:
         raise RefusalError(f"{share!r} is not a share: write a whole percentage from 0% to 100%")
-    return _switch(config, name, True, int(digits), as_json)
+    return _switch(config, name, True, int(digits), as_json, force)
 
 
-def _switch(config: Path, name: str, enabled: bool, rollout: int | None, as_json: bool) -> int:
+def _switch(config: Path, name: str, enabled: bool, rollout: int | None, as_json: bool, force: bool) -> int:
     from flags.admin import set_flag
 
     loaded = load_config(config)
+    if not force:
+        _check_read(loaded, name)
     with _refusing():
         if loaded.flags.source == "file":
             state = set_flag(loaded.resolve(loaded.flags.path), name, enabled, rollout)
@@ -88,6 +104,16 @@ def _switch(config: Path, name: str, enabled: bool, rollout: int | None, as_json
                 state = admin.set(name, enabled, rollout)
     _print([state], as_json)
     return 0
+
+
+def _check_read(config: Config, name: str) -> None:
+    """In an emergency, `flags off revews` must not say "off" while the candidate of `reviews` goes on answering."""
+    read = [flag for route in config.routes for flag in (route.serve_flag, route.shadow_flag)]
+    if name in read:
+        return
+    near = difflib.get_close_matches(name, read, 1)
+    meant = f"did you mean {near[0]!r}?" if near else f"routes read {', '.join(map(repr, read)) or 'none yet'}."
+    raise RefusalError(f"{config.path}: no route reads a flag {name!r}: {meant} Nothing was changed; --force changes it all the same")
 
 
 def _unleash(config: Config) -> UnleashAdmin:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -20,6 +22,12 @@ app.command("gateway.cli.gate:gate", name="gate")
 app.command("gateway.cli.bench:bench", name="bench")
 
 
+def _reader_gone() -> NoReturn:
+    """`banyan report … | head` has read enough: nobody is there to be told anything, and the shell expects SIGPIPE's status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
+
+
 def main() -> NoReturn:
     """Exit status 0: fine; 1: the answer is no; 2: wrong use, or a file of the user's that cannot be used."""
     try:
@@ -31,4 +39,10 @@ def main() -> NoReturn:
         sys.exit(refusal.status)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        _reader_gone()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _reader_gone()
     sys.exit(result if isinstance(result, int) else 0)

@@ -169,6 +169,28 @@ def test_a_wrong_password_is_no_login(client: httpx.Client) -> None:
     assert client.get("/", follow_redirects=False).status_code == 302
 
 
+def test_another_hosts_name_is_refused_without_a_word_in_the_log(client: httpx.Client, console: Console) -> None:
+    assert client.get("/login/", headers={"Host": "evil.test"}).status_code == 400
+    assert "evil.test" not in console.running.log.read_text()
+
+
+@pytest.mark.parametrize("password", ["tiny9", "password123"])
+def test_a_password_that_breaks_the_rules_ends_the_start(tmp_path: Path, password: str) -> None:
+    (tmp_path / "banyan.toml").write_text(TOML)
+    ended = subprocess.run(
+        [sys.executable, "-m", "console", "--config", str(tmp_path / "banyan.toml"), "--listen", "127.0.0.1:0"],
+        env={**os.environ, "BANYAN_CONSOLE_USER": "ann", "BANYAN_CONSOLE_PASSWORD": password},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("console: BANYAN_CONSOLE_PASSWORD: This password is too ")
+    assert ended.stderr.endswith(" Choose another\n")
+    assert password not in ended.stderr
+
+
 def test_every_middleware_is_async() -> None:
     """One that is not ends in the deadlock that console.assets tells of: sometimes, so it is asserted where it is decided."""
     assert [name for name in settings.MIDDLEWARE if not import_string(name).async_capable] == []

@@ -14,20 +14,21 @@ import httpx
 import pytest
 
 from demo.processes import python
+from tests.support.unleash import required
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 
 class Demo:
     """A running `banyan demo`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *arguments: str) -> None:
         self.out = folder / "out"
         self.err = folder / "err"
         with self.out.open("wb") as out, self.err.open("wb") as err:
             # As a shell's & starts it, with Ctrl-C ignored; the demo is to end by it all the same.
             self.process = subprocess.Popen(
-                ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *python("-m", "gateway.cli", "demo")],
+                ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *python("-m", "gateway.cli", "demo", *arguments)],
                 stdout=out,
                 stderr=err,
                 env={**os.environ, "TMPDIR": str(folder)},
@@ -99,6 +100,38 @@ def test_everything_answers_and_ctrl_c_leaves_nothing(demo: Demo, tmp_path: Path
     assert left(processes) == []
     assert folders(tmp_path) == []
     assert "Traceback" not in demo.err.read_text()
+
+
+@pytest.mark.unleash
+def test_with_unleash_it_says_where_the_flags_are_and_a_flip_there_moves_the_traffic(tmp_path: Path) -> None:
+    required()
+    demo = Demo(tmp_path, "--unleash")
+    try:
+        said = demo.wait_for("Ctrl-C stops everything", demo.out, 110)
+        found = re.search(r"(?m)^Unleash +(http://127\.0\.0\.1:\d+) +the flags: sign in as (\S+), password ([^;]+);", said)
+        assert found is not None, said
+        url, user, password = found.groups()
+        with httpx.Client(base_url=url, timeout=10) as person:
+            assert "<html" in person.get("/").text
+            assert person.post("/auth/simple/login", json={"username": user, "password": "wrong"}).status_code == 401
+            assert person.post("/auth/simple/login", json={"username": user, "password": password}).status_code == 200
+            flags = {flag["name"] for flag in person.get("/api/admin/projects/default/features").json()["features"]}
+            assert {"reviews", "reviews.shadow"} <= flags
+            place = "/api/admin/projects/default/features/reviews/environments/development/on"
+            assert person.post(place).status_code == 200
+        deadline = time.monotonic() + 30
+        while not re.search(r"(?m)^reviews: candidate", demo.out.read_text()):
+            assert time.monotonic() < deadline, demo.out.read_text()
+            time.sleep(0.2)
+        processes = demo.descendants()
+        demo.process.send_signal(signal.SIGINT)
+        assert demo.process.wait(40) == 0, demo.err.read_text()
+        assert left(processes) == []
+        assert folders(tmp_path) == []
+    finally:
+        if demo.process.poll() is None:
+            demo.process.send_signal(signal.SIGINT)
+            demo.process.wait(40)
 
 
 def test_interrupted_while_starting_it_stops_what_it_had_started(demo: Demo, tmp_path: Path) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from demo.processes import StartError, python
+from demo.processes import python
 from demo.shop import USERS
-from demo.unleash import install
 from services.faults import Fault, expected
+from tests.support.unleash import required
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -27,7 +26,7 @@ VARIANTS = [
 @pytest.fixture(scope="module", params=VARIANTS)
 def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     if "--unleash" in request.param:
-        _unleash_can_be_had()
+        required()
     folder: Path = tmp_path_factory.mktemp("story")
     with (folder / "stderr").open("wb") as progress:
         command = python("-m", "gateway.cli", "demo", "--script", "--json", *request.param)
@@ -37,15 +36,6 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     assert result["flags"] == ("unleash" if "--unleash" in request.param else "file")
     assert done.returncode == (0 if result["ok"] else 1), (folder / "stderr").read_text()
     return result
-
-
-def _unleash_can_be_had() -> None:
-    try:
-        install()
-    except StartError as error:
-        if os.environ.get("BANYAN_REQUIRE_ALL"):
-            raise
-        pytest.skip(f"the Unleash server can't be installed here: {error}")
 
 
 def test_every_step_went_as_expected_in_time(told: dict[str, Any]) -> None:

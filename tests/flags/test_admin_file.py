@@ -129,3 +129,10 @@ def test_two_at_once_lose_nothing(path: Path) -> None:
         process.join(30)
         assert process.exitcode == 0
     assert sorted(list_flags(path), key=lambda flag: flag.name) == [FlagState(name, True, 19) for name in ("a", "b", "c")]
+
+
+@pytest.mark.parametrize("name", ["", "bad name", "a/b", "..", "é", "x" * 101, "a\n"])
+def test_a_name_that_unleash_would_refuse(path: Path, name: str) -> None:
+    with pytest.raises(AdminError, match="cannot be a flag's name"):
+        set_flag(path, name, True)
+    assert not path.exists()

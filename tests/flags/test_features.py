@@ -47,6 +47,22 @@ def test_numbers_are_written_as_unleash_writes_them(number: bytes, written: str)
     assert feature["strategies"][0]["parameters"]["x"] == written
 
 
+def test_a_document_without_its_version_is_of_the_only_one_there_is() -> None:
+    document = orjson.loads(normalised(b'{"features": [{"name": "f", "enabled": true, "strategies": []}]}'))
+    assert (document["version"], document["features"][0]["name"]) == (1, "f")
+
+
+@pytest.mark.parametrize("rollout", [b'"abc"', b'"150"', b"150", b"-1", b"12.5", b'""'])
+def test_a_rollout_that_a_person_wrote_wrong_is_an_error_and_unleashs_is_not(rollout: bytes) -> None:
+    data = (
+        b'{"version": 1, "features": [{"name": "f", "enabled": true, "strategies": '
+        b'[{"name": "flexibleRollout", "parameters": {"rollout": %b, "stickiness": "default", "groupId": "f"}}]}]}' % rollout
+    )
+    with pytest.raises(FeaturesError, match="flag 'f': \"rollout\" is a whole number from 0 to 100"):
+        normalised(data, strict=True)
+    assert orjson.loads(normalised(data))["features"][0]["name"] == "f"
+
+
 def test_what_is_fine_is_not_touched() -> None:
     data = b'{"version": 1,  "features": [], "extra": {"kept": true}}'
     assert normalised(data) is data

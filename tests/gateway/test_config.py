@@ -1,5 +1,6 @@
 """Bad input: one clear line each, naming the key and what would be right."""
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,28 @@ def test_the_smallest_useful_file(tmp_path: Path) -> None:
             ["routes 'reviews' and 'other' match the same requests"],
         ),
         (GOOD.replace("http://127.0.0.1:8101", "ftp://x"), ["upstreams.reviews.url: write"]),
+        (GOOD.replace("http://127.0.0.1:8101", "http://a:0"), ["upstreams.reviews.url: nobody can be reached on port 0"]),
+        (
+            GOOD.replace("http://127.0.0.1:8101", "http://u:hunter2@a:1"),
+            ["upstreams.reviews.url: a user or a password cannot be part of it"],
+        ),
+        (
+            '[flags]\nsource = "unleash"\nurl = "notaurl"\ntoken = "ab"\n' + GOOD,
+            ["flags: url: expected Unleash's API address, such as http://unleash.internal:4242/api, without credentials"],
+        ),
+        (
+            '[flags]\nsource = "unleash"\nurl = "http://a/api"\ntoken = "a\\nb"\n' + GOOD,
+            ["flags: token: empty, or with spaces or line ends"],
+        ),
+        ('[flags]\nrefresh = "0s"\n' + GOOD, ["flags.refresh: Input should be greater than or equal to 0.05"]),
+        (GOOD.replace("[[routes]]", "[routes]"), ["routes: write [[routes]] with double brackets, once for each route"]),
+        (GOOD.replace('"http://127.0.0.1:8101"', "5"), ['upstreams.reviews: write "http://host:port", or a table with url']),
+        ('upstreams = "x"\n', ['upstreams: write [upstreams] and below it  legacy = "http://host:port"']),
+        ("[gateway]\nworkers = 'two'\n" + GOOD, ["gateway.workers: expected a whole number"]),
+        ("[gateway]\nlisten = '127.0.0.1:1'\n" + GOOD, ['gateway.listen: expected a list: ["…", "…"]']),
+        ("[gateway]\nadmin = 9900\n" + GOOD, ['gateway.admin: expected text in quotes: "…"']),
+        ("gateway = 1\n" + GOOD, ["gateway: expected a table of its own: [section]"]),
+        (GOOD + "fallback = 'perhaps'", ["routes[0].fallback (route 'reviews'): expected true or false"]),
         (GOOD.replace("http://127.0.0.1:8101", "http://x/path"), ["only scheme, host and port"]),
         (GOOD.replace("http://127.0.0.1:8101", "http://x:99999"), ["upstreams.reviews.url"]),
         (GOOD + "methods = ['get']", ["methods are upper-case"]),
@@ -100,3 +123,19 @@ def test_a_secret_is_read_from_the_environment_and_never_shown(tmp_path: Path, m
     with pytest.raises(ConfigError) as refused:
         load(path)
     assert "very-secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["http://u:hunter2@a:1", "ftp://hunter2", "http://a/hunter2"])
+def test_what_came_from_the_environment_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("REVIEWS_URL", url)
+    (problem,) = problems(tmp_path, GOOD.replace("http://127.0.0.1:8101", "${REVIEWS_URL}"))
+    assert "hunter2" not in problem
+    assert "upstreams.reviews.url: " in problem
+
+
+def test_nothing_behind_the_error_repeats_it_either(tmp_path: Path) -> None:
+    path = tmp_path / "banyan.toml"
+    path.write_text(GOOD.replace("http://127.0.0.1:8101", "http://u:hunter2@a:1"))
+    with pytest.raises(ConfigError) as refused:
+        load(path)
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))

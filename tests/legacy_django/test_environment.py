@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from demo.processes import ROOT, python
 from legacy_django import environment
 
 
@@ -78,3 +81,21 @@ def test_all_workers_get_one_key_that_only_its_owner_reads(tmp_path: Path) -> No
     assert len(keys.pop()) > 50
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "said"),
+    [
+        ("nope://x:hunter2@h", 2, "shop: DATABASE_URL: expected sqlite:///… or postgres://…, got a URL that begins with 'nope'\n"),
+        ("postgres://u:hunter2@127.0.0.1:1/shop", 1, "shop: the database cannot be used: "),
+    ],
+)
+def test_the_shop_says_in_one_line_what_is_wrong_with_its_database(url: str, status: int, said: str) -> None:
+    environment = {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "legacy_django.settings"}
+    ended = subprocess.run(
+        python("legacy_django/manage.py", "seed"), cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == status, ended.stderr
+    assert ended.stderr.startswith(said)
+    assert ended.stderr.count("\n") == 1
+    assert "hunter2" not in ended.stderr

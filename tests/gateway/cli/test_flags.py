@@ -1,0 +1,70 @@
+"""`banyan flags` on a file: a slip of the hand is not taken for a flip."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from demo.processes import python
+
+CONFIG = """
+[upstreams]
+legacy = "http://127.0.0.1:1"
+new = "http://127.0.0.1:2"
+[[routes]]
+name = "reviews"
+match = "/reviews/*"
+candidate = "new"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "banyan.toml").write_text(CONFIG)
+    return tmp_path
+
+
+def flags(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = python("-m", "gateway.cli", "flags", *arguments, "--config", str(folder / "banyan.toml"))
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def states(folder: Path) -> dict[str, bool]:
+    return {feature["name"]: feature["enabled"] for feature in json.loads((folder / "flags.json").read_text())["features"]}
+
+
+def test_what_a_route_reads_is_switched(folder: Path) -> None:
+    for arguments in (["on", "reviews.shadow"], ["set", "reviews", "25%"], ["off", "reviews"]):
+        done = flags(folder, *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert states(folder) == {"reviews.shadow": True, "reviews": False}
+
+
+@pytest.mark.parametrize("arguments", [["on", "revews"], ["off", "revews"], ["set", "revews", "5%"]])
+def test_what_no_route_reads_is_refused_with_what_was_meant(folder: Path, arguments: list[str]) -> None:
+    done = flags(folder, *arguments)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"banyan: {folder}/banyan.toml: no route reads a flag 'revews': did you mean 'reviews'? "
+        "Nothing was changed; --force changes it all the same\n"
+    )
+    assert not (folder / "flags.json").exists()
+    assert flags(folder, *arguments, "--force").returncode == 0
+    assert "revews" in states(folder)
+
+
+def test_a_reader_that_has_read_enough(folder: Path) -> None:
+    (folder / "flags.json").write_text(
+        json.dumps({"version": 1, "features": [{"name": f"f{n}", "enabled": False, "strategies": []} for n in range(5000)]})
+    )
+    command = python("-m", "gateway.cli", "flags", "list", "--config", str(folder / "banyan.toml"))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b"f0")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(20) == 141
