@@ -106,6 +106,9 @@ class _Asking(Sink):
         self._status = head.status
         self.on_data(data, complete)
 
+    def on_upgrade(self, head: ResponseHead, data: bytes) -> None:
+        """Never: none is asked for."""
+
     def on_data(self, data: bytes, complete: bool) -> None:
         self._body += data
         if complete:

@@ -27,6 +27,7 @@ from gateway.telemetry import GATEWAY
 if TYPE_CHECKING:
     from gateway.net.deadlines import Timeouts
     from gateway.net.listener import Listener
+    from gateway.net.tunnel import Tunnel
 
 MAX_PIPELINED: Final = 64 * 1024
 """Bytes read ahead of the request that is being answered."""
@@ -53,6 +54,7 @@ class Downstream:
         "_relay",
         "_session_id",
         "_transport",
+        "_tunnel",
         "_user_id",
         "_waiting",
         "chunking",
@@ -89,10 +91,26 @@ class Downstream:
         self._session_id: str | None = None
         self._waiting = listener.heading
         self._half_closed = False
+        self._tunnel: Tunnel | None = None
         self._lingering = False
         self._reading_paused = False
 
     # What a relay asks of its client
+
+    def begin_tunnel(self, tunnel: Tunnel) -> None:
+        """From now on what the client sends is another protocol's, and what it sent already too."""
+        self._tunnel = tunnel
+        self.tunnel_active()
+        if self._buffer:
+            data, self._buffer = self._buffer, b""
+            tunnel.from_client(data)
+        self.resume_reading()
+        if self._half_closed:
+            tunnel.client_ended()
+
+    def tunnel_active(self) -> None:
+        """Something has passed, this way or that."""
+        self._listener.tunnels.begin(self, self.edge.clock.now)
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
@@ -195,6 +213,8 @@ class Downstream:
             return
         if self._relay is None:
             self._read_head(self._buffer + data if self._buffer else data)
+        elif self._tunnel is not None:
+            self._tunnel.from_client(data)
         elif self._left or self._chunks is not None:
             self._read_body(data)
         else:
@@ -203,6 +223,9 @@ class Downstream:
     def eof_received(self) -> bool:
         """The client sends no more; what it asked for is still answered (edge.md 38)."""
         self._half_closed = True
+        if self._tunnel is not None and not self._lingering:
+            self._tunnel.client_ended()
+            return True
         if self._relay is None or self._lingering:
             return False
         # An unfinished body cannot become whole any more.
@@ -211,7 +234,7 @@ class Downstream:
     def connection_lost(self, error: Exception | None) -> None:
         self.edge.clock.read()
         listener = self._listener
-        for kind in (self._waiting, listener.stalled, listener.slow, listener.lingering):
+        for kind in (self._waiting, listener.stalled, listener.slow, listener.lingering, listener.tunnels):
             kind.end(self)
         self.edge.connections.discard(self)
         relay, self._relay = self._relay, None
@@ -376,6 +399,8 @@ class Downstream:
     def _close(self) -> None:
         """Ends after what was written. A client that still sends must not lose the answer to a reset (edge.md 39, RFC 9112, 9.6)."""
         self._lingering = True
+        self._tunnel = None
+        self._listener.tunnels.end(self)
         self._buffer = b""
         self._chunks = None
         self._left = 0

@@ -73,6 +73,7 @@ class RequestHead:
         "size",
         "target",
         "underscored",
+        "upgrade",
     )
 
     method: str
@@ -96,12 +97,14 @@ class RequestHead:
     """The lines among `fields` that must not be captured."""
     size: int
     """Bytes, with the empty line."""
+    upgrade: bytes
+    """The protocol that the client asks to go on in, else b''."""
 
 
 class ResponseHead:
     """A response's head, checked whole."""
 
-    __slots__ = ("chunked", "fields", "http11", "keep_alive", "length", "line", "secrets", "size", "status")
+    __slots__ = ("chunked", "fields", "http11", "keep_alive", "length", "line", "secrets", "size", "status", "upgrade")
 
     status: int
     line: bytes
@@ -117,6 +120,8 @@ class ResponseHead:
     """The lines among `fields` that must not be captured."""
     size: int
     """Bytes, with the empty line."""
+    upgrade: bytes
+    """The protocol that the connection goes on in after a 101, else b''."""
 
 
 def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: bool = False, max_fields: int = 100) -> RequestHead:
@@ -142,7 +147,8 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
     length: bytes | None = None
     coding: bytes | None = None
     connection: bytes | None = None
-    upgrade = False
+    upgrade: bytes | None = None
+    head.upgrade = b""
     cut: set[bytes] | None = None
     strange = REQUEST.strange(lines)
     strange.pop(0)  # the request line, which is not a field
@@ -189,14 +195,16 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
                 head.request_id = line.value[:MAX_REQUEST_ID]
         elif kind == UNDERSCORED:
             head.underscored += 1
-        elif kind == UPGRADE:
-            upgrade = upgrade or line.value.lower() != b"h2c"
+        elif kind == UPGRADE and line.value.lower() != b"h2c":
+            upgrade = line.value if upgrade is None else upgrade + b", " + line.value
     head.fields = data[len(lines[0]) : -4] if cut is None else _kept(lines, cut)
     if connection is None:
         head.keep_alive = head.http11
     else:
         options = {option.strip(b" \t") for option in connection.lower().split(b",")}
         head.keep_alive = b"close" not in options and (head.http11 or b"keep-alive" in options)
+        if upgrade is not None and b"upgrade" in options and head.http11:
+            head.upgrade = upgrade
         options -= _OURS
         if options:
             # RFC 9110, 7.6.1: fields named by Connection end here.
@@ -209,7 +217,7 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
         if not LENGTH_VALUE.fullmatch(length):
             raise HeadError(Problem.FRAMING, "The Content-Length field is not a plain decimal number.")
         head.length = int(length)
-    if upgrade and head.length:
+    if upgrade is not None and head.length:
         # Whether the body belongs to the old protocol or to the new one, upstreams do not agree (edge.md 18). h2c asks only on the side.
         raise HeadError(Problem.FRAMING, "An Upgrade with a body.")
     if host is None:
@@ -236,6 +244,7 @@ def parse_response(data: bytes, lines: list[bytes] | None = None) -> ResponseHea
     head.chunked = False
     head.keep_alive = head.http11
     head.secrets = None
+    head.upgrade = b""
     cut: set[bytes] | None = None
     named: set[bytes] | None = None
     kept_alive = False
@@ -268,6 +277,8 @@ def parse_response(data: bytes, lines: list[bytes] | None = None) -> ResponseHea
             if line.value.lower() != b"chunked" or head.chunked or not head.http11:
                 raise HeadError(Problem.BAD_ANSWER, "The upstream's Transfer-Encoding is not exactly one `chunked`.")
             head.chunked = True
+        elif kind == UPGRADE:
+            head.upgrade = line.value
     # RFC 9112, 6.1: both at once is an attempt at smuggling, or a fault.
     if head.chunked and head.length >= 0:
         raise HeadError(Problem.BAD_ANSWER, "The upstream sent Content-Length with Transfer-Encoding.")

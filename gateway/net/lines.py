@@ -35,7 +35,7 @@ FORWARDED: Final = 8
 """Believed, and so passed on, from a trusted proxy only."""
 REQUEST_ID: Final = 9
 UPGRADE: Final = 11
-"""Not passed on; with a body it is refused (edge.md 18)."""
+"""For one hop only: what both sides say there, the gateway says anew to the other (edge.md 42)."""
 UNDERSCORED: Final = 10
 """WSGI cannot tell X_Forwarded_For from X-Forwarded-For: not passed on (edge.md 27)."""
 
@@ -157,7 +157,7 @@ RESPONSE: Final = Lines(
         b"te": CUT,
         b"trailer": CUT,
         b"transfer-encoding": CODING,
-        b"upgrade": CUT,
+        b"upgrade": UPGRADE,
     },
     {b"banyan-": CUT, b"proxy-": CUT},
     underscores=False,

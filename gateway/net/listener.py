@@ -12,6 +12,8 @@ from gateway.net.edge import Edge
 BODY_STALL_SECONDS = 30.0
 SLOW_READER_SECONDS = 60.0
 LINGER_SECONDS = 2.0
+TUNNEL_SECONDS = 300.0
+"""Silence both ways in an upgraded connection. nginx: 60 s, Envoy: 5 min, HAProxy recommends 1 h; WebSockets ping every 20 to 30 s."""
 GRACE_SECONDS = 0.5
 """How long idle connections are kept while draining."""
 
@@ -27,6 +29,7 @@ class Listener:
         self.stalled = deadlines.add(BODY_STALL_SECONDS, Downstream.body_stalled)
         self.slow = deadlines.add(SLOW_READER_SECONDS, Downstream.abort)
         self.lingering = deadlines.add(LINGER_SECONDS, Downstream.abort)
+        self.tunnels = deadlines.add(TUNNEL_SECONDS, Downstream.abort)
         self._servers: list[asyncio.Server] = []
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:

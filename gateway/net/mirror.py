@@ -30,7 +30,9 @@ def consider(relay: Relay, decision: Decision) -> Capture | None:
     assert rules is not None  # noqa: S101 - a decision with a shadow has its route's rules
     counts = edge.tally.route(decision.route).shadow
     counts.eligible += 1
-    if relay.head.method not in rules.methods:
+    if relay.head.upgrade:
+        skip(counts, "upgrade")
+    elif relay.head.method not in rules.methods:
         skip(counts, "method")
     elif rules.sample < 1 and edge.chance() >= rules.sample:
         skip(counts, "sampled_out")
@@ -258,6 +260,9 @@ class Mirror(Sink):
             self._complete()
         elif self.recorder.skipped:
             self._skip_rest()
+
+    def on_upgrade(self, head: ResponseHead, data: bytes) -> None:
+        """Never: upgrades are not mirrored."""
 
     def on_data(self, data: bytes, complete: bool) -> None:
         self.recorder.add(data)

@@ -17,8 +17,9 @@ def request_head(head: RequestHead, target: Target, forwarding: bytes, request_i
         fields = without(fields, frozenset((b"host",))) + b"\r\nHost: " + target.host
     path = head.target if target.rewrite is None else target.rewrite(head.target)
     end = b"\r\nVia: 1.1 banyan\r\n\r\n"
-    if head.chunked or head.expect or extra:
+    if head.chunked or head.expect or head.upgrade or extra:
+        upgrade = b"\r\nConnection: Upgrade\r\nUpgrade: " + head.upgrade if head.upgrade else b""
         chunked = b"\r\nTransfer-Encoding: chunked" if head.chunked else b""
         expect = b"\r\nExpect: 100-continue" if head.expect and not extra else b""
-        end = b"".join((chunked, expect, extra, end))
+        end = b"".join((upgrade, chunked, expect, extra, end))
     return b"".join((head.method.encode(), b" ", path, b" HTTP/1.1", fields, forwarding, b"\r\nX-Request-ID: ", request_id, end))

@@ -220,6 +220,7 @@ def _again(data: bytes, shape: Shape, last: RequestHead, limit: int) -> RequestH
     head.underscored = last.underscored
     head.secrets = last.secrets
     head.host = last.host
+    head.upgrade = last.upgrade
     check_target(head)
     return head
 
@@ -261,6 +262,7 @@ class Responses:
                 head.chunked = last.chunked
                 head.keep_alive = last.keep_alive
                 head.secrets = last.secrets
+                head.upgrade = last.upgrade
                 return head
         end = data.find(b"\r\n\r\n") + 4
         if end < 4:

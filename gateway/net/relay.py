@@ -18,6 +18,7 @@ from gateway.net.chunked import LAST, chunk
 from gateway.net.head import RequestHead, ResponseHead
 from gateway.net.mirror import Capture, consider
 from gateway.net.outgoing import request_head
+from gateway.net.tunnel import Tunnel
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.decision import Decision, Policy, Target
 from gateway.policy.failover import may_repeat
@@ -173,7 +174,8 @@ class Relay(Sink):
                 self._replayable = False
                 self._body.clear()
                 self.client.resume_reading()
-        connection.begin(self, data, head_only=self.head.method == "HEAD", whole=self.body_complete)
+        head = self.head
+        connection.begin(self, data, head_only=head.method == "HEAD", whole=self.body_complete, upgrade=head.upgrade != b"")
 
     # The answer: Sink
 
@@ -181,6 +183,28 @@ class Relay(Sink):
         """1xx, passed on to clients that know it (edge.md 19)."""
         if self.head.http11 and not self._started:
             self.client.write(head.line + head.fields + b"\r\n\r\n")
+
+    def on_upgrade(self, head: ResponseHead, data: bytes) -> None:
+        """101: the client's connection becomes the upstream's, for as long as both want it."""
+        connection, client = self.connection, self.client
+        assert connection is not None  # noqa: S101 - it has just spoken
+        self.response = head
+        self.status = head.status
+        self._started = True
+        tunnel = connection.sink = Tunnel(self, connection)
+        parts = [head.line, head.fields, b"\r\nConnection: Upgrade\r\nUpgrade: ", head.upgrade]
+        if self.edge.expose or client.trusted:
+            parts.append(self._debug())
+        parts += (b"\r\n\r\n", data)
+        self.sent += len(data)
+        client.write(b"".join(parts))
+        client.begin_tunnel(tunnel)
+
+    def tunnel_closed(self) -> None:
+        """The upstream has ended the connection in order."""
+        self.connection = None
+        self.client.closing_after = True
+        self._finish()
 
     def on_response(self, head: ResponseHead, data: bytes, complete: bool) -> None:
         """The answer's head, with what came of its body."""
@@ -227,7 +251,7 @@ class Relay(Sink):
         self.connection = None
         self._held = None
         if self._started:
-            self._cut_off(failure)
+            self.cut_off(failure)
             return
         method = self.head.method
         whole = self._replayable and self.body_complete
@@ -388,7 +412,7 @@ class Relay(Sink):
         self.edge.tally.route(decision.route if decision else "").fell_back(why)
         self._send(target)
 
-    def _cut_off(self, failure: Failure) -> None:
+    def cut_off(self, failure: Failure) -> None:
         """Bytes of the answer are out and no more will come: a clean end would be a lie."""
         self.edge.tally.event(f"cut-off-{failure.code}")
         self._skip_shadow("unanswered")

@@ -35,6 +35,7 @@ class State(Enum):
     LENGTH = "reading a body of known length"
     CHUNKED = "reading a chunked body"
     UNTIL_CLOSE = "reading a body that ends with the connection"
+    TUNNEL = "carrying another protocol, after a 101"
     GONE = "closed or being closed"
 
 
@@ -53,6 +54,10 @@ class Sink:
     @abstractmethod
     def on_data(self, data: bytes, complete: bool) -> None:
         """More of the body."""
+
+    @abstractmethod
+    def on_upgrade(self, head: ResponseHead, data: bytes) -> None:
+        """A 101: from now on the connection carries whatever was agreed on, beginning with `data`. It ends as a body does."""
 
     @abstractmethod
     def on_failure(self, failure: Failure, stale: bool) -> None:
@@ -74,6 +79,7 @@ class UpstreamConnection:
         "_left",
         "_reusable",
         "_sent",
+        "_upgrade",
         "pool",
         "reused",
         "sink",
@@ -96,12 +102,15 @@ class UpstreamConnection:
         self._head_only = False
         self._reusable = False
         self._sent = False
+        self._upgrade = False
 
     # What the engine asks of it
 
-    def begin(self, sink: Sink, data: bytes, *, head_only: bool, whole: bool) -> None:
-        """Sends a request's head, with what is there of its body. `whole`: nothing more will follow. `head_only`: it is a HEAD."""
+    def begin(self, sink: Sink, data: bytes, *, head_only: bool, whole: bool, upgrade: bool = False) -> None:
+        """Sends a request's head, with what is there of its body. `whole`: nothing more will follow. `head_only`: it is a HEAD. `upgrade`:
+        the answer may be a 101."""
         self.sink = sink
+        self._upgrade = upgrade
         self.state = State.HEAD
         self._head_only = head_only
         self._sent = whole
@@ -118,6 +127,15 @@ class UpstreamConnection:
             self.pool.answering.begin(self, self.pool.clock.now)
         if data:
             self.transport.write(data)
+
+    def end(self) -> None:
+        """Nothing more will be written; what the upstream still has to say is read."""
+        if self.state is State.GONE:
+            return
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def hurry(self) -> None:
         """The whole answer is awaited as its head was: nobody has seen anything of it yet."""
@@ -156,6 +174,9 @@ class UpstreamConnection:
             self._read_length(data)
         elif state is State.CHUNKED:
             self._read_chunks(data)
+        elif state is State.TUNNEL:
+            if self.sink is not None:
+                self.sink.on_data(data, False)
         elif state is State.UNTIL_CLOSE:
             self.pool.streaming.begin(self, self.pool.clock.now)
             if self.sink is not None:
@@ -172,7 +193,7 @@ class UpstreamConnection:
         sink, self.sink = self.sink, None
         if sink is None or state in (State.IDLE, State.GONE):
             return
-        if state is State.UNTIL_CLOSE and error is None:
+        if (state is State.UNTIL_CLOSE or state is State.TUNNEL) and error is None:
             sink.on_data(b"", True)
         else:
             sink.on_failure(Failure.RESET, self.reused and state is State.HEAD and not self._buffer)
@@ -211,9 +232,13 @@ class UpstreamConnection:
             data = data[head.size :]
             if head.status >= 200:
                 break
-            if head.status == 101 or self.sink is None:
-                # Upgrade is never passed on, so nobody asked to switch protocols.
-                self._fail(Failure.BAD_ANSWER)
+            if self.sink is None or (head.status == 101 and not (self._upgrade and head.upgrade)):
+                self._fail(Failure.BAD_ANSWER)  # a switch that nobody asked for
+                return
+            if head.status == 101:
+                self.state = State.TUNNEL
+                self.pool.answering.end(self)
+                self.sink.on_upgrade(head, data)
                 return
             self.sink.on_interim(head)
             if self.state is not State.HEAD:
