@@ -26,6 +26,7 @@ MODULES = (
     "gateway/policy/routing.py",
     "gateway/shipping.py",
     "gateway/tally.py",
+    "gateway/trace.py",
 )
 
 

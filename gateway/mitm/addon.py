@@ -96,8 +96,10 @@ class GatewayAddon:
         relay.head = head
         if relay.trusted:
             relay.address = client(relay.host, [value for name, value in head.fields if name.lower() == b"x-forwarded-for"], shared.trusts)
-        relay.request_id = head.request_id or shared.request_id()
-        relay.outgoing = Outgoing(head, relay.request_id, forwarding(head, relay.host, trusted=relay.trusted))
+        shared.ids.begin()
+        relay.request_id = head.request_id or shared.ids.request_id()
+        trace = b"" if head.traceparent else shared.ids.traceparent()
+        relay.outgoing = Outgoing(head, relay.request_id, trace, forwarding(head, relay.host, trusted=relay.trusted))
         user, session = None, None
         if self._identity is not None and shared.policy.routed(head.method, head.target):
             user, session = await self._identity.who(head.fields)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gateway.policy.problems import Problem
 from gateway.settings import Limits
+from gateway.trace import valid
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -18,8 +19,8 @@ MAX_TARGET = 8 * 1024
 MAX_REQUEST_ID = 128
 
 _HOP = frozenset((b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"))
-_FORGEABLE = frozenset((b"forwarded", b"x-real-ip", b"x-request-id", b"http2-settings", b"expect"))
-_BELIEVED = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"))
+_FORGEABLE = frozenset((b"forwarded", b"x-real-ip", b"x-request-id", b"http2-settings", b"expect", b"traceparent", b"tracestate"))
+_BELIEVED = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"tracestate"))
 """Kept from a trusted proxy."""
 _NOT_NAMEABLE = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"content-length", b"host", b""))
 """Options of Connection that name no field, or one that is the gateway's own to keep."""
@@ -54,6 +55,8 @@ class Head:
     keep_alive: bool
     request_id: bytes
     """A trusted proxy's, else b''."""
+    traceparent: bytes
+    """The same, where it is valid."""
     underscored: int
 
 
@@ -78,9 +81,13 @@ def clean_request(method: bytes, target: bytes, authority: bytes, version: bytes
     kept = []
     underscored = length = 0
     chunked = expects = upgrade = False
-    request_id = b""
+    request_id = traceparent = b""
     for name, value in fields:
         key = name.lower()
+        if key == b"traceparent" and trusted and not traceparent and valid(value.strip(b" \t")) and key not in named:
+            traceparent = value.strip(b" \t")
+            kept.append((name, value))
+            continue
         if key == b"content-length":
             if not _LENGTH.fullmatch(value):
                 raise RefusedError(Problem.FRAMING, "The Content-Length field is not a plain decimal number.")
@@ -109,7 +116,8 @@ def clean_request(method: bytes, target: bytes, authority: bytes, version: bytes
         raise RefusedError(Problem.BODY_TOO_LARGE, f"The body is longer than {limits.body_bytes} bytes.")
     http11 = version == b"HTTP/1.1"
     keep_alive = b"close" not in options and (http11 or b"keep-alive" in options)
-    return Head(method.decode("latin-1"), target, host, tuple(kept), chunked, length, expects, keep_alive, request_id, underscored)
+    verb = method.decode("latin-1")
+    return Head(verb, target, host, tuple(kept), chunked, length, expects, keep_alive, request_id, traceparent, underscored)
 
 
 def clean_response(fields: Fields) -> Fields:

@@ -15,6 +15,8 @@ class Outgoing:
 
     head: Head
     request_id: bytes
+    trace: bytes
+    """The traceparent, b'' where the client's is among its fields."""
     forwarding: Fields
 
     def target(self, target: Target) -> bytes:
@@ -26,7 +28,8 @@ class Outgoing:
         fields = self.head.fields
         if target.host is not None:
             fields = (*without(fields, b"host"), (b"Host", target.host))
-        return (*fields, *self.forwarding, (b"X-Request-ID", self.request_id), (b"Via", b"1.1 banyan"))
+        trace = ((b"traceparent", self.trace),) if self.trace else ()
+        return (*fields, *self.forwarding, *trace, (b"X-Request-ID", self.request_id), (b"Via", b"1.1 banyan"))
 
     def ask(self, target: Target, body: bytes, extra: Fields = ()) -> Ask:
         """For our own client, with the whole body at hand: what came in chunks gets a length."""

@@ -80,7 +80,9 @@ class Relay:
         """The gateway's own answer: a problem document (RFC 9457). `detail` must not quote what the client sent."""
         self.problem = kind
         self.status = kind.status
-        self.request_id = self.request_id or self.shared.request_id()
+        if not self.request_id:
+            self.shared.ids.begin()
+            self.request_id = self.shared.ids.request_id()
         document = {
             "type": f"urn:banyan:problem:{kind.value}",
             "title": kind.summary,

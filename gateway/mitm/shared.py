@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 import time
 from collections.abc import Callable, Coroutine
 from ipaddress import ip_address
@@ -16,6 +15,7 @@ from gateway.policy.decision import Policy
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
 from gateway.tally import Tally
+from gateway.trace import Ids
 
 CREDENTIALS = ("authorization", "cookie", "set-cookie", "proxy-authorization")
 """Never captured, whatever the configuration says."""
@@ -68,13 +68,7 @@ class Shared:
             *(name.encode() for name in CREDENTIALS),
             *(name.lower().encode() for name in config.shadow.redact if not name.startswith("$")),
         )
-        self._prefix = secrets.token_hex(6).encode()
-        self._number = 0
-
-    def request_id(self) -> bytes:
-        """Unique in all workers: 48 random bits of this worker's start and a count."""
-        self._number += 1
-        return b"%b%08x" % (self._prefix, self._number)
+        self.ids = Ids()
 
     def trusts(self, host: str) -> bool:
         """May this peer say who its client is?"""

@@ -375,7 +375,8 @@ class Downstream:
         edge = self.edge
         edge.tally.problem(kind.value)
         edge.tally.route("").finish(GATEWAY, kind.status, 0.0)
-        request_id = edge.request_id()
+        edge.ids.begin()
+        request_id = edge.ids.request_id()
         if edge.access.enabled:
             edge.access.write(line(edge.clock.wall(), request_id, self.host, "", b"", kind.status, 0, 0.0, "", GATEWAY, kind.value, False))
         self.write(problem(kind, detail, request_id.decode(), close=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from gateway.policy.decision import Policy
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
 from gateway.tally import Tally
+from gateway.trace import Ids
 
 if TYPE_CHECKING:
     from gateway.net.downstream import Downstream
@@ -89,14 +89,8 @@ class Edge:
         # All edges of a process share what lines are known; a worker has one edge.
         for lines in (REQUEST, RESPONSE):
             lines.keep_secret(name.lower().encode() for name in config.shadow.redact if not name.startswith("$"))
-        self._prefix = secrets.token_hex(6).encode()
-        self._number = 100_000_000
+        self.ids = Ids()
         self._trust: dict[str, bool] = {}
-
-    def request_id(self) -> bytes:
-        """Unique in all workers: 48 random bits of this worker's start, in hexadecimal, and a count."""
-        self._number += 1
-        return self._prefix + str(self._number).encode()
 
     def trusts(self, host: str) -> bool:
         """May this peer say who its client is?"""

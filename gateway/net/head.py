@@ -23,12 +23,14 @@ from gateway.net.lines import (
     REQUEST_ID,
     RESPONSE,
     TOKEN,
+    TRACE,
     UNDERSCORED,
     UPGRADE,
     VALUE,
     VIA,
 )
 from gateway.policy.problems import Problem
+from gateway.trace import valid
 
 MAX_TARGET: Final = 8 * 1024
 """Bytes. RFC 9112, section 3 recommends at least 8000."""
@@ -72,6 +74,7 @@ class RequestHead:
         "secrets",
         "size",
         "target",
+        "traceparent",
         "underscored",
         "upgrade",
     )
@@ -97,6 +100,8 @@ class RequestHead:
     """The lines among `fields` that must not be captured."""
     size: int
     """Bytes, with the empty line."""
+    traceparent: bytes
+    """From a trusted proxy, and valid, else b''."""
     upgrade: bytes
     """The protocol that the client asks to go on in, else b''."""
 
@@ -149,6 +154,7 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
     connection: bytes | None = None
     upgrade: bytes | None = None
     head.upgrade = b""
+    head.traceparent = b""
     cut: set[bytes] | None = None
     strange = REQUEST.strange(lines)
     strange.pop(0)  # the request line, which is not a field
@@ -177,6 +183,12 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
             continue
         if kind == FORWARDED and trusted:
             continue
+        if kind == TRACE and trusted:
+            if line.name == b"tracestate":
+                continue
+            if valid(line.value) and not head.traceparent:
+                head.traceparent = line.value
+                continue
         if cut is None:
             cut = set()
         cut.add(text)
@@ -208,6 +220,8 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
         options -= _OURS
         if options:
             # RFC 9110, 7.6.1: fields named by Connection end here.
+            if b"traceparent" in options:
+                head.traceparent = b""
             head.fields = without(head.fields, frozenset(options))
     if coding is not None:
         _check_coding(coding, length, head.http11)

@@ -36,6 +36,8 @@ FORWARDED: Final = 8
 REQUEST_ID: Final = 9
 UPGRADE: Final = 11
 """For one hop only: what both sides say there, the gateway says anew to the other (edge.md 42)."""
+TRACE: Final = 12
+"""traceparent, and what belongs to it: believed from a trusted proxy only, else the gateway begins a trace of its own."""
 UNDERSCORED: Final = 10
 """WSGI cannot tell X_Forwarded_For from X-Forwarded-For: not passed on (edge.md 27)."""
 
@@ -137,6 +139,8 @@ REQUEST: Final = Lines(
         b"te": CUT,
         b"trailer": CUT,
         b"transfer-encoding": CODING,
+        b"traceparent": TRACE,
+        b"tracestate": TRACE,
         b"upgrade": UPGRADE,
         b"via": VIA,
         b"x-forwarded-for": FORWARDED,

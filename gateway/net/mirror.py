@@ -8,7 +8,7 @@ decompressing and redacting happen in other processes.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from gateway.net.head import ResponseHead, captured
 from gateway.net.outgoing import request_head
@@ -43,6 +43,9 @@ def consider(relay: Relay, decision: Decision) -> Capture | None:
     else:
         return Capture(relay, decision, rules)
     return None
+
+
+SHADOW: Final = b"\r\nBanyan-Shadow: 1"
 
 
 class Recorder:
@@ -239,7 +242,7 @@ class Mirror(Sink):
         self._connection = connection
         relay = self._capture.relay
         forwarding = relay.client.forwarding(relay.head)
-        data = request_head(relay.head, self.recorder.target, forwarding, relay.request_id, b"\r\nBanyan-Shadow: 1") + self._body
+        data = request_head(relay.head, self.recorder.target, forwarding, relay.request_id, relay.trace, SHADOW) + self._body
         connection.begin(self, data, head_only=relay.head.method == "HEAD", whole=True)
 
     def _close(self) -> None:

@@ -15,6 +15,7 @@ import re
 from typing import Final
 
 from gateway.net.head import (
+    MAX_REQUEST_ID,
     REQUEST_LINE,
     RequestHead,
     ResponseHead,
@@ -22,7 +23,8 @@ from gateway.net.head import (
     parse_request,
     parse_response,
 )
-from gateway.net.lines import CUT, FORWARDED, LENGTH, PLAIN, REQUEST, REQUEST_ID, RESPONSE, UNDERSCORED, VALUE, Lines
+from gateway.net.lines import CUT, FORWARDED, LENGTH, PLAIN, REQUEST, REQUEST_ID, RESPONSE, TRACE, UNDERSCORED, VALUE, Lines
+from gateway.trace import valid
 
 MAX_VARYING: Final = 4
 """Lines of one head whose values may vary."""
@@ -31,21 +33,25 @@ PATIENCE: Final = 8
 because one shows what a head is like, and the next what varies in it."""
 
 _VALUE: Final = re.compile(rb"[" + VALUE + rb"]*+")
-_MAY_VARY: Final = frozenset((PLAIN, LENGTH, CUT, FORWARDED, REQUEST_ID, UNDERSCORED))
+_MAY_VARY: Final = frozenset((PLAIN, LENGTH, CUT, FORWARDED, REQUEST_ID, TRACE, UNDERSCORED))
 
 
 class Shape:
     """What a head is made of: constant bytes, and between them the values that vary."""
 
-    __slots__ = ("_kept", "_shown", "constants", "ends", "length", "lines", "starts", "varying")
+    __slots__ = ("_kept", "_shown", "constants", "ends", "length", "lines", "request_id", "starts", "trace", "varying")
 
-    def __init__(self, lines: list[bytes], fields: bytes, varying: list[int], length: int) -> None:
+    def __init__(self, lines: list[bytes], fields: bytes, varying: list[int]) -> None:
         self.lines = lines
         """The whole head, line by line, the request or status line first."""
         self.varying = varying
         """Which of them vary."""
-        self.length = length
+        self.length = -1
         """Which of the varying values is the Content-Length's, counted from 0; -1: none."""
+        self.request_id = -1
+        """The same for a trusted proxy's X-Request-ID."""
+        self.trace = -1
+        """The same for its traceparent."""
         self.constants = _pieces(lines, varying)
         self.starts: list[int] = [0] * len(varying)
         """Where the varying values were in the head that was matched last."""
@@ -96,9 +102,13 @@ class Shape:
                 parts.append(kept[len(parts) // 2])
         return b"".join(parts)[:-4]
 
+    def value(self, data: bytes, which: int) -> bytes:
+        """A varying value of the head that was matched last, without white space around it."""
+        return data[self.starts[which] : self.ends[which]].strip(b" \t")
+
     def content_length(self, data: bytes) -> int:
         """The Content-Length of the head that was matched last; -1: it is not valid. Only where `length` says that it varies."""
-        value = data[self.starts[self.length] : self.ends[self.length]].strip(b" \t")
+        value = self.value(data, self.length)
         # As LENGTH_VALUE would have it, at a third of the time.
         if len(value) > 18 or not value.isdigit() or (value.startswith(b"0") and len(value) > 1):
             return -1
@@ -108,7 +118,6 @@ class Shape:
 def learn(last: Shape | None, lines: list[bytes], fields: bytes, known: Lines, *, trusted: bool) -> Shape:
     """The shape of the next head, after one of `lines`, of which `fields` are passed on. `last`: the shape that it did not have."""
     varying: list[int] = []
-    length = -1
     if last is not None and len(last.lines) == len(lines):
         before = last.lines
         for number in range(1, len(lines)):
@@ -116,21 +125,28 @@ def learn(last: Shape | None, lines: list[bytes], fields: bytes, known: Lines, *
             if line == before[number] and number not in last.varying:
                 continue
             name = line[: line.find(b":") + 1]
-            kind = known.kind(name[:-1].lower())
-            if (
-                not before[number].startswith(name)
-                or len(varying) == MAX_VARYING
-                or kind not in _MAY_VARY
-                or (kind == REQUEST_ID and trusted)
-                or known.secret(name[:-1].lower())
-            ):
+            if len(varying) == MAX_VARYING or not before[number].startswith(name) or not _may_vary(name[:-1].lower(), known):
                 varying = []
-                length = -1
                 break
-            if kind == LENGTH:
-                length = len(varying)
             varying.append(number)
-    return Shape(lines, fields, varying, length)
+    shape = Shape(lines, fields, varying)
+    for place, number in enumerate(varying):
+        name = lines[number][: lines[number].find(b":")].lower()
+        kind = known.kind(name)
+        if kind == LENGTH:
+            shape.length = place
+        elif trusted and kind in (REQUEST_ID, TRACE):
+            if len([line for line in lines if line.lower().startswith(name + b":")]) > 1:
+                return Shape(lines, fields, [])  # which of them counts, parse_request knows
+            if kind == REQUEST_ID:
+                shape.request_id = place
+            elif name == b"traceparent":
+                shape.trace = place
+    return shape
+
+
+def _may_vary(name: bytes, known: Lines) -> bool:
+    return known.kind(name) in _MAY_VARY and not known.secret(name)
 
 
 def _pieces(lines: list[bytes], varying: list[int]) -> list[bytes]:
@@ -216,7 +232,12 @@ def _again(data: bytes, shape: Shape, last: RequestHead, limit: int) -> RequestH
     head.chunked = last.chunked
     head.keep_alive = last.keep_alive
     head.expect = last.expect
-    head.request_id = last.request_id
+    head.request_id = last.request_id if shape.request_id < 0 else shape.value(data, shape.request_id)[:MAX_REQUEST_ID]
+    head.traceparent = last.traceparent
+    if shape.trace >= 0:
+        head.traceparent = shape.value(data, shape.trace)
+        if not last.traceparent or not valid(head.traceparent):
+            return None
     head.underscored = last.underscored
     head.secrets = last.secrets
     head.host = last.host

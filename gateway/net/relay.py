@@ -62,6 +62,7 @@ class Relay(Sink):
         "serve",
         "started_at",
         "status",
+        "trace",
     )
 
     edge: Edge
@@ -71,7 +72,10 @@ class Relay(Sink):
         self.edge = client.edge
         self.head = head
         self.address = client.address(head)
-        self.request_id = head.request_id or self.edge.request_id()
+        ids = self.edge.ids
+        ids.begin()
+        self.trace = b"" if head.traceparent else ids.traceparent()
+        self.request_id = head.request_id or ids.request_id()
         self.started_at = self.edge.clock.now
         self.body_complete = head.length == 0
         self.connection: UpstreamConnection | None = None
@@ -167,7 +171,7 @@ class Relay(Sink):
 
     def _begin(self, connection: UpstreamConnection, target: Target) -> None:
         self.connection = connection
-        data = request_head(self.head, target, self.client.forwarding(self.head), self.request_id)
+        data = request_head(self.head, target, self.client.forwarding(self.head), self.request_id, self.trace)
         if self._body:
             data = b"".join((data, *self._body))
             if self._replay_size > self.edge.replay_buffer:

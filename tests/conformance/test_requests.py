@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,7 @@ async def test_forged_and_hop_by_hop_fields_end_here(world: World) -> None:
         "X-Forwarded-For",
         "X-Forwarded-Proto",
         "X-Forwarded-Host",
+        "traceparent",
         "X-Request-ID",
         "Via",
     ]
@@ -365,3 +367,34 @@ async def test_behind_a_trusted_proxy_flags_and_the_log_see_the_client(engine: s
         await new.stop()
     logged = [json.loads(each)["client"] for each in (tmp_path / "access.log").read_text().splitlines()]
     assert logged[-5:] == ["9.9.9.9", "9.9.9.9", "8.8.8.8", "8.8.8.8", "127.0.0.1"]
+
+
+async def test_a_trace_is_the_gateways_own_and_a_trusted_proxys_goes_on(engine: str, world: World, tmp_path: Path) -> None:
+    trace = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    raw = b"GET /reviews/1 HTTP/1.1\r\nHost: a\r\ntraceparent: " + trace + b"\r\ntracestate: v=1\r\n\r\n"
+    await world.gateway.current(reviews__shadow=True)
+    await world.gateway.request(raw)
+    for _ in range(100):
+        if world.new.requests:
+            break
+        await asyncio.sleep(0.02)
+    (served,), (mirrored,) = world.legacy.requests, world.new.requests
+    (own,) = served.header("traceparent")
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", own)
+    assert own.encode() != trace
+    assert mirrored.header("traceparent") == [own]
+    assert mirrored.header("X-Request-ID") == served.header("X-Request-ID")
+    assert served.header("tracestate") == []
+    legacy = Upstream(ok)
+    await legacy.start()
+    try:
+        toml = f'[gateway]\ntrusted_proxies = ["127.0.0.0/8"]\n[upstreams]\nlegacy = "http://127.0.0.1:{legacy.port}"\n'
+        async with gateway(tmp_path, toml, engine=engine) as running:
+            await running.request(raw)
+            await running.request(raw.replace(b"4bf92", b"xyz"))
+    finally:
+        await legacy.stop()
+    first, second = legacy.requests
+    assert (first.header("traceparent"), first.header("tracestate")) == ([trace.decode()], ["v=1"])
+    (replaced,) = second.header("traceparent")
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", replaced), "what is no trace is replaced"

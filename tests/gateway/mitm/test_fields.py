@@ -25,6 +25,8 @@ NAMES = (
     b"TE",
     b"Trailer",
     b"Upgrade",
+    b"traceparent",
+    b"tracestate",
     b"Via",
     b"X-Forwarded-For",
     b"X-Forwarded-Host",
@@ -45,6 +47,9 @@ VALUES = (
     b"keep-alive",
     b"X-Hop, keep-alive",
     b"X-Forwarded-For , Cookie",
+    b"traceparent, close",
+    b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    b"00-00000000000000000000000000000000-00f067aa0ba902b7-01",
     b"shop.test:80",
 )
 pairs = st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES))
@@ -78,7 +83,7 @@ def test_what_is_passed_on(version: bytes, given: Fields, more: Fields, trusted:
     assert isinstance(other, Head)
     assert one.fields + b"\r\n" == b"\r\n" + lines(other.fields)
     assert (one.target, one.host, one.method) == (other.target, other.host, other.method)
-    assert (one.request_id, one.underscored) == (other.request_id, other.underscored)
+    assert (one.request_id, one.traceparent, one.underscored) == (other.request_id, other.traceparent, other.underscored)
     assert (one.keep_alive, one.expect) == (other.keep_alive, other.expects)
 
 

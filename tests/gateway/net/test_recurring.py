@@ -11,35 +11,14 @@ from gateway.net.head import HeadError, captured, parse_request, parse_response
 from gateway.net.lines import REQUEST
 from gateway.net.recurring import MAX_VARYING, PATIENCE, Requests, Responses
 
-NAMES = [
-    *(
-        b"Accept",
-        b"Referer",
-        b"X-A",
-        b"Cookie",
-        b"Authorization",
-        b"Content-Length",
-        b"Transfer-Encoding",
-        b"Connection",
-        b"Via",
-        b"X-Token",
-    ),
-    *(
-        b"X-Forwarded-For",
-        b"X_A",
-        b"Expect",
-        b"X-Request-ID",
-        b"Set-Cookie",
-        b"Keep-Alive",
-        b"Banyan-X",
-        b"Host",
-        b"Date",
-        b"Upgrade",
-        b"X-Token",
-    ),
-]
+NAMES = (
+    b"Accept Referer X-A Cookie Authorization Content-Length Transfer-Encoding Connection Via X-Token X-Forwarded-For X_A Expect "
+    b"X-Request-ID Set-Cookie Keep-Alive Banyan-X Host Date Upgrade traceparent tracestate"
+).split()
+TRACE = b"00-" + b"a" * 31 + b"%b-" + b"b" * 16 + b"-01"
 VALUES = [
     *(b"a", b"b", b"", b" ", b"5", b"17", b"05", b"+5", b"9" * 19, b"chunked", b"keep-alive", b"close", b"x-a", b"X-A, close", b"\xff"),
+    *(TRACE % b"1", TRACE % b"2", b"00-" + b"0" * 32 + b"-" + b"b" * 16 + b"-01"),
     *(b"100-continue", b"1.1 banyan", b"a\rb", b"a\nb", b"a\x00", b"a\r\nX-B: c", b"a\r\n\r\nGET / HTTP/1.1", b" padded\t"),
 ]
 LINES = [
@@ -82,8 +61,8 @@ def outcome(names: list[str], read: Callable[..., Any], *arguments: object, **ke
 
 
 BOTH_NAMES = ["chunked", "fields", "http11", "keep_alive", "length", "secrets", "size"]
-REQUEST_NAMES = ["expect", "host", "method", "request_id", "target", "underscored"]
-RESPONSE_NAMES = ["line", "status"]
+REQUEST_NAMES = ["expect", "host", "method", "request_id", "target", "traceparent", "underscored", "upgrade"]
+RESPONSE_NAMES = ["line", "status", "upgrade"]
 
 
 @given(conversation=conversations(LINES), trusted=st.booleans(), secret=st.booleans())
@@ -105,7 +84,8 @@ def test_whatever_comes_where_a_value_varied(name: bytes, trusted: bool) -> None
     for line in LINES:
         for value in VALUES:
             requests, responses = Requests(trusted=trusted, max_fields=100), Responses()
-            for found in (b"5", b"6", b"7"):  # what can vary is known to vary now
+            # What can vary is known to vary then.
+            for found in [TRACE % number if name == b"traceparent" else number for number in (b"5", b"6", b"7")]:
                 try:
                     requests.read(b"GET / HTTP/1.1\r\nHost: a\r\n" + name + b": " + found + b"\r\nServer: x\r\n\r\n", 1000)
                     responses.read(b"HTTP/1.1 200 OK\r\n" + name + b": " + found + b"\r\nServer: x\r\n\r\n")
@@ -183,12 +163,21 @@ def test_only_what_means_nothing_may_vary(extra: bytes, expected: int) -> None:
     assert misses(requests, [head(number, varying=0, extra=extra % number) for number in range(50)]) == expected
 
 
-def test_a_trusted_proxys_request_ids_are_read_each() -> None:
+def test_a_trusted_proxys_ids_and_traces_vary_too() -> None:
+    def made(number: int) -> bytes:
+        trace = TRACE % b"%d" % (number % 10)
+        return head(number, varying=0, extra=b"\r\nX-Request-ID: %d\r\ntraceparent: %b\r\ntracestate: v=%d" % (number, trace, number))
+
     requests = Requests(trusted=True, max_fields=100)
-    for number in range(5):
-        found = requests.read(head(number, extra=b"\r\nX-Request-ID: %d" % number), 10_000)
+    for number in range(20):
+        found = requests.read(made(number), 10_000)
         assert found is not None
-        assert found.request_id == b"%d" % number
+        assert (found.request_id, found.traceparent) == (b"%d" % number, TRACE % b"%d" % (number % 10))
+        assert b"\r\ntraceparent: %b\r\ntracestate: v=%d" % (found.traceparent, number) in found.fields
+    assert misses(requests, [made(number) for number in range(20, 30)]) == 0
+    # Of two that vary, which one counts is looked at each time.
+    twice = [head(number, varying=0, extra=b"\r\nX-Request-ID: %d\r\nX-Request-ID: same" % number) for number in range(9)]
+    assert [found.request_id for each in twice if (found := requests.read(each, 10_000))] == [b"same"] * 9
 
 
 def test_answers_of_two_lengths() -> None:
