@@ -57,8 +57,12 @@ class Gateway(_Section):
     """The admin port: health, metrics, routes, flags. Loopback only."""
     workers: int = Field(default=0, ge=0, le=256)
     """Edge workers; 0 is one for each core that this process may use."""
-    trusted_proxies: list[IPv4Network | IPv6Network] = []
-    """CIDRs of the proxies in front whose Forwarded and X-Forwarded-* fields and X-Request-ID are believed."""
+    trusted_proxies: list[IPv4Network | IPv6Network | Literal["unix"]] = []
+    """CIDRs of the proxies in front whose Forwarded and X-Forwarded-* fields, X-Request-ID and traceparent are believed; "unix": those that
+    come over a unix socket."""
+    proxy_protocol: bool = False
+    """Trusted proxies begin each connection with the PROXY protocol, version 1 or 2; one of theirs that does not is refused. Only the edge
+    engine reads it."""
     replay_buffer: Bytes = 64 * 1024
     """A request body up to this size can be sent again: to legacy as a fallback, or to the shadow."""
     expose_decision: bool = False

@@ -38,7 +38,12 @@ def run(*, config: Path = Path("banyan.toml"), engine: Literal["edge", "mitmprox
     setproctitle("banyan: supervisor")
     try:
         text = read(config)
-        supervisor = Supervisor(parse(config, text), text, engine=ENGINES[engine], announce=lambda line: print(line, flush=True))
+        loaded = parse(config, text)
+        if engine == "mitmproxy" and loaded.gateway.proxy_protocol:
+            raise RefusalError(
+                f"{config}: gateway.proxy_protocol: the mitmproxy engine does not read it; run the edge engine, or remove it"
+            )
+        supervisor = Supervisor(loaded, text, engine=ENGINES[engine], announce=lambda line: print(line, flush=True))
         supervisor.listen()
         return asyncio.run(supervisor.run(admin.serve))
     except (ConfigError, FlagSourceError, FlagFileError, BindError, StartError) as error:

@@ -82,9 +82,10 @@ def clean_request(method: bytes, target: bytes, authority: bytes, version: bytes
     underscored = length = 0
     chunked = expects = upgrade = False
     request_id = traceparent = b""
+    one_trace = sum(name.lower() == b"traceparent" for name, _ in fields) == 1
     for name, value in fields:
         key = name.lower()
-        if key == b"traceparent" and trusted and not traceparent and valid(value.strip(b" \t")) and key not in named:
+        if key == b"traceparent" and trusted and one_trace and valid(value.strip(b" \t")) and key not in named:
             traceparent = value.strip(b" \t")
             kept.append((name, value))
             continue

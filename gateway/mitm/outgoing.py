@@ -39,7 +39,9 @@ class Outgoing:
 
 def forwarding(head: Head, peer: str, *, trusted: bool) -> Fields:
     """The fields that tell upstreams about the client. A trusted proxy's own stay, and the proxy is added to them."""
-    added: list[tuple[bytes, bytes]] = [(b"X-Forwarded-For", peer.encode("ascii", "replace"))]
+    added: list[tuple[bytes, bytes]] = []
+    if peer != "unix":  # which is no address
+        added.append((b"X-Forwarded-For", peer.encode("ascii", "replace")))
     present = head.fields if trusted else ()
     if find(present, b"x-forwarded-proto") is None:
         added.append((b"X-Forwarded-Proto", b"http"))

@@ -115,6 +115,8 @@ class Relay:
         out = list(fields)
         if (self.shared.config.gateway.expose_decision or self.trusted) and self.serve is not None:
             out.append((b"Banyan-Route", f"{self.route or '-'}; served-by={self.serve.side}; reason={self.reason}".encode()))
+            elapsed = 1000 * (self.shared.now() - self.started_at)
+            out.append((b"Server-Timing", f"upstream;desc={self.serve.upstream};dur={elapsed:.1f}".encode()))
         if self.closes():
             out.append((b"Connection", b"close"))
         elif not self.http11:

@@ -72,11 +72,14 @@ class Shared:
 
     def trusts(self, host: str) -> bool:
         """May this peer say who its client is?"""
+        trusted = self.config.gateway.trusted_proxies
+        if host == "unix":
+            return "unix" in trusted
         try:
             address = ip_address(host)
         except ValueError:
             return False
-        return any(address in network for network in self.config.gateway.trusted_proxies)
+        return any(address in network for network in trusted if network != "unix")
 
     def captured(self, fields: Fields) -> bytes:
         """A head's fields as an exchange carries them: no credentials, each line ended by CRLF."""

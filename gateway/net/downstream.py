@@ -12,15 +12,15 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final, cast
 
-from flags.snapshot import Context
 from gateway.access import line
+from gateway.net import proxy_protocol
 from gateway.net.answers import problem
 from gateway.net.chunked import ChunkedReader, ChunkError, TrailerError
-from gateway.net.head import HeadError, RequestHead, values
+from gateway.net.head import HeadError, RequestHead
+from gateway.net.peer import Peer
 from gateway.net.recurring import Requests
 from gateway.net.relay import Relay
 from gateway.net.upstream import HIGH_WATER
-from gateway.policy.forwarded import client
 from gateway.policy.problems import Problem
 from gateway.telemetry import GATEWAY
 
@@ -37,41 +37,32 @@ class Downstream:
     """See the module's docstring. An asyncio.Protocol in all but name: compiled classes have no interpreted bases."""
 
     __slots__ = (
-        "_address",
         "_buffer",
         "_chunks",
-        "_context",
-        "_fields",
-        "_forwarding",
         "_half_closed",
         "_heads",
-        "_host",
         "_left",
         "_lingering",
         "_listener",
-        "_method",
+        "_preface",
         "_reading_paused",
         "_relay",
-        "_session_id",
         "_transport",
         "_tunnel",
-        "_user_id",
         "_waiting",
         "chunking",
         "closing_after",
         "edge",
-        "host",
-        "trusted",
+        "peer",
     )
 
+    peer: Peer
     _heads: Requests
     _transport: asyncio.Transport
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self.edge = listener.edge
-        self.host = ""
-        self.trusted = False
         self.chunking = False
         """The answer that is being written goes out in chunks."""
         self.closing_after = False
@@ -81,16 +72,10 @@ class Downstream:
         self._chunks: ChunkedReader | None = None
         self._left = 0
         """Bytes of the request's body still to come, where Content-Length says so."""
-        self._forwarding = b""
-        self._fields: bytes | None = None
-        self._host: bytes | None = None
-        self._context: Context | None = None
-        self._method = ""
-        self._address = ""
-        self._user_id: str | None = None
-        self._session_id: str | None = None
         self._waiting = listener.heading
         self._half_closed = False
+        self._preface: bytes | None = None
+        """What has come of a PROXY header that has to come first."""
         self._tunnel: Tunnel | None = None
         self._lingering = False
         self._reading_paused = False
@@ -134,35 +119,6 @@ class Downstream:
             return False  # nothing more can come; what was pipelined before is still answered
         return head.keep_alive and not self.edge.draining
 
-    def forwarding(self, head: RequestHead) -> bytes:
-        """The fields that tell the upstream about the client. A trusted proxy's own stay, and the proxy is added to them."""
-        if head.host is self._host and (head.fields is self._fields or not self.trusted):
-            return self._forwarding  # as long as the request's stay the same, and so the same objects
-        parts = [b"\r\nX-Forwarded-For: ", self.host.encode("ascii", "replace")]
-        present = head.fields.lower() if self.trusted else b""
-        if not present or b"\r\nx-forwarded-proto:" not in present:
-            parts.append(b"\r\nX-Forwarded-Proto: http")
-        if not present or b"\r\nx-forwarded-host:" not in present:
-            parts.append(b"\r\nX-Forwarded-Host: ")
-            parts.append(head.host)
-        self._host = head.host
-        self._fields = head.fields
-        self._forwarding = b"".join(parts)
-        return self._forwarding
-
-    def address(self, head: RequestHead) -> str:
-        """The client's: the peer's, or where that is a trusted proxy, whom it has the request from."""
-        return self.host if not self.trusted else client(self.host, values(head.fields, b"x-forwarded-for"), self.edge.trusts)
-
-    def context(self, method: str, address: str, user_id: str | None, session_id: str | None) -> Context:
-        """Whom the flags are asked about: made anew only when something in it changed since this connection's last request."""
-        context = self._context
-        known = context is not None and self._method == method and self._address == address
-        if context is None or not known or self._user_id != user_id or self._session_id != session_id:
-            self._method, self._address, self._user_id, self._session_id = method, address, user_id, session_id
-            context = self._context = Context(user_id, session_id, address, {"method": method})
-        return context
-
     def request_done(self, close: bool) -> None:
         """The answer is written whole. `close`: nothing may follow it."""
         self._relay = None
@@ -200,15 +156,40 @@ class Downstream:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WATER)
         peer = transport.get_extra_info("peername")
-        self.host = peer[0] if isinstance(peer, tuple) else "unix"
-        self.trusted = self.edge.trusts(self.host)
-        self._heads = Requests(trusted=self.trusted, max_fields=self.edge.max_fields)
+        self._is_from(peer[0] if isinstance(peer, tuple) else "unix")
+        if self.peer.trusted and self.edge.proxy_protocol:
+            self._preface = b""
         self.edge.connections.add(self)
         self.edge.clock.read()
         self._wait(self._listener.heading)
 
+    def _is_from(self, host: str) -> None:
+        self.peer = Peer(host, self.edge.trusts)
+        self._heads = Requests(trusted=self.peer.trusted, max_fields=self.edge.max_fields)
+
+    def _read_preface(self, data: bytes) -> bytes:
+        """Takes the PROXY header off the connection's beginning. What follows it, b'' if it is not whole or not one."""
+        try:
+            found = proxy_protocol.read(data)
+        except proxy_protocol.ProxyError:
+            self.edge.tally.event("proxy-protocol-refused")
+            self._transport.abort()
+            return b""
+        if found is None:
+            self._preface = data
+            return b""
+        self._preface = None
+        address, size = found
+        if address is not None:
+            self._is_from(address)
+        return data[size:]
+
     def data_received(self, data: bytes) -> None:
         self.edge.clock.read()
+        if self._preface is not None:
+            data = self._read_preface(self._preface + data)
+            if not data:
+                return
         if self._lingering:
             return
         if self._relay is None:
@@ -378,7 +359,9 @@ class Downstream:
         edge.ids.begin()
         request_id = edge.ids.request_id()
         if edge.access.enabled:
-            edge.access.write(line(edge.clock.wall(), request_id, self.host, "", b"", kind.status, 0, 0.0, "", GATEWAY, kind.value, False))
+            edge.access.write(
+                line(edge.clock.wall(), request_id, self.peer.host, "", b"", kind.status, 0, 0.0, "", GATEWAY, kind.value, False)
+            )
         self.write(problem(kind, detail, request_id.decode(), close=True))
         self._close()
 

@@ -52,6 +52,7 @@ class Edge:
         self.replay_buffer = config.gateway.replay_buffer
         self.expose = config.gateway.expose_decision
         self.trusted = config.gateway.trusted_proxies
+        self.proxy_protocol = config.gateway.proxy_protocol
         self.shadow = config.shadow
         self.tally = Tally()
         self.clock = Clock()
@@ -96,13 +97,15 @@ class Edge:
         """May this peer say who its client is?"""
         if not self.trusted:
             return False
+        if host == "unix":
+            return "unix" in self.trusted
         known = self._trust.get(host)
         if known is None:
             try:
                 address = ip_address(host)
             except ValueError:
                 return False
-            known = any(address in network for network in self.trusted)
+            known = any(address in network for network in self.trusted if network != "unix")
             if len(self._trust) < 10_000:
                 self._trust[host] = known
         return known

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final, NoReturn
 
+from gateway.net.fields import without
 from gateway.net.lines import (
     CODING,
     CONNECTION,
@@ -153,6 +154,7 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
     coding: bytes | None = None
     connection: bytes | None = None
     upgrade: bytes | None = None
+    traced: list[bytes] | None = None
     head.upgrade = b""
     head.traceparent = b""
     cut: set[bytes] | None = None
@@ -184,11 +186,10 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
         if kind == FORWARDED and trusted:
             continue
         if kind == TRACE and trusted:
-            if line.name == b"tracestate":
-                continue
-            if valid(line.value) and not head.traceparent:
+            if line.name == b"traceparent":
+                traced = [text] if traced is None else [*traced, text]
                 head.traceparent = line.value
-                continue
+            continue
         if cut is None:
             cut = set()
         cut.add(text)
@@ -209,6 +210,10 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
             head.underscored += 1
         elif kind == UPGRADE and line.value.lower() != b"h2c":
             upgrade = line.value if upgrade is None else upgrade + b", " + line.value
+    if traced is not None and (len(traced) > 1 or not valid(head.traceparent)):
+        # W3C Trace Context, 3.2.2.5: one that is not valid is as none; of two, neither is believed.
+        head.traceparent = b""
+        cut = cut.union(traced) if cut is not None else set(traced)
     head.fields = data[len(lines[0]) : -4] if cut is None else _kept(lines, cut)
     if connection is None:
         head.keep_alive = head.http11
@@ -305,38 +310,6 @@ def parse_response(data: bytes, lines: list[bytes] | None = None) -> ResponseHea
         if named:
             head.fields = without(head.fields, frozenset(named))
     return head
-
-
-def captured(head: RequestHead | ResponseHead) -> bytes:
-    """The fields as an exchange carries them: without secrets, each line ended by CRLF."""
-    if not head.fields:
-        return b""
-    fields = head.fields + b"\r\n"
-    if head.secrets is not None:
-        for line in head.secrets:
-            # Whole lines only. Of equal lines side by side one pass leaves every other, but each of them is in the list.
-            fields = fields.replace(b"\r\n" + line + b"\r\n", b"\r\n")
-    return fields[2:]
-
-
-def without(fields: bytes, names: frozenset[bytes]) -> bytes:
-    """`fields` without the lines of these lower-case names."""
-    return b"".join(b"\r\n" + line for line in fields.split(b"\r\n")[1:] if line.partition(b":")[0].lower() not in names)
-
-
-def field(fields: bytes, name: bytes) -> bytes | None:
-    """The first value of the field with this lower-case name. For cold paths: it walks the lines."""
-    for line in fields.split(b"\r\n"):
-        key, _, value = line.partition(b":")
-        if key.lower() == name:
-            return value.strip(b" \t")
-    return None
-
-
-def values(fields: bytes, name: bytes) -> list[bytes]:
-    """The values of all fields with this lower-case name. For cold paths, as `field`."""
-    pairs = [line.partition(b":") for line in fields.split(b"\r\n")]
-    return [value.strip(b" \t") for key, _, value in pairs if key.lower() == name]
 
 
 def _check_coding(coding: bytes, length: bytes | None, http11: bool) -> None:

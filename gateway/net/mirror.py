@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Literal
 
-from gateway.net.head import ResponseHead, captured
+from gateway.net.fields import captured
+from gateway.net.head import ResponseHead
 from gateway.net.outgoing import request_head
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.decision import Decision, ShadowRules, Target
@@ -241,7 +242,7 @@ class Mirror(Sink):
     def _begin(self, connection: UpstreamConnection) -> None:
         self._connection = connection
         relay = self._capture.relay
-        forwarding = relay.client.forwarding(relay.head)
+        forwarding = relay.client.peer.forwarding(relay.head)
         data = request_head(relay.head, self.recorder.target, forwarding, relay.request_id, relay.trace, SHADOW) + self._body
         connection.begin(self, data, head_only=relay.head.method == "HEAD", whole=True)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.net.head import RequestHead, without
+from gateway.net.fields import without
+from gateway.net.head import RequestHead
 from gateway.policy.decision import Target
 
 

@@ -71,7 +71,7 @@ class Relay(Sink):
         self.client = client
         self.edge = client.edge
         self.head = head
-        self.address = client.address(head)
+        self.address = client.peer.address(head)
         ids = self.edge.ids
         ids.begin()
         self.trace = b"" if head.traceparent else ids.traceparent()
@@ -141,7 +141,7 @@ class Relay(Sink):
 
     def _decide(self, user_id: str | None, session_id: str | None) -> None:
         method = self.head.method
-        context = self.client.context(method, self.address, user_id, session_id)
+        context = self.client.peer.context(method, self.address, user_id, session_id)
         decision = self.decision = self.edge.policy.decide(method, self.head.target, context)
         if decision.shadow is not None:
             self._capture = consider(self, decision)
@@ -171,7 +171,7 @@ class Relay(Sink):
 
     def _begin(self, connection: UpstreamConnection, target: Target) -> None:
         self.connection = connection
-        data = request_head(self.head, target, self.client.forwarding(self.head), self.request_id, self.trace)
+        data = request_head(self.head, target, self.client.peer.forwarding(self.head), self.request_id, self.trace)
         if self._body:
             data = b"".join((data, *self._body))
             if self._replay_size > self.edge.replay_buffer:
@@ -197,7 +197,7 @@ class Relay(Sink):
         self._started = True
         tunnel = connection.sink = Tunnel(self, connection)
         parts = [head.line, head.fields, b"\r\nConnection: Upgrade\r\nUpgrade: ", head.upgrade]
-        if self.edge.expose or client.trusted:
+        if self.edge.expose or client.peer.trusted:
             parts.append(self._debug())
         parts += (b"\r\n\r\n", data)
         self.sent += len(data)
@@ -320,7 +320,7 @@ class Relay(Sink):
                 client.chunking = True
             else:
                 close = True  # HTTP/1.0 knows no other end than the connection's
-        if self.edge.expose or client.trusted:
+        if self.edge.expose or client.peer.trusted:
             parts.append(self._debug())
         if close:
             client.closing_after = True
@@ -357,7 +357,9 @@ class Relay(Sink):
         if decision is None or serve is None:
             return b""
         reason = f"fallback-{self.fell_back}" if self.fell_back else decision.reason.value
-        return f"\r\nBanyan-Route: {decision.route or '-'}; served-by={serve.side}; reason={reason}".encode()
+        elapsed = 1000 * (self.edge.clock.now - self.started_at)
+        timing = f"\r\nServer-Timing: upstream;desc={serve.upstream};dur={elapsed:.1f}"
+        return f"\r\nBanyan-Route: {decision.route or '-'}; served-by={serve.side}; reason={reason}{timing}".encode()
 
     # Endings
 

@@ -149,3 +149,17 @@ async def test_blanks_around_a_fields_value(world: World) -> None:
     await world.gateway.request(b"GET / HTTP/1.1\r\nHost: a\r\nX-Own:  \t y \r\n\r\n")
     wanted = b"\r\nX-Own:  \t y \r\n" if world.engine == "edge" else b"\r\nX-Own: y\r\n"
     assert wanted in world.legacy.requests[0].head
+
+
+async def test_an_upgrade(world: World) -> None:
+    async def switch(exchange: Exchange) -> None:
+        if exchange.header("Upgrade"):
+            await exchange.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        else:
+            await exchange.answer()
+
+    world.legacy.handler = switch
+    client = await world.gateway.connect()
+    await client.send(b"GET /live HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+    head = await client.reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101 " if world.engine == "edge" else b"HTTP/1.1 200 ")

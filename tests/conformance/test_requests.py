@@ -398,3 +398,18 @@ async def test_a_trace_is_the_gateways_own_and_a_trusted_proxys_goes_on(engine: 
     assert (first.header("traceparent"), first.header("tracestate")) == ([trace.decode()], ["v=1"])
     (replaced,) = second.header("traceparent")
     assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", replaced), "what is no trace is replaced"
+
+
+async def test_who_served_and_how_long_it_took_is_told_where_it_is_wanted(world: World) -> None:
+    async def slow(exchange: Exchange) -> None:
+        await asyncio.sleep(0.05)
+        await exchange.answer(extra=b"Server-Timing: db;dur=5\r\n")
+
+    world.new.handler = slow
+    await world.gateway.current(reviews=True)
+    answer = await world.gateway.request(GET)
+    timings = re.findall(rb"(?i)\r\nServer-Timing: ([^\r]*)", answer.head)
+    assert timings[0] == b"db;dur=5"
+    found = re.fullmatch(rb"upstream;desc=new;dur=([0-9]+\.[0-9])", timings[1])
+    assert found is not None
+    assert 50 <= float(found[1]) < 5000

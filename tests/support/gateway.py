@@ -274,11 +274,14 @@ def listening(running: Running) -> bool:
 
 
 @asynccontextmanager
-async def gateway(folder: Path, toml: str, *, workers: int = 1, engine: str = "edge", **flags: bool | int) -> AsyncIterator[Gateway]:
-    """`toml` is everything but [gateway] listen, admin and workers, and [flags]."""
+async def gateway(
+    folder: Path, toml: str, *, workers: int = 1, engine: str = "edge", also: str = "", **flags: bool | int
+) -> AsyncIterator[Gateway]:
+    """`toml` is everything but [gateway] listen, admin and workers, and [flags]. `also`: another address to listen on."""
     write_flags(folder / "flags.json", flags)
     config = folder / "banyan.toml"
-    head = f'listen = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\nworkers = {workers}\n'
+    more = f', "{also}"' if also else ""
+    head = f'listen = ["127.0.0.1:0"{more}]\nadmin = "127.0.0.1:0"\nworkers = {workers}\n'
     toml = toml.replace("[gateway]\n", "[gateway]\n" + head) if "[gateway]\n" in toml else f"[gateway]\n{head}\n{toml}"
     config.write_text(toml)
     process = await asyncio.to_thread(
@@ -289,7 +292,7 @@ async def gateway(folder: Path, toml: str, *, workers: int = 1, engine: str = "e
         ready=listening,
     )
     try:
-        found = re.search(r"serving on \S+?:(\d+) .* admin on \S+?:(\d+)", process.log.read_text())
+        found = re.search(r"serving on \S+?:(\d+)\b.* admin on \S+?:(\d+)", process.log.read_text())
         assert found, process.tail()
         running = Gateway(process, int(found[1]), int(found[2]), folder)
         yield running

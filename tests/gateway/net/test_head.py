@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.net.head import HeadError, field, parse_request, parse_response, without
+from gateway.net.fields import field, without
+from gateway.net.head import HeadError, parse_request, parse_response
 from gateway.policy.problems import Problem
 
 

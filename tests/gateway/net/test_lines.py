@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.net import lines
-from gateway.net.head import HeadError, RequestHead, ResponseHead, captured, parse_request, parse_response
+from gateway.net.fields import captured
+from gateway.net.head import HeadError, RequestHead, ResponseHead, parse_request, parse_response
 from gateway.net.lines import REQUEST, RESPONSE, Lines
 
 NAMES = st.sampled_from(

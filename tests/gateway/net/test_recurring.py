@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.net.head import HeadError, captured, parse_request, parse_response
+from gateway.net.fields import captured
+from gateway.net.head import HeadError, parse_request, parse_response
 from gateway.net.lines import REQUEST
 from gateway.net.recurring import MAX_VARYING, PATIENCE, Requests, Responses
 

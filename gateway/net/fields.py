@@ -1,0 +1,40 @@
+"""A head's field lines as bytes, each with its CRLF before it: what is left without some, and what one says. These walk all lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.net.head import RequestHead, ResponseHead
+
+
+def captured(head: RequestHead | ResponseHead) -> bytes:
+    """The fields as an exchange carries them: without secrets, each line ended by CRLF."""
+    if not head.fields:
+        return b""
+    fields = head.fields + b"\r\n"
+    if head.secrets is not None:
+        for line in head.secrets:
+            # Whole lines only. Of equal lines side by side one pass leaves every other, but each of them is in the list.
+            fields = fields.replace(b"\r\n" + line + b"\r\n", b"\r\n")
+    return fields[2:]
+
+
+def without(fields: bytes, names: frozenset[bytes]) -> bytes:
+    """`fields` without the lines of these lower-case names."""
+    return b"".join(b"\r\n" + line for line in fields.split(b"\r\n")[1:] if line.partition(b":")[0].lower() not in names)
+
+
+def field(fields: bytes, name: bytes) -> bytes | None:
+    """The first value of the field with this lower-case name."""
+    for line in fields.split(b"\r\n"):
+        key, _, value = line.partition(b":")
+        if key.lower() == name:
+            return value.strip(b" \t")
+    return None
+
+
+def values(fields: bytes, name: bytes) -> list[bytes]:
+    """The values of all fields with this lower-case name."""
+    pairs = [line.partition(b":") for line in fields.split(b"\r\n")]
+    return [value.strip(b" \t") for key, _, value in pairs if key.lower() == name]
