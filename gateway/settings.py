@@ -92,7 +92,7 @@ class Upstream(_Section):
     """A named place to send requests to."""
 
     url: str
-    """http://host:port."""
+    """http://host:port, or unix:/path for a server that listens on a unix socket (edge engine only)."""
     connect_timeout: Seconds = 1.0
     """How long opening a connection may take."""
     response_timeout: Seconds = 5.0
@@ -101,11 +101,14 @@ class Upstream(_Section):
     @field_validator("url")
     @classmethod
     def _url(cls, value: str) -> str:
+        if value.startswith("unix:"):
+            parse_address(value)
+            return value
         parts = urlsplit(value)
         if "@" in value:
             raise ValueError('a user or a password cannot be part of it; write "http://host:port"')  # and it is not repeated here
         if parts.scheme != "http":
-            raise ValueError(f'write "http://host:port" (https and unix upstreams are not built yet), not {value!r}')
+            raise ValueError(f'write "http://host:port" or "unix:/path" (https upstreams are not built yet), not {value!r}')
         if not parts.hostname:
             raise ValueError(f"no host in {value!r}")
         if parts.path not in ("", "/") or parts.query or parts.fragment:
@@ -115,8 +118,15 @@ class Upstream(_Section):
         return value
 
     @property
+    def socket(self) -> str:
+        """The path of its unix socket; '' where it has an address."""
+        return self.url.removeprefix("unix:") if self.url.startswith("unix:") else ""
+
+    @property
     def address(self) -> tuple[str, int]:
-        """Host and port to connect to."""
+        """Host and port to connect to, and to name in Host; ("localhost", 80) where it has a socket instead."""
+        if self.socket:
+            return "localhost", 80
         parts = urlsplit(self.url)
         return parts.hostname or "", parts.port or 80
 

@@ -268,7 +268,10 @@ class Supervisor:
         legacy = self.config.upstreams["legacy"]
         try:
             async with asyncio.timeout(legacy.connect_timeout):
-                _, writer = await asyncio.open_connection(*legacy.address)
+                if legacy.socket:
+                    _, writer = await asyncio.open_unix_connection(legacy.socket)
+                else:
+                    _, writer = await asyncio.open_connection(*legacy.address)
             writer.close()
         except (OSError, TimeoutError) as error:
             why = "it did not answer in time" if isinstance(error, TimeoutError) else why_not(error)

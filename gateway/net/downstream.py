@@ -218,6 +218,7 @@ class Downstream:
         for kind in (self._waiting, listener.stalled, listener.slow, listener.lingering, listener.tunnels):
             kind.end(self)
         self.edge.connections.discard(self)
+        self._tunnel = None
         relay, self._relay = self._relay, None
         if relay is not None:
             relay.cancel()

@@ -69,6 +69,7 @@ class Edge:
                 self.deadlines,
                 name,
                 upstream.address,
+                socket=upstream.socket,
                 connect_timeout=upstream.connect_timeout,
                 response_timeout=upstream.response_timeout,
             )
@@ -81,6 +82,7 @@ class Edge:
                 self.deadlines,
                 f"{name} (shadow)",
                 upstream.address,
+                socket=upstream.socket,
                 connect_timeout=upstream.connect_timeout,
                 response_timeout=config.shadow.timeout,
             )

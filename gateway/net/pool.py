@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from gateway.net.deadlines import Deadlines
 from gateway.net.upstream import UpstreamConnection
@@ -25,7 +25,7 @@ STREAM_SECONDS: Final = 60.0
 
 
 class Pool:
-    """See the module's docstring."""
+    """See the module's docstring. `socket`: the path of a unix socket, in place of `address`."""
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class Pool:
         name: str,
         address: tuple[str, int],
         *,
+        socket: str = "",
         connect_timeout: float,
         response_timeout: float,
     ) -> None:
@@ -44,6 +45,7 @@ class Pool:
         self.streaming = deadlines.add(STREAM_SECONDS, UpstreamConnection.timed_out)
         deadlines.watch(self.tick)
         self.address = address
+        self._socket = socket
         self._connect_timeout = connect_timeout
         self._idle: dict[UpstreamConnection, float] = {}
         """With the time of their return, in its order: the last is taken first, so that a quiet gateway lets the others go."""
@@ -103,12 +105,16 @@ class Pool:
         await asyncio.gather(*self._connecting, return_exceptions=True)
 
     async def _connect(self, ready: Callable[[UpstreamConnection | Failure], None]) -> None:
-        host, port = self.address
         result: UpstreamConnection | Failure
         try:
             async with asyncio.timeout(self._connect_timeout):
                 # A Protocol in all but name.
-                _, result = await self.loop.create_connection(lambda: UpstreamConnection(self), host, port)  # type: ignore[type-var]
+                make: Callable[[], asyncio.BaseProtocol] = lambda: UpstreamConnection(self)  # type: ignore[assignment,return-value] # noqa: E731
+                if self._socket:
+                    _, made = await self.loop.create_unix_connection(make, self._socket)
+                else:
+                    _, made = await self.loop.create_connection(make, *self.address)
+            result = cast("UpstreamConnection", made)
             self.opened += 1
         except TimeoutError:
             result = Failure.CONNECT_TIMEOUT

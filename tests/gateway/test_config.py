@@ -59,6 +59,7 @@ def test_the_smallest_useful_file(tmp_path: Path) -> None:
             ["routes 'reviews' and 'other' match the same requests"],
         ),
         (GOOD.replace("http://127.0.0.1:8101", "ftp://x"), ["upstreams.reviews.url: write"]),
+        (GOOD.replace("http://127.0.0.1:8101", "unix:reviews"), ["upstreams.reviews.url: write an absolute path"]),
         (GOOD.replace("http://127.0.0.1:8101", "http://a:0"), ["upstreams.reviews.url: nobody can be reached on port 0"]),
         (
             GOOD.replace("http://127.0.0.1:8101", "http://u:hunter2@a:1"),

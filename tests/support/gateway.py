@@ -71,6 +71,10 @@ class Upstream:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=2**20)
         self.port = self._server.sockets[0].getsockname()[1]
 
+    async def start_on(self, path: Path) -> None:
+        """On a unix socket instead."""
+        self._server = await asyncio.start_unix_server(self._serve, path, limit=2**20)
+
     async def stop(self) -> None:
         if self._server is not None:
             self._server.close()
