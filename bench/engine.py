@@ -102,6 +102,8 @@ class World:
             for _ in range(CONNECTIONS):
                 connection = UpstreamConnection(pool)
                 connection.connection_made(cast("asyncio.Transport", _Transport(self._taken(connection))))
+                pool.places[0].total += 1
+                pool.add(connection, pool.places[0])
                 pool.release(connection)
         self.clients: list[tuple[Downstream, bytes]] = []
         self.transports: list[_Transport] = []

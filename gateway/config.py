@@ -21,7 +21,6 @@ __all__ = ["Config", "ConfigError", "load", "parse", "parse_address", "read"]
 PLANNED = {
     "gateway.tls": "TLS to clients",
     "gateway.limits.connections": "a connection limit",
-    "upstreams.*.urls": "several addresses for one upstream",
     "upstreams.*.concurrency": "concurrency limits",
     "upstreams.*.breaker": "breakers",
     "upstreams.*.health": "health checks",

@@ -91,12 +91,27 @@ class Gateway(_Section):
 class Upstream(_Section):
     """A named place to send requests to."""
 
-    url: str
+    url: str = ""
     """http://host:port, or unix:/path for a server that listens on a unix socket (edge engine only)."""
+    urls: list[str] = []
+    """Several of them in place of `url` (edge engine only): the one with the fewest requests pending is asked."""
     connect_timeout: Seconds = 1.0
     """How long opening a connection may take."""
     response_timeout: Seconds = 5.0
     """How long the answer's head may take, counted from the last byte that was sent."""
+
+    @field_validator("urls")
+    @classmethod
+    def _urls(cls, value: list[str]) -> list[str]:
+        if len(set(value)) != len(value):
+            raise ValueError("the same address is there twice")
+        return [cls._url(each) for each in value]
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Upstream:
+        if bool(self.url) == bool(self.urls):
+            raise ValueError('write either url = "http://host:port" or urls = ["http://host:port", …]')
+        return self
 
     @field_validator("url")
     @classmethod
@@ -118,17 +133,25 @@ class Upstream(_Section):
         return value
 
     @property
-    def socket(self) -> str:
-        """The path of its unix socket; '' where it has an address."""
-        return self.url.removeprefix("unix:") if self.url.startswith("unix:") else ""
+    def places(self) -> list[tuple[str, int, str]]:
+        """All its addresses: (host, port, path of a unix socket). With a path, host and port are what Host would name."""
+        return [_place(url) for url in self.urls or [self.url]]
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port to connect to, and to name in Host; ("localhost", 80) where it has a socket instead."""
-        if self.socket:
-            return "localhost", 80
-        parts = urlsplit(self.url)
-        return parts.hostname or "", parts.port or 80
+        """Host and port, where it has one address and no socket."""
+        return _host(self.url)
+
+
+def _host(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or 80
+
+
+def _place(url: str) -> tuple[str, int, str]:
+    if url.startswith("unix:"):
+        return "localhost", 80, url.removeprefix("unix:")
+    return *_host(url), ""
 
 
 class FlagSource(_Section):

@@ -268,16 +268,14 @@ class Supervisor:
         legacy = self.config.upstreams["legacy"]
         try:
             async with asyncio.timeout(legacy.connect_timeout):
-                if legacy.socket:
-                    _, writer = await asyncio.open_unix_connection(legacy.socket)
-                else:
-                    _, writer = await asyncio.open_connection(*legacy.address)
+                host, port, path = legacy.places[0]
+                _, writer = await (asyncio.open_unix_connection(path) if path else asyncio.open_connection(host, port))
             writer.close()
         except (OSError, TimeoutError) as error:
             why = "it did not answer in time" if isinstance(error, TimeoutError) else why_not(error)
             _log.warning(
                 "legacy at %s cannot be reached (%s): its requests are answered 502 until it is up; check [upstreams] legacy",
-                legacy.url,
+                (legacy.urls or [legacy.url])[0],
                 why,
             )
 

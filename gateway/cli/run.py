@@ -20,7 +20,9 @@ def _check_mitmproxy(config: Config) -> None:
     if config.gateway.proxy_protocol:
         raise RefusalError(f"{config.path}: gateway.proxy_protocol: the mitmproxy engine does not read it; run the edge engine")
     for name, upstream in config.upstreams.items():
-        if upstream.socket:
+        if upstream.urls:
+            raise RefusalError(f"{config.path}: upstreams.{name}.urls: the mitmproxy engine takes one address; run the edge engine")
+        if upstream.url.startswith("unix:"):
             raise RefusalError(f"{config.path}: upstreams.{name}.url: the mitmproxy engine reaches no unix sockets; run the edge engine")
 
 

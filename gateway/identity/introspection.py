@@ -46,7 +46,8 @@ class Introspection:
         self._callers.learned(question, user, time.monotonic(), known=known)
 
     def _request(self, question: Question) -> bytes:
-        host, port = self._pool.address
+        place = self._pool.places[0]
+        host, port = place.host, place.port
         return (
             f"GET {self._settings.path} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: application/json\r\nVia: 1.1 banyan\r\nCookie: ".encode()
             + self._callers.cookie(question)

@@ -68,8 +68,7 @@ class Edge:
                 loop,
                 self.deadlines,
                 name,
-                upstream.address,
-                socket=upstream.socket,
+                upstream.places,
                 connect_timeout=upstream.connect_timeout,
                 response_timeout=upstream.response_timeout,
             )
@@ -81,8 +80,7 @@ class Edge:
                 loop,
                 self.deadlines,
                 f"{name} (shadow)",
-                upstream.address,
-                socket=upstream.socket,
+                upstream.places,
                 connect_timeout=upstream.connect_timeout,
                 response_timeout=config.shadow.timeout,
             )

@@ -1,4 +1,4 @@
-"""Connections to one upstream, kept between requests.
+"""Connections to one upstream, kept between requests, at one address or several.
 
 Taking one is synchronous: an idle connection, the one used last, or None. Only opening a new one waits. So a request on a warm gateway goes
 from the client's socket to the upstream's in one callback.
@@ -7,34 +7,40 @@ from the client's socket to the upstream's in one callback.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from typing import Final, cast
 
 from gateway.net.deadlines import Deadlines
-from gateway.net.upstream import UpstreamConnection
+from gateway.net.place import Place, choose
+from gateway.net.upstream import State, UpstreamConnection
 from gateway.policy.failure import Failure
 
 MAX_IDLE: Final = 256
-"""Idle connections kept for one upstream by one worker."""
+"""Idle connections kept for one address by one worker."""
 IDLE_SECONDS: Final = 4.0
 """Shorter than what servers allow (uvicorn and Node.js 5 s, gunicorn 2 s by default), so that it is mostly us who close."""
 FRESH_SECONDS: Final = 1.0
 """A request that cannot be repeated only takes a connection used within this time: a server may be closing an older one right now."""
+AGE_SECONDS: Final = 60.0
+"""No connection is used for longer, give or take a quarter, so that not all end at once: a name that has come to mean another address is
+asked anew by then."""
+MAX_TIMEOUTS: Final = 2
+"""Addresses that may be waited for in vain before a request is told so."""
 STREAM_SECONDS: Final = 60.0
 """Silence in the middle of a response's body, after which it is given up."""
 
 
 class Pool:
-    """See the module's docstring. `socket`: the path of a unix socket, in place of `address`."""
+    """See the module's docstring. `places`: (host, port, path of a unix socket in place of both, or '')."""
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         deadlines: Deadlines,
         name: str,
-        address: tuple[str, int],
+        places: list[tuple[str, int, str]],
         *,
-        socket: str = "",
         connect_timeout: float,
         response_timeout: float,
     ) -> None:
@@ -44,22 +50,16 @@ class Pool:
         self.answering = deadlines.add(response_timeout, UpstreamConnection.timed_out)
         self.streaming = deadlines.add(STREAM_SECONDS, UpstreamConnection.timed_out)
         deadlines.watch(self.tick)
-        self.address = address
-        self._socket = socket
+        self.places = [Place(host, port, socket) for host, port, socket in places]
         self._connect_timeout = connect_timeout
-        self._idle: dict[UpstreamConnection, float] = {}
-        """With the time of their return, in its order: the last is taken first, so that a quiet gateway lets the others go."""
         self._connecting: set[asyncio.Task[None]] = set()
+        self._turn = 0
         self.opened = 0
         """Connections opened so far."""
 
-    @property
-    def idle(self) -> int:
-        return len(self._idle)
-
     def acquire(self, *, repeatable: bool) -> UpstreamConnection | None:
         """An idle connection, or None. `repeatable`: the request could be sent once more, should the connection turn out to be dead."""
-        idle = self._idle
+        idle = self._choose().idle
         while idle:
             connection, since = idle.popitem()
             if not repeatable and self.clock.now - since > FRESH_SECONDS:
@@ -76,49 +76,92 @@ class Pool:
         task.add_done_callback(self._connecting.discard)
         return task
 
+    def add(self, connection: UpstreamConnection, place: Place) -> None:
+        """A connection that was just opened. `place.total` counts it already."""
+        connection.place = place
+        connection.until = self.clock.now + AGE_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311 - nothing to guess
+        self.opened += 1
+
     def release(self, connection: UpstreamConnection) -> None:
         """Takes back a connection whose exchange has ended well."""
-        if len(self._idle) >= MAX_IDLE:
+        place = connection.place
+        if place is None or len(place.idle) >= MAX_IDLE or self.clock.now > connection.until:
             connection.abandon()
             return
-        self._idle[connection] = self.clock.now
+        place.idle[connection] = self.clock.now
 
     def forget(self, connection: UpstreamConnection) -> None:
         """The connection is gone."""
-        self._idle.pop(connection, None)
+        place, connection.place = connection.place, None
+        if place is not None:
+            place.total -= 1
+            place.idle.pop(connection, None)
 
     def tick(self, now: float) -> None:
         """Lets go of what has been idle too long."""
         due = now - IDLE_SECONDS
-        while self._idle:
-            connection, since = next(iter(self._idle.items()))
-            if since > due:
-                break
-            connection.abandon()
+        for place in self.places:
+            while place.idle:
+                connection, since = next(iter(place.idle.items()))
+                if since > due:
+                    break
+                connection.abandon()
 
     async def close(self) -> None:
         """Ends everything."""
-        for connection in list(self._idle):
-            connection.abandon()
+        for place in self.places:
+            for connection in list(place.idle):
+                connection.abandon()
         for task in list(self._connecting):
             task.cancel()
         await asyncio.gather(*self._connecting, return_exceptions=True)
 
+    def _choose(self) -> Place:
+        places = self.places
+        if len(places) == 1:
+            return places[0]
+        self._turn += 1
+        return choose(places, self.clock.now, self._turn)
+
     async def _connect(self, ready: Callable[[UpstreamConnection | Failure], None]) -> None:
-        result: UpstreamConnection | Failure
-        try:
-            async with asyncio.timeout(self._connect_timeout):
-                # A Protocol in all but name.
-                make: Callable[[], asyncio.BaseProtocol] = lambda: UpstreamConnection(self)  # type: ignore[assignment,return-value] # noqa: E731
-                if self._socket:
-                    _, made = await self.loop.create_unix_connection(make, self._socket)
-                else:
-                    _, made = await self.loop.create_connection(make, *self.address)
-            result = cast("UpstreamConnection", made)
-            self.opened += 1
-        except TimeoutError:
-            result = Failure.CONNECT_TIMEOUT
-        except OSError:
-            result = Failure.REFUSED
         self.clock.read()
+        result: UpstreamConnection | Failure = Failure.REFUSED
+        left = self.places.copy()
+        timeouts = 0
+        while left and timeouts < MAX_TIMEOUTS:
+            # Nothing was sent to one that cannot be reached: the next may be asked, whatever the request is.
+            place = choose(left, self.clock.now, self._turn)
+            left.remove(place)
+            place.total += 1
+            try:
+                made = await self._open(place)
+            except TimeoutError:
+                result = Failure.CONNECT_TIMEOUT
+                timeouts += 1
+            except OSError:
+                result = Failure.REFUSED
+            except BaseException:
+                place.total -= 1
+                raise
+            else:
+                result = made
+                self.clock.read()
+                self.add(made, place)
+                break
+            self.clock.read()
+            place.total -= 1
+            place.failed_at = self.clock.now
         ready(result)
+
+    async def _open(self, place: Place) -> UpstreamConnection:
+        # A Protocol in all but name.
+        make: Callable[[], asyncio.BaseProtocol] = lambda: UpstreamConnection(self)  # type: ignore[assignment,return-value] # noqa: E731
+        async with asyncio.timeout(self._connect_timeout):
+            if place.socket:
+                _, made = await self.loop.create_unix_connection(make, place.socket)
+            else:
+                _, made = await self.loop.create_connection(make, place.host, place.port)
+        connection = cast("UpstreamConnection", made)
+        if connection.state is State.GONE:
+            raise ConnectionResetError  # closed in the moment in which it was opened
+        return connection

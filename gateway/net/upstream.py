@@ -19,6 +19,7 @@ from gateway.net.recurring import Responses
 from gateway.policy.failure import Failure
 
 if TYPE_CHECKING:
+    from gateway.net.place import Place
     from gateway.net.pool import Pool
 
 MAX_HEAD: Final = 64 * 1024
@@ -80,11 +81,13 @@ class UpstreamConnection:
         "_reusable",
         "_sent",
         "_upgrade",
+        "place",
         "pool",
         "reused",
         "sink",
         "state",
         "transport",
+        "until",
     )
 
     transport: asyncio.Transport
@@ -93,6 +96,10 @@ class UpstreamConnection:
         self.pool = pool
         self.state = State.IDLE
         self.sink: Sink | None = None
+        self.place: Place | None = None
+        """Where it leads to; None once it is gone."""
+        self.until = 0.0
+        """It takes no request after this time."""
         self.reused = False
         """It has carried an exchange before, so it may have died while it waited in the pool."""
         self._heads = Responses()

@@ -59,6 +59,10 @@ def test_the_smallest_useful_file(tmp_path: Path) -> None:
             ["routes 'reviews' and 'other' match the same requests"],
         ),
         (GOOD.replace("http://127.0.0.1:8101", "ftp://x"), ["upstreams.reviews.url: write"]),
+        (GOOD + "[upstreams.two]\nurls = ['http://a:1', 'http://a:1']", ["upstreams.two.urls: the same address is there twice"]),
+        (GOOD + "[upstreams.two]\nurls = ['http://a:1']\nurl = 'http://a:1'", ["upstreams.two: write either url ="]),
+        (GOOD + "[upstreams.two]\nconnect_timeout = '1s'", ["upstreams.two: write either url ="]),
+        (GOOD + "[upstreams.two]\nurls = ['http://u:hunter2@a:1']", ["upstreams.two.urls: a user or a password cannot be part of it"]),
         (GOOD.replace("http://127.0.0.1:8101", "unix:reviews"), ["upstreams.reviews.url: write an absolute path"]),
         (GOOD.replace("http://127.0.0.1:8101", "http://a:0"), ["upstreams.reviews.url: nobody can be reached on port 0"]),
         (
