@@ -66,7 +66,7 @@ from shadow import store
 store.setup(sys.argv[1], Path(sys.argv[2]))
 for _ in range(2):
     store.roll_up(time.time() + 7200)
-store.purge(time.time(), 60)
+store.purge(time.time(), 300)  # what was counted just now stands at the beginning of its minute
 from shadow.models import Tally
 assert Tally.objects.exclude(width=60).count() == 0
 """
@@ -163,11 +163,11 @@ def wait_for(check: Callable[[], bool], seconds: float = 15.0) -> None:
 def check_the_whole_way(setup: Setup) -> None:
     """What is sent is compared, redacted, counted and stored; SIGTERM drains."""
     # First one of long ago, so that what follows meets a shipper that is up: what it cannot do in time at the end is a counted drop.
-    setup.send(pair({"a": 1}, {"a": 1}, at=time.time() - 100))
+    setup.send(pair({"a": 1}, {"a": 1}, at=time.time() - 1000))
 
     def up() -> bool:
         try:
-            return bool(setup.report(time.time() - 200)["matched"] == 1)
+            return bool(setup.report(time.time() - 2000)["matched"] == 1)
         except subprocess.CalledProcessError:
             return False  # its tables are not made yet
 
