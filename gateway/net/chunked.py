@@ -17,6 +17,8 @@ LAST = b"0\r\n\r\n"
 # 1 to 15 hex digits (no sign, no blanks, no 0x), then extensions as visible text. 15 digits cannot overflow anything here.
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})((?:;[\t\x20-\x7e\x80-\xff]*)?)")
 _TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
+_SIZE_BEGUN = re.compile(rb"[0-9A-Fa-f]{0,15}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?")
+_TRAILER_BEGUN = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?::[\t\x20-\x7e\x80-\xff]*+\r?)?|\r)?")
 
 
 class ChunkError(Exception):
@@ -75,8 +77,10 @@ class ChunkedReader:
                         raise TrailerError("trailers too long") if self._left == -1 else ChunkError("a chunk's size line is too long")
                     self._buffer = data[at:]
                     # What is here must at least look like the beginning of such a line: a sender of garbage is not waited for.
-                    if self._left == -2 and not re.fullmatch(rb"[0-9A-Fa-f]{0,15}(?:;[\t\x20-\x7e\x80-\xff]*)?\r?", self._buffer):
+                    if self._left == -2 and not _SIZE_BEGUN.fullmatch(self._buffer):
                         raise ChunkError("a chunk's size is not a hexadecimal number")
+                    if self._left == -1 and not _TRAILER_BEGUN.fullmatch(self._buffer):
+                        raise ChunkError("a trailer is not `Name: value`")
                     break
                 line = data[at:stop]
                 at = stop + 2

@@ -243,7 +243,7 @@ class Downstream:
     def head_expired(self) -> None:
         """A head was begun and not finished in time; a connection on which nothing came at all is closed silently."""
         if self._buffer:
-            self._refuse(Problem.REQUEST_TIMEOUT, "The request's head did not arrive in time.")
+            self._refuse(Problem.REQUEST_TIMEOUT, "The request's head did not arrive in time.", self._buffer)
         else:
             self._transport.close()
 
@@ -254,20 +254,23 @@ class Downstream:
     # Reading
 
     def _read_head(self, data: bytes) -> None:
-        # RFC 9112, 2.2: an empty line before a request is ignored (old clients send one after a body).
+        # RFC 9112, 2.2: empty lines before a request are ignored (old clients send one after a body), however many come at once.
         if data.startswith(b"\r\n"):
-            data = data[2:]
+            at = 2
+            while data.startswith(b"\r\n", at):
+                at += 2
+            data = data[at:]
         limit = self.edge.max_head
         try:
             head = self._heads.read(data, limit)
         except HeadError as error:
-            self._refuse(error.problem, error.detail)
+            self._refuse(error.problem, error.detail, data)
             return
         if head is None:
             self._wait_for_head(data, limit)
             return
         if head.length > self.edge.max_body:
-            self._refuse(Problem.BODY_TOO_LARGE, f"The body is longer than {self.edge.max_body} bytes.")
+            self._refuse(Problem.BODY_TOO_LARGE, f"The body is longer than {self.edge.max_body} bytes.", data)
             return
         self._waiting.end(self)
         self._buffer = b""
@@ -280,8 +283,10 @@ class Downstream:
                 self._chunks = ChunkedReader()
             else:
                 self._left = head.length
-            relay.start()
+            # First what came of the body: if its framing is wrong, not even the head goes on (edge.md 8).
             self._read_body(rest)
+            if not relay.done:
+                relay.start()
         else:
             self._buffer = rest
             relay.start()
@@ -290,11 +295,12 @@ class Downstream:
         if len(data) >= limit:
             line_ended = b"\r\n" in data[:limit]
             kind = Problem.HEAD_TOO_LARGE if line_ended else Problem.TARGET_TOO_LONG
-            self._refuse(kind, f"The request's head is longer than {limit} bytes.")
+            self._refuse(kind, f"The request's head is longer than {limit} bytes.", data)
             return
-        # A bare LF can never become valid: it is refused now, not when the time is up.
-        if data.count(b"\n") != data.count(b"\r\n"):
-            self._refuse(Problem.FRAMING, "A line of the head does not end in CRLF.")
+        # A bare LF or CR can never become valid: it is refused now, not when the time is up.
+        ends = data.count(b"\r\n")
+        if data.count(b"\n") != ends or data.count(b"\r", 0, len(data) - 1) != ends:
+            self._refuse(Problem.FRAMING, "A line of the head does not end in CRLF.", data)
             return
         if data and not self._buffer:
             self._waiting.end(self)
@@ -352,8 +358,8 @@ class Downstream:
 
     # Ending
 
-    def _refuse(self, kind: Problem, detail: str) -> None:
-        """No relay is there yet: the gateway answers, and the connection ends."""
+    def _refuse(self, kind: Problem, detail: str, data: bytes) -> None:
+        """No relay is there yet: the gateway answers what `data` began with, and the connection ends."""
         edge = self.edge
         edge.tally.problem(kind.value)
         edge.tally.route("").finish(GATEWAY, kind.status, 0.0)
@@ -363,7 +369,7 @@ class Downstream:
             edge.access.write(
                 line(edge.clock.wall(), request_id, self.peer.host, "", b"", kind.status, 0, 0.0, "", GATEWAY, kind.value, False)
             )
-        self.write(problem(kind, detail, request_id.decode(), close=True))
+        self.write(problem(kind, detail, request_id.decode(), close=True, head_only=data.startswith(b"HEAD ")))
         self._close()
 
     def _fail(self, kind: Problem, detail: str) -> None:

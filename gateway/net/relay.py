@@ -97,13 +97,13 @@ class Relay(Sink):
         self._attempt_stale = False
         self._capture: Capture | None = None
         self._mirrored = False
+        self.edge.in_flight += 1
 
     # The request
 
     def start(self) -> None:
         """The head is there. Finds out who is calling, decides, and sends."""
         edge = self.edge
-        edge.in_flight += 1
         if edge.identity is not None and edge.policy.routed(self.head.method, self.head.target):
             user = edge.identity.lookup(self.head.fields, self._identified)
             if user is None:

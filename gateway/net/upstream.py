@@ -230,11 +230,11 @@ class UpstreamConnection:
             except HeadError:
                 self._fail(Failure.BAD_ANSWER)
                 return
+            if (len(data) if head is None else head.size) > MAX_HEAD:
+                self._fail(Failure.BAD_ANSWER)
+                return
             if head is None:
-                if len(data) > MAX_HEAD:
-                    self._fail(Failure.BAD_ANSWER)
-                else:
-                    self._buffer = data
+                self._buffer = data
                 return
             data = data[head.size :]
             if head.status >= 200:

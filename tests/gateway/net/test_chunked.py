@@ -55,6 +55,10 @@ def test_good(raw: bytes, data: bytes, step: int) -> None:
         (b"1;" + b"a" * 1000 + b"\r\nx\r\n") * 5 + b"0\r\n\r\n",
         b"0\r\nno colon\r\n\r\n",
         b"0\r\nX : a\r\n\r\n",
+        b"0\r\n\n",
+        b"0\r\n\r\r",
+        b"0\r\nX: y\n\n",
+        b"0\r\nX: y\ra",
         b"0\r\n" + b"X: aaaaaaaaaaaaaaaaaaaaaaaa\r\n" * 400 + b"\r\n",
     ],
 )
