@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import h11
 
 _TURNS = 6
-"""Turns of the event loop between two pieces: some 0.2 ms, in which the gateway mostly takes the piece. A timer would wait for a whole one."""
+"""Turns of the event loop between two pieces: some 0.2 ms, in which the gateway mostly takes the piece. A timer waits for 1 ms or more."""
 
 
 @dataclass(frozen=True)
