@@ -285,7 +285,11 @@ class Downstream:
                 self._left = head.length
             # First what came of the body: if its framing is wrong, not even the head goes on (edge.md 8).
             self._read_body(rest)
-            if not relay.done:
+            if self._half_closed and (self._left or self._chunks is not None):
+                self._relay = None
+                relay.cancel()
+                self._transport.close()
+            elif not relay.done:
                 relay.start()
         else:
             self._buffer = rest
@@ -301,6 +305,9 @@ class Downstream:
         ends = data.count(b"\r\n")
         if data.count(b"\n") != ends or data.count(b"\r", 0, len(data) - 1) != ends:
             self._refuse(Problem.FRAMING, "A line of the head does not end in CRLF.", data)
+            return
+        if self._half_closed:
+            self._transport.close()  # the rest of it cannot come any more
             return
         if data and not self._buffer:
             self._waiting.end(self)
