@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 MAX_HEAD: Final = 64 * 1024
 """Bytes of a response's head. nginx: 4 to 8 KiB, Envoy: 60 KiB, HAProxy: 16 KiB."""
+MAX_UNREAD: Final = 64 * 1024
+"""Bytes of a request. Who answers a longer one with anything but success may not have read it, and then ends the connection although it
+promised to keep it (gunicorn, once it has thrown 64 KiB away): the next request would be written into that end."""
 HIGH_WATER: Final = 64 * 1024
 """Bytes waiting to be written before the other side's reading is paused."""
 
@@ -81,6 +84,7 @@ class UpstreamConnection:
         "_reusable",
         "_sent",
         "_upgrade",
+        "_written",
         "place",
         "pool",
         "reused",
@@ -110,6 +114,8 @@ class UpstreamConnection:
         self._reusable = False
         self._sent = False
         self._upgrade = False
+        self._written = 0
+        """Bytes of the request, head and body."""
 
     # What the engine asks of it
 
@@ -121,6 +127,7 @@ class UpstreamConnection:
         self.state = State.HEAD
         self._head_only = head_only
         self._sent = whole
+        self._written = len(data)
         if whole:
             self.pool.answering.begin(self, self.pool.clock.now)
         self.transport.write(data)
@@ -130,6 +137,7 @@ class UpstreamConnection:
         if self.state is State.GONE:
             return
         self._sent = last
+        self._written += len(data)
         if last and self.state is State.HEAD:
             self.pool.answering.begin(self, self.pool.clock.now)
         if data:
@@ -250,7 +258,7 @@ class UpstreamConnection:
             self.sink.on_interim(head)
             if self.state is not State.HEAD:
                 return
-        self._reusable = head.keep_alive
+        self._reusable = head.keep_alive and (head.status < 300 or self._written <= MAX_UNREAD)
         self._read_body(head, data)
 
     def _read_body(self, head: ResponseHead, data: bytes) -> None:
