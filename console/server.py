@@ -60,7 +60,7 @@ def serve(config: Config, *, sock: socket.socket) -> None:
         store.migrate(lock_folder)
         _first_user()
     except (Error, store.StoreError) as error:
-        raise ConsoleError(f"{config.path}: shadow.database: {str(error).strip()}") from error
+        raise ConsoleError(f"{config.path}: shadow.database: {str(error).strip().partition('\n')[0]}") from error
     server = uvicorn.Server(
         uvicorn.Config(
             "console.asgi:application",

@@ -109,7 +109,13 @@ SECURE_CSP = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    # A request for another host is answered 400. Anybody can send one, so it is not worth a traceback each.
+    # What is wrong with a request is answered 400. Anybody can send one, without a login: it is not worth a line, or a traceback, each.
     "handlers": {"none": {"class": "logging.NullHandler"}},
-    "loggers": {"django.security.DisallowedHost": {"handlers": ["none"], "propagate": False}},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        **{
+            f"django.security.{error}": {"handlers": ["none"], "propagate": False}
+            for error in ("DisallowedHost", "RequestDataTooBig", "TooManyFieldsSent", "TooManyFilesSent")
+        },
+    },
 }

@@ -22,10 +22,17 @@ class Figures:
     """Of the gateway that runs with the configuration in `path`. One in a process, since Django has one database."""
 
     def __init__(self, path: Path) -> None:
+        """
+        Raises:
+            FiguresError: their store cannot be opened.
+        """
         from shadow import store
 
         self._config: Config = load(path)
-        store.setup(self._config.shadow.database, self._config.folder)
+        try:
+            store.setup(self._config.shadow.database, self._config.folder)
+        except (*store.FAILURES, OSError) as error:
+            raise FiguresError(f"the comparisons cannot be read: {str(error).strip()}") from error
 
     def reports(self, names: Iterable[str], since: float) -> list[RouteReport]:
         """Of each route, since `since` (Unix seconds).

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -22,10 +21,8 @@ from urllib.parse import quote
 import httpx
 import orjson
 
-from flags.features import EMPTY, FeaturesError, parse
-
-_NAME = re.compile(r"[A-Za-z0-9._~-]{1,100}")
-"""What Unleash itself accepts: what stands in a URL without an escape."""
+from flags import names
+from flags.features import EMPTY, FeaturesError, normalised, parse
 
 
 class AdminError(RuntimeError):
@@ -94,6 +91,15 @@ def list_flags(path: Path) -> list[FlagState]:
     return [FlagState(f["name"], f["enabled"], _rollout_of(f["strategies"]), f.get("description") or "") for f in _load(path)["features"]]
 
 
+def has_flag(path: Path, name: str) -> bool:
+    """Whether the flag is in the file, if there is one.
+
+    Raises:
+        AdminError: the file can't be read.
+    """
+    return any(feature["name"] == name for feature in _load(path, missing_ok=True)["features"])
+
+
 def set_flag(path: Path, name: str, enabled: bool, rollout: int | None = None, stickiness: str | None = None) -> FlagState:
     """Turns a flag in the file on or off, for `rollout` percent; None keeps the percentage that it has (a new flag: 100).
 
@@ -101,11 +107,10 @@ def set_flag(path: Path, name: str, enabled: bool, rollout: int | None = None, s
     where they are missing. Everything else in the file stays, its mode too, and readers see either the whole old or the whole new content.
 
     Raises:
-        AdminError: the file can't be read or written, or the flag has strategies that a percentage would destroy.
+        AdminError: the file can't be read or written, the gateway would not take it, or the flag has strategies that a percentage would
+            destroy.
     """
     _percent(rollout)
-    if not _NAME.fullmatch(name) or name in (".", ".."):
-        raise AdminError(f"{name!r} cannot be a flag's name: Unleash takes up to 100 letters, digits and - . _ ~")
     target = path.resolve()  # through a symbolic link, which stays
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -113,13 +118,19 @@ def set_flag(path: Path, name: str, enabled: bool, rollout: int | None = None, s
             document = _load(target, missing_ok=True)
             feature = next((f for f in document["features"] if f["name"] == name), None)
             if feature is None:
+                if not names.possible(name):  # what somebody wrote into the file by hand can be switched nevertheless
+                    raise AdminError(f"{name!r} cannot be a flag's name: {names.RULE}")
                 feature = {"name": name, "type": "release", "enabled": enabled, "strategies": [_strategy(name, 100, stickiness)]}
                 document["features"].append(feature)
             feature["enabled"] = enabled
             if rollout is not None:
                 current = _only_rollout(name, feature["strategies"], str(path))
                 feature["strategies"] = [_strategy(name, rollout, stickiness, current)]
-            write_atomically(target, orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+            data = orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
+            normalised(data, strict=True)
+            write_atomically(target, data)
+    except FeaturesError as error:  # to say "off" of a file that the gateway does not take would be a lie
+        raise AdminError(f"flag file {path}: {error}. Correct it first; nothing was changed") from None
     except OSError as error:
         raise AdminError(f"flag file {path}: {error.strerror or error}") from None
     return FlagState(name, enabled, _rollout_of(feature["strategies"]), feature.get("description") or "")
@@ -201,6 +212,10 @@ class UnleashAdmin:
     def close(self) -> None:
         """Closes its connections."""
         self._client.close()
+
+    def exists(self, name: str) -> bool:
+        """Whether the project has the flag."""
+        return self._call("GET", f"{self._features}/{quote(name, safe='')}", fine=(404,)).status_code != 404
 
     def ensure_flag(self, name: str, description: str = "", type: str = "release") -> bool:  # noqa: A002 - Unleash's own word
         """Makes the flag, off, where it does not exist. Returns whether it was made."""

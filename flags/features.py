@@ -8,6 +8,7 @@ engine would still refuse is an error that names the flag.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +39,10 @@ def parse(data: bytes) -> dict[str, Any]:
         raise FeaturesError(f"not JSON: {error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("features"), list):
         raise FeaturesError('not a flags document: expected {"version": 1, "features": [...]}')
-    document.setdefault("version", 1)  # without it the engine refuses the whole document, and there is no other that it could be
+    # Without it the engine refuses the whole document, though it reads every version alike. (Unleash itself writes 2.)
+    version = document.setdefault("version", 1)
+    if isinstance(version, bool) or not isinstance(version, int) or version < 0:
+        raise FeaturesError(f'"version" is a whole number such as 1, not {version!r}')
     names: set[str] = set()
     for index, feature in enumerate(document["features"]):
         if not isinstance(feature, dict) or not isinstance(feature.get("name"), str) or not feature["name"]:
@@ -90,9 +94,12 @@ def _check_strategies(name: str, strategies: object) -> None:
 def _check_rollouts(document: Mapping[str, Any]) -> None:
     for feature in document["features"]:
         for strategy in feature["strategies"]:
+            if strategy["name"] != "flexibleRollout":  # in a strategy of somebody's own it may mean anything
+                continue
             rollout = (strategy.get("parameters") or {}).get("rollout")
-            if rollout is not None and not (isinstance(rollout, str) and rollout.isascii() and rollout.isdigit() and int(rollout) <= 100):
-                raise FeaturesError(f'flag {feature["name"]!r}: "rollout" is a whole number from 0 to 100, not {rollout!r}')
+            if not (isinstance(rollout, str) and re.fullmatch(r"[0-9]{1,3}", rollout) and int(rollout) <= 100):
+                wrong = "is missing: it is" if rollout is None else f"{str(rollout)[:20]!r} is not"
+                raise FeaturesError(f'flag {feature["name"]!r}: "rollout" {wrong} a whole number from 0 to 100')
 
 
 def _accepts(data: bytes, features: list[dict[str, Any]]) -> bool:

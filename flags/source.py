@@ -44,16 +44,28 @@ class FlagSourceError(ValueError):
     """The [flags] section cannot work as it is. The message says which key and what to do."""
 
 
-def check_unleash(url: str, token: str) -> None:
+def check_url(url: str) -> None:
     """
     Raises:
-        FlagSourceError: an address or a token that cannot be Unleash's.
+        FlagSourceError: it cannot be the address of Unleash's API. It may hold a password, and is not repeated.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+    try:
+        parts = urlsplit(url)
+        reachable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, or half an IPv6 address
+        reachable = False
+    # urlsplit drops line ends; whoever connects does not.
+    if not reachable or "@" in parts.netloc or parts.query or parts.fragment or " " in url or not url.isprintable():
         raise FlagSourceError("flags.url: expected Unleash's API address, such as http://unleash.internal:4242/api, without credentials")
+
+
+def check_token(token: str, key: str = "flags.token") -> None:
+    """
+    Raises:
+        FlagSourceError: it cannot be a token of Unleash's. It is not repeated.
+    """
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise FlagSourceError("flags.token: empty, or with spaces or line ends; Unleash makes one under Admin > API access")
+        raise FlagSourceError(f"{key}: empty, or with spaces or line ends; Unleash makes one under Admin > API access")
 
 
 def create(

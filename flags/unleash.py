@@ -29,7 +29,7 @@ from flags.admin import write_atomically
 from flags.features import EMPTY, FeaturesError, normalised, revision
 from flags.handover import Handover, Poll, quieten
 from flags.snapshot import Snapshot
-from flags.source import Publish, check_unleash
+from flags.source import Publish, check_token, check_url
 from flags.usage import Usage
 
 _log = logging.getLogger("banyan.flags")
@@ -62,7 +62,8 @@ class UnleashSource:
         Raises:
             FlagSourceError: an address or a token that can't be one.
         """
-        check_unleash(url, token)
+        check_url(url)
+        check_token(token)
         self._url = url.rstrip("/")
         self._backup = backup
         self._refresh = refresh

@@ -45,17 +45,36 @@ EXPECTED = {
     "bool_parsing": "expected true or false",
     "int_type": "expected a whole number",
     "int_parsing": "expected a whole number",
+    "int_parsing_size": "expected a whole number of fewer digits",
     "int_from_float": "expected a whole number",
     "float_type": "expected a number",
     "float_parsing": "expected a number",
+    "finite_number": "expected a number that is finite",
+    "greater_than": "expected more than {gt:g}",
+    "greater_than_equal": "expected {ge:g} or more",
+    "less_than_equal": "expected {le:g} or less",
+    "literal_error": "expected {expected}",
+    "too_short": 'expected a list with something in it: ["…"]',
+    "extra_forbidden": "unknown key; remove it or correct its spelling (docs/reference/settings.md lists all)",
     "string_type": 'expected text in quotes: "…"',
     "list_type": 'expected a list: ["…", "…"]',
     "dict_type": "expected a table of names and values",
     "model_type": "expected a table of its own: [section]",
     "model_attributes_type": "expected a table of its own: [section]",
 }
-"""In place of pydantic's words for a value of the wrong type, what would be right."""
+"""In place of pydantic's words for a wrong value, what would be right. {…} is what pydantic knows of the limit."""
 
+MISSING = {
+    "upstreams": '[upstreams]  with  legacy = "http://host:port"',
+    "url": 'url = "http://host:port"',
+    "name": 'name = "reviews"',
+    "match": 'match = "/api/v1/reviews/*"',
+    "candidate": 'candidate = "reviews"  and  reviews = "http://host:port"  under [upstreams]',
+}
+"""Every key that has no default, with an example."""
+
+_SECRET_LENGTH = 4
+"""What is shorter is nobody's secret, and part of every other word."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -113,13 +132,13 @@ def parse(path: Path, text: str) -> Config:
         config = Config.model_validate(document)
     except ValidationError as error:
         # Without its cause: pydantic's own message repeats the values.
-        raise ConfigError(path, [_hidden(_problem(item, document), taken) for item in error.errors()]) from None
+        raise ConfigError(path, [_problem(item, document, taken) for item in error.errors()]) from None
     config._path = path.absolute()  # noqa: SLF001 - a private attribute is how pydantic keeps it out of the schema
     return config
 
 
 def _substitute(value: Any, where: str, problems: list[str], taken: dict[str, str]) -> Any:
-    """`value` with ${NAME} replaced from the environment, at every depth. `taken` gets what was read, by name."""
+    """`value` with ${NAME} replaced from the environment, at every depth. `taken` gets what was read, and how the file has it."""
     if isinstance(value, dict):
         return {key: _substitute(item, f"{where}.{key}" if where else key, problems, taken) for key, item in value.items()}
     if isinstance(value, list):
@@ -132,18 +151,27 @@ def _substitute(value: Any, where: str, problems: list[str], taken: dict[str, st
         if name not in os.environ:
             problems.append(f"{where}: the environment has no {name}; set it, or write the value here")
             return ""
-        taken[name] = os.environ[name]
+        taken[os.environ[name]] = found[0]
         return os.environ[name]
 
-    return _VARIABLE.sub(replace, value)
+    filled = _VARIABLE.sub(replace, value)
+    if filled != value:
+        taken[filled] = value
+    return filled
 
 
-def _hidden(problem: str, taken: Mapping[str, str]) -> str:
-    """`problem` with what came from the environment as the file has it: it may be a secret."""
-    for name, value in sorted(taken.items(), key=lambda item: -len(item[1])):
-        for written in {value, repr(value)[1:-1]} - {""}:
-            problem = problem.replace(written, f"${{{name}}}")
-    return problem
+def _hidden(message: str, taken: Mapping[str, str]) -> str:
+    """`message` with what came from the environment as the file has it: it may be a secret."""
+    spelt: dict[str, str] = {}
+    for text, written in taken.items():
+        if len(text) >= _SECRET_LENGTH:
+            spelt[text.lower()] = spelt[repr(text)[1:-1].lower()] = written
+        spelt[repr(text).lower()] = repr(written)
+    if not spelt:
+        return message
+    longest_first = "|".join(re.escape(text) for text in sorted(spelt, key=len, reverse=True))
+    # Some names are compared, and shown, in lower case.
+    return re.sub(longest_first, lambda found: spelt.get(found[0].lower(), "…"), message, flags=re.IGNORECASE)
 
 
 def _planned(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -166,7 +194,7 @@ def _planned(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _shape(where: tuple[str | int, ...], otherwise: str) -> str:
     """What belongs in a place that holds something else than a list or a table."""
-    if where == ("routes",):
+    if where[:1] == ("routes",) and len(where) < 3:
         return "write [[routes]] with double brackets, once for each route"
     if where == ("upstreams",):
         return 'write [upstreams] and below it  legacy = "http://host:port"'
@@ -175,24 +203,23 @@ def _shape(where: tuple[str | int, ...], otherwise: str) -> str:
     return otherwise
 
 
-def _problem(item: Any, document: Mapping[str, Any]) -> str:
+def _problem(item: Any, document: Mapping[str, Any], taken: Mapping[str, str]) -> str:
     """One pydantic error as one line that names the key."""
     where = ""
     for part in item["loc"]:
         where += f"[{part}]" if isinstance(part, int) else (f".{part}" if where else str(part))
-    message = EXPECTED.get(item["type"]) or str(item["msg"]).removeprefix("Value error, ")
-    if item["type"] in ("list_type", "dict_type", "model_type", "model_attributes_type"):
-        message = _shape(item["loc"], message)
-    elif item["type"] == "extra_forbidden":
-        message = "unknown key; remove it or correct its spelling (docs/reference/settings.md lists all)"
-    elif item["type"] == "missing":
-        message = (
-            "is missing; every route and upstream needs it"
-            if item["loc"] != ("upstreams",)
-            else ('is missing: add  [upstreams]  with  legacy = "http://host:port"')
-        )
+    if item["type"] == "missing":
+        key = item["loc"][-1]
+        message = f"is missing: add  {MISSING.get(key, f'{key} = …')}"
+    elif item["type"] in EXPECTED:
+        message = EXPECTED[item["type"]].format_map(item.get("ctx", {}))
+        if item["type"] in ("list_type", "dict_type", "model_type", "model_attributes_type"):
+            message = _shape(item["loc"], message)
+    else:
+        message = str(item["msg"]).removeprefix("Value error, ").removeprefix(f"{where}: ")
+    message = _hidden(message, taken)
     if len(item["loc"]) > 1 and item["loc"][0] == "routes" and isinstance(item["loc"][1], int):
         route = document.get("routes", [])[item["loc"][1]]
         if isinstance(route, dict) and isinstance(route.get("name"), str):
-            where += f" (route {route['name']!r})"
+            where += _hidden(f" (route {route['name']!r})", taken)
     return f"{where}: {message}" if where else message

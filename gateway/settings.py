@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
 
-from flags.source import FlagSourceError, check_unleash
+from flags import names
+from flags.source import check_token, check_url
 from gateway.units import Bytes, Seconds
 from shadow.database import settings as database_settings
 from shadow.paths import PatternSet
@@ -24,6 +25,8 @@ SAFE_METHODS = ("GET", "HEAD")
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OFTENEST = 0.05
+"""Seconds between two looks at Unleash."""
 _SEGMENT = re.compile(r"[^{}*]*|\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
@@ -79,6 +82,14 @@ class Gateway(_Section):
             parse_address(address)
         return value
 
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _trusted_proxies(cls, value: object) -> object:
+        for item in value if isinstance(value, list) else []:
+            if item != "unix" and not _is_network(item):
+                raise ValueError(f'write networks such as "10.0.0.0/8" or "::1/128", or "unix": {item!r} is none')
+        return value
+
     @field_validator("admin")
     @classmethod
     def _admin(cls, value: str) -> str:
@@ -119,17 +130,22 @@ class Upstream(_Section):
         if value.startswith("unix:"):
             parse_address(value)
             return value
-        parts = urlsplit(value)
+        # It may hold a password, wherever that was put: nothing of it is repeated, not by urlsplit's own errors either.
         if "@" in value:
-            raise ValueError('a user or a password cannot be part of it; write "http://host:port"')  # and it is not repeated here
+            raise ValueError('a user or a password cannot be part of it; write "http://host:port"')
+        try:
+            parts = urlsplit(value)
+            possible = parts.port != 0
+        except ValueError:
+            possible = False
+        if not possible:
+            raise ValueError('its host or its port cannot be one; write "http://host:port" with a port from 1 to 65535')
         if parts.scheme != "http":
-            raise ValueError(f'write "http://host:port" or "unix:/path" (https upstreams are not built yet), not {value!r}')
-        if not parts.hostname:
-            raise ValueError(f"no host in {value!r}")
+            raise ValueError('write "http://host:port" or "unix:/path" (https upstreams are not built yet)')
+        if not parts.hostname or " " in value or not value.isprintable():  # urlsplit drops line ends
+            raise ValueError('its host cannot be one; write "http://host:port"')
         if parts.path not in ("", "/") or parts.query or parts.fragment:
-            raise ValueError(f"only scheme, host and port belong in {value!r}; a route's `rewrite` changes paths")
-        if parts.port == 0:  # out of range, it is a ValueError already
-            raise ValueError(f"nobody can be reached on port 0: {value!r}")
+            raise ValueError("only scheme, host and port belong in it; a route's `rewrite` changes paths")
         return value
 
     @property
@@ -167,7 +183,7 @@ class FlagSource(_Section):
     """unleash: a client token. Write ${NAME} to read it from the environment."""
     admin_token: SecretStr = SecretStr("")
     """unleash: an admin token; only for `banyan flags`."""
-    refresh: Seconds = Field(default=0.5, ge=0.05)
+    refresh: Seconds = 0.5
     """Unleash publishes changes once a second: asking twice as often keeps a flip under two seconds at the worst phase."""
     backup: str = "var/flags-backup.json"
     """unleash: the last good state, used when Unleash is down at start."""
@@ -176,17 +192,33 @@ class FlagSource(_Section):
     environment: str = "development"
     """Unleash's environment."""
 
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str, info: ValidationInfo) -> str:
+        if value and info.data.get("source") == "unleash":
+            check_url(value)
+        return value
+
+    @field_validator("token", "admin_token")
+    @classmethod
+    def _token(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if value and info.data.get("source") == "unleash":
+            check_token(value.get_secret_value(), f"flags.{info.field_name}")
+        return value
+
+    @field_validator("refresh")
+    @classmethod
+    def _refresh(cls, value: float) -> float:
+        if value < _OFTENEST:
+            raise ValueError('nobody can ask Unleash that often; write "50ms" or more')
+        return value
+
     @model_validator(mode="after")
     def _complete(self) -> FlagSource:
         if self.source == "unleash" and not (self.url and self.token.get_secret_value()):
             raise ValueError(
                 'source = "unleash" needs url and token, such as url = "http://127.0.0.1:4242/api", token = "${UNLEASH_TOKEN}"'
             )
-        if self.source == "unleash":
-            try:
-                check_unleash(self.url, self.token.get_secret_value())
-            except FlagSourceError as error:
-                raise ValueError(str(error).removeprefix("flags.")) from None
         return self
 
 
@@ -195,9 +227,9 @@ class Identity(_Section):
 
     source: Literal["none", "introspection"] = "none"
     """none: everybody is anonymous. introspection: legacy is asked who a session belongs to."""
-    path: str = Field(default="/_banyan/identity", pattern=r"^/[!-~]*\z")
+    path: str = "/_banyan/identity"
     """Where legacy answers who is calling (legacy_django/banyan_identity)."""
-    cookie: str = Field(default="sessionid", pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+\z")
+    cookie: str = "sessionid"
     """The session cookie's name."""
     cache: Seconds = 10.0
     """How long an answer is remembered."""
@@ -207,6 +239,20 @@ class Identity(_Section):
     """How long legacy may take to say; after that the caller is anonymous for this request."""
     entries: int = Field(default=100_000, ge=1)
     """Answers that are remembered at the most."""
+
+    @field_validator("path")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        if not re.fullmatch(r"/[!-~]*", value):
+            raise ValueError('write a path that starts with / and has no spaces, such as "/_banyan/identity"')
+        return value
+
+    @field_validator("cookie")
+    @classmethod
+    def _cookie(cls, value: str) -> str:
+        if not _TOKEN.fullmatch(value):
+            raise ValueError('write a cookie\'s name, such as "sessionid"')
+        return value
 
 
 class Compare(_Section):
@@ -332,6 +378,13 @@ class Route(_Section):
                 raise ValueError(f"rewrite ends in * but match = {self.match!r} does not")
         return self
 
+    @model_validator(mode="after")
+    def _switchable(self) -> Route:
+        for flag in (self.serve_flag, self.shadow_flag):
+            if not names.possible(flag):
+                raise ValueError(f"{flag!r}, which is to be its flag, cannot be a flag's name: {names.RULE}")
+        return self
+
     @property
     def serve_flag(self) -> str:
         """On: the candidate answers."""
@@ -447,6 +500,16 @@ def parse_address(text: str) -> tuple[str, int] | str:
     if not colon or not bare or not port.isascii() or not port.isdigit() or int(port) > 65535 or (":" in bare and bare == host):
         raise ValueError(f'write "host:port", "[::]:port" or "unix:/path", not {text!r}')
     return bare, int(port)
+
+
+def _is_network(value: object) -> bool:
+    if not isinstance(value, str):  # pydantic takes numbers too: 10 as 0.0.0.10/32
+        return False
+    try:
+        ip_network(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_pattern(pattern: str) -> None:

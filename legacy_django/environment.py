@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -36,9 +36,23 @@ def number(name: str, default: int, environ: Mapping[str, str] = os.environ) -> 
     return int(value)
 
 
+def folder(name: str, default: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """A folder, made where it is missing."""
+    path = Path(environ.get(name) or default)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(f"{name}: {path} cannot be made: {error.strerror}; name a folder that can be written") from None
+    return path
+
+
 def database(url: str) -> dict[str, Any]:
     """Django's settings for sqlite:///path, postgres://user:password@host:port/name or postgresql:///name?host=/socket/folder."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:  # its words are parts of the address: an unescaped / in a password makes the rest a port
+        raise ImproperlyConfigured("DATABASE_URL: a bad port or host; write / @ : [ in a password as %2F %40 %3A %5B") from None
     if parts.scheme == "sqlite":
         # As elsewhere: three slashes and a relative path, four and an absolute one.
         path = unquote(parts.path).removeprefix("/")
@@ -46,7 +60,7 @@ def database(url: str) -> dict[str, Any]:
             raise ImproperlyConfigured("DATABASE_URL: for SQLite write sqlite:///relative/path or sqlite:////absolute/path")
         return sqlite(path)
     if parts.scheme in {"postgres", "postgresql"}:
-        return _postgresql(url)
+        return _postgresql(parts)
     raise ImproperlyConfigured(f"DATABASE_URL: expected sqlite:///… or postgres://…, got a URL that begins with {parts.scheme!r}")
 
 
@@ -65,12 +79,7 @@ def sqlite(path: str) -> dict[str, Any]:
     }
 
 
-def _postgresql(url: str) -> dict[str, Any]:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ImproperlyConfigured(f"DATABASE_URL: {error}") from None
+def _postgresql(parts: SplitResult) -> dict[str, Any]:
     options = dict(parse_qsl(parts.query))
     host = options.pop("host", parts.hostname or "")
     settings: dict[str, Any] = {
@@ -79,7 +88,7 @@ def _postgresql(url: str) -> dict[str, Any]:
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": host,
-        "PORT": options.pop("port", str(port or "")),
+        "PORT": options.pop("port", str(parts.port or "")),
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {"connect_timeout": "5", **options},

@@ -11,15 +11,17 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "legacy_django.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
-    from django.db import OperationalError
+    from django.db import Error, OperationalError, connection
 
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         print(f"shop: {error}", file=sys.stderr)
         sys.exit(2)
-    except OperationalError as error:
-        reason = str(error).strip().replace("\n", " ")
+    except Error as error:
+        if connection.connection is not None and not isinstance(error, OperationalError):
+            raise  # it was reached, and refused what a program asked: whoever mends that wants to see where
+        reason = str(error).strip().partition("\n")[0]
         print(f"shop: the database cannot be used: {reason}. Check DATABASE_URL, and whether the server is up", file=sys.stderr)
         sys.exit(1)
 

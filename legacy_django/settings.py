@@ -15,8 +15,7 @@ from pathlib import Path
 from legacy_django import environment
 
 ROOT = Path(__file__).resolve().parent.parent
-VAR = Path(os.environ.get("BANYAN_SHOP_VAR") or ROOT / "var")
-VAR.mkdir(parents=True, exist_ok=True)
+VAR = environment.folder("BANYAN_SHOP_VAR", ROOT / "var")
 
 SECRET_KEY = os.environ.get("BANYAN_SHOP_SECRET_KEY") or environment.secret_key(VAR / "shop-secret-key")
 DEBUG = environment.flag("BANYAN_SHOP_DEBUG")

@@ -12,7 +12,7 @@ BUSY_SECONDS = 10
 
 
 class DatabaseURLError(ValueError):
-    """The address can't be used. Passwords in it are not repeated."""
+    """The address can't be used. It may hold a password, wherever that was put, so nothing of it is repeated."""
 
 
 def sqlite_path(url: str, folder: Path) -> Path | None:
@@ -24,7 +24,7 @@ def sqlite_path(url: str, folder: Path) -> Path | None:
         return None
     rest = url.removeprefix("sqlite:")
     if not rest.startswith("///") or len(rest) == 3 or "?" in rest:
-        raise DatabaseURLError(f'write "sqlite:///relative/path" or "sqlite:////absolute/path", not {url!r}')
+        raise DatabaseURLError('write "sqlite:///relative/path" or "sqlite:////absolute/path"')
     return (folder / unquote(rest[3:])).absolute()
 
 
@@ -49,12 +49,12 @@ def settings(url: str, folder: Path) -> dict[str, Any]:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise DatabaseURLError(f"the database address has a bad port or host: {error}") from error
-    if parts.scheme not in ("postgres", "postgresql") or len(parts.path) < 2:
-        raise DatabaseURLError(
-            f'write "sqlite:///path" or "postgres://user:password@host:port/name", not an address of scheme {parts.scheme!r}'
-        )
+    except ValueError:  # its words are parts of the address: an unescaped / in a password makes the rest a port
+        raise DatabaseURLError("the database address has a bad port or host; write / @ : [ in a password as %2F %40 %3A %5B") from None
+    if parts.scheme not in ("postgres", "postgresql"):
+        raise DatabaseURLError('write "sqlite:///path" or "postgres://user:password@host:port/name"')
+    if len(parts.path) < 2:
+        raise DatabaseURLError("the database's name is missing: postgres://user:password@host:port/NAME")
     options = dict(parse_qsl(parts.query))
     return {
         "ENGINE": "django.db.backends.postgresql",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,7 +52,7 @@ def on(name: str, *, config: Path = Path("banyan.toml"), force: Force = False, a
     Parameters
     ----------
     force
-        Also where no route reads it.
+        Makes it also where no route reads it.
     """
     return _switch(config, name, True, None, as_json, force)
 
@@ -65,7 +66,7 @@ def off(name: str, *, config: Path = Path("banyan.toml"), force: Force = False, 
     Parameters
     ----------
     force
-        Also where no route reads it.
+        Makes it also where no route reads it.
     """
     return _switch(config, name, False, None, as_json, force)
 
@@ -81,7 +82,7 @@ def set_share(name: str, share: str, *, config: Path = Path("banyan.toml"), forc
     share
         A whole percentage, such as 25%.
     force
-        Also where no route reads it.
+        Makes it also where no route reads it.
     """
     digits = share.removesuffix("%")
     if not digits.isascii() or not digits.isdigit() or int(digits) > 100:
@@ -90,30 +91,47 @@ def set_share(name: str, share: str, *, config: Path = Path("banyan.toml"), forc
 
 
 def _switch(config: Path, name: str, enabled: bool, rollout: int | None, as_json: bool, force: bool) -> int:
-    from flags.admin import set_flag
+    from flags.admin import has_flag, set_flag
 
     loaded = load_config(config)
-    if not force:
-        _check_read(loaded, name)
+    unread = "" if force else _unread(loaded, name)
     with _refusing():
         if loaded.flags.source == "file":
-            state = set_flag(loaded.resolve(loaded.flags.path), name, enabled, rollout)
+            path = loaded.resolve(loaded.flags.path)
+            if unread:
+                _go_on(unread, has_flag(path, name))
+            state = set_flag(path, name, enabled, rollout)
         else:
             with _unleash(loaded) as admin:
+                if unread:
+                    _go_on(unread, admin.exists(name))
                 admin.ensure_flag(name)
                 state = admin.set(name, enabled, rollout)
     _print([state], as_json)
     return 0
 
 
-def _check_read(config: Config, name: str) -> None:
-    """In an emergency, `flags off revews` must not say "off" while the candidate of `reviews` goes on answering."""
+def _unread(config: Config, name: str) -> str:
+    """That no route reads the flag, and what was meant perhaps; "" where one does."""
     read = [flag for route in config.routes for flag in (route.serve_flag, route.shadow_flag)]
     if name in read:
-        return
+        return ""
     near = difflib.get_close_matches(name, read, 1)
-    meant = f"did you mean {near[0]!r}?" if near else f"routes read {', '.join(map(repr, read)) or 'none yet'}."
-    raise RefusalError(f"{config.path}: no route reads a flag {name!r}: {meant} Nothing was changed; --force changes it all the same")
+    meant = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{config.path}: no route reads a flag {name!r}. {meant}Routes read {', '.join(map(repr, read)) or 'none yet'}"
+
+
+def _go_on(unread: str, exists: bool) -> None:
+    """In an emergency, `flags off revews` must not say "off" while the candidate of `reviews` goes on answering.
+
+    A flag that is there already is somebody's, and is switched with a note.
+
+    Raises:
+        RefusalError: the flag would be a new one that nobody reads.
+    """
+    if not exists:
+        raise RefusalError(f"{unread}. Nothing was changed; --force makes it all the same")
+    print(f"note: {unread}", file=sys.stderr)
 
 
 def _unleash(config: Config) -> UnleashAdmin:

@@ -22,16 +22,22 @@ app.command("gateway.cli.gate:gate", name="gate")
 app.command("gateway.cli.bench:bench", name="bench")
 
 
+def _drop_output() -> None:
+    """What could not be written is not tried again at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _reader_gone() -> NoReturn:
     """`banyan report … | head` has read enough: nobody is there to be told anything, and the shell expects SIGPIPE's status."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _drop_output()
     sys.exit(128 + signal.SIGPIPE)
 
 
 def main() -> NoReturn:
     """Exit status 0: fine; 1: the answer is no; 2: wrong use, or a file of the user's that cannot be used."""
     try:
-        result = app(exit_on_error=False, print_error=True)
+        # The result is returned, not exited with: what it printed has still to be written.
+        result = app(exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:
         sys.exit(2)  # cyclopts has said what is wrong
     except RefusalError as refusal:
@@ -42,7 +48,11 @@ def main() -> NoReturn:
     except BrokenPipeError:
         _reader_gone()
     try:
-        sys.stdout.flush()
+        print(end="", flush=True)
     except BrokenPipeError:
         _reader_gone()
+    except OSError as error:
+        print(f"banyan: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        _drop_output()
+        sys.exit(1)
     sys.exit(result if isinstance(result, int) else 0)

@@ -174,6 +174,24 @@ def test_another_hosts_name_is_refused_without_a_word_in_the_log(client: httpx.C
     assert "evil.test" not in console.running.log.read_text()
 
 
+@pytest.mark.parametrize(
+    ("content", "body"),
+    [
+        ("application/x-www-form-urlencoded", b"&".join(b"a%d=1" % number for number in range(2000))),
+        ("application/x-www-form-urlencoded", b"a=" + b"x" * 3_000_000),
+        ("multipart/form-data", b"no boundary"),
+    ],
+    ids=["many fields", "large", "multipart"],
+)
+def test_what_anybody_can_send_is_refused_without_a_word_in_the_log(
+    client: httpx.Client, console: Console, content: str, body: bytes
+) -> None:
+    before = console.running.log.read_text()
+    token = {"Cookie": f"banyan_console_csrf={'a' * 32}"}
+    assert client.post("/login/", content=body, headers={"Content-Type": content, **token}).status_code == 400
+    assert console.running.log.read_text() == before
+
+
 @pytest.mark.parametrize("password", ["tiny9", "password123"])
 def test_a_password_that_breaks_the_rules_ends_the_start(tmp_path: Path, password: str) -> None:
     (tmp_path / "banyan.toml").write_text(TOML)
@@ -189,6 +207,21 @@ def test_a_password_that_breaks_the_rules_ends_the_start(tmp_path: Path, passwor
     assert ended.stderr.startswith("console: BANYAN_CONSOLE_PASSWORD: This password is too ")
     assert ended.stderr.endswith(" Choose another\n")
     assert password not in ended.stderr
+
+
+def test_a_database_that_cannot_be_reached_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "banyan.toml").write_text(TOML.replace("sqlite:///var/banyan.sqlite3", "postgres://u:hunter2@127.0.0.1:1/banyan"))
+    ended = subprocess.run(
+        [sys.executable, "-m", "console", "--config", str(tmp_path / "banyan.toml"), "--listen", "127.0.0.1:0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"console: {tmp_path}/banyan.toml: shadow.database: connection failed: ")
+    assert ended.stderr.count("\n") == 1
+    assert "hunter2" not in ended.stderr
 
 
 def test_every_middleware_is_async() -> None:

@@ -102,6 +102,20 @@ def test_everything_answers_and_ctrl_c_leaves_nothing(demo: Demo, tmp_path: Path
     assert "Traceback" not in demo.err.read_text()
 
 
+def flags_of(config: str) -> None:
+    """A slip of the hand makes no flag in Unleash; one that somebody made there is switched with a note."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = python("-m", "gateway.cli", "flags", *arguments, "--config", config)
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+    for status, note, arguments in [(2, "banyan: ", ()), (0, "", ("--force",)), (0, "note: ", ())]:
+        done = run("off", "revews", *arguments)
+        assert (done.returncode, done.stderr[: len(note)]) == (status, note), done.stderr
+        assert ("Did you mean 'reviews'?" in done.stderr) is bool(note)
+        assert ("revews" in run("list").stdout) is (status == 0)
+
+
 @pytest.mark.unleash
 def test_with_unleash_it_says_where_the_flags_are_and_a_flip_there_moves_the_traffic(tmp_path: Path) -> None:
     required()
@@ -123,11 +137,15 @@ def test_with_unleash_it_says_where_the_flags_are_and_a_flip_there_moves_the_tra
         while not re.search(r"(?m)^reviews: candidate", demo.out.read_text()):
             assert time.monotonic() < deadline, demo.out.read_text()
             time.sleep(0.2)
+        found = re.search(r"flags off reviews --config (\S+)", said)
+        assert found is not None, said
+        flags_of(found[1])
         processes = demo.descendants()
         demo.process.send_signal(signal.SIGINT)
         assert demo.process.wait(40) == 0, demo.err.read_text()
         assert left(processes) == []
         assert folders(tmp_path) == []
+        assert "Traceback" not in demo.err.read_text()
     finally:
         if demo.process.poll() is None:
             demo.process.send_signal(signal.SIGINT)

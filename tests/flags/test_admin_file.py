@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from flags.admin import AdminError, FlagState, list_flags, set_flag
+from flags.admin import AdminError, FlagState, has_flag, list_flags, set_flag
 from flags.decisions import Decisions
 from flags.features import revision
 from flags.snapshot import Context, Snapshot
@@ -136,3 +136,31 @@ def test_a_name_that_unleash_would_refuse(path: Path, name: str) -> None:
     with pytest.raises(AdminError, match="cannot be a flag's name"):
         set_flag(path, name, True)
     assert not path.exists()
+
+
+def test_a_name_that_somebody_wrote_by_hand_can_be_switched(path: Path) -> None:
+    path.write_bytes(b'{"version": 1, "features": [{"name": "by hand", "enabled": true, "strategies": []}]}')
+    assert has_flag(path, "by hand")
+    assert not has_flag(path, "by")
+    assert set_flag(path, "by hand", False).enabled is False
+    assert list_flags(path)[0].enabled is False
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [b'{"name": "flexibleRollout", "parameters": {"rollout": "abc"}}', b'{"name": "default", "constraints": [{"operator": "IN"}]}'],
+)
+def test_a_file_that_the_gateway_does_not_take_is_not_said_to_be_switched(path: Path, strategy: bytes) -> None:
+    before = b'{"version": 1, "features": [{"name": "bad", "enabled": true, "strategies": [%s]}]}' % strategy
+    path.write_bytes(before)
+    for name in ("other", "bad"):
+        with pytest.raises(AdminError, match=r"flags\.json: flag 'bad': .*nothing was changed"):
+            set_flag(path, name, False)
+    assert path.read_bytes() == before
+
+
+def test_a_rollout_that_is_none_is_mended_by_setting_it(path: Path) -> None:
+    path.write_bytes(
+        b'{"features": [{"name": "f", "enabled": true, "strategies": [{"name": "flexibleRollout", "parameters": {"rollout": "abc"}}]}]}'
+    )
+    assert set_flag(path, "f", True, 10) == FlagState("f", True, 10)

@@ -28,6 +28,8 @@ from flags.features import FeaturesError, normalised, revision
             "twice",
         ),
         (b'{"features": [], "segments": 1}', "segments"),
+        (b'{"version": "1", "features": []}', "\"version\" is a whole number such as 1, not '1'"),
+        (b'{"version": null, "features": []}', '"version" is a whole number such as 1, not None'),
         (
             b'{"version": 1, "features": [{"name": "good", "enabled": true, "strategies": []},'
             b'{"name": "bad", "enabled": true, "strategies": [{"name": "default", "constraints": [{"operator": "IN"}]}]}]}',
@@ -47,20 +49,38 @@ def test_numbers_are_written_as_unleash_writes_them(number: bytes, written: str)
     assert feature["strategies"][0]["parameters"]["x"] == written
 
 
-def test_a_document_without_its_version_is_of_the_only_one_there_is() -> None:
+def test_a_document_without_its_version_is_read_as_any_other() -> None:
     document = orjson.loads(normalised(b'{"features": [{"name": "f", "enabled": true, "strategies": []}]}'))
     assert (document["version"], document["features"][0]["name"]) == (1, "f")
 
 
-@pytest.mark.parametrize("rollout", [b'"abc"', b'"150"', b"150", b"-1", b"12.5", b'""'])
+@pytest.mark.parametrize("rollout", [b'"abc"', b'"150"', b"150", b"-1", b"12.5", b'""', b'"%s"' % (b"9" * 5000)])
 def test_a_rollout_that_a_person_wrote_wrong_is_an_error_and_unleashs_is_not(rollout: bytes) -> None:
     data = (
         b'{"version": 1, "features": [{"name": "f", "enabled": true, "strategies": '
         b'[{"name": "flexibleRollout", "parameters": {"rollout": %b, "stickiness": "default", "groupId": "f"}}]}]}' % rollout
     )
-    with pytest.raises(FeaturesError, match="flag 'f': \"rollout\" is a whole number from 0 to 100"):
+    with pytest.raises(FeaturesError, match=r"flag 'f': \"rollout\" '.{0,20}' is not a whole number from 0 to 100"):
         normalised(data, strict=True)
     assert orjson.loads(normalised(data))["features"][0]["name"] == "f"
+
+
+@pytest.mark.parametrize("parameters", [b"null", b"{}", b'{"stickiness": "default"}'])
+def test_a_person_who_forgot_the_rollout_is_told(parameters: bytes) -> None:
+    data = (
+        b'{"version": 1, "features": [{"name": "f", "enabled": true, "strategies": '
+        b'[{"name": "flexibleRollout", "parameters": %s}]}]}' % parameters
+    )
+    with pytest.raises(FeaturesError, match="flag 'f': \"rollout\" is missing: it is a whole number from 0 to 100"):
+        normalised(data, strict=True)
+    assert normalised(data) == data
+
+
+def test_what_a_strategy_of_somebodys_own_calls_rollout_is_his() -> None:
+    data = (
+        b'{"version": 1, "features": [{"name": "f", "enabled": true, "strategies": [{"name": "own", "parameters": {"rollout": "blue"}}]}]}'
+    )
+    assert normalised(data, strict=True) == data
 
 
 def test_what_is_fine_is_not_touched() -> None:

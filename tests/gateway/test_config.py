@@ -1,11 +1,17 @@
 """Bad input: one clear line each, naming the key and what would be right."""
 
+import datetime as dt
+import math
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
-from gateway.config import ConfigError, load
+from gateway.config import MISSING, ConfigError, load, parse
+from gateway.settings import Config, Route, Upstream
 
 GOOD = """
 [upstreams]
@@ -64,20 +70,40 @@ def test_the_smallest_useful_file(tmp_path: Path) -> None:
         (GOOD + "[upstreams.two]\nconnect_timeout = '1s'", ["upstreams.two: write either url ="]),
         (GOOD + "[upstreams.two]\nurls = ['http://u:hunter2@a:1']", ["upstreams.two.urls: a user or a password cannot be part of it"]),
         (GOOD.replace("http://127.0.0.1:8101", "unix:reviews"), ["upstreams.reviews.url: write an absolute path"]),
-        (GOOD.replace("http://127.0.0.1:8101", "http://a:0"), ["upstreams.reviews.url: nobody can be reached on port 0"]),
+        (GOOD.replace("http://127.0.0.1:8101", "http://a:0"), ["upstreams.reviews.url: its host or its port cannot be one; write"]),
+        (GOOD.replace("http://127.0.0.1:8101", "http://a:x"), ["upstreams.reviews.url: its host or its port cannot be one; write"]),
+        (GOOD.replace("http://127.0.0.1:8101", "http://[a"), ["upstreams.reviews.url: its host or its port cannot be one; write"]),
+        (GOOD.replace("http://127.0.0.1:8101", "http://a b:1"), ["upstreams.reviews.url: its host cannot be one"]),
+        (GOOD.replace("http://127.0.0.1:8101", "http://a\\nb:1"), ["upstreams.reviews.url: its host cannot be one"]),
         (
             GOOD.replace("http://127.0.0.1:8101", "http://u:hunter2@a:1"),
             ["upstreams.reviews.url: a user or a password cannot be part of it"],
         ),
         (
             '[flags]\nsource = "unleash"\nurl = "notaurl"\ntoken = "ab"\n' + GOOD,
-            ["flags: url: expected Unleash's API address, such as http://unleash.internal:4242/api, without credentials"],
+            ["flags.url: expected Unleash's API address, such as http://unleash.internal:4242/api, without credentials"],
         ),
         (
             '[flags]\nsource = "unleash"\nurl = "http://a/api"\ntoken = "a\\nb"\n' + GOOD,
-            ["flags: token: empty, or with spaces or line ends"],
+            ["flags.token: empty, or with spaces or line ends"],
         ),
-        ('[flags]\nrefresh = "0s"\n' + GOOD, ["flags.refresh: Input should be greater than or equal to 0.05"]),
+        (
+            '[flags]\nsource = "unleash"\nurl = "http://a:0/api"\ntoken = "a b"\nadmin_token = "a b"\n' + GOOD,
+            ["flags.url: expected Unleash's API address", "flags.token: empty, or with", "flags.admin_token: empty, or with"],
+        ),
+        ('[flags]\nsource = "unleash"\nurl = "http://[a/api"\ntoken = "ab"\n' + GOOD, ["flags.url: expected Unleash's API address"]),
+        ('[flags]\nrefresh = "0s"\n' + GOOD, ['flags.refresh: nobody can ask Unleash that often; write "50ms" or more']),
+        ("routes = ['x']\n" + GOOD[: GOOD.index("[[")], ["routes[0]: write [[routes]] with double brackets"]),
+        (GOOD.replace('match = "/api/v1/reviews/*"\n', ""), ["routes[0].match (route 'reviews'): is missing: add  match = \"/api/v1"]),
+        ("[gateway]\nworkers = 300\n" + GOOD, ["gateway.workers: expected 256 or less"]),
+        ("[gateway]\nlisten = []\n" + GOOD, ['gateway.listen: expected a list with something in it: ["…"]']),
+        ("[gateway]\ntrusted_proxies = ['10.0.0.1/8']\n" + GOOD, ["gateway.trusted_proxies: write networks such as"]),
+        ("[gateway]\ntrusted_proxies = [10]\n" + GOOD, ["gateway.trusted_proxies: write networks such as"]),
+        ("[identity]\npath = 'x'\n" + GOOD, ["identity.path: write a path that starts with /"]),
+        ("[identity]\ncookie = 'a b'\n" + GOOD, ["identity.cookie: write a cookie's name"]),
+        ("[flags]\nsource = 'redis'\n" + GOOD, ["flags.source: expected 'file' or 'unleash'"]),
+        (GOOD + "flag = 'a b'", ["'a b', which is to be its flag, cannot be a flag's name"]),
+        (GOOD.replace('name = "reviews"', f'name = "{"x" * 100}"'), [".shadow', which is to be its flag, cannot be a flag's name"]),
         (GOOD.replace("[[routes]]", "[routes]"), ["routes: write [[routes]] with double brackets, once for each route"]),
         (GOOD.replace('"http://127.0.0.1:8101"', "5"), ['upstreams.reviews: write "http://host:port", or a table with url']),
         ('upstreams = "x"\n', ['upstreams: write [upstreams] and below it  legacy = "http://host:port"']),
@@ -144,3 +170,103 @@ def test_nothing_behind_the_error_repeats_it_either(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         load(path)
     assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("place", "secret"),
+    [
+        ("upstreams.reviews", "http://a:hunter2"),
+        ("upstreams.reviews", "http://u:hunter2%40a:1"),
+        ("shadow.database", "postgres://u:hunter2/x@h:1/name"),
+        ("shadow.database", "sqlite://u:hunter2@h/x"),
+    ],
+)
+@pytest.mark.parametrize("written", ["{}", "${{SECRET}}"])
+def test_no_part_of_a_secret_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, secret: str, written: str) -> None:
+    monkeypatch.setenv("SECRET", secret)
+    table, key = place.split(".")
+    line = f'{key} = "{written.format(secret)}"'
+    text = GOOD.replace('reviews = "http://127.0.0.1:8101"', line) if table == "upstreams" else f"[{table}]\n{line}\n{GOOD}"
+    (problem,) = problems(tmp_path, text)
+    assert problem.startswith(place)
+    assert "hunter2" not in problem
+
+
+def test_what_is_shown_in_lower_case_is_not_repeated_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "HUNTER2 x")
+    (problem,) = problems(tmp_path, '[shadow]\nredact = ["${SECRET}"]\n' + GOOD)
+    assert "hunter2" not in problem.lower()
+
+
+def test_a_short_value_from_the_environment_leaves_the_sentence_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A", "a")
+    assert problems(tmp_path, GOOD + 'host = "${A} b"') == [
+        "routes[0].host (route 'reviews'): a host is a name or address with an optional port: '${A} b' is not"
+    ]
+    assert problems(tmp_path, GOOD + 'host = "${A}/"')[0].endswith("optional port: '${A}/' is not")
+
+
+WRONG: tuple[Any, ...] = (
+    5,
+    -1,
+    1.5,
+    math.nan,
+    True,
+    "",
+    "x y",
+    [],
+    [5],
+    ["x y"],
+    [[]],
+    {"a": 5},
+    {},
+    dt.date(2026, 1, 1),
+    "9" * 5000,
+)
+
+
+def keys(section: type[BaseModel], where: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The place of every key that the file may have."""
+    for name, field in section.model_fields.items():
+        place = (*where, name)
+        yield place
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                first: dict[type[BaseModel], str | int] = {Upstream: "reviews", Route: 0}
+                yield from keys(part, (*place, first[part]) if part in first else place)
+
+
+def toml(value: Any) -> str:
+    """`value` as TOML, on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f'"{key}" = {toml(item)}' for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+@pytest.mark.parametrize("place", list(keys(Config)), ids=lambda place: ".".join(map(str, place)))
+def test_no_wrong_value_is_answered_in_pydantics_own_words(place: tuple[str | int, ...]) -> None:
+    for value in WRONG:
+        document: dict[str, Any] = {
+            "upstreams": {"legacy": {"url": "http://127.0.0.1:1"}, "reviews": {"url": "http://127.0.0.1:2"}},
+            "routes": [{"name": "reviews", "match": "/r", "candidate": "reviews"}],
+        }
+        node: Any = document
+        for part in place[:-1]:
+            node = node[part] if isinstance(node, list) else node.setdefault(part, {})
+        node[place[-1]] = value
+        try:
+            parse(Path("banyan.toml"), "\n".join(f"{key} = {toml(item)}" for key, item in document.items()))
+        except ConfigError as error:
+            for problem in error.problems:
+                assert "\n" not in problem
+                for words in ("Input ", "should ", "valid ", "Field ", "Unable to", "lax-or-strict", "Traceback"):
+                    assert words not in problem, problem
+
+
+def test_every_key_without_a_default_has_an_example() -> None:
+    sections = (Config, Upstream, Route)
+    assert set(MISSING) == {name for section in sections for name, field in section.model_fields.items() if field.is_required()}

@@ -46,7 +46,10 @@ def test_other_parameters_of_a_postgresql_url_reach_the_driver() -> None:
         ("sqlite://shop.sqlite3", "for SQLite write sqlite:///"),
         ("sqlite:///", "for SQLite write sqlite:///"),
         ("postgres://shop:hunter2@db:5432/", "the database's name is missing"),
-        ("postgres://shop:hunter2@db:port/shop", "Port could not be cast"),
+        ("postgres://shop:hunter2@db:port/shop", "a bad port or host"),
+        ("postgres://shop:hunter2/x@db:5432/shop", "a bad port or host; write / @ : [ in a password as %2F"),
+        ("postgres://shop:hunter2@[db/shop", "a bad port or host"),
+        ("sqlite://[hunter2", "a bad port or host"),
         ("", "expected sqlite:///… or postgres://…"),
     ],
 )
@@ -83,19 +86,45 @@ def test_all_workers_get_one_key_that_only_its_owner_reads(tmp_path: Path) -> No
     assert list(path.parent.iterdir()) == [path]
 
 
+def seed(**environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        python("legacy_django/manage.py", "seed"),
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "legacy_django.settings", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     ("url", "status", "said"),
     [
         ("nope://x:hunter2@h", 2, "shop: DATABASE_URL: expected sqlite:///… or postgres://…, got a URL that begins with 'nope'\n"),
+        ("postgres://u:hunter2/x@127.0.0.1:1/shop", 2, "shop: DATABASE_URL: a bad port or host"),
         ("postgres://u:hunter2@127.0.0.1:1/shop", 1, "shop: the database cannot be used: "),
+        ("postgres://u:hunter2@127.0.0.1:1/shop?no_such=1", 1, 'shop: the database cannot be used: invalid connection option "no_such". '),
     ],
 )
 def test_the_shop_says_in_one_line_what_is_wrong_with_its_database(url: str, status: int, said: str) -> None:
-    environment = {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "legacy_django.settings"}
-    ended = subprocess.run(
-        python("legacy_django/manage.py", "seed"), cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+    ended = seed(DATABASE_URL=url)
     assert ended.returncode == status, ended.stderr
     assert ended.stderr.startswith(said)
     assert ended.stderr.count("\n") == 1
     assert "hunter2" not in ended.stderr
+
+
+def test_the_shop_says_in_one_line_that_a_file_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("something else\n" * 100)
+    ended = seed(DATABASE_URL=f"sqlite:///{tmp_path}/file")
+    assert ended.returncode == 1
+    assert ended.stderr == ("shop: the database cannot be used: file is not a database. Check DATABASE_URL, and whether the server is up\n")
+
+
+def test_the_shop_says_in_one_line_that_its_folder_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ended = seed(BANYAN_SHOP_VAR=str(tmp_path / "file" / "var"))
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        f"shop: BANYAN_SHOP_VAR: {tmp_path}/file/var cannot be made: Not a directory; name a folder that can be written\n"
+    )
