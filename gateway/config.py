@@ -66,7 +66,6 @@ EXPECTED = {
 
 MISSING = {
     "upstreams": '[upstreams]  with  legacy = "http://host:port"',
-    "url": 'url = "http://host:port"',
     "name": 'name = "reviews"',
     "match": 'match = "/api/v1/reviews/*"',
     "candidate": 'candidate = "reviews"  and  reviews = "http://host:port"  under [upstreams]',
