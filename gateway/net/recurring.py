@@ -6,7 +6,7 @@ Invariant: a head is taken for known only if it is the last one of its connectio
 nothing to the gateway, each of which was matched whole; so it comes out exactly as `parse_request` or `parse_response` would read it
 (tests/gateway/net/test_recurring.py holds them together). Everything else is parsed in full, and learnt from.
 
-Measured (`python -m bench.engine passthrough`): a head of twelve fields of which one varies costs 0.7 µs, parsed in full 3.4.
+Measured, compiled, over the requests of bench/load.py: a head of twelve fields of which one varies costs 0.9 µs, parsed in full 2.9.
 """
 
 from __future__ import annotations
@@ -145,6 +145,11 @@ def learn(last: Shape | None, lines: list[bytes], fields: bytes, known: Lines, *
     return shape
 
 
+def _worth_learning(misses: int) -> bool:
+    """After so many heads in a row that were not as expected."""
+    return misses <= PATIENCE or misses % PATIENCE < 2
+
+
 def _may_vary(name: bytes, known: Lines) -> bool:
     return known.kind(name) in _MAY_VARY and not known.secret(name)
 
@@ -197,7 +202,7 @@ class Requests:
         lines = data[: end - 4].split(b"\r\n")
         head = parse_request(data[:end], lines, trusted=self._trusted, max_fields=self._max_fields)
         self._misses += 1
-        if self._misses <= PATIENCE or self._misses % PATIENCE < 2:
+        if _worth_learning(self._misses):
             self._shape = learn(shape, lines, head.fields, REQUEST, trusted=self._trusted)
             self._last = head
         else:
@@ -291,7 +296,7 @@ class Responses:
         lines = data[: end - 4].split(b"\r\n")
         head = parse_response(data[:end], lines)
         self._misses += 1
-        if self._misses <= PATIENCE or self._misses % PATIENCE < 2:
+        if _worth_learning(self._misses):
             self._shape = learn(shape, lines, head.fields, RESPONSE, trusted=False)
             self._last = head
         else:

@@ -226,13 +226,13 @@ async def test_33_a_slow_reader_holds_the_upstream_back(world: World) -> None:
     client = await world.gateway.connect()
     await client.send(GET)
     # A StreamReader reads twice its limit ahead: this one must not read at all.
-    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined] # a socket's transport reads too; typeshed has a WriteTransport here
     previous = -1
     while sent != previous or not sent:
         previous = sent
         await asyncio.sleep(0.4)
     assert sent < offered / 2, "what was taken fits the sockets' buffers"
-    client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    client.writer.transport.resume_reading()  # type: ignore[attr-defined] # a socket's transport reads too; typeshed has a WriteTransport here
     assert len((await client.response()).body) == offered
 
 
@@ -240,10 +240,10 @@ async def test_33_a_reader_that_stalls_is_cut_off(edge: Callee) -> None:
     body = b"x" * (32 * 2**20)
     async with edge(SLOW_READER_SECONDS=0.5) as (client, legacy):
         legacy.script = Script(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined] # a socket's transport reads too; typeshed has a WriteTransport here
         await client.send(GET)
         await thrown_away(legacy)
-        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined] # a socket's transport reads too; typeshed has a WriteTransport here
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
             await client.response()
 
