@@ -17,12 +17,14 @@ _LENGTH = struct.Struct(">I")
 
 
 class Configure(msgspec.Struct, tag="configure"):
-    """First message to a worker: the file as the supervisor validated it."""
+    """First message to a worker: the file as the supervisor validated it. A later one: a reload."""
 
     path: str
     text: str
     shipper: str
     """The shipper's socket path; '' when there is none."""
+    number: int = 0
+    """Counts the configurations of this supervisor."""
 
 
 class FlagState(msgspec.Struct, tag="flags"):
@@ -52,6 +54,16 @@ class Ready(msgspec.Struct, tag="ready"):
     """The worker accepts connections and decides by `revision`."""
 
     revision: str
+    number: int = 0
+    """Of its configuration."""
+
+
+class Configured(msgspec.Struct, tag="configured"):
+    """From now on, requests begin under this configuration."""
+
+    number: int
+    error: str = ""
+    """Why not; '' if they do."""
 
 
 class Applied(msgspec.Struct, tag="applied"):
@@ -66,7 +78,7 @@ class Report(msgspec.Struct, tag="report"):
     stats: Stats
 
 
-ToSupervisor = Ready | Applied | Report
+ToSupervisor = Ready | Configured | Applied | Report
 
 _encoder = msgspec.msgpack.Encoder()
 

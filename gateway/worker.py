@@ -37,6 +37,11 @@ class EdgeEngine:
     def refuse(self) -> None:
         self._edge.draining = True
 
+    def reconfigure(self, config: Config, policy: Policy, shipper: ShipperLink | None) -> None:
+        self._edge.shipper = shipper
+        self._edge.reconfigure(config, policy)
+        self._listener.reconfigure(config.gateway.limits)
+
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         await self._listener.start(sockets)
 
@@ -46,7 +51,7 @@ class EdgeEngine:
         return 0 if answered else self._edge.in_flight
 
     async def close(self) -> None:
-        await self._edge.close()
+        self._edge.close()
 
 
 if __name__ == "__main__":

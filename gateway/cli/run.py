@@ -48,6 +48,7 @@ def run(*, config: Path = Path("banyan.toml"), engine: Literal["edge", "mitmprox
     from gateway.supervisor import StartError, Supervisor
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("banyan.reload").setLevel(logging.INFO)
     setproctitle("banyan: supervisor")
     try:
         text = read(config)

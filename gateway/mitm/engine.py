@@ -49,21 +49,16 @@ class MitmEngine:
         self._master = Master(Options())
         self._master.addons.add(self._server, self._addon)  # type: ignore[no-untyped-call] # mitmproxy is typed in part
         self._master.options.update(  # type: ignore[no-untyped-call] # mitmproxy is typed in part
-            server=False,
-            mode=[],
-            connection_strategy="lazy",
-            keep_host_header=True,
-            stream_large_bodies=str(config.gateway.replay_buffer),
-            tcp_timeout=_quiet_seconds(config),
-            websocket=False,
-            rawtcp=False,
+            server=False, mode=[], connection_strategy="lazy", keep_host_header=True, websocket=False, rawtcp=False
         )
+        self._set_options(config)
         host, port = config.upstreams["legacy"].address
         shown = f"[{host}]" if ":" in host else host
         self._instance: ServerInstance[ReverseMode] = ServerInstance.make(f"reverse:http://{shown}:{port}", self._server)
 
     def take_stats(self) -> Stats:
         shared = self._shared
+        shared.sweep()
         tally, shared.tally = shared.tally, Tally()
         stats = tally.report()
         stats.connections = len(self._server.connections)
@@ -72,6 +67,11 @@ class MitmEngine:
 
     def refuse(self) -> None:
         self._shared.draining = True
+
+    def reconfigure(self, config: Config, policy: Policy, shipper: ShipperLink | None) -> None:
+        self._shared.shipper = shipper
+        self._shared.reconfigure(config, policy)
+        self._set_options(config)
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         self._run = asyncio.get_running_loop().create_task(self._master.run(), name="mitmproxy")
@@ -103,6 +103,11 @@ class MitmEngine:
         self._master.shutdown()  # type: ignore[no-untyped-call] # mitmproxy is typed in part
         if self._run is not None:
             await self._run
+
+    def _set_options(self, config: Config) -> None:
+        self._master.options.update(  # type: ignore[no-untyped-call] # mitmproxy is typed in part
+            stream_large_bodies=str(config.gateway.replay_buffer), tcp_timeout=_quiet_seconds(config)
+        )
 
     async def _unix_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._instance.handle_stream(reader, _UnixWriter(reader, writer))

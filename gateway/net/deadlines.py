@@ -69,6 +69,14 @@ class Deadlines:
         self._kinds.append(kind)
         return kind
 
+    def remove[T: Hashable](self, kind: Timeouts[T]) -> None:
+        """This kind is not used any more."""
+        self._kinds.remove(kind)
+
+    def unwatch(self, tick: Callable[[float], None]) -> None:
+        """The end of `watch`."""
+        self._watching.remove(tick)
+
     def start(self) -> None:
         self._handle = self._loop.call_later(TICK, self._tick)
 
@@ -80,7 +88,8 @@ class Deadlines:
         self._handle = self._loop.call_later(TICK, self._tick)
         self.clock.adjust()
         now = self.clock.now
-        for kind in self._kinds:
+        # Copies: what expires may be the last that used a kind.
+        for kind in self._kinds.copy():
             kind.tick(now)
-        for tick in self._watching:
+        for tick in self._watching.copy():
             tick(now)

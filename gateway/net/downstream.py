@@ -27,6 +27,7 @@ from gateway.telemetry import GATEWAY
 if TYPE_CHECKING:
     from gateway.net.deadlines import Timeouts
     from gateway.net.listener import Listener
+    from gateway.net.terms import Terms
     from gateway.net.tunnel import Tunnel
 
 MAX_PIPELINED: Final = 64 * 1024
@@ -54,15 +55,18 @@ class Downstream:
         "closing_after",
         "edge",
         "peer",
+        "terms",
     )
 
     peer: Peer
+    terms: Terms
     _heads: Requests
     _transport: asyncio.Transport
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self.edge = listener.edge
+        self.terms = listener.edge.terms
         self.chunking = False
         """The answer that is being written goes out in chunks."""
         self.closing_after = False
@@ -157,15 +161,16 @@ class Downstream:
         self._transport.set_write_buffer_limits(HIGH_WATER)
         peer = transport.get_extra_info("peername")
         self._is_from(peer[0] if isinstance(peer, tuple) else "unix")
-        if self.peer.trusted and self.edge.proxy_protocol:
+        if self.peer.trusted and self.terms.proxy_protocol:
             self._preface = b""
         self.edge.connections.add(self)
         self.edge.clock.read()
         self._wait(self._listener.heading)
 
     def _is_from(self, host: str) -> None:
-        self.peer = Peer(host, self.edge.trusts)
-        self._heads = Requests(trusted=self.peer.trusted, max_fields=self.edge.max_fields)
+        terms = self.terms = self.edge.terms
+        self.peer = Peer(host, terms.trusts)
+        self._heads = Requests(trusted=self.peer.trusted, max_fields=terms.max_fields)
 
     def _read_preface(self, data: bytes) -> bytes:
         """Takes the PROXY header off the connection's beginning. What follows it, b'' if it is not whole or not one."""
@@ -260,7 +265,9 @@ class Downstream:
             while data.startswith(b"\r\n", at):
                 at += 2
             data = data[at:]
-        limit = self.edge.max_head
+        if self.terms is not self.edge.terms:
+            self._is_from(self.peer.host)  # the next request goes by other terms
+        limit = self.terms.max_head
         try:
             head = self._heads.read(data, limit)
         except HeadError as error:
@@ -269,8 +276,8 @@ class Downstream:
         if head is None:
             self._wait_for_head(data, limit)
             return
-        if head.length > self.edge.max_body:
-            self._refuse(Problem.BODY_TOO_LARGE, f"The body is longer than {self.edge.max_body} bytes.", data)
+        if head.length > self.terms.max_body:
+            self._refuse(Problem.BODY_TOO_LARGE, f"The body is longer than {self.terms.max_body} bytes.", data)
             return
         self._waiting.end(self)
         self._buffer = b""
@@ -338,8 +345,8 @@ class Downstream:
                 self._chunks = None
                 surplus = chunks.surplus
             self._left -= len(body)  # negative: counts what a chunked body has brought so far
-            if -self._left > self.edge.max_body:
-                self._fail(Problem.BODY_TOO_LARGE, f"The body is longer than {self.edge.max_body} bytes.")
+            if -self._left > self.terms.max_body:
+                self._fail(Problem.BODY_TOO_LARGE, f"The body is longer than {self.terms.max_body} bytes.")
                 return
             if last:
                 self._left = 0

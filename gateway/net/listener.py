@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from gateway.net.downstream import Downstream
 from gateway.net.edge import Edge
+from gateway.settings import Limits
 
 BODY_STALL_SECONDS = 30.0
 SLOW_READER_SECONDS = 60.0
@@ -23,7 +24,7 @@ class Listener:
 
     def __init__(self, edge: Edge) -> None:
         self.edge = edge
-        limits, deadlines = edge.limits, edge.deadlines
+        limits, deadlines = edge.terms.config.gateway.limits, edge.deadlines
         self.idle = deadlines.add(limits.idle_timeout, Downstream.idle_expired)
         self.heading = deadlines.add(limits.header_timeout, Downstream.head_expired)
         self.stalled = deadlines.add(BODY_STALL_SECONDS, Downstream.body_stalled)
@@ -31,6 +32,11 @@ class Listener:
         self.lingering = deadlines.add(LINGER_SECONDS, Downstream.abort)
         self.tunnels = deadlines.add(TUNNEL_SECONDS, Downstream.abort)
         self._servers: list[asyncio.Server] = []
+
+    def reconfigure(self, limits: Limits) -> None:
+        """Idle connections and unfinished heads have other times from now on, those that wait already too."""
+        self.idle.seconds = limits.idle_timeout
+        self.heading.seconds = limits.header_timeout
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Begins to accept."""

@@ -46,6 +46,7 @@ class Pool:
     ) -> None:
         self.loop = loop
         self.clock = deadlines.clock
+        self._deadlines = deadlines
         self.name = name
         self.answering = deadlines.add(response_timeout, UpstreamConnection.timed_out)
         self.streaming = deadlines.add(STREAM_SECONDS, UpstreamConnection.timed_out)
@@ -107,14 +108,16 @@ class Pool:
                     break
                 connection.abandon()
 
-    async def close(self) -> None:
-        """Ends everything."""
+    def end(self) -> None:
+        """Nobody asks through it any more."""
         for place in self.places:
             for connection in list(place.idle):
                 connection.abandon()
         for task in list(self._connecting):
             task.cancel()
-        await asyncio.gather(*self._connecting, return_exceptions=True)
+        self._deadlines.remove(self.answering)
+        self._deadlines.remove(self.streaming)
+        self._deadlines.unwatch(self.tick)
 
     def _choose(self) -> Place:
         places = self.places

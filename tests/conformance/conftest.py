@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 
 from demo.processes import listen
-from gateway.children import WorkerProcess
+from gateway.children import Said, WorkerProcess
 from gateway.cli.run import ENGINES
-from gateway.control import Applied, Configure, Drain, FlagState, Ready, Report
+from gateway.control import Applied, Configure, Drain, FlagState, Report
 from gateway.telemetry import Stats, merge
 from shadow.exchange import Exchange, Frames
 from tests.support.gateway import Client, Gateway, Response, Upstream, gateway, ok, write_flags
@@ -184,7 +184,7 @@ class Worker:
         write_flags(path, self._flags)
         return FlagState(str(self._revision), path.read_bytes(), "file", 0.0, "")
 
-    def _heard(self, worker: WorkerProcess, message: Ready | Applied | Report) -> None:
+    def _heard(self, worker: WorkerProcess, message: Said) -> None:
         if isinstance(message, Report):
             merge(self.stats, message.stats)
             self._reported.set()
