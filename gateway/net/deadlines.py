@@ -77,6 +77,11 @@ class Deadlines:
         """The end of `watch`."""
         self._watching.remove(tick)
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Kinds of timeouts, and watchers."""
+        return len(self._kinds), len(self._watching)
+
     def start(self) -> None:
         self._handle = self._loop.call_later(TICK, self._tick)
 

@@ -73,6 +73,6 @@ class Edge:
         for connection in list(self.connections):
             connection.abort()
         self.deadlines.stop()
-        for terms in (*self.retired, self.terms):
-            terms.end([])
-        self.retired.clear()
+        while self.retired:
+            self.retired.pop().end([self.terms, *self.retired])
+        self.terms.end([])
