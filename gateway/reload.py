@@ -71,9 +71,16 @@ class Outcome:
 
 
 class Reloads:
-    """See the module's docstring. `current`: what is in force. `adopt` puts another in its place, and returns what went wrong with that."""
+    """See the module's docstring. `current`: what is in force. `check`: what stands against another on this machine. `adopt` puts another in
+    its place, and returns what went wrong with that."""
 
-    def __init__(self, text: str, current: Callable[[], Config], adopt: Callable[[Config, str], Awaitable[list[str]]]) -> None:
+    def __init__(
+        self,
+        text: str,
+        current: Callable[[], Config],
+        check: Callable[[Config], list[str]],
+        adopt: Callable[[Config, str], Awaitable[list[str]]],
+    ) -> None:
         self.ok = 0
         self.failed = 0
         self.last: Outcome | None = None
@@ -81,6 +88,7 @@ class Reloads:
         """Of what is in force; the start counts."""
         self._path = current().path
         self._current = current
+        self._check = check
         self._adopt = adopt
         self._tried: str | None = text
         self._read: _Stamp | None = None
@@ -137,7 +145,7 @@ class Reloads:
             f"{key}: a reload cannot change it; restart the gateway, or put the old value back" for key in fixed(self._current(), config)
         ]
         if not problems:
-            problems = list(unwritable(config))
+            problems = self._check(config)
         if problems:
             raise ConfigError(self._path, problems)
         return config

@@ -26,6 +26,7 @@ from gateway.children import Child, Said, WorkerProcess
 from gateway.config import Config, parse_address
 from gateway.control import Applied, Configure, Drain, FlagState, Ready, Refuse, Report
 from gateway.listening import bind, why_not
+from gateway.mitm.unfit import unfit
 from gateway.reload import Reloads, for_the_shipper, unwritable
 from gateway.telemetry import Stats, merge
 from shadow import database
@@ -78,7 +79,7 @@ class Supervisor:
         self._shipper: Child | None = None
         self._shippers = 0
         """Started so far: each listens on an address of its own."""
-        self.reloads = Reloads(text, lambda: self.config, self._adopt)
+        self.reloads = Reloads(text, lambda: self.config, self._unusable, self._adopt)
         self.source = flag_source.create(
             source=config.flags.source,
             path=config.flags.path,
@@ -124,8 +125,8 @@ class Supervisor:
         """What a child would stumble over is said before one is started."""
         config = self.config
         url = config.shadow.database
-        for problem in unwritable(config):
-            raise StartError(f"{config.path}: {problem}")
+        if problems := self._unusable(config):
+            raise StartError("\n".join(f"{config.path}: {problem}" for problem in problems))
         try:
             database.prepare(url, config.folder)
             load_key(database.state_folder(url, config.folder) / "redact.key")
@@ -133,6 +134,10 @@ class Supervisor:
             raise StartError(f"{config.path}: shadow.database: {error.filename}: {error.strerror}. Name another file") from error
         except ValueError as error:
             raise StartError(f"{config.path}: shadow.database: {error}") from error
+
+    def _unusable(self, config: Config) -> list[str]:
+        """What is right by itself and cannot be carried out: by this engine, or on this machine as it is now."""
+        return [*(unfit(config) if self._engine == "gateway.mitm" else ()), *unwritable(config)]
 
     async def run(self, admin: Callable[[Supervisor], Coroutine[object, object, None]]) -> int:
         """Until SIGTERM or SIGINT. Returns the exit status.
