@@ -71,8 +71,8 @@ class Outcome:
 
 
 class Reloads:
-    """See the module's docstring. `current`: what is in force. `check`: what stands against another on this machine. `adopt` puts another in
-    its place, and returns what went wrong with that."""
+    """See the module's docstring. `current`: what is in force. `check`: what stands against another on this machine. `adopt` puts one
+    in its place, and returns what went wrong with that."""
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ from gateway.cli.run import ENGINES
 from tests.support.gateway import Client, Exchange, Gateway, Upstream, gateway
 
 RELOADS = int(os.environ.get("BANYAN_RELOADS", "25"))
-"""`BANYAN_RELOADS=100 pytest tests/integration/test_reload.py -k load` is the whole run."""
+"""`BANYAN_RELOADS=100 pytest tests/integration/test_reload.py -k under_load` is the whole run."""
 
 GET = b"GET /reviews/3 HTTP/1.1\r\nHost: shop.test\r\n\r\n"
 ROUTE = '[[routes]]\nname = "reviews"\nmatch = "/reviews/*"\ncandidate = "new"\n'
