@@ -53,8 +53,7 @@ async def stored(world: World, name: str) -> str:
 
 
 def shippers(world: World) -> list[int]:
-    children = Path(f"/proc/{world.gateway.process.pid}/task/{world.gateway.process.pid}/children").read_text().split()
-    return [int(pid) for pid in children if b"shadow.shipper" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return world.gateway.children("shadow.shipper")
 
 
 async def test_rules_of_redaction_hold_from_the_first_request_on(tmp_path: Path) -> None:

@@ -197,8 +197,18 @@ class Gateway:
 
     def workers(self) -> list[int]:
         """The edge workers' process ids."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if "banyan: worker" in Path(f"/proc/{pid}/cmdline").read_text()]
+        return self.children("banyan: worker")
+
+    def children(self, what: str) -> list[int]:
+        """The process ids of the supervisor's children with this in their command lines."""
+        found = []
+        for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            try:
+                if what in Path(f"/proc/{pid}/cmdline").read_text():
+                    found.append(int(pid))
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # it has just ended
+        return found
 
 
 @dataclass
