@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from gateway.control import Applied, Channel, Configure, Configured, FlagState, Ready, Report, ToSupervisor, ToWorker
+from gateway.control import Applied, Channel, Configure, Configured, Ready, Report, ToSupervisor, ToWorker
 
 _log = logging.getLogger("banyan.supervisor")
 
@@ -94,7 +94,7 @@ class WorkerProcess:
         engine: str,
         sockets: Sequence[socket.socket],
         configure: Configure,
-        flags: Callable[[], FlagState],
+        told: Callable[[], Sequence[ToWorker]],
         heard: Callable[[WorkerProcess, Said], None],
     ) -> None:
         self.index = index
@@ -113,7 +113,8 @@ class WorkerProcess:
         self._engine = engine
         self._sockets = sockets
         self._configure = configure
-        self._flags = flags
+        self._told = told
+        """What a new process is told after its configuration: certificates and flags as they are now."""
         self._heard = heard
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel[ToSupervisor] | None = None
@@ -185,7 +186,8 @@ class WorkerProcess:
         channel: Channel[ToSupervisor] = Channel(reader, writer, ToSupervisor)
         self._channel = channel
         channel.send(self._configure)
-        channel.send(self._flags())
+        for known in self._told():
+            channel.send(known)
         while (message := await channel.receive()) is not None:
             if isinstance(message, Ready | Configured) and message.number == self._configure.number:
                 if isinstance(message, Configured) and message.error:

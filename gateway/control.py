@@ -27,6 +27,15 @@ class Configure(msgspec.Struct, tag="configure"):
     """Counts the configurations of this supervisor."""
 
 
+class Certificates(msgspec.Struct, tag="certificates"):
+    """What clients are shown from now on: (certificate with its chain, key) as PEM, the first where no name fits."""
+
+    pairs: list[tuple[bytes, bytes]]
+
+    def __repr__(self) -> str:
+        return f"Certificates({len(self.pairs)})"  # keys are never printed
+
+
 class FlagState(msgspec.Struct, tag="flags"):
     """A new snapshot (flags/snapshot.py)."""
 
@@ -47,7 +56,7 @@ class Refuse(msgspec.Struct, tag="refuse"):
     """From now on every answer ends its connection: the load balancer is moving clients elsewhere."""
 
 
-ToWorker = Configure | FlagState | Drain | Refuse
+ToWorker = Configure | Certificates | FlagState | Drain | Refuse
 
 
 class Ready(msgspec.Struct, tag="ready"):

@@ -26,11 +26,12 @@ from flags.snapshot import Snapshot
 from gateway import build
 from gateway.access import AccessLog
 from gateway.config import parse
-from gateway.control import Applied, Channel, Configure, Configured, Drain, FlagState, Ready, Refuse, Report, ToWorker
+from gateway.control import Applied, Certificates, Channel, Configure, Configured, Drain, FlagState, Ready, Refuse, Report, ToWorker
 from gateway.policy.decision import Policy
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
 from gateway.telemetry import Stats
+from gateway.tls import Pair
 from shadow.exchange import Summary
 
 REPORT_SECONDS = 1.0
@@ -51,6 +52,10 @@ class Engine(Protocol):
 
     def reconfigure(self, config: Config, policy: Policy, shipper: ShipperLink | None) -> None:
         """From now on requests begin under this configuration. Those in flight end under the one that they began with."""
+        ...
+
+    def certify(self, pairs: Sequence[Pair]) -> None:
+        """Clients are shown these certificates from now on."""
         ...
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
@@ -108,6 +113,8 @@ class Worker:
                 engine.refuse()
             elif isinstance(message, Configure):
                 await self._reconfigure(message)
+            elif isinstance(message, Certificates):
+                engine.certify([Pair(*pair) for pair in message.pairs])
             elif isinstance(message, FlagState):
                 await self._take_flags(message)
                 if started:

@@ -186,6 +186,8 @@ def fixed(old: Config, new: Config) -> Iterator[str]:
         section, _, name = key.partition(".")
         if getattr(getattr(old, section), name) != getattr(getattr(new, section), name):
             yield key
+    if bool(old.gateway.tls) != bool(new.gateway.tls):
+        yield "gateway.tls (whether there is any)"
 
 
 def unwritable(config: Config) -> Iterator[str]:

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import tempfile
 import time
@@ -22,9 +23,10 @@ from typing import Any
 
 from flags import source as flag_source
 from flags.snapshot import Snapshot
+from gateway import tls
 from gateway.children import Child, Said, WorkerProcess
 from gateway.config import Config, parse_address
-from gateway.control import Applied, Configure, Drain, FlagState, Ready, Refuse, Report
+from gateway.control import Applied, Certificates, Configure, Drain, FlagState, Ready, Refuse, Report
 from gateway.listening import bind, why_not
 from gateway.mitm.unfit import unfit
 from gateway.reload import Reloads, for_the_shipper, unwritable
@@ -80,6 +82,7 @@ class Supervisor:
         self._shippers = 0
         """Started so far: each listens on an address of its own."""
         self.reloads = Reloads(text, lambda: self.config, self._unusable, self._adopt)
+        self.certificates = tls.Certificates(config)
         self.source = flag_source.create(
             source=config.flags.source,
             path=config.flags.path,
@@ -96,12 +99,12 @@ class Supervisor:
 
         Raises:
             BindError: one cannot be had.
-            StartError: the access log cannot be written, or the comparisons cannot be kept.
+            StartError: the access log cannot be written, the comparisons cannot be kept, or a certificate cannot be used.
         """
         self._check_files()
         self.listeners: list[list[socket.socket]] = [[] for _ in range(self._count)]
         self.addresses: list[str] = []
-        for address in self.config.gateway.listen:
+        for address, _ in self.config.gateway.addresses:
             parsed = parse_address(address)
             if isinstance(parsed, tuple):
                 # First without SO_REUSEPORT: with it, a second gateway of the same user would silently share the port.
@@ -134,10 +137,18 @@ class Supervisor:
             raise StartError(f"{config.path}: shadow.database: {error.filename}: {error.strerror}. Name another file") from error
         except ValueError as error:
             raise StartError(f"{config.path}: shadow.database: {error}") from error
+        for warning in (*self.certificates.read(), *tls.check_upstreams(config)):
+            _log.warning("%s", warning)
 
     def _unusable(self, config: Config) -> list[str]:
         """What is right by itself and cannot be carried out: by this engine, or on this machine as it is now."""
-        return [*(unfit(config) if self._engine == "gateway.mitm" else ()), *unwritable(config)]
+        problems = [*(unfit(config) if self._engine == "gateway.mitm" else ()), *unwritable(config)]
+        try:
+            tls.Certificates(config).read()
+            tls.check_upstreams(config)
+        except tls.TlsError as error:
+            problems.append(str(error))
+        return problems
 
     async def run(self, admin: Callable[[Supervisor], Coroutine[object, object, None]]) -> int:
         """Until SIGTERM or SIGINT. Returns the exit status.
@@ -156,10 +167,12 @@ class Supervisor:
             await self._wait_for_flags(flags_task)
             self._start_shipper()
             for index, sockets in enumerate(self.listeners):
-                worker = WorkerProcess(index, self._engine, sockets, self._configure(), self._flag_state, self._heard)
+                worker = WorkerProcess(index, self._engine, sockets, self._configure(), self._told, self._heard)
                 self.workers.append(worker)
                 self._keep(worker.run(self._restarted), f"worker {index}")
             self._keep(admin(self), "admin")
+            if self.config.gateway.tls:
+                self._keep(self._watch_certificates(), "certificates")
             await self._all_ready()
             self.ready = not self._stop.is_set()
             if self.ready:
@@ -196,6 +209,24 @@ class Supervisor:
             if isinstance(parsed := parse_address(address), str):
                 Path(parsed).unlink(missing_ok=True)
 
+    # Certificates
+
+    def _certified(self) -> Certificates:
+        return Certificates([(pair.certificate, pair.key) for pair in self.certificates.pairs])
+
+    async def _watch_certificates(self) -> None:
+        while True:
+            await asyncio.sleep(tls.LOOK_SECONDS)
+            changed, warnings, errors = await asyncio.to_thread(self.certificates.look)
+            for said in warnings + errors:
+                _log.warning("%s", said)
+            if errors:
+                self.totals.event("certificate-broken", len(errors))
+            if changed:
+                self.totals.event("certificate-reloaded")
+                for worker in self.workers:
+                    worker.send(self._certified())
+
     # Flags
 
     def _publish(self, snapshot: Snapshot) -> None:
@@ -209,6 +240,10 @@ class Supervisor:
     def _flag_state(self) -> FlagState:
         snapshot = self.snapshot
         return FlagState(snapshot.revision, snapshot.features, snapshot.source, snapshot.fetched_at, snapshot.error)
+
+    def _told(self) -> list[Certificates | FlagState]:
+        """What a worker has to know when it begins."""
+        return [*([self._certified()] if self.config.gateway.tls else []), self._flag_state()]
 
     async def _wait_for_flags(self, flags_task: asyncio.Task[object]) -> None:
         first = asyncio.create_task(self._first_flags.wait(), name="first flags")
@@ -296,15 +331,24 @@ class Supervisor:
 
     async def _greet(self) -> None:
         count = f"{self._count} worker{'s' if self._count > 1 else ''}"
-        self._announce(f"banyan: serving on {', '.join(self.addresses)} with {count}; admin on {self.admin_address}")
+        secure = [secure for _, secure in self.config.gateway.addresses]
+        served = ", ".join(f"https://{address}" if tls else address for address, tls in zip(self.addresses, secure, strict=True))
+        self._announce(f"banyan: serving on {served} with {count}; admin on {self.admin_address}")
         legacy = self.config.upstreams["legacy"]
+        context = tls.client_context(legacy, "legacy", self.config)
+        name = (legacy.tls.server_name or legacy.places[0][0]) if context is not None else None
         try:
             async with asyncio.timeout(legacy.connect_timeout):
                 host, port, path = legacy.places[0]
-                _, writer = await (asyncio.open_unix_connection(path) if path else asyncio.open_connection(host, port))
+                opening = (
+                    asyncio.open_unix_connection(path) if path else asyncio.open_connection(host, port, ssl=context, server_hostname=name)
+                )
+                _, writer = await opening
             writer.close()
         except (OSError, TimeoutError) as error:
-            why = "it did not answer in time" if isinstance(error, TimeoutError) else why_not(error)
+            why = tls.why(error) if isinstance(error, ssl.SSLError) else why_not(error)
+            if isinstance(error, TimeoutError):
+                why = "it did not answer in time"
             _log.warning(
                 "legacy at %s cannot be reached (%s): its requests are answered 502 until it is up; check [upstreams] legacy",
                 (legacy.urls or [legacy.url])[0],
@@ -320,8 +364,15 @@ class Supervisor:
         """Puts a validated configuration in force. What went wrong, worker by worker."""
         if self.draining:
             return ["the gateway is draining: it serves nothing new"]
+        certificates = tls.Certificates(config)
+        try:
+            warnings = await asyncio.to_thread(certificates.read)
+        except tls.TlsError as error:
+            return [str(error)]  # it was good a moment ago
+        for warning in warnings:
+            _log.warning("%s", warning)
         same_rules = for_the_shipper(self.config) == for_the_shipper(config)
-        self.config, self._text = config, text
+        self.config, self._text, self.certificates = config, text, certificates
         self.number += 1
         shipper = self._shipper
         if same_rules:
@@ -331,6 +382,8 @@ class Supervisor:
             # to the new. It ends when every worker has handed over what it had for it.
             self._start_shipper()
         for worker in self.workers:
+            if config.gateway.tls:
+                worker.send(self._certified())
             worker.reconfigure(self._configure())
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):

@@ -17,6 +17,7 @@ from gateway.settings import Config
 from gateway.shipping import ShipperLink
 from gateway.tally import Tally
 from gateway.telemetry import Stats
+from gateway.tls import Pair
 
 
 class EdgeEngine:
@@ -41,6 +42,9 @@ class EdgeEngine:
         self._edge.shipper = shipper
         self._edge.reconfigure(config, policy)
         self._listener.reconfigure(config.gateway.limits)
+
+    def certify(self, pairs: Sequence[Pair]) -> None:
+        self._listener.front.take(pairs)
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         await self._listener.start(sockets)

@@ -24,6 +24,7 @@ from mitmproxy.connection import Client, ConnectionState
 from mitmproxy.proxy.context import Context as HandlerContext
 from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+from mitmproxy.tls import TlsData
 
 from flags.snapshot import Context
 from gateway.mitm.client import Reply
@@ -102,7 +103,8 @@ class GatewayAddon:
         shared.ids.begin()
         relay.request_id = head.request_id or shared.ids.request_id()
         trace = b"" if head.traceparent else shared.ids.traceparent()
-        relay.outgoing = Outgoing(head, relay.request_id, trace, forwarding(head, relay.host, trusted=relay.trusted))
+        added = forwarding(head, relay.host, trusted=relay.trusted, secure=self._secure(flow))
+        relay.outgoing = Outgoing(head, relay.request_id, trace, added)
         user, session = None, None
         terms = relay.terms
         if terms.callers is not None and terms.policy.routed(head.method, head.target):
@@ -189,6 +191,17 @@ class GatewayAddon:
             seconds = relay.terms.config.upstreams[relay.serve.upstream].connect_timeout
             relay.arm(seconds, Failure.CONNECT_TIMEOUT, lambda: self._drop_upstream(data.client))
 
+    def tls_start_server(self, data: TlsData) -> None:
+        """mitmproxy is connected, and this upstream is to prove who it is."""
+        relay = self._current.get(data.context.client.id)
+        if relay is not None and relay.serve is not None:
+            relay.terms.upstreams_tls.begin(relay.serve.upstream, data)
+
+    def tls_failed_server(self, data: TlsData) -> None:
+        relay = self._current.get(data.context.client.id)
+        if relay is not None:
+            relay.tls_failed = True
+
     def server_connected(self, data: ServerConnectionHookData) -> None:
         relay = self._current.get(data.client.id)
         if relay is not None:
@@ -254,7 +267,8 @@ class GatewayAddon:
     def _direct(self, flow: http.HTTPFlow, relay: Relay, outgoing: Outgoing, target: Target) -> None:
         """Makes the flow's request what `target` gets."""
         old, head = flow.request, outgoing.head
-        host, port = relay.terms.config.upstreams[target.upstream].address
+        upstream = relay.terms.config.upstreams[target.upstream]
+        host, port = upstream.address
         fields = outgoing.fields(target)
         if head.chunked:
             fields = (*fields, (b"Transfer-Encoding", b"chunked"))
@@ -264,7 +278,7 @@ class GatewayAddon:
             host,
             port,
             old.data.method,
-            b"http",
+            b"https" if upstream.secure else b"http",
             b"",
             outgoing.target(target),
             old.data.http_version,
@@ -276,6 +290,12 @@ class GatewayAddon:
         )
         new.stream = old.stream
         flow.request = new
+
+    def _secure(self, flow: http.HTTPFlow) -> bool:
+        """Has its client come over TLS? That ends before mitmproxy, which does not know of it."""
+        handler = self._server.connections.get(flow.client_conn.id)
+        writer = handler.transports[handler.client].writer if handler is not None else None
+        return isinstance(writer, asyncio.StreamWriter) and writer.get_extra_info("ssl_object") is not None
 
     def _forget(self, flow: http.HTTPFlow) -> None:
         self._current.pop(flow.client_conn.id, None)
@@ -303,6 +323,8 @@ def _failure(flow: http.HTTPFlow, relay: Relay) -> Failure:
     """What became of mitmproxy's own connection to the upstream."""
     if relay.timed_out is not None:
         return relay.timed_out
+    if relay.tls_failed:
+        return Failure.TLS
     if flow.server_conn.timestamp_tcp_setup is None:
         return Failure.REFUSED
     message = flow.error.msg if flow.error is not None else ""

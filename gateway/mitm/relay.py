@@ -55,6 +55,8 @@ class Relay:
         self.started = False
         """A head of an upstream's answer is on its way to the client."""
         self.timed_out: Failure | None = None
+        self.tls_failed = False
+        """mitmproxy was connected to the upstream, and did not come to speak TLS with it."""
         self.capture: Capture | None = None
         self.request_id = b""
         self.sent = 0

@@ -11,8 +11,10 @@ from gateway.access import Mask
 from gateway.identity.callers import Callers
 from gateway.mitm.client import Client
 from gateway.mitm.fields import Fields, lines, without
+from gateway.mitm.upstream_tls import UpstreamsTls
 from gateway.policy.decision import Policy
 from gateway.settings import Config
+from gateway.tls import client_context, material
 
 CREDENTIALS = ("authorization", "cookie", "set-cookie", "proxy-authorization")
 """Never captured, whatever the configuration says."""
@@ -35,9 +37,13 @@ class Terms:
         self.clients: dict[str, Client] = {}
         self.shadow_clients: dict[str, Client] = {}
         """The shadow asks through clients of its own: what it breaks or fills up, the client's requests never meet (edge.md 55)."""
+        self.upstreams_tls = UpstreamsTls(config)
+        self.upstream_files = {name: material(upstream, config) for name, upstream in config.upstreams.items()}
         shadow = config.shadow
         for name, upstream in config.upstreams.items():
-            same = before if before is not None and before.config.upstreams.get(name) == upstream else None
+            unchanged = before is not None and before.config.upstreams.get(name) == upstream
+            same = before if unchanged and before is not None and before.upstream_files[name] == self.upstream_files[name] else None
+            tls = client_context(upstream, name, config)
             self.clients[name] = (
                 same.clients[name]
                 if same is not None
@@ -46,6 +52,8 @@ class Terms:
                     connect_timeout=upstream.connect_timeout,
                     response_timeout=upstream.response_timeout,
                     connections=CONNECTIONS,
+                    tls=tls,
+                    server_name=upstream.server_name,
                 )
             )
             old = same.config.shadow if same is not None else None
@@ -57,6 +65,8 @@ class Terms:
                     connect_timeout=upstream.connect_timeout,
                     response_timeout=shadow.timeout,
                     connections=shadow.concurrency,
+                    tls=tls,
+                    server_name=upstream.server_name,
                 )
             )
         self.callers: Callers | None = None

@@ -35,6 +35,9 @@ class Timeouts[T: Hashable]:
         """Stops it, if it was running."""
         self._running.pop(item, None)
 
+    def running(self, item: T) -> bool:
+        return item in self._running
+
     def tick(self, now: float) -> None:
         """Calls `expired` for each item whose time has passed."""
         due = now - self.seconds

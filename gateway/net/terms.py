@@ -7,6 +7,7 @@ place for them; a connection notices at its next request. The old ones are kept 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from ipaddress import ip_address
 
 from gateway.access import Mask
@@ -17,6 +18,7 @@ from gateway.net.mirror import Mirror
 from gateway.net.pool import Pool
 from gateway.policy.decision import Policy
 from gateway.settings import Config, Upstream
+from gateway.tls import client_context, material
 
 
 class Terms:
@@ -48,14 +50,19 @@ class Terms:
         self.pools: dict[str, Pool] = {}
         self.shadow_pools: dict[str, Pool] = {}
         """The shadow asks through pools of its own: what it breaks or fills up, the client's requests never meet (edge.md 55)."""
+        self.upstream_files = {name: material(upstream, config) for name, upstream in config.upstreams.items()}
         for name, upstream in config.upstreams.items():
             pool = shadow_pool = None
-            if kept is not None and kept.config.upstreams.get(name) == upstream:
+            same = kept is not None and kept.config.upstreams.get(name) == upstream
+            if kept is not None and same and kept.upstream_files[name] == self.upstream_files[name]:
                 pool = kept.pools[name]
                 if kept.shadow.timeout == config.shadow.timeout:
                     shadow_pool = kept.shadow_pools[name]
-            self.pools[name] = pool or _pool(loop, deadlines, name, upstream, upstream.response_timeout)
-            self.shadow_pools[name] = shadow_pool or _pool(loop, deadlines, f"{name} (shadow)", upstream, config.shadow.timeout)
+            if pool is None or shadow_pool is None:
+                tls = client_context(upstream, name, config)
+                pool = pool or _pool(loop, deadlines, name, upstream, upstream.response_timeout, tls)
+                shadow_pool = shadow_pool or _pool(loop, deadlines, f"{name} (shadow)", upstream, config.shadow.timeout, tls)
+            self.pools[name], self.shadow_pools[name] = pool, shadow_pool
         self.identity: Introspection | None = None
         if config.identity.source == "introspection":
             legacy = self.pools["legacy"]
@@ -103,7 +110,14 @@ class Terms:
                 pool.end()
 
 
-def _pool(loop: asyncio.AbstractEventLoop, deadlines: Deadlines, name: str, upstream: Upstream, response_timeout: float) -> Pool:
+def _pool(
+    loop: asyncio.AbstractEventLoop,
+    deadlines: Deadlines,
+    name: str,
+    upstream: Upstream,
+    response_timeout: float,
+    tls: ssl.SSLContext | None,
+) -> Pool:
     return Pool(
         loop,
         deadlines,
@@ -111,4 +125,6 @@ def _pool(loop: asyncio.AbstractEventLoop, deadlines: Deadlines, name: str, upst
         upstream.places,
         connect_timeout=upstream.connect_timeout,
         response_timeout=response_timeout,
+        tls=tls,
+        server_name=upstream.tls.server_name,
     )

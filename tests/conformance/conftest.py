@@ -122,7 +122,7 @@ class Worker:
         text = '[gateway]\nlisten = ["127.0.0.1:0"]\n' + configuration(folder, legacy, new).replace("[gateway]\n", "")
         self._configure = Configure(str(folder / "banyan.toml"), text, str(folder / "shipper"))
         self._applied = asyncio.Event()
-        self._process = WorkerProcess(0, ENGINES[engine], [self._sock, self._unix_sock], self._configure, self._flag_state, self._heard)
+        self._process = WorkerProcess(0, ENGINES[engine], [self._sock, self._unix_sock], self._configure, self._told, self._heard)
         self._flags: dict[str, bool] = {}
         self.statuses: list[int] = []
 
@@ -178,6 +178,9 @@ class Worker:
     async def ended(self) -> None:
         async with asyncio.timeout(15):
             await self._task
+
+    def _told(self) -> list[FlagState]:
+        return [self._flag_state()]
 
     def _flag_state(self) -> FlagState:
         path = self._folder / "flags.json"
