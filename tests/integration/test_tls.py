@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -147,38 +148,47 @@ async def test_large_bodies_both_ways(world: World) -> None:
         assert answer.body == body
 
 
+async def narrow(port: int) -> Client:
+    """A client that takes little before it reads: what it does not take waits on the other side."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**14)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    return Client(*await asyncio.open_connection(sock=sock, limit=2**14))
+
+
 @pytest.mark.parametrize("tls", [True, False], ids=["TLS", "clear"])
 async def test_a_slow_client_gets_the_whole_of_its_last_answer(tmp_path: Path, tls: bool) -> None:
-    """An answer that ends with its connection, taken more slowly than the connection lingers."""
-    body = os.urandom(6_000_000)
+    """An answer that ends with its connection, and that waits in the gateway for longer than the connection lingers."""
+    body = os.urandom(110_000)
 
-    async def last(exchange: Exchange) -> None:
-        await exchange.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body)
-        exchange.writer.close()
+    def ask(port: int, context: ssl.SSLContext | None) -> bytes:
+        # Not uvloop's TLS, which reads ahead of who uses it.
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**14)
+            sock.settimeout(10)
+            sock.connect(("127.0.0.1", port))
+            with context.wrap_socket(sock, server_hostname="shop.test", suppress_ragged_eofs=False) if context else sock as client:
+                client.sendall(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
+                time.sleep(4.5)
+                return b"".join(iter(lambda: client.recv(65536), b""))
 
-    authority = Authority(tmp_path)
-    authority.issue("shop", "shop.test")
-    legacy = Upstream(last)
-    await legacy.start()
-    front = '[gateway]\ntls = { certificate = "shop.pem", key = "shop.key" }\n' if tls else ""
-    try:
-        async with gateway(tmp_path, front + f'[upstreams]\nlegacy = "http://127.0.0.1:{legacy.port}"\n') as running:
-            # A small window: most of the answer is still here when the connection is closed.
-            reader, writer = await asyncio.open_connection(
-                "127.0.0.1",
-                running.port,
-                limit=2**16,
-                ssl=authority.client() if tls else None,
-                server_hostname="shop.test" if tls else None,
-            )
-            writer.write(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
-            await reader.readuntil(b"\r\n\r\n")
-            await asyncio.sleep(5)
-            async with asyncio.timeout(30):
-                assert await reader.read(-1) == body
-            writer.close()
-    finally:
+    async def main() -> None:
+        authority = Authority(tmp_path)
+        authority.issue("shop", "shop.test")
+        legacy = Upstream(lambda exchange: exchange.answer(body))
+        await legacy.start()
+        front = '[gateway]\ntls = { certificate = "shop.pem", key = "shop.key" }\n' if tls else ""
+        async with engine(tmp_path, front + f'[upstreams]\nlegacy = "http://127.0.0.1:{legacy.port}"\n') as (port, edge):
+            asked = asyncio.create_task(asyncio.to_thread(ask, port, authority.client() if tls else None))
+            await asyncio.sleep(1)
+            done = len(legacy.requests) == 1 and edge.in_flight == 0
+            answer = await asked
         await legacy.stop()
+        assert done, "the gateway has passed it on, and waits"
+        assert answer.partition(b"\r\n\r\n")[2] == body
+
+    await asyncio.to_thread(lambda: uvloop.run(main()))
 
 
 async def test_a_refusal_survives_a_body_that_is_still_being_sent(world: World) -> None:
@@ -271,10 +281,12 @@ async def test_the_last_words_of_a_tunnels_client_arrive(world: World) -> None:
             over.set()
 
     world.legacy.handler = slow
+    assert world.legacy._server is not None
+    world.legacy._server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)  # the rest waits in the gateway
     client = await world.connect()
     await client.send(UPGRADE)
     await client.reader.readuntil(b"\r\n\r\n")
-    words = os.urandom(9_000_000)
+    words = os.urandom(8_000_000)
     client.writer.write(words)
     client.close()
     async with asyncio.timeout(20):
@@ -346,11 +358,10 @@ async def test_clear_text_where_tls_is_spoken_is_closed(world: World) -> None:
 
 
 @asynccontextmanager
-async def engine(folder: Path, handshake_timeout: float) -> AsyncIterator[tuple[int, Edge]]:
-    """A worker's engine in this process."""
-    Authority(folder).issue("shop", "shop.test")
+async def engine(folder: Path, toml: str, *, handshake_timeout: float = 10.0) -> AsyncIterator[tuple[int, Edge]]:
+    """A worker's engine in this process, with little room for answers in its sockets."""
     path = folder / "banyan.toml"
-    path.write_text('[gateway]\ntls = { certificate = "shop.pem", key = "shop.key" }\n[upstreams]\nlegacy = "http://127.0.0.1:1"\n')
+    path.write_text(toml)
     config = load(path)
     certificates = Certificates(config)
     certificates.read()
@@ -359,6 +370,7 @@ async def engine(folder: Path, handshake_timeout: float) -> AsyncIterator[tuple[
     listener = Listener(edge, handshake_timeout=handshake_timeout)
     listener.front.take(certificates.pairs)
     sock = listen()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**14)
     await listener.start([sock])
     try:
         yield sock.getsockname()[1], edge
@@ -368,8 +380,11 @@ async def engine(folder: Path, handshake_timeout: float) -> AsyncIterator[tuple[
 
 
 async def test_a_handshake_that_never_comes_is_closed_and_counted(tmp_path: Path) -> None:
+    Authority(tmp_path).issue("shop", "shop.test")
+    toml = '[gateway]\ntls = { certificate = "shop.pem", key = "shop.key" }\n[upstreams]\nlegacy = "http://127.0.0.1:1"\n'
+
     async def main() -> None:
-        async with engine(tmp_path, 1.0) as (port, edge):
+        async with engine(tmp_path, toml, handshake_timeout=1.0) as (port, edge):
             silent, writer = await asyncio.open_connection("127.0.0.1", port)
             dripping, other = await asyncio.open_connection("127.0.0.1", port)
             other.write(b"\x16\x03\x01\x02")
@@ -734,9 +749,40 @@ async def test_an_answer_that_ends_with_an_upstreams_tls_is_whole_only_if_that_s
                 with pytest.raises((OSError, asyncio.IncompleteReadError)):
                     await client.response()
             else:
-                # More slowly than it comes: what waits in the gateway is not lost when the upstream ends.
-                await asyncio.sleep(1)
                 assert (await client.response()).body == body
+
+
+async def test_what_a_slow_client_has_not_taken_is_not_lost_when_a_tls_upstream_ends(tmp_path: Path) -> None:
+    body = os.urandom(300_000)
+    context = Authority(tmp_path).server("legacy", "127.0.0.1")
+
+    def serve(sock: socket.socket) -> None:
+        # Not asyncio's TLS, which waits with the end of the connection until the other side agrees.
+        sock.settimeout(10)
+        connection, _ = sock.accept()
+        connection.settimeout(10)
+        with connection, context.wrap_socket(connection, server_side=True) as secure:
+            assert secure.recv(65536).startswith(b"GET ")
+            secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
+
+    async def main(port: int) -> None:
+        async with engine(tmp_path, f'[upstreams.legacy]\nurl = "https://127.0.0.1:{port}"\ntls = {{ ca = "authority.pem" }}\n') as (
+            front,
+            _,
+        ):
+            client = await narrow(front)
+            await client.send(GET)
+            await asyncio.sleep(1)
+            assert (await client.response()).body == body
+            client.close()
+
+    with listen() as sock:
+        thread = threading.Thread(target=serve, args=(sock,), name="legacy")
+        thread.start()
+        try:
+            await asyncio.to_thread(lambda: uvloop.run(main(sock.getsockname()[1])))
+        finally:
+            await asyncio.to_thread(thread.join)
 
 
 async def test_an_upgrade_to_an_upstream_over_tls(tmp_path: Path) -> None:
