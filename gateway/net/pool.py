@@ -34,8 +34,8 @@ MAX_TIMEOUTS: Final = 2
 """Addresses that may be waited for in vain before a request is told so."""
 STREAM_SECONDS: Final = 60.0
 """Silence in the middle of a response's body, after which it is given up."""
-
 COMPLAIN_SECONDS: Final = 60.0
+"""Between two times that the log says the same about TLS with an address."""
 
 
 class Pool:
@@ -65,9 +65,6 @@ class Pool:
         self.secure = tls is not None
         self._tls = tls
         self._server_name = server_name
-        self._complaint = ""
-        """What was last said about its TLS, and when."""
-        self._complained = 0.0
         self._connect_timeout = connect_timeout
         self._connecting: set[asyncio.Task[None]] = set()
         self._turn = 0
@@ -124,12 +121,12 @@ class Pool:
                     break
                 connection.abandon()
 
-    def complain(self, error: OSError) -> None:
+    def complain(self, error: OSError, place: Place) -> None:
         """There is no TLS with it: said once a minute, and when it is for another reason."""
         complaint = why(error)
-        if complaint != self._complaint or self.clock.now - self._complained > COMPLAIN_SECONDS:
-            self._complaint, self._complained = complaint, self.clock.now
-            _log.warning("no TLS with upstream %s: %s", self.name, complaint)
+        if complaint != place.complaint or self.clock.now - place.complained_at > COMPLAIN_SECONDS:
+            place.complaint, place.complained_at = complaint, self.clock.now
+            _log.warning("no TLS with upstream %s at %s:%d: %s", self.name, place.host, place.port, complaint)
 
     def end(self) -> None:
         """Nobody asks through it any more."""
@@ -167,7 +164,7 @@ class Pool:
             except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
                 result = Failure.TLS if self.secure else Failure.REFUSED
                 if self.secure:
-                    self.complain(error)
+                    self.complain(error, place)
             except OSError:
                 result = Failure.REFUSED
             except BaseException:
@@ -195,5 +192,5 @@ class Pool:
         connection = cast("UpstreamConnection", made)
         if connection.state is State.GONE or connection.transport.is_closing():  # in the moment in which it was opened
             connection.abandon()
-            raise ConnectionResetError
+            raise connection.refusal or ConnectionResetError
         return connection

@@ -92,7 +92,7 @@ class UpstreamConnection:
         "_written",
         "place",
         "pool",
-        "refused",
+        "refusal",
         "reused",
         "sink",
         "state",
@@ -112,7 +112,7 @@ class UpstreamConnection:
         """It takes no request after this time."""
         self.reused = False
         """It has carried an exchange before, so it may have died while it waited in the pool."""
-        self.refused = False
+        self.refusal: ssl.SSLError | None = None
         """It does not accept us: nothing of what was sent was read."""
         self._ended = False
         """Nothing more will be written: a tunnel's client has said its last word."""
@@ -225,8 +225,9 @@ class UpstreamConnection:
     def connection_lost(self, error: Exception | None) -> None:
         self.pool.clock.read()
         if not self.reused and isinstance(error, ssl.SSLError) and refused_us(error):
-            self.refused = True
-            self.pool.complain(error)
+            self.refusal = error
+            if self.place is not None:
+                self.pool.complain(error, self.place)
         state = self.state
         self.state = State.GONE
         self._forget()
@@ -237,7 +238,7 @@ class UpstreamConnection:
         in_order = error is None and (self._told_end or self._ended or not self.pool.secure)
         if (state is State.UNTIL_CLOSE or state is State.TUNNEL) and in_order:
             sink.on_data(b"", True)
-        elif self.refused:
+        elif self.refusal is not None:
             sink.on_failure(Failure.TLS, False)
         else:
             sink.on_failure(Failure.RESET, self.reused and state is State.HEAD and not self._buffer)

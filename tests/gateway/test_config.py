@@ -125,7 +125,15 @@ def test_the_smallest_useful_file(tmp_path: Path) -> None:
         ("[gateway]\nlisten = ['ftp://127.0.0.1:1']\n" + GOOD, ['gateway.listen: write "host:port"']),
         (
             GOOD + "[upstreams.new]\nurl = 'http://a'\ntls = { verify = false }",
-            ["upstreams.new: tls is for https, and url = 'http://a' is not"],
+            ["upstreams.new: tls is for https, and its address is not"],
+        ),
+        (
+            GOOD + "[upstreams.new]\nurls = ['http://a', 'https://b']",
+            ["upstreams.new: either all of its addresses are https://, or none is"],
+        ),
+        (
+            "[gateway]\nproxy_protocol = true\ntls = { certificate = 'a', key = 'b' }\n" + GOOD,
+            ["gateway: proxy_protocol comes before a TLS handshake"],
         ),
         (GOOD + "[upstreams.new]\nurl = 'https://a'\ntls = { key = 'x' }", ["upstreams.new.tls: certificate and key belong together"]),
         (GOOD + "[upstreams.new]\nurl = 'https://a'\ntls = { ca = 'x', verify = false }", ["verify = false makes `ca` mean nothing"]),

@@ -376,7 +376,7 @@ async def engine(folder: Path, toml: str, *, handshake_timeout: float = 10.0) ->
         yield sock.getsockname()[1], edge
     finally:
         listener.stop_accepting()
-        await edge.close()
+        edge.close()
 
 
 async def test_a_handshake_that_never_comes_is_closed_and_counted(tmp_path: Path) -> None:
