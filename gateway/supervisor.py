@@ -241,9 +241,14 @@ class Supervisor:
         snapshot = self.snapshot
         return FlagState(snapshot.revision, snapshot.features, snapshot.source, snapshot.fetched_at, snapshot.error)
 
-    def _told(self) -> list[Certificates | FlagState]:
-        """What a worker has to know when it begins."""
-        return [*([self._certified()] if self.config.gateway.tls else []), self._flag_state()]
+    def _told(self) -> list[Certificates | Refuse | FlagState]:
+        """What a worker has to know before it begins, which it does with the flags."""
+        told: list[Certificates | Refuse | FlagState] = []
+        if self.config.gateway.tls:
+            told.append(self._certified())
+        if self.left_at is not None or self.draining:
+            told.append(Refuse())
+        return [*told, self._flag_state()]
 
     async def _wait_for_flags(self, flags_task: asyncio.Task[object]) -> None:
         first = asyncio.create_task(self._first_flags.wait(), name="first flags")
@@ -310,8 +315,6 @@ class Supervisor:
                 self.source.report(message.stats.flags)
         elif isinstance(message, Ready | Applied):
             worker.revision = message.revision
-            if isinstance(message, Ready) and self.left_at is not None:
-                worker.send(Refuse())
             # It may have been started with a snapshot that was replaced while it compiled it.
             if isinstance(message, Ready) and message.revision != self.snapshot.revision:
                 worker.send(self._flag_state())
