@@ -39,6 +39,7 @@ class Downstream:
         "_buffer",
         "_chunks",
         "_half_closed",
+        "_head_begun",
         "_heads",
         "_left",
         "_lingering",
@@ -81,6 +82,8 @@ class Downstream:
         self._left = 0
         """Bytes of the request's body still to come, where Content-Length says so."""
         self._waiting = listener.heading
+        self._head_begun = False
+        """Something has come of the next head, an empty line before it included: its time runs, and does not begin again."""
         self._half_closed = False
         self._preface: bytes | None = None
         """What has come of a PROXY header that has to come first."""
@@ -293,6 +296,7 @@ class Downstream:
             self._refuse(Problem.BODY_TOO_LARGE, f"The body is longer than {self.terms.max_body} bytes.", data)
             return
         self._waiting.end(self)
+        self._head_begun = False
         self._buffer = b""
         if head.underscored:
             self.edge.tally.event("underscored-header", head.underscored)
@@ -329,7 +333,8 @@ class Downstream:
         if self._half_closed:
             self._transport.close()  # the rest of it cannot come any more
             return
-        if data and not self._buffer:
+        if data and not self._head_begun:
+            self._head_begun = True
             self._waiting.end(self)
             self._wait(self._listener.heading)
         self._buffer = data

@@ -6,8 +6,9 @@ import asyncio
 import gzip
 import http.client
 import json
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -362,6 +363,23 @@ async def test_a_head_that_never_ends_is_given_up(world: World) -> None:
     assert (response.status, response.header("Banyan-Error")) == (408, "request-timeout")
     big = await world.gateway.request(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 40_000)
     assert (big.status, big.header("Banyan-Error")) == (431, "head-too-large")
+
+
+@pytest.mark.parametrize("answered_before", [False, True])
+async def test_empty_lines_that_drip_do_not_begin_the_heads_time_anew(world: World, answered_before: bool) -> None:
+    client = await world.gateway.connect()
+    if answered_before:
+        assert (await client.request(GET)).status == 200
+    ended = asyncio.create_task(client.rest())
+    began = time.monotonic()
+    with suppress(ConnectionError):
+        while not ended.done() and time.monotonic() - began < 6:
+            for byte in (b"\r", b"\n"):
+                await client.send(byte)
+                await asyncio.sleep(0.1)
+    answer = await ended
+    assert not answer or answer.startswith(b"HTTP/1.1 408 ")
+    assert time.monotonic() - began < 3.5, "header_timeout is 1 s"
 
 
 async def test_a_half_closed_client_gets_every_answer_that_it_asked_for(world: World) -> None:
