@@ -3,8 +3,18 @@
 import pytest
 
 from gateway import compiled
+from tests.support.edge_page import CORPUS, summary
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if compiled.state() == "stale":
         pytest.exit("the compiled edge engine is older than its sources: run `make setup`, or `python -m gateway.compiled --clean`", 2)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """After the corpus: how many of docs/reference/edge.md's behaviours hold, by what ran."""
+    reports = {what: {report.nodeid for report in found if hasattr(report, "nodeid")} for what, found in terminalreporter.stats.items()}
+    others = set().union(*(reports.get(what, set()) for what in ("failed", "error", "skipped", "xfailed", "xpassed")))
+    passed = reports.get("passed", set()) - others
+    if any(name.startswith(CORPUS) for name in passed | others):
+        terminalreporter.write_line(summary(passed, others))

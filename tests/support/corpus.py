@@ -109,6 +109,6 @@ def _bytes(value: Any) -> bytes:
 
 
 def _readable(put: str) -> str:
-    """Part of a test's name: printable, short, and still telling two values apart."""
-    text = re.sub(r"\[|\]|::", "_", put.encode("unicode_escape").decode("ascii"))
+    """Part of a test's name: printable, short, and still telling two values apart. Without backslashes, which pytest would double."""
+    text = re.sub(r"\[|\]|::", "_", put.encode("unicode_escape").decode("ascii").replace("\\", "%"))
     return f"{text[:60]}({len(text)})" if len(text) > 66 else text or "empty"
