@@ -5,6 +5,7 @@ An unknown key is an error: a misspelt `fallbck = false` must not become a defau
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -35,7 +36,7 @@ class _Section(BaseModel):
 
 
 class Limits(_Section):
-    """What one client may ask of a worker. Beyond it: 431, 413, 408."""
+    """What one client may ask of a worker, and how many may ask. Beyond it: 431, 413, 503, 408."""
 
     header_bytes: Bytes = 32 * 1024
     """A head longer than this is answered 431."""
@@ -43,6 +44,9 @@ class Limits(_Section):
     """More header fields than this are answered 431."""
     body_bytes: Bytes = 100 * 1024**2
     """A request body longer than this is answered 413."""
+    connections: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Open client connections, shared out evenly among the workers. One more takes the place of the one that has been idle longest; where
+    none is idle it is answered 503. Each may need two open files (ulimit -n). Only the edge engine reads it."""
     header_timeout: Seconds = 10.0
     """A head that was begun and not finished in this time is answered 408."""
     idle_timeout: Seconds = 75.0
@@ -88,6 +92,11 @@ class Gateway(_Section):
     """The certificates that clients see."""
     limits: Limits = Limits()
     """What one client may ask of a worker."""
+
+    @property
+    def processes(self) -> int:
+        """How many workers there are."""
+        return self.workers or len(os.sched_getaffinity(0))
 
     @field_validator("listen")
     @classmethod

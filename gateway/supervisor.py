@@ -71,7 +71,7 @@ class Supervisor:
         self._text = text
         self._engine = engine
         self._announce = announce
-        self._count = config.gateway.workers or len(os.sched_getaffinity(0))
+        self._count = config.gateway.processes
         self._tasks: set[asyncio.Task[object]] = set()
         self._stop = asyncio.Event()
         self._first_flags = asyncio.Event()

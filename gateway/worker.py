@@ -41,7 +41,7 @@ class EdgeEngine:
     def reconfigure(self, config: Config, policy: Policy, shipper: ShipperLink | None) -> None:
         self._edge.shipper = shipper
         self._edge.reconfigure(config, policy)
-        self._listener.reconfigure(config.gateway.limits)
+        self._listener.reconfigure(config.gateway)
 
     def certify(self, pairs: Sequence[Pair]) -> None:
         self._listener.front.take(pairs)

@@ -48,6 +48,12 @@ class Timeouts[T: Hashable]:
             del self._running[item]
             self.expired(item)
 
+    def oldest(self, before: float) -> T | None:
+        """Whose timeout began first, if that was before this time. It goes on running."""
+        for item, began in self._running.items():
+            return item if began < before else None
+        return None
+
     def __len__(self) -> int:
         return len(self._running)
 

@@ -56,6 +56,7 @@ class Downstream:
         "edge",
         "handshake",
         "peer",
+        "surplus",
         "terms",
     )
 
@@ -76,6 +77,8 @@ class Downstream:
         """The answer that is being written goes out in chunks."""
         self.closing_after = False
         """The connection ends with the answer that is being written."""
+        self.surplus = False
+        """There was no room for it when it came."""
         self._buffer = b""
         self._relay: Relay | None = None
         self._chunks: ChunkedReader | None = None
@@ -172,6 +175,9 @@ class Downstream:
             self._preface = b""
         self.edge.connections.add(self)
         self.edge.clock.read()
+        if not self._listener.admit(self):
+            self.abort()
+            return
         self._wait(self._listener.heading)
 
     def _is_from(self, host: str) -> None:
@@ -292,6 +298,8 @@ class Downstream:
         if head is None:
             self._wait_for_head(data, limit)
             return
+        if self.surplus and self._too_many(data):
+            return
         if head.length > self.terms.max_body:
             self._refuse(Problem.BODY_TOO_LARGE, f"The body is longer than {self.terms.max_body} bytes.", data)
             return
@@ -318,6 +326,13 @@ class Downstream:
         else:
             self._buffer = rest
             relay.start()
+
+    def _too_many(self, data: bytes) -> bool:
+        """Is there still no room for it? Then it is told so."""
+        self.surplus = len(self.edge.connections) > self._listener.share
+        if self.surplus:
+            self._refuse(Problem.CONNECTIONS, "The gateway has as many connections as it may have. Try again.", data)
+        return self.surplus
 
     def _wait_for_head(self, data: bytes, limit: int) -> None:
         if len(data) >= limit:

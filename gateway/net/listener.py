@@ -7,9 +7,10 @@ import socket
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 
+from gateway.net import room
 from gateway.net.downstream import Downstream
 from gateway.net.edge import Edge
-from gateway.settings import Limits
+from gateway.settings import Gateway
 from gateway.tls import HANDSHAKE_SECONDS, Front
 
 BODY_STALL_SECONDS = 30.0
@@ -41,11 +42,13 @@ class Listener:
         self.handshakes = deadlines.add(handshake_timeout + 1.0, self._handshake_failed)
         self._handshake_timeout = handshake_timeout
         self._servers: list[asyncio.Server] = []
+        self.share = room.share(edge.terms.config.gateway)
 
-    def reconfigure(self, limits: Limits) -> None:
-        """Idle connections and unfinished heads have other times from now on, those that wait already too."""
-        self.idle.seconds = limits.idle_timeout
-        self.heading.seconds = limits.header_timeout
+    def reconfigure(self, gateway: Gateway) -> None:
+        """Idle connections and unfinished heads have other times from now on, those that wait already too. Who is in stays in."""
+        self.idle.seconds = gateway.limits.idle_timeout
+        self.heading.seconds = gateway.limits.header_timeout
+        self.share = room.share(gateway)
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Begins to accept."""
@@ -78,6 +81,24 @@ class Listener:
 
     def _handshake_failed(self, _: int) -> None:
         self.edge.tally.event("tls-handshake-failed")
+
+    def admit(self, connection: Downstream) -> bool:
+        """One that has just come. False: nothing is read from it (edge.md 36, gateway/net/room.py)."""
+        edge = self.edge
+        count = len(edge.connections)
+        if count <= self.share:
+            return True
+        idle = self.idle.oldest(edge.clock.now - room.IDLE_ENOUGH)
+        if idle is not None:
+            self.idle.end(idle)
+            idle.idle_expired()
+            edge.tally.event("idle-connection-made-room")
+            return True
+        connection.surplus = True
+        if count <= room.beyond(self.share):
+            return True
+        edge.tally.event("connection-reset-over-limit")
+        return False
 
     def stop_accepting(self) -> None:
         for server in self._servers:

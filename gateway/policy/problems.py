@@ -25,6 +25,7 @@ class Problem(StrEnum):
     BAD_ANSWER = "upstream-bad-answer"
     OUTCOME_UNKNOWN = "outcome-unknown"
     DRAINING = "draining"
+    CONNECTIONS = "too-many-connections"
     CONNECT_TIMEOUT = "upstream-connect-timeout"
     UPSTREAM_TIMEOUT = "upstream-timeout"
     OUTCOME_UNKNOWN_TIMEOUT = "outcome-unknown-timeout"
@@ -57,6 +58,7 @@ _ANSWERS: dict[Problem, tuple[int, str]] = {
     Problem.BAD_ANSWER: (502, "The upstream's answer is not valid HTTP"),
     Problem.OUTCOME_UNKNOWN: (502, "The upstream failed and the request's outcome is unknown"),
     Problem.DRAINING: (503, "The gateway is shutting down"),
+    Problem.CONNECTIONS: (503, "Too many connections are open"),
     Problem.CONNECT_TIMEOUT: (504, "The upstream did not accept a connection in time"),
     Problem.UPSTREAM_TIMEOUT: (504, "The upstream did not answer in time"),
     Problem.OUTCOME_UNKNOWN_TIMEOUT: (504, "The upstream did not answer in time and the request's outcome is unknown"),
