@@ -45,8 +45,8 @@ class Limits(_Section):
     body_bytes: Bytes = 100 * 1024**2
     """A request body longer than this is answered 413."""
     connections: int = Field(default=10_000, ge=1, le=1_000_000)
-    """Open client connections, shared out evenly among the workers. One more takes the place of the one that has been idle longest; where
-    none is idle it is answered 503. Each may need two open files (ulimit -n). Only the edge engine reads it."""
+    """Open client connections, shared out evenly among the workers; fewer where open files (ulimit -Hn) do not suffice for two each. One
+    more takes the place of the one that has been idle longest; where none is idle it is answered 503. Only the edge engine reads it."""
     header_timeout: Seconds = 10.0
     """A head that was begun and not finished in this time is answered 408."""
     idle_timeout: Seconds = 75.0

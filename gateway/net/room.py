@@ -1,7 +1,7 @@
 """How many clients one worker takes (edge.md 36).
 
-The listening socket is read on when there are too many: a connection that nobody accepts looks like a machine that hangs, to clients, to load
-balancers and to whoever is woken by it. So one that is more than the share
+Accepting goes on when there are too many: a connection that nobody accepts looks like a machine that hangs, to clients, to load balancers
+and to whoever is woken by it. So one that is more than the share
 - takes the place of the connection that has been idle longest, as nginx does: most of a crowd are kept alive and ask nothing;
 - or, where none is idle, is answered 503 with Retry-After as soon as it has asked, told apart and counted like everything that the gateway
   answers itself;
@@ -25,20 +25,19 @@ _log = logging.getLogger("banyan.worker")
 
 
 def share(gateway: Gateway) -> int:
-    """The connections that one worker takes: its part of the limit, or what its open files suffice for, which is said."""
+    """The connections that one worker takes: its part of the limit, or what its open files suffice for. Who has set a limit is told so."""
     wanted = -(-gateway.limits.connections // gateway.processes)
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     possible = max(1, (files - FILES_FOR_ELSE) // 2)
-    if wanted <= possible:
-        return wanted
-    _log.warning(
-        "gateway.limits.connections: %d for each worker may need %d open files, and it may have %d: it takes %d connections (see ulimit -Hn)",
-        wanted,
-        wanted * 2 + FILES_FOR_ELSE,
-        files,
-        possible,
-    )
-    return possible
+    if wanted > possible and "connections" in gateway.limits.model_fields_set:
+        _log.warning(
+            "gateway.limits.connections: %d for each worker may need %d open files, and it may have %d: it takes %d (see ulimit -Hn)",
+            wanted,
+            wanted * 2 + FILES_FOR_ELSE,
+            files,
+            possible,
+        )
+    return min(wanted, possible)
 
 
 def beyond(share: int) -> int:

@@ -24,13 +24,13 @@ def test_what_is_even_answered_is_bounded_too() -> None:
 def test_open_files_are_raised_to_what_is_allowed_and_bound_the_share() -> None:
     code = (
         "import logging, resource; logging.basicConfig(format='%(message)s')\n"
-        "from gateway import open_files\nfrom gateway.net.room import share\nfrom gateway.settings import Gateway\n"
-        "open_files.raise_limit(); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], share(Gateway(workers=1)))"
+        "from gateway import open_files\nfrom gateway.net.room import share\nfrom gateway.settings import Gateway, Limits\n"
+        "open_files.raise_limit(); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], share(Gateway(workers=1)))\n"
+        "share(Gateway(workers=1, limits=Limits(connections=5000)))"
     )
     command = ["sh", "-c", 'ulimit -Sn 256; ulimit -Hn 628; exec "$@"', "sh", sys.executable, "-c", code]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
     assert ended.stdout == "628 250\n"
     assert ended.stderr == (
-        "gateway.limits.connections: 10000 for each worker may need 20128 open files, and it may have 628: "
-        "it takes 250 connections (see ulimit -Hn)\n"
+        "gateway.limits.connections: 5000 for each worker may need 10128 open files, and it may have 628: it takes 250 (see ulimit -Hn)\n"
     )
