@@ -9,9 +9,10 @@ import re
 import signal
 import socket
 import ssl
+import subprocess
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -326,4 +327,6 @@ async def gateway(
     finally:
         if process.alive():
             os.kill(process.pid, signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):  # a SIGTERM on its heels would be heard first, and have it accept for 5 s more
+                await asyncio.to_thread(process.process.wait, 10)
         await asyncio.to_thread(process.stop)
