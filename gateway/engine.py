@@ -35,6 +35,7 @@ from gateway.tls import Pair
 from shadow.exchange import Summary
 
 REPORT_SECONDS = 1.0
+LAST_LOOK_SECONDS = 0.01
 
 _log = logging.getLogger("banyan.worker")
 
@@ -126,6 +127,8 @@ class Worker:
                     self._channel.send(Ready(self.decisions.revision, self._number))
         if drain is None:  # nobody said: the supervisor is gone
             drain = self._config.gateway.limits.drain_timeout
+        # Nothing comes into the queues any more (gateway/listening.py, shut): one more turn of the loop, and what is in them is accepted.
+        await asyncio.sleep(LAST_LOOK_SECONDS)
         left = await engine.drain(drain)
         if left:
             _log.warning("%d requests were still in flight after %g s", left, drain)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import stat
+import struct
 from pathlib import Path
 
 from gateway.config import parse_address
@@ -37,6 +39,34 @@ def bind(address: str, *, reuse_port: bool = False) -> socket.socket:
         raise BindError(f"cannot listen on {address}: {why_not(error)}. Stop what uses it, or name another address") from error
     sock.setblocking(False)
     return sock
+
+
+def shut(sock: socket.socket) -> None:
+    """From now on no connection is begun here, for whoever holds this socket; those that wait in its queue or are in the middle of their
+    handshake still come in. So the queue can be emptied before it is closed: closing resets what is in it.
+
+    TCP: SYNs are thrown away. Whoever sent one tries again after a second (RFC 6298, 2.1) and is refused by then, which is a clear word: a
+    client that is reset cannot know whether it was heard. A unix socket loses its name.
+
+    Raises:
+        OSError: this system has no socket filters.
+    """
+    if sock.family == socket.AF_UNIX:
+        Path(sock.getsockname()).unlink(missing_ok=True)
+        return
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *instruction) for instruction in _NO_SYN))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(_NO_SYN), ctypes.addressof(program)))
+
+
+_SO_ATTACH_FILTER = 26  # asm-generic/socket.h; Python has no name for it
+_NO_SYN = (
+    # A classic BPF program (linux/filter.h), which sees a packet from its TCP header on: code, jump if true, jump if false, value.
+    (0x30, 0, 0, 13),  # load the byte of flags
+    (0x54, 0, 0, 0x12),  # of which SYN and ACK
+    (0x15, 0, 1, 0x02),  # SYN alone?
+    (0x06, 0, 0, 0),  # yes: nothing of it is kept
+    (0x06, 0, 0, 0xFFFFFFFF),  # no: all of it is
+)
 
 
 def _make_room(path: Path, address: str) -> None:

@@ -27,7 +27,7 @@ from gateway import tls
 from gateway.children import Child, Said, WorkerProcess
 from gateway.config import Config, parse_address
 from gateway.control import Applied, Certificates, Configure, Drain, FlagState, Ready, Refuse, Report
-from gateway.listening import bind, why_not
+from gateway.listening import bind, shut, why_not
 from gateway.mitm.unfit import unfit
 from gateway.reload import Reloads, for_the_shipper, unwritable
 from gateway.telemetry import Stats, merge
@@ -46,6 +46,8 @@ ACCEPT_AFTER_TERM_SECONDS = 5.0
 
 CONFIRM_SECONDS = 10.0
 """How long the workers have to take a reloaded configuration, before it is said that they did not."""
+HANDSHAKES_SECONDS = 0.3
+"""Connections that were begun before the sockets were shut have this long to come in: a round trip around the world."""
 
 
 class StartError(Exception):
@@ -203,6 +205,14 @@ class Supervisor:
         for sockets in self.listeners:
             for sock in sockets:
                 sock.close()
+
+    def _shut(self) -> None:
+        """Nothing new comes into the queues of connections, so that the workers can empty them."""
+        try:
+            for sock in {id(sock): sock for sockets in self.listeners for sock in sockets}.values():
+                shut(sock)
+        except OSError as error:
+            _log.warning("connections that come while the sockets are being closed may be reset: %s", error.strerror)
 
     def _clear_away(self) -> None:
         for address in self.addresses:
@@ -428,6 +438,9 @@ class Supervisor:
         for worker in self.workers:
             worker.send(Refuse())
         await asyncio.sleep(min(self._patience, limit / 2))
+        self._shut()
+        if self._patience:
+            await asyncio.sleep(min(HANDSHAKES_SECONDS, limit / 10))
         left = max(0.5, limit - (time.monotonic() - began))
         for worker in self.workers:
             worker.stopping = True

@@ -347,38 +347,37 @@ async def test_a_worker_that_cannot_start_ends_the_start(tmp_path: Path) -> None
 
 
 async def test_sigterm_under_steady_load(tmp_path: Path) -> None:
-    """Clients that open a connection for each request are answered until the end, then refused. Only in the moment in which the socket
-    closes may a connection be reset that waits in the kernel's queue: nobody has read it, and it comes within milliseconds of a refusal."""
+    """Clients that open a connection for each request are answered until the end, then refused: none is reset, not even in the moment in
+    which the sockets are closed."""
     legacy = Upstream(ok)
     await legacy.start()
-    answered, refused, failed, first_refused = 0, 0, [], float("inf")
+    answered, refused, failed = 0, 0, []
     toml = f'[gateway.limits]\ndrain_timeout = "3s"\n[upstreams]\nlegacy = "http://127.0.0.1:{legacy.port}"\n'
     try:
         async with gateway(tmp_path, toml, workers=2) as running:
             stop, over = asyncio.Event(), asyncio.Event()
 
             async def client() -> None:
-                nonlocal answered, refused, first_refused
+                nonlocal answered, refused
                 while not stop.is_set():
                     try:
                         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
                     except ConnectionRefusedError:
                         refused += 1
-                        first_refused = min(first_refused, time.monotonic())
                         if refused >= 20:
                             over.set()
                         await asyncio.sleep(0.05)
                         continue
-                    except ConnectionResetError:  # it was let into the queue, and the queue was closed
-                        failed.append(time.monotonic())
+                    except ConnectionResetError as error:  # it was let into the queue, and the queue was closed
+                        failed.append(error)
                         continue
                     try:
                         writer.write(GET)
                         head = await reader.readuntil(b"\r\n\r\n")
                         assert head.startswith(b"HTTP/1.1 200 ")
                         answered += 1
-                    except (OSError, asyncio.IncompleteReadError):
-                        failed.append(time.monotonic())
+                    except (OSError, asyncio.IncompleteReadError) as error:
+                        failed.append(error)
                     finally:
                         writer.close()
 
@@ -392,8 +391,7 @@ async def test_sigterm_under_steady_load(tmp_path: Path) -> None:
     finally:
         await legacy.stop()
     assert answered > 100
-    assert all(abs(at - first_refused) < 0.1 for at in failed), [at - first_refused for at in failed]
-    assert len(failed) <= 5, "each client can have been there once"
+    assert failed == []
 
 
 @pytest.mark.parametrize("while_importing", ["cyclopts", "uvicorn"])
