@@ -42,10 +42,10 @@ START_TRIES = 3
 """A worker that ends this often before the gateway was ready for the first time ends the start."""
 ACCEPT_AFTER_TERM_SECONDS = 5.0
 """After SIGTERM readyz says 503 while connections are still accepted, so that load balancers can look away first (edge.md 64)."""
-
-
 CONFIRM_SECONDS = 10.0
 """How long the workers have to take a reloaded configuration, before it is said that they did not."""
+ENDING_SECONDS = 1.0
+"""Of drain_timeout, kept for what comes after the last answer: telling who still waits, the shipper's last records, the processes' ends."""
 HANDSHAKES_SECONDS = 0.3
 """Connections that were begun before the sockets were shut have this long to come in: a round trip around the world."""
 
@@ -441,7 +441,7 @@ class Supervisor:
         self._shut()
         if self._patience:
             await asyncio.sleep(min(HANDSHAKES_SECONDS, limit / 10))
-        left = max(0.5, limit - (time.monotonic() - began))
+        left = max(0.5, limit - min(ENDING_SECONDS, limit / 4) - (time.monotonic() - began))
         for worker in self.workers:
             worker.stopping = True
             worker.send(Drain(left))

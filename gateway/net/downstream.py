@@ -267,6 +267,13 @@ class Downstream:
         """Nothing came after the last answer (edge.md 34)."""
         self._leave()
 
+    def leave(self) -> None:
+        """This worker ends: whoever waits for an answer is told so, or sees that there will be no more of it."""
+        if self._relay is None or self._tunnel is not None or self._lingering:
+            self._transport.close()
+        else:
+            self._relay.give_up()
+
     def head_expired(self) -> None:
         """A head was begun and not finished in time; a connection on which nothing came at all is closed silently."""
         if self._buffer:

@@ -105,14 +105,15 @@ class Listener:
             server.close()
 
     async def drain(self, seconds: float) -> bool:
-        """Waits until all requests in flight are answered, for at most `seconds`, then closes idle connections. True: all were."""
+        """Waits until all requests in flight are answered, for at most `seconds`, and ends what is left. True: all were."""
         edge = self.edge
         edge.draining = True
         # A request may be on its way on a connection that looks idle: it is still answered, and told that the connection ends with it.
-        await self._until(lambda: not edge.connections, min(GRACE_SECONDS, seconds / 2))
-        answered = await self._until(lambda: edge.in_flight == 0, seconds)
+        grace = min(GRACE_SECONDS, seconds / 2)
+        await self._until(lambda: not edge.connections, grace)
+        answered = await self._until(lambda: edge.in_flight == 0, seconds - grace)
         for connection in list(edge.connections):
-            connection.idle_expired()
+            connection.leave()
         await self._until(lambda: not edge.connections, LINGER_SECONDS)
         return answered
 

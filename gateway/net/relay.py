@@ -21,7 +21,7 @@ from gateway.net.outgoing import request_head
 from gateway.net.tunnel import Tunnel
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.decision import Decision, Policy, Target
-from gateway.policy.failover import may_repeat
+from gateway.policy.failover import SAFE, may_repeat
 from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
 from gateway.telemetry import GATEWAY
@@ -259,7 +259,7 @@ class Relay(Sink):
         self.connection = None
         self._held = None
         if self._started:
-            self.cut_off(failure)
+            self.cut_off(failure.code)
             return
         method = self.head.method
         whole = self._replayable and self.body_complete
@@ -422,9 +422,19 @@ class Relay(Sink):
         self.edge.tally.route(decision.route if decision else "").fell_back(why)
         self._send(target)
 
-    def cut_off(self, failure: Failure) -> None:
+    def give_up(self) -> None:
+        """The gateway is shutting down and cannot wait any longer."""
+        if self._started:
+            self._drop_upstream()
+            self.cut_off("draining")
+        elif self.connection is None or self.head.method in SAFE:
+            self.answer(Problem.DRAINING, "The gateway is shutting down. Try again.", close=True)
+        else:
+            self.answer(Problem.OUTCOME_UNKNOWN_TIMEOUT, "The gateway is shutting down and could not wait for the answer.", close=True)
+
+    def cut_off(self, why: str) -> None:
         """Bytes of the answer are out and no more will come: a clean end would be a lie."""
-        self.edge.tally.event(f"cut-off-{failure.code}")
+        self.edge.tally.event(f"cut-off-{why}")
         self._skip_shadow("unanswered")
         self.status = 0
         self._account(self.serve.side if self.serve else GATEWAY, 0)

@@ -54,7 +54,7 @@ class Tunnel(Sink):
             relay.tunnel_closed()
 
     def on_failure(self, failure: Failure, stale: bool) -> None:
-        self._relay.cut_off(failure)
+        self._relay.cut_off(failure.code)
 
     def on_upstream_paused(self, paused: bool) -> None:
         self._relay.on_upstream_paused(paused)

@@ -27,7 +27,7 @@ from gateway import open_files
 from tests.support.faulty import FAULTS
 from tests.support.gateway import Client, Gateway, gateway
 from tests.support.ledgers import Asked, Executed, Logged, Outcome, Verdict, reconcile
-from tests.support.load import LONG, Plan, load, reads_and_writes
+from tests.support.load import LONG, Person, Plan, load, reads_and_writes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -36,16 +36,17 @@ TERMS = 20 if SOAK else 2
 RELOADS = 100 if SOAK else 10
 SLOW_HEADS = 2000
 HEADER_TIMEOUT = 3.0
+DRAIN_TIMEOUT = 5.0
 
 TOML = """
 [gateway]
 access_log = "{folder}/access.log"
 trusted_proxies = ["127.0.0.0/8"]
 [gateway.limits]
-header_timeout = "3s"
-drain_timeout = "4s"
+header_timeout = "{header_timeout}s"
+drain_timeout = "{drain_timeout}s"
 [upstreams]
-legacy = "http://127.0.0.1:{legacy}"
+legacy = {{ url = "http://127.0.0.1:{legacy}", response_timeout = "20s" }}
 new = "http://127.0.0.1:{new}"
 [[routes]]
 name = "work"
@@ -131,7 +132,7 @@ async def upstreams(folder: Path) -> AsyncIterator[tuple[Process, Process]]:
 
 @asynccontextmanager
 async def served(folder: Path, legacy: Process, new: Process) -> AsyncIterator[World]:
-    toml = TOML.format(folder=folder, legacy=legacy.port, new=new.port)
+    toml = TOML.format(folder=folder, legacy=legacy.port, new=new.port, header_timeout=HEADER_TIMEOUT, drain_timeout=DRAIN_TIMEOUT)
     async with gateway(folder, toml, workers=2, work=True, alone=True) as running:
         yield World(folder, legacy, new, running)
 
@@ -395,9 +396,11 @@ class Listen:
             while True:
                 size = int(await self.client.reader.readuntil(b"\r\n"), 16)
                 assert size, "no last chunk: it never ends in order"
-                event = await self.client.reader.readexactly(size + 2)
-                assert event == b"data: %b %d\n\n\r\n" % (self.name.encode(), self.heard)
-                self.heard += 1
+                chunk = await self.client.reader.readexactly(size + 2)
+                assert chunk.endswith(b"\n\n\r\n"), chunk
+                for event in chunk[:-4].split(b"\n\n"):  # several, where they came together
+                    assert event == b"data: %b %d" % (self.name.encode(), self.heard)
+                    self.heard += 1
         except (OSError, asyncio.IncompleteReadError) as error:
             self.why = type(error).__name__
 
@@ -449,6 +452,13 @@ def in_flight_too(rng: random.Random) -> Plan:
     return plan
 
 
+ENDLESS = (
+    Plan(path="/legacy", fields={"X-Wait": "30"}),
+    Plan("POST", "/legacy", {"X-Wait": "30"}, lines=1),
+    Plan(path="/events", fields={}),
+)
+
+
 async def test_sigterm_again_and_again(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         legacy, new = await stack.enter_async_context(upstreams(tmp_path))
@@ -466,6 +476,11 @@ async def _terminate(world: World, number: int) -> None:
         conversations(world.gateway) as held,
     ):
         await running.until(200)
+        persons = [Person(world.gateway.port) for _ in ENDLESS]
+        endless = [
+            asyncio.create_task(person.ask(f"endless{number}x{index}", plan))
+            for index, (person, plan) in enumerate(zip(persons, ENDLESS, strict=True))
+        ]
         os.kill(process.pid, signal.SIGTERM)
         told_at = time.monotonic()
         await _unready(world)
@@ -474,14 +489,21 @@ async def _terminate(world: World, number: int) -> None:
         took = time.monotonic() - told_at
         await asyncio.gather(*held.tasks)
         assert all(each.why for each in held.those), "cut off, at last"
-    assert took < 4.0 + 1.5, "drain_timeout, and what it takes to end"
+        unanswered = await asyncio.gather(*endless)
+        for person in persons:
+            person.close()
+    assert took < DRAIN_TIMEOUT
+    # Who cannot be waited for is told so: what may be repeated is to be tried again, what may not has an unknown outcome.
+    assert [(asked.outcome, asked.status) for asked in unanswered] == [(Outcome.REFUSED, 503), (Outcome.REFUSED, 504), (Outcome.CUT, 200)]
+    verdict = await world.judge(unanswered)
+    assert verdict.clean, verdict
     verdict = await world.judge(running.asked)
     assert verdict.clean, verdict
     # When the sockets are closed, they refuse: nobody is let in and then reset.
     assert {why.partition(":")[0] for why in verdict.unheard.values()} == {"ConnectionRefusedError"}
     assert set(verdict.counts) == {"ANSWERED", "SILENCE"}
     refused_at = min(asked.at for asked in running.asked if asked.outcome is Outcome.SILENCE)
-    assert refused_at - told_at > 2.0, "half of drain_timeout, where that is less than 5 s"
+    assert refused_at - told_at > min(5.0, DRAIN_TIMEOUT / 2), "accepting goes on"
     assert len([asked for asked in running.asked if asked.outcome is Outcome.ANSWERED and asked.at > told_at]) > 100
 
 

@@ -139,8 +139,10 @@ class _Seen:
         if self.by_gateway:
             found = re.search(rb'"request_id":"([^"]*)"', self.body)
             return frozenset({found[1].decode()} if found else ())
-        lines = self.body.decode().split("\n")
-        return frozenset({*self.told, *lines[:-1]})
+        lines = self.body.decode().split("\n")[:-1]
+        if lines and lines[0].startswith("data: "):
+            lines = [line.split(" ")[1] for line in lines if line]
+        return frozenset({*self.told, *lines})
 
 
 class Load:
