@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -520,3 +521,44 @@ async def _unready(world: World) -> None:
     else:
         raise AssertionError("readyz says that it is ready")
     assert status == 503
+
+
+async def test_reloads_again_and_again(tmp_path: Path) -> None:
+    """Routes come and go, a fallback is allowed and is not, limits change, and so does the upstream behind a name."""
+    async with upstreams(tmp_path) as (legacy, new), served(tmp_path, legacy, new) as world:
+        file = tmp_path / "banyan.toml"
+        text = file.read_text()
+        texts = (
+            text.partition("[[routes]]")[0],
+            text.replace("fallback = false", "rewrite = '/elsewhere/*'"),
+            text.replace(f'header_timeout = "{HEADER_TIMEOUT}s"', 'header_timeout = "9s"\nconnections = 100\nbody_bytes = "1MiB"'),
+            text.replace(f'new = "http://127.0.0.1:{new.port}"', f'new = "http://127.0.0.1:{legacy.port}"'),
+            text,
+        )
+        assert len(set(texts)) == len(texts)
+        async with (
+            load(world.gateway.port, somewhere, clients=8, prefix="reloadx", pause=0.002) as running,
+            conversations(world.gateway) as held,
+        ):
+            for number in range(RELOADS):
+                file.with_suffix(".new").write_text(texts[number % len(texts)])
+                file.with_suffix(".new").replace(file)
+                await asyncio.to_thread(_reload, world.gateway.admin)
+                await held.all_go_on()
+                await running.until(20)
+        verdict = await world.judge(running.asked)
+    assert verdict.clean, verdict
+    assert verdict.counts == {"ANSWERED": len(running.asked)}
+    assert len(running.asked) > RELOADS * 20
+    by_candidate = {executed.id for executed in new.executed()}
+    paths = {running.plans[name].path for name in by_candidate}
+    assert paths == {"/work", "/alone"}
+    assert {asked.id for asked in running.asked if running.plans[asked.id].path in paths} - by_candidate, "and at times by legacy"
+    ports = {asked.port for asked in running.asked}
+    assert len(ports) == 8, "no connection was dropped"
+
+
+def _reload(admin: int) -> None:
+    request = urllib.request.Request(f"http://127.0.0.1:{admin}/reload", method="POST")
+    with urllib.request.urlopen(request, timeout=20) as response:  # noqa: S310 - our own gateway
+        assert json.loads(response.read())["status"] == "ok"
