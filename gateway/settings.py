@@ -52,8 +52,8 @@ class Limits(_Section):
     idle_timeout: Seconds = 75.0
     """A client connection without a request for this long is closed."""
     drain_timeout: Seconds = 30.0
-    """After SIGTERM the gateway ends within this time. All but its last second is for requests in flight to be answered in; who is not, is
-    told so. It has to be shorter than the patience of whoever sends SIGKILL afterwards."""
+    """After SIGTERM the gateway ends within this time. All but the last 3 s (a quarter, where that is less) is for requests in flight to be
+    answered in; who is not, is told so. It has to be shorter than the patience of whoever sends SIGKILL afterwards."""
 
 
 class Certificate(_Section):

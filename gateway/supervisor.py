@@ -44,8 +44,9 @@ ACCEPT_AFTER_TERM_SECONDS = 5.0
 """After SIGTERM readyz says 503 while connections are still accepted, so that load balancers can look away first (edge.md 64)."""
 CONFIRM_SECONDS = 10.0
 """How long the workers have to take a reloaded configuration, before it is said that they did not."""
-ENDING_SECONDS = 1.0
-"""Of drain_timeout, kept for what comes after the last answer: telling who still waits, the shipper's last records, the processes' ends."""
+ENDING_SECONDS = 3.0
+"""Of drain_timeout, kept for what comes after the last answer: telling who still waits (2 s, if they do not hang up), the shipper's last
+records, the processes' ends. A quarter, where that is less."""
 HANDSHAKES_SECONDS = 0.3
 """Connections that were begun before the sockets were shut have this long to come in: a round trip around the world."""
 
