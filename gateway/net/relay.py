@@ -424,6 +424,8 @@ class Relay(Sink):
 
     def give_up(self) -> None:
         """The gateway is shutting down and cannot wait any longer."""
+        if self.done:
+            return
         if self._started:
             self._drop_upstream()
             self.cut_off("draining")
