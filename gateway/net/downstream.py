@@ -171,6 +171,12 @@ class Downstream:
         self.edge.clock.read()
         self._wait(self._listener.heading)
 
+    def carry(self, transport: asyncio.Transport, peer: Peer, heads: Requests) -> None:
+        """In place of connection_made, where only one request comes: a stream of an HTTP/2 connection. Its head comes whole."""
+        self._transport = transport
+        self.peer = peer
+        self._heads = heads
+
     def _is_from(self, host: str) -> None:
         terms = self.terms = self.edge.terms
         self.peer = Peer(host, terms.trusts, secure=self._secure)

@@ -6,11 +6,18 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
+from gateway.net.deadlines import Timeouts
 from gateway.net.downstream import Downstream
 from gateway.net.edge import Edge
 from gateway.settings import Limits
 from gateway.tls import HANDSHAKE_SECONDS, Front
+
+if TYPE_CHECKING:
+    from gateway.net.http2 import Http2
+    from gateway.net.http2_stream import Stream
+    from gateway.net.peer import Peer
 
 BODY_STALL_SECONDS = 30.0
 SLOW_READER_SECONDS = 60.0
@@ -25,6 +32,13 @@ GRACE_SECONDS = 0.5
 
 class Listener:
     """The accepting side of a worker."""
+
+    http2_blocked: Timeouts[Stream]
+    http2_heading: Timeouts[Http2]
+    http2_idle: Timeouts[Http2]
+    http2_leaving: Timeouts[Http2]
+    http2_lingering: Timeouts[Http2]
+    http2_slow: Timeouts[Http2]
 
     def __init__(self, edge: Edge, *, handshake_timeout: float = HANDSHAKE_SECONDS) -> None:
         self.edge = edge
@@ -41,6 +55,24 @@ class Listener:
         self.handshakes = deadlines.add(handshake_timeout + 1.0, self._handshake_failed)
         self._handshake_timeout = handshake_timeout
         self._servers: list[asyncio.Server] = []
+        self._http2 = False
+
+    def http2(self, peer: Peer) -> Http2:
+        """A client that has chosen HTTP/2."""
+        # h2 takes 4 MB: only who serves HTTP/2 has it.
+        from gateway.net.http2 import Http2
+        from gateway.net.http2_stream import Stream
+
+        if not self._http2:
+            self._http2 = True
+            limits, deadlines = self.edge.limits, self.edge.deadlines
+            self.http2_idle = deadlines.add(limits.idle_timeout, Http2.idle_expired)
+            self.http2_heading = deadlines.add(limits.header_timeout, Http2.head_expired)
+            self.http2_leaving = deadlines.add(GRACE_SECONDS, Http2.idle_expired)
+            self.http2_lingering = deadlines.add(LINGER_SECONDS, Http2.lingered)
+            self.http2_slow = deadlines.add(SLOW_READER_SECONDS, Http2.abort)
+            self.http2_blocked = deadlines.add(SLOW_READER_SECONDS, Stream.expired)
+        return Http2(self, peer)
 
     def reconfigure(self, limits: Limits) -> None:
         """Idle connections and unfinished heads have other times from now on, those that wait already too."""
