@@ -21,6 +21,7 @@ from h2.events import DataReceived, Event, RemoteSettingsChanged, RequestReceive
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
+from mypy_extensions import mypyc_attr
 
 from gateway.net import http2_frames as frames
 from gateway.net.downstream import Downstream
@@ -53,6 +54,13 @@ _CONFIG: Final = H2Configuration(
     validate_outbound_headers=False,
     normalize_outbound_headers=False,
 )
+
+
+@mypyc_attr(native_class=False)  # h2's class is interpreted
+class _Connection(H2Connection):
+    """h2's, which remembers how streams ended: for 65,536 of them, which is 8 MB."""
+
+    MAX_CLOSED_STREAMS = 1000
 
 
 class Http2:
@@ -125,7 +133,7 @@ class Http2:
         edge.clock.read()
         edge.connections.add(self)
         edge.tally.event("http2-connection")
-        h2 = self._h2 = H2Connection(_CONFIG)
+        h2 = self._h2 = _Connection(_CONFIG)
         h2.local_settings = Settings(
             client=False,
             initial_values={
