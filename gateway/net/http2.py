@@ -309,6 +309,11 @@ class Http2:
             return
         if kind == frames.RST_STREAM and number > h2.highest_inbound_stream_id:
             raise FrameError(ErrorCodes.PROTOCOL_ERROR, "a stream is reset that was not opened")  # RFC 9113, 6.4
+        if kind == frames.DATA:
+            stream = self._streams.get(number)
+            padding = 1 + frame[9] if flags & frames.PADDED and size else 0
+            if stream is not None and not stream.expects(size - padding, ended=flags & frames.END_STREAM != 0):
+                self._malformed(number)  # h2 hears of the frame all the same: it counts for the connection's window
         for event in h2.receive_data(frame):
             self._happened(event)
             if self._closing:
@@ -326,8 +331,8 @@ class Http2:
             size = event.flow_controlled_length
             if stream is None:
                 self._h2.acknowledge_received_data(size, event.stream_id)
-            elif not stream.receive(event.data, size, ended=event.stream_ended is not None):
-                self._malformed(event.stream_id)
+            else:
+                stream.receive(event.data, size, ended=event.stream_ended is not None)
         elif isinstance(event, RequestReceived):
             self._request(event)
         elif isinstance(event, TrailersReceived):
@@ -386,7 +391,9 @@ class Http2:
         except MalformedError:
             self._malformed(event.stream_id)
             return
-        if not stream.receive(b"", 0, ended=True):
+        if stream.expects(0, ended=True):
+            stream.receive(b"", 0, ended=True)
+        else:
             self._malformed(event.stream_id)
 
     def _malformed(self, number: int) -> None:

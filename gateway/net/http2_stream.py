@@ -35,6 +35,7 @@ class Stream:
     __slots__ = (
         "_ahead",
         "_buffer",
+        "_chunked",
         "_chunks",
         "_complete",
         "_connection",
@@ -66,7 +67,8 @@ class Stream:
         self._head_only = request.head_only
         # The request's body
         self._ahead = request.length
-        """Bytes still to come; negative: it is chunked."""
+        """Bytes still to come; negative: nobody has said how many."""
+        self._chunked = request.length <= 0
         self._last = b""
         """The last part, which waits for the stream's end."""
         self._reading_paused = False
@@ -90,27 +92,29 @@ class Stream:
         self._downstream = downstream
         downstream.data_received(head)
 
-    def receive(self, data: bytes, size: int, *, ended: bool) -> bool:
-        """More of the request's body; `size` is what the client's window became smaller by. False: more or less than was said."""
+    def expects(self, size: int, *, ended: bool) -> bool:
+        """So much more of the request's body, and `ended`, that this is all: is it what was said?"""
+        return self._ahead < 0 or (size == self._ahead if ended else size <= self._ahead)
+
+    def receive(self, data: bytes, size: int, *, ended: bool) -> None:
+        """More of the request's body, as expected; `size` is what the client's window became smaller by."""
         self._unacknowledged += size
         self.ended = ended
         if self._ahead >= 0:
             self._ahead -= len(data)
-            if self._ahead < 0 or (ended and self._ahead):
-                return False
+        if self._chunked:
+            data = (chunk(data) if data else b"") + (LAST if ended else b"")
+        else:
             data = self._last + data
             self._last = b""
             if self._ahead == 0 and not ended:
                 self._last = data
                 data = b""
-        elif data or ended:
-            data = (chunk(data) if data else b"") + (LAST if ended else b"")
         downstream = self._downstream
         if data and downstream is not None:
             downstream.data_received(data)
         if not self._reading_paused:
             self.acknowledge()
-        return True
 
     def acknowledge(self) -> None:
         """The client may send as much more."""

@@ -12,7 +12,6 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import (
-    ConnectionTerminated,
     DataReceived,
     Event,
     InformationalResponseReceived,
@@ -71,6 +70,7 @@ class Client:
         self.closed = False
         self.events: list[Event] = []
         self._acknowledge = acknowledge
+        self._cut = b""
 
     @classmethod
     async def connect(
@@ -137,10 +137,22 @@ class Client:
         if not data:
             self.closed = True
             return False
-        for event in self.h2.receive_data(data):
+        for event in self.h2.receive_data(self._without_goaway(data)):
             self._happened(event)
         await self.flush()
         return True
+
+    def _without_goaway(self, data: bytes) -> bytes:
+        """For h2 it would be the end, but there may be answers after it."""
+        self._cut += data
+        kept = bytearray()
+        while len(self._cut) >= 9 and len(self._cut) >= (size := 9 + int.from_bytes(self._cut[:3])):
+            frame, self._cut = self._cut[:size], self._cut[size:]
+            if frame[3] == 7:
+                self.goaway.append((int.from_bytes(frame[13:17]), int.from_bytes(frame[9:13])))
+            else:
+                kept += frame
+        return bytes(kept)
 
     def _happened(self, event: Event) -> None:
         self.events.append(event)
@@ -155,11 +167,8 @@ class Client:
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, StreamEnded):
             self.answers[event.stream_id].ended = True
-        elif isinstance(event, StreamReset):
-            if self.answers[event.stream_id].reset is None:
-                self.answers[event.stream_id].reset = int(event.error_code)
-        elif isinstance(event, ConnectionTerminated):
-            self.goaway.append((int(event.error_code), event.last_stream_id))
+        elif isinstance(event, StreamReset) and self.answers[event.stream_id].reset is None:
+            self.answers[event.stream_id].reset = int(event.error_code)
 
     async def until(self, condition: Callable[[], bool], seconds: float = 15) -> None:
         """Reads until it holds, or the connection has ended."""
