@@ -36,12 +36,12 @@ class EdgeEngine:
         return stats
 
     def refuse(self) -> None:
-        self._edge.draining = True
+        self._listener.refuse()
 
     def reconfigure(self, config: Config, policy: Policy, shipper: ShipperLink | None) -> None:
         self._edge.shipper = shipper
         self._edge.reconfigure(config, policy)
-        self._listener.reconfigure(config.gateway.limits)
+        self._listener.reconfigure(config.gateway)
 
     def certify(self, pairs: Sequence[Pair]) -> None:
         self._listener.front.take(pairs)

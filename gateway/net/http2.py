@@ -28,12 +28,14 @@ from gateway.net.downstream import Downstream
 from gateway.net.http2_fields import MalformedError, check, request
 from gateway.net.http2_frames import FrameError, Frames, Patience, Resets
 from gateway.net.http2_stream import PIECE, Stream
+from gateway.net.peer import Peer
 from gateway.net.recurring import Requests
+from gateway.net.transports import pause_reading, resume_reading, untaken
 from gateway.net.upstream import HIGH_WATER
 
 if TYPE_CHECKING:
     from gateway.net.listener import Listener
-    from gateway.net.peer import Peer
+    from gateway.net.terms import Terms
 
 MAX_STREAMS: Final = 100
 """At once; what is opened beyond is refused. RFC 9113, 6.5.2 recommends no fewer; nginx: 128, Envoy and HAProxy: 100."""
@@ -77,15 +79,18 @@ class Http2:
         "_greeted",
         "_h2",
         "_heads",
+        "_host",
         "_last_said",
         "_listener",
         "_patience",
         "_paused",
         "_peer",
         "_resets",
+        "_secure",
         "_sending",
         "_settled",
         "_streams",
+        "_terms",
         "_transport",
         "edge",
     )
@@ -93,12 +98,12 @@ class Http2:
     _transport: asyncio.Transport
     _h2: H2Connection
 
-    def __init__(self, listener: Listener, peer: Peer) -> None:
+    def __init__(self, listener: Listener, host: str, *, secure: bool) -> None:
         edge = self.edge = listener.edge
         self._listener = listener
-        self._peer = peer
-        # The line `connection: close` is ours.
-        self._heads = Requests(trusted=peer.trusted, max_fields=edge.max_fields + 1)
+        self._host = host
+        self._secure = secure
+        self._go_by(edge.terms)
         self._frames = Frames()
         self._patience = Patience(edge.clock.now)
         self._resets = Resets(edge.clock.now)
@@ -124,6 +129,12 @@ class Http2:
         self._client_leaves = False
         self._closing = False
 
+    def _go_by(self, terms: Terms) -> None:
+        self._terms = terms
+        self._peer = Peer(self._host, terms.trusts, secure=self._secure)
+        # The line `connection: close` is ours.
+        self._heads = Requests(trusted=self._peer.trusted, max_fields=terms.max_fields + 1)
+
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -138,7 +149,7 @@ class Http2:
             client=False,
             initial_values={
                 SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
-                SettingCodes.MAX_HEADER_LIST_SIZE: edge.max_head,
+                SettingCodes.MAX_HEADER_LIST_SIZE: self._terms.max_head,
             },
         )
         h2.initiate_connection()
@@ -146,7 +157,7 @@ class Http2:
         h2.local_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = MAX_STREAM_ID
         h2.local_settings.acknowledge()
         # Beyond what is announced a request is answered 431; beyond this it is not even unpacked.
-        h2.decoder.max_header_list_size = 4 * edge.max_head
+        h2.decoder.max_header_list_size = 4 * self._terms.max_head
         # So wide that only the streams' own windows count: one whose upstream is slow must not stop the others.
         h2.increment_flow_control_window((MAX_STREAMS - 1) * WINDOW)
         self._listener.http2_heading.begin(self, edge.clock.now)
@@ -199,14 +210,14 @@ class Http2:
         self._paused = True
         self._listener.http2_slow.begin(self, self.edge.clock.now)
         if not self._closing:
-            self._transport.pause_reading()
+            pause_reading(self._transport, self._secure)
 
     def resume_writing(self) -> None:
         self._paused = False
-        self._listener.http2_slow.end(self)
         if not self._closing:
+            self._listener.http2_slow.end(self)
             self.edge.clock.read()
-            self._transport.resume_reading()
+            resume_reading(self._transport, self._secure)
             self._pump()
             self._flush()
 
@@ -230,8 +241,11 @@ class Http2:
         self._transport.abort()
 
     def lingered(self) -> None:
-        """The client has had time to end the connection from its side."""
-        self._transport.abort()
+        """The client has had time to end the connection from its side. It gets more while it has not all that it asked for."""
+        if self._listener.http2_slow.running(self) and untaken(self._transport):
+            self._listener.http2_lingering.begin(self, self.edge.clock.now)
+        else:
+            self._transport.abort()
 
     def drain(self) -> None:
         """The gateway will end: the client is asked to send its further requests elsewhere. What it has sent is still answered, and also
@@ -295,7 +309,7 @@ class Http2:
             # CVE-2024-27316: before its end nobody sees it, but it takes memory.
             self._block += size
             self._block_open = not flags & frames.END_HEADERS
-            if self._block > 2 * self.edge.max_head:
+            if self._block > 2 * self._terms.max_head:
                 self._fail(ErrorCodes.ENHANCE_YOUR_CALM, "http2-flood")
                 return
             if not self._block_open:
@@ -373,6 +387,8 @@ class Http2:
         if not self._streams:
             listener.http2_idle.end(self)
             listener.http2_leaving.end(self)
+        if self._terms is not edge.terms:
+            self._go_by(edge.terms)  # the configuration was reloaded
         stream = self._streams[number] = Stream(self, number, asked, ended=ended)
         edge.tally.event("http2-request")
         self._patience.give(Patience.A_REQUEST)
@@ -528,6 +544,7 @@ class Http2:
         if not self._closing:
             self.edge.tally.event(event)
             self._close(code)
+            self._listener.http2_slow.end(self)  # nor waited for
 
     def _close(self, code: int) -> None:
         self._goaway(code, self._h2.highest_inbound_stream_id)
@@ -543,8 +560,17 @@ class Http2:
             self._transport.write(data)
         self._lose_streams()
         self._end_timeouts()
-        self._transport.close()
-        self._listener.http2_lingering.begin(self, self.edge.clock.now)
+        listener, now = self._listener, self.edge.clock.now
+        if self._paused:
+            resume_reading(self._transport, self._secure)  # else the client's end would not be seen
+        else:
+            listener.http2_slow.begin(self, now)
+        listener.http2_lingering.begin(self, now)
+        # Over TLS this says so, and reads on until the client says so too; otherwise closing would throw away what it has not read yet.
+        if self._secure:
+            self._transport.close()
+        else:
+            self._transport.write_eof()
 
     def _lose_streams(self) -> None:
         streams = list(self._streams.values())

@@ -6,18 +6,17 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gateway.net.deadlines import Timeouts
 from gateway.net.downstream import Downstream
 from gateway.net.edge import Edge
-from gateway.settings import Limits
+from gateway.settings import Gateway
 from gateway.tls import HANDSHAKE_SECONDS, Front
 
 if TYPE_CHECKING:
     from gateway.net.http2 import Http2
     from gateway.net.http2_stream import Stream
-    from gateway.net.peer import Peer
 
 BODY_STALL_SECONDS = 30.0
 SLOW_READER_SECONDS = 60.0
@@ -42,8 +41,9 @@ class Listener:
 
     def __init__(self, edge: Edge, *, handshake_timeout: float = HANDSHAKE_SECONDS) -> None:
         self.edge = edge
-        self.front = Front()
-        limits, deadlines = edge.terms.config.gateway.limits, edge.deadlines
+        gateway, deadlines = edge.terms.config.gateway, edge.deadlines
+        limits = gateway.limits
+        self.front = Front(http2=gateway.http2)
         self.idle = deadlines.add(limits.idle_timeout, Downstream.idle_expired)
         self.heading = deadlines.add(limits.header_timeout, Downstream.head_expired)
         self.stalled = deadlines.add(BODY_STALL_SECONDS, Downstream.body_stalled)
@@ -57,27 +57,42 @@ class Listener:
         self._servers: list[asyncio.Server] = []
         self._http2 = False
 
-    def http2(self, peer: Peer) -> Http2:
+    def http2(self, host: str, *, secure: bool) -> Http2:
         """A client that has chosen HTTP/2."""
-        # h2 takes 4 MB: only who serves HTTP/2 has it.
+        # Only who serves HTTP/2 has h2 in memory.
         from gateway.net.http2 import Http2
         from gateway.net.http2_stream import Stream
 
         if not self._http2:
             self._http2 = True
-            limits, deadlines = self.edge.limits, self.edge.deadlines
+            limits, deadlines = self.edge.terms.config.gateway.limits, self.edge.deadlines
             self.http2_idle = deadlines.add(limits.idle_timeout, Http2.idle_expired)
             self.http2_heading = deadlines.add(limits.header_timeout, Http2.head_expired)
             self.http2_leaving = deadlines.add(GRACE_SECONDS, Http2.idle_expired)
             self.http2_lingering = deadlines.add(LINGER_SECONDS, Http2.lingered)
             self.http2_slow = deadlines.add(SLOW_READER_SECONDS, Http2.abort)
             self.http2_blocked = deadlines.add(SLOW_READER_SECONDS, Stream.expired)
-        return Http2(self, peer)
+        return Http2(self, host, secure=secure)
 
-    def reconfigure(self, limits: Limits) -> None:
+    def began_http2(self, transport: asyncio.BaseTransport) -> bool:
+        """Has a client whose handshake is done chosen HTTP/2? Then this is done, too: another protocol has the transport."""
+        if transport.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
+            return False
+        peer = transport.get_extra_info("peername")
+        connection = self.http2(peer[0] if isinstance(peer, tuple) else "unix", secure=True)
+        cast("asyncio.Transport", transport).set_protocol(cast("asyncio.BaseProtocol", connection))
+        connection.connection_made(transport)
+        return True
+
+    def reconfigure(self, gateway: Gateway) -> None:
         """Idle connections and unfinished heads have other times from now on, those that wait already too."""
+        limits = gateway.limits
         self.idle.seconds = limits.idle_timeout
         self.heading.seconds = limits.header_timeout
+        self.front.offer(http2=gateway.http2)
+        if self._http2:
+            self.http2_idle.seconds = limits.idle_timeout
+            self.http2_heading.seconds = limits.header_timeout
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Begins to accept."""
@@ -115,10 +130,16 @@ class Listener:
         for server in self._servers:
             server.close()
 
+    def refuse(self) -> None:
+        """From now on every answer ends its connection, or where several requests share one, no more of them are wanted there."""
+        self.edge.draining = True
+        for connection in list(self.edge.connections):
+            connection.drain()
+
     async def drain(self, seconds: float) -> bool:
         """Waits until all requests in flight are answered, for at most `seconds`, then closes idle connections. True: all were."""
         edge = self.edge
-        edge.draining = True
+        self.refuse()
         # A request may be on its way on a connection that looks idle: it is still answered, and told that the connection ends with it.
         await self._until(lambda: not edge.connections, min(GRACE_SECONDS, seconds / 2))
         answered = await self._until(lambda: edge.in_flight == 0, seconds)

@@ -185,8 +185,9 @@ class Client:
         return await self.answer(await self.send(fields, body, end=end))
 
     async def end(self) -> None:
-        """Reads until the connection has ended."""
+        """Reads until the gateway has ended the connection, and does the same."""
         await self.until(lambda: False)
+        self.close()
 
     def reset(self, number: int, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
         self.h2.reset_stream(number, code)

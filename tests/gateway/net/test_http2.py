@@ -30,7 +30,6 @@ from gateway.net.edge import Edge
 from gateway.net.http2 import MAX_STREAMS, Http2
 from gateway.net.http2_frames import PREFACE, Patience, Resets
 from gateway.net.listener import Listener
-from gateway.net.peer import Peer
 from tests.gateway.net.test_http2_fields import MALFORMED
 from tests.support.gateway import Exchange, Upstream, ok
 from tests.support.http2 import Answer, Client, Fields, frame, get
@@ -85,10 +84,10 @@ class World:
 
     async def _stop(self) -> None:
         self.server.close()
-        await self.edge.close()
+        self.edge.close()
 
     def _made(self) -> asyncio.BaseProtocol:
-        made = self.listener.http2(Peer("127.0.0.1", self.edge.trusts))
+        made = self.listener.http2("127.0.0.1", secure=False)
         self.connections.append(made)
         return made  # type: ignore[return-value] # a Protocol in all but name
 
@@ -761,9 +760,10 @@ async def test_a_header_block_that_drips_has_one_time(world: World) -> None:
     await world.start(heading="500ms")
     client = await world.client()
     block = Encoder().encode(get())
-    await client.raw(frame(frames.HEADERS, frames.END_STREAM, 1, block[:1]))
+    await client.request(get())
+    await client.raw(frame(frames.HEADERS, frames.END_STREAM, 3, block[:1]))
     for at in range(1, 30):
-        await client.raw(frame(frames.CONTINUATION, 0, 1, block[at : at + 1]))
+        await client.raw(frame(frames.CONTINUATION, 0, 3, block[at : at + 1]))
         await _still(client, 0.1)
         if client.closed:
             break
