@@ -14,20 +14,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event, RemoteSettingsChanged, RequestReceived, StreamReset, TrailersReceived, WindowUpdated
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes, Settings
-from hyperframe.frame import GoAwayFrame
-from mypy_extensions import mypyc_attr
 
 from gateway.net import http2_frames as frames
 from gateway.net.downstream import Downstream
 from gateway.net.http2_fields import MalformedError, check, request
 from gateway.net.http2_frames import FrameError, Frames, Patience, Resets
-from gateway.net.http2_stream import PIECE, Stream
+from gateway.net.http2_outbox import Outbox
+from gateway.net.http2_state import MAX_STREAM_ID, MAX_STREAMS, State
+from gateway.net.http2_stream import Stream
 from gateway.net.peer import Peer
 from gateway.net.recurring import Requests
 from gateway.net.transports import pause_reading, resume_reading, untaken
@@ -37,32 +34,8 @@ if TYPE_CHECKING:
     from gateway.net.listener import Listener
     from gateway.net.terms import Terms
 
-MAX_STREAMS: Final = 100
-"""At once; what is opened beyond is refused. RFC 9113, 6.5.2 recommends no fewer; nginx: 128, Envoy and HAProxy: 100."""
-WINDOW: Final = 65_535
-"""Bytes of a request's body that are on their way or wait for the upstream, for each stream."""
-TABLE: Final = 4096
-"""Bytes of what is remembered of fields for compression. A client may offer more memory than that, but not of ours; and a longer table
-takes longer to look through."""
 TINY: Final = 128
 """Bytes. A DATA frame with less in it costs some patience, if it is not the last."""
-MAX_STREAM_ID: Final = 2**31 - 1
-
-_CONFIG: Final = H2Configuration(
-    client_side=False,
-    validate_inbound_headers=False,
-    normalize_inbound_headers=False,
-    # What goes out was valid HTTP/1 when it was taken apart.
-    validate_outbound_headers=False,
-    normalize_outbound_headers=False,
-)
-
-
-@mypyc_attr(native_class=False)  # h2's class is interpreted
-class _Connection(H2Connection):
-    """h2's, which remembers how streams ended: for 65,536 of them, which is 8 MB."""
-
-    MAX_CLOSED_STREAMS = 1000
 
 
 class Http2:
@@ -71,32 +44,31 @@ class Http2:
     __slots__ = (
         "_block",
         "_block_open",
-        "_busy",
         "_client_leaves",
         "_closing",
         "_frames",
         "_going",
         "_greeted",
-        "_h2",
         "_heads",
         "_host",
         "_last_said",
         "_listener",
         "_patience",
-        "_paused",
         "_peer",
         "_resets",
         "_secure",
-        "_sending",
         "_settled",
+        "_state",
         "_streams",
         "_terms",
         "_transport",
         "edge",
+        "out",
     )
 
     _transport: asyncio.Transport
-    _h2: H2Connection
+    _state: State
+    out: Outbox
 
     def __init__(self, listener: Listener, host: str, *, secure: bool) -> None:
         edge = self.edge = listener.edge
@@ -109,15 +81,9 @@ class Http2:
         self._resets = Resets(edge.clock.now)
         self._streams: dict[int, Stream] = {}
         """Those of which something may still come or go."""
-        self._sending: dict[int, Stream] = {}
-        """Those that have something to send and whose own window is open, in the order of their turns."""
         self._block = 0
         """Bytes of the header block that is being received."""
         self._block_open = False
-        self._busy = False
-        """What was received is being looked at: what is to be sent goes out after that, in one piece."""
-        self._paused = False
-        """The client takes nothing at all: nothing is sent and nothing read."""
         self._greeted = False
         """Its preface has come."""
         self._settled = False
@@ -144,32 +110,16 @@ class Http2:
         edge.clock.read()
         edge.connections.add(self)
         edge.tally.event("http2-connection")
-        h2 = self._h2 = _Connection(_CONFIG)
-        h2.local_settings = Settings(
-            client=False,
-            initial_values={
-                SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
-                SettingCodes.MAX_HEADER_LIST_SIZE: self._terms.max_head,
-            },
-        )
-        h2.initiate_connection()
-        # A stream too many is refused here, by itself: h2 would end the connection.
-        h2.local_settings[SettingCodes.MAX_CONCURRENT_STREAMS] = MAX_STREAM_ID
-        h2.local_settings.acknowledge()
-        # Beyond what is announced a request is answered 431; beyond this it is not even unpacked.
-        h2.decoder.max_header_list_size = 4 * self._terms.max_head
-        # So wide that only the streams' own windows count: one whose upstream is slow must not stop the others.
-        h2.increment_flow_control_window((MAX_STREAMS - 1) * WINDOW)
+        self._state = State(self._terms.max_head)
+        self.out = Outbox(self, self._listener, self._state, self._patience, self._transport)
         self._listener.http2_heading.begin(self, edge.clock.now)
-        self._flush()
-        if edge.draining:
-            self.drain()
+        self.out.flush()
 
     def data_received(self, data: bytes) -> None:
         self.edge.clock.read()
         if self._closing:
             return
-        self._busy = True
+        self.out.held_up = True
         any_frame = False
         try:
             self._frames.feed(data)
@@ -186,11 +136,10 @@ class Http2:
             self.edge.tally.event("http2-error")
             self._end()
         finally:
-            self._busy = False
+            self.out.held_up = False
         if not self._closing:
             self._wait_for_rest(any_frame)
-            self._pump()
-            self._flush()
+            self.out.pump()
 
     def eof_received(self) -> bool:
         """Who sends no more cannot acknowledge what it receives either: it is gone."""
@@ -198,7 +147,7 @@ class Http2:
 
     def connection_lost(self, error: Exception | None) -> None:
         self.edge.clock.read()
-        self._closing = True
+        self._closing = self.out.shut = True
         self._lose_streams()
         self._end_timeouts()
         self._listener.http2_slow.end(self)
@@ -207,19 +156,18 @@ class Http2:
 
     def pause_writing(self) -> None:
         self.edge.clock.read()
-        self._paused = True
+        self.out.paused = True
         self._listener.http2_slow.begin(self, self.edge.clock.now)
         if not self._closing:
             pause_reading(self._transport, self._secure)
 
     def resume_writing(self) -> None:
-        self._paused = False
+        self.out.paused = False
         if not self._closing:
             self._listener.http2_slow.end(self)
             self.edge.clock.read()
             resume_reading(self._transport, self._secure)
-            self._pump()
-            self._flush()
+            self.out.pump()
 
     # Timeouts
 
@@ -233,7 +181,7 @@ class Http2:
             return
         if self._streams:
             self._going = self._last_said = True
-            self._goaway(ErrorCodes.NO_ERROR, self._h2.highest_inbound_stream_id)
+            self.out.goaway(ErrorCodes.NO_ERROR, self._state.highest_inbound_stream_id)
         else:
             self._close(ErrorCodes.NO_ERROR)
 
@@ -252,49 +200,29 @@ class Http2:
         what it sends before it hears of this (RFC 9113, 6.8)."""
         if not self._going and not self._closing:
             self._going = True
-            self._goaway(ErrorCodes.NO_ERROR, MAX_STREAM_ID)
+            self.out.goaway(ErrorCodes.NO_ERROR, MAX_STREAM_ID)
             self._rest()
 
     # What a stream asks of its connection
 
-    def send_head(self, stream: Stream, fields: list[tuple[bytes, bytes]], *, last: bool) -> None:
-        if not self._closing:
-            self._h2.send_headers(stream.number, fields, end_stream=last)
-
-    def ready(self, stream: Stream) -> None:
-        """It has something to send."""
-        if self._closing:
-            return
-        if stream.waiting:
-            self._sending[stream.number] = stream
-        if not self._busy:
-            self._pump()
-            self._flush()
-
-    def acknowledge(self, number: int, size: int) -> None:
-        """So much of a body is dealt with: the client may send as much more."""
-        if not self._closing:
-            self._h2.acknowledge_received_data(size, number)
-            self._flush()
-
     def settle(self, stream: Stream) -> None:
         """It has sent all. If the client has not, nobody wants the rest of it (RFC 9113, 8.1)."""
         if not stream.ended:
-            self._reset(stream.number, ErrorCodes.NO_ERROR)
+            self.out.reset(stream.number, ErrorCodes.NO_ERROR)
         self._forget(stream)
 
     def break_off(self, stream: Stream) -> None:
         """The client must see that what it has is not whole (edge.md 45)."""
-        self._reset(stream.number, ErrorCodes.INTERNAL_ERROR)
+        self.out.reset(stream.number, ErrorCodes.INTERNAL_ERROR)
         self._forget(stream)
 
     # Receiving
 
     def _receive(self, frame: bytes) -> None:
-        h2 = self._h2
+        state = self._state
         if not self._greeted:
             self._greeted = True
-            h2.receive_data(frame)
+            state.receive_data(frame)
             return
         size = len(frame) - frames.HEADER
         kind, flags = frame[3], frame[4]
@@ -321,14 +249,14 @@ class Http2:
             # For h2 this is the end. But a client that says that it will go still wants what it has asked for.
             self._left_by_client(int.from_bytes(frame[13:17]))
             return
-        if kind == frames.RST_STREAM and number > h2.highest_inbound_stream_id:
+        if kind == frames.RST_STREAM and number > state.highest_inbound_stream_id:
             raise FrameError(ErrorCodes.PROTOCOL_ERROR, "a stream is reset that was not opened")  # RFC 9113, 6.4
         if kind == frames.DATA:
             stream = self._streams.get(number)
             padding = 1 + frame[9] if flags & frames.PADDED and size else 0
             if stream is not None and not stream.expects(size - padding, ended=flags & frames.END_STREAM != 0):
                 self._malformed(number)  # h2 hears of the frame all the same: it counts for the connection's window
-        for event in h2.receive_data(frame):
+        for event in state.receive_data(frame):
             self._happened(event)
             if self._closing:
                 return
@@ -344,7 +272,7 @@ class Http2:
             stream = self._streams.get(event.stream_id)
             size = event.flow_controlled_length
             if stream is None:
-                self._h2.acknowledge_received_data(size, event.stream_id)
+                self._state.acknowledge_received_data(size, event.stream_id)
             else:
                 stream.receive(event.data, size, ended=event.stream_ended is not None)
         elif isinstance(event, RequestReceived):
@@ -353,8 +281,8 @@ class Http2:
             self._trailers(event)
         elif isinstance(event, WindowUpdated):
             stream = self._streams.get(event.stream_id)
-            if stream is not None and stream.waiting:
-                self._sending[event.stream_id] = stream
+            if stream is not None:
+                self.out.offer(stream)
         elif isinstance(event, StreamReset):
             # By the client; or by h2 for what the client did.
             stream = self._streams.get(event.stream_id)
@@ -362,11 +290,9 @@ class Http2:
                 self._lose(stream)
                 self._count_reset()
         elif isinstance(event, RemoteSettingsChanged):
-            if self._h2.encoder.header_table_size > TABLE:
-                self._h2.encoder.header_table_size = TABLE
-            for number, stream in self._streams.items():
-                if stream.waiting:
-                    self._sending[number] = stream  # all windows may have grown
+            self._state.bound_table()
+            for stream in self._streams.values():
+                self.out.offer(stream)  # all windows may have grown
 
     def _request(self, event: RequestReceived) -> None:
         number = event.stream_id
@@ -375,7 +301,7 @@ class Http2:
         if self._last_said or len(self._streams) >= MAX_STREAMS:
             # Whoever is told this may send the request again (RFC 9113, 8.7).
             edge.tally.event("http2-refused-stream")
-            self._reset(number, ErrorCodes.REFUSED_STREAM)
+            self.out.reset(number, ErrorCodes.REFUSED_STREAM)
             if not self._patience.take(edge.clock.now):
                 self._fail(ErrorCodes.ENHANCE_YOUR_CALM, "http2-flood")
             return
@@ -395,6 +321,8 @@ class Http2:
         downstream = Downstream(listener)
         downstream.carry(cast("asyncio.Transport", stream), self._peer, self._heads)
         stream.begin(downstream, asked.head)
+        if edge.draining:
+            self.drain()  # it came while the gateway ends already; no more of them
 
     def _trailers(self, event: TrailersReceived) -> None:
         """They are judged, and dropped as in HTTP/1 (edge.md 11)."""
@@ -416,7 +344,7 @@ class Http2:
         """RFC 9113, 8.1.1: an error of the stream, not of the connection."""
         self.edge.tally.event("http2-malformed")
         stream = self._streams.get(number)
-        self._reset(number, ErrorCodes.PROTOCOL_ERROR)
+        self.out.reset(number, ErrorCodes.PROTOCOL_ERROR)
         if stream is not None:
             self._lose(stream)
         self._count_reset()
@@ -449,76 +377,15 @@ class Http2:
         elif any_frame or not heading.running(self):
             heading.begin(self, self.edge.clock.now)
 
-    # Sending
-
-    def _pump(self) -> None:
-        """Sends what the windows allow, a piece of each stream in turn."""
-        h2, sending = self._h2, self._sending
-        blocked, now = self._listener.http2_blocked, self.edge.clock.now
-        written = 0
-        while sending and not self._paused and not self._closing:
-            number, stream = next(iter(sending.items()))
-            del sending[number]
-            if not stream.waiting:
-                continue
-            if not stream.held:
-                h2.end_stream(number)
-                self._sent(stream)
-                continue
-            window = h2.local_flow_control_window(number)
-            if window <= 0:
-                if not blocked.running(stream):
-                    blocked.begin(stream, now)
-                if h2.outbound_flow_control_window > 0:
-                    continue  # until its own window opens
-                for other in sending.values():
-                    if other.held and not blocked.running(other):
-                        blocked.begin(other, now)
-                sending[number] = stream
-                return
-            data = stream.take(min(window, PIECE, h2.max_outbound_frame_size))
-            last = stream.sent()
-            h2.send_data(number, data, end_stream=last)
-            self._patience.give(len(data) / Patience.BYTES)
-            blocked.end(stream)
-            if last:
-                self._sent(stream)
-            else:
-                if stream.waiting:
-                    sending[number] = stream
-                stream.drained()
-            written += len(data)
-            if written > HIGH_WATER:
-                self._flush()  # which may say that this is enough
-                written = 0
-
-    def _sent(self, stream: Stream) -> None:
-        stream.sent()
-        self._listener.http2_blocked.end(stream)
-        if stream.closed:
-            self.settle(stream)
-
-    def _flush(self) -> None:
-        if not self._busy:
-            data = self._h2.data_to_send()
-            if data:
-                self._transport.write(data)
-
-    def _reset(self, number: int, code: int) -> None:
-        if not self._closing:
-            self._h2.reset_stream(number, code)
-
     def _forget(self, stream: Stream) -> None:
         """Nothing more comes or goes there."""
-        number = stream.number
-        if self._streams.pop(number, None) is None:
+        if self._streams.pop(stream.number, None) is None:
             return
-        self._sending.pop(number, None)
-        self._listener.http2_blocked.end(stream)
+        self.out.forget(stream)
         stream.acknowledge()
         if not self._streams:
             self._rest()
-        self._flush()
+        self.out.flush()
 
     # Ending
 
@@ -529,15 +396,10 @@ class Http2:
         listener, now = self._listener, self.edge.clock.now
         if self._client_leaves or self._last_said:
             self._close(ErrorCodes.NO_ERROR)
-        elif self._going or self.edge.draining:
+        elif self._going:
             listener.http2_leaving.begin(self, now)
         elif self._settled:
             listener.http2_idle.begin(self, now)
-
-    def _goaway(self, code: int, last: int) -> None:
-        # Not with h2, which takes every GOAWAY for the last word.
-        frame = GoAwayFrame(0, last_stream_id=last, error_code=code)
-        self._transport.write(self._h2.data_to_send() + frame.serialize())
 
     def _fail(self, code: int, event: str) -> None:
         """The client has done what is not put up with."""
@@ -547,7 +409,7 @@ class Http2:
             self._listener.http2_slow.end(self)  # nor waited for
 
     def _close(self, code: int) -> None:
-        self._goaway(code, self._h2.highest_inbound_stream_id)
+        self.out.goaway(code, self._state.highest_inbound_stream_id)
         self._end()
 
     def _end(self) -> None:
@@ -555,13 +417,11 @@ class Http2:
         if self._closing:
             return
         self._closing = True
-        data = self._h2.data_to_send()
-        if data:
-            self._transport.write(data)
+        self.out.shut_down()
         self._lose_streams()
         self._end_timeouts()
         listener, now = self._listener, self.edge.clock.now
-        if self._paused:
+        if self.out.paused:
             resume_reading(self._transport, self._secure)  # else the client's end would not be seen
         else:
             listener.http2_slow.begin(self, now)
@@ -575,9 +435,8 @@ class Http2:
     def _lose_streams(self) -> None:
         streams = list(self._streams.values())
         self._streams.clear()
-        self._sending.clear()
         for stream in streams:
-            self._listener.http2_blocked.end(stream)
+            self.out.forget(stream)
             stream.lost()
 
     def _end_timeouts(self) -> None:

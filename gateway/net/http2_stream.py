@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 LOW_WATER: Final = 16 * 1024
 """Bytes waiting for the client below which the upstream is read again."""
-PIECE: Final = 16 * 1024
-"""Bytes of one DATA frame, so that streams take turns."""
 
 
 class Stream:
@@ -120,7 +118,7 @@ class Stream:
         """The client may send as much more."""
         if self._unacknowledged:
             size, self._unacknowledged = self._unacknowledged, 0
-            self._connection.acknowledge(self.number, size)
+            self._connection.out.acknowledge(self.number, size)
 
     def lost(self) -> None:
         """The client wants no answer any more, or is gone."""
@@ -144,10 +142,15 @@ class Stream:
             self._body(data)
         else:
             self._heads(data)
-        self._connection.ready(self)
+        self._send()
         if len(self._out) > HIGH_WATER and not self._writing_paused and not self.over and self._downstream is not None:
             self._writing_paused = True
             self._downstream.pause_writing()
+
+    def _send(self) -> None:
+        out = self._connection.out
+        out.offer(self)
+        out.pump()
 
     def close(self) -> None:
         """All is written."""
@@ -160,7 +163,7 @@ class Stream:
             self._connection.settle(self)
         elif self._headed and (self._complete or (self._left < 0 and self._chunks is None)):
             self._complete = True
-            self._connection.ready(self)
+            self._send()
         else:
             self.abort()  # what there is of an answer is not whole
 
@@ -207,7 +210,7 @@ class Stream:
             head = answer(data[:end])
             data = data[end + 4 :]
             if head.status < 200:
-                self._connection.send_head(self, head.fields, last=False)
+                self._connection.out.head(self, head.fields, last=False)
                 if not data:
                     return
                 continue
@@ -220,7 +223,7 @@ class Stream:
             else:
                 self._left = head.length
                 self._complete = head.length == 0
-            self._connection.send_head(self, head.fields, last=self._complete)
+            self._connection.out.head(self, head.fields, last=self._complete)
             self.over = self._complete
         self._buffer = b""
         if data and not self._complete:

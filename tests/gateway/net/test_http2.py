@@ -23,12 +23,12 @@ from flags.decisions import Decisions
 from gateway import build
 from gateway.access import AccessLog
 from gateway.config import parse
-from gateway.net import http2 as http2_module
 from gateway.net import http2_frames as frames
 from gateway.net import listener as listening
 from gateway.net.edge import Edge
-from gateway.net.http2 import MAX_STREAMS, Http2
+from gateway.net.http2 import Http2
 from gateway.net.http2_frames import PREFACE, Patience, Resets
+from gateway.net.http2_state import MAX_STREAMS, TABLE, WINDOW
 from gateway.net.listener import Listener
 from tests.gateway.net.test_http2_fields import MALFORMED
 from tests.support.gateway import Exchange, Upstream, ok
@@ -515,7 +515,7 @@ async def test_an_upload_is_held_back_by_its_upstream(world: World) -> None:
         await asyncio.sleep(0.3)
         sent = size - world.connections[0]._streams[number]._ahead
     assert 0 < sent < 12 * 2**20, "it stops when the sockets are full"
-    assert world.connections[0]._streams[number]._unacknowledged <= http2_module.WINDOW
+    assert world.connections[0]._streams[number]._unacknowledged <= WINDOW
     read.set()
     async with asyncio.timeout(60):
         await uploading
@@ -622,7 +622,7 @@ async def test_a_client_that_does_not_read_its_socket_is_not_read_either(world: 
     for _ in range(MAX_STREAMS):
         await client.send(get())
     connection = world.connections[0]
-    await until(lambda: connection._paused)
+    await until(lambda: connection.out.paused)
     pending = connection._transport.get_write_buffer_size()
     await until(lambda: not world.edge.connections)
     assert pending < 2**20
@@ -817,6 +817,20 @@ async def test_draining(world: World) -> None:
     await world.over()
 
 
+async def test_who_comes_while_draining_is_served_once(world: World) -> None:
+    await world.start(GRACE_SECONDS=0.3)
+    await (await world.client()).read()
+    world.listener.refuse()
+    client = await world.client()
+    await asyncio.sleep(0.5)
+    assert not client.goaway
+    assert (await client.request(get())).status == 200
+    assert client.goaway == [(0, 2**31 - 1)]
+    await client.end()
+    assert client.goaway[-1] == (0, 1)
+    await world.over()
+
+
 async def test_draining_waits_for_what_is_on_its_way_to_the_client(world: World) -> None:
     async def big(exchange: Exchange) -> None:
         await exchange.answer(b"x" * 100_000)
@@ -1003,6 +1017,43 @@ async def test_errors_of_the_connection(world: World, raw: bytes, code: int) -> 
     await world.over()
 
 
+async def test_more_after_the_end_of_a_stream(world: World) -> None:
+    go = asyncio.Event()
+
+    async def waiting(exchange: Exchange) -> None:
+        await go.wait()
+        await exchange.answer()
+
+    legacy = await upstream(world, waiting)
+    await world.start(legacy.port)
+    client = await world.client()
+    other = await client.send(get())
+    for more in (frame(frames.DATA, 0, 0, b"x"), frame(frames.HEADERS, 5, 0, b"\x88")):
+        for body in (b"", b"hello"):
+            number = await client.send(get("/x", "POST"), body)
+            await until(lambda: len(legacy.requests) > 1)
+            await client.raw(more[:5] + number.to_bytes(4) + more[9:])
+            assert (await client.answer(number)).reset in (PROTOCOL_ERROR, 5), "STREAM_CLOSED is what RFC 9113, 5.1 asks for"
+    go.set()
+    assert (await client.answer(other)).status == 200
+    client.close()
+    await world.over()
+
+
+async def test_a_proxy_that_is_trusted(world: World) -> None:
+    await world.start(trusted='"127.0.0.0/8"')
+    client = await world.client()
+    for name in ("9.9.9.9", "8.8.8.8"):
+        fields = (("x-forwarded-for", name), ("x-forwarded-proto", "https"), ("x-request-id", "id" + name.replace(".", "")))
+        answer = await client.request(get("/x", "GET", "a", *fields))
+        assert answer.header("banyan-route")
+        request = world.legacy.requests[-1]
+        assert request.values(b"x-forwarded-for") == [name.encode(), b"127.0.0.1"]
+        assert request.values(b"x-forwarded-proto") == [b"https"]
+        assert request.values(b"x-request-id") == [b"id" + name.replace(".", "").encode()]
+    assert world.edge.terms.trusts("127.0.0.1")
+
+
 @pytest.mark.parametrize("first", [frame(frames.PING, 0, 0, bytes(8)), frame(4, frames.ACK, 0), b"GET / HTTP/1.1\r\n\r\n"])
 async def test_a_wrong_beginning(world: World, first: bytes) -> None:
     await world.start()
@@ -1024,9 +1075,9 @@ async def test_a_clients_large_table_is_not_filled(world: World) -> None:
         world.legacy.script = Script(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Long: " + b"%d" % number * 200 + b"\r\n\r\n")
         answer = await client.request(get())
         assert answer.header("x-long") == str(number) * 200
-    table = world.connections[0]._h2.encoder.header_table
-    assert table.maxsize == http2_module.TABLE
-    assert sum(len(name) + len(value) + 32 for name, value in table.dynamic_entries) <= http2_module.TABLE
+    table = world.connections[0]._state.encoder.header_table
+    assert table.maxsize == TABLE
+    assert sum(len(name) + len(value) + 32 for name, value in table.dynamic_entries) <= TABLE
 
 
 async def test_garbage(world: World) -> None:
