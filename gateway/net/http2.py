@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from gateway.net.listener import Listener
     from gateway.net.terms import Terms
 
+CRUMBS: Final = 200
+"""Fields of a head beyond those that the limit allows, for cookies come in pieces. A byte can be a field, and each costs 10 µs to unpack:
+those beyond cost patience."""
 TINY: Final = 128
 """Bytes. A DATA frame with less in it costs some patience, if it is not the last."""
 
@@ -275,10 +278,14 @@ class Http2:
                 self._state.acknowledge_received_data(size, event.stream_id)
             else:
                 stream.receive(event.data, size, ended=event.stream_ended is not None)
-        elif isinstance(event, RequestReceived):
-            self._request(event)
-        elif isinstance(event, TrailersReceived):
-            self._trailers(event)
+        elif isinstance(event, RequestReceived | TrailersReceived):
+            extra = len(event.headers) - self._terms.max_fields - CRUMBS
+            if extra > 0 and not self._patience.take(self.edge.clock.now, extra):
+                self._fail(ErrorCodes.ENHANCE_YOUR_CALM, "http2-flood")
+            elif isinstance(event, RequestReceived):
+                self._request(event)
+            else:
+                self._trailers(event)
         elif isinstance(event, WindowUpdated):
             stream = self._streams.get(event.stream_id)
             if stream is not None:

@@ -112,9 +112,9 @@ class Patience:
         self._drops = self.DROPS
         self._at = now
 
-    def take(self, now: float) -> bool:
-        """One drop. False: there is none left."""
-        drops = min(self.DROPS, self._drops + (now - self._at) * self.A_SECOND) - 1.0
+    def take(self, now: float, drops: float = 1.0) -> bool:
+        """So many drops. False: there are not so many left."""
+        drops = min(self.DROPS, self._drops + (now - self._at) * self.A_SECOND) - drops
         self._at = now
         self._drops = drops
         return drops >= 0

@@ -6,6 +6,7 @@ Over plain TCP, with prior knowledge: how a client comes to speak HTTP/2 is test
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -25,15 +26,21 @@ from gateway.access import AccessLog
 from gateway.config import parse
 from gateway.net import http2_frames as frames
 from gateway.net import listener as listening
+from gateway.net.downstream import Downstream
 from gateway.net.edge import Edge
 from gateway.net.http2 import Http2
 from gateway.net.http2_frames import PREFACE, Patience, Resets
 from gateway.net.http2_state import MAX_STREAMS, TABLE, WINDOW
+from gateway.net.http2_stream import Stream
 from gateway.net.listener import Listener
+from gateway.net.relay import Relay
 from tests.gateway.net.test_http2_fields import MALFORMED
 from tests.support.gateway import Exchange, Upstream, ok
 from tests.support.http2 import Answer, Client, Fields, frame, get
 from tests.support.recording import Recorder, Script
+
+# So mypyc's compiled coroutines are told of a connect that failed.
+pytestmark = pytest.mark.filterwarnings("ignore:the .type, exc, tb. signature of throw:DeprecationWarning")
 
 TOML = """
 [gateway]
@@ -699,6 +706,38 @@ async def test_an_answer_before_the_body_is_there(world: World) -> None:
     assert (await client.request(get("/x", "POST"), b"y" * 200_000)).status == 200
 
 
+async def test_what_is_not_wanted_any_more_costs_no_window(world: World) -> None:
+    await world.start()
+    client = await world.client()
+    await client.read()
+    for _ in range(150):
+        world.legacy.script = Script(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", early=True)
+        number = await client.send(get("/x", "POST"), bytes(60_000), end=False)
+        assert (await client.answer(number)).status == 403
+    assert (await client.request(get("/x", "POST"), bytes(3_000_000))).status == 200
+    assert client.h2.outbound_flow_control_window > MAX_STREAMS * WINDOW // 3
+
+
+async def test_nothing_is_left_of_streams_without_the_garbage_collector(world: World) -> None:
+    await world.start()
+    gc.collect()
+    gc.disable()
+    try:
+        client = await world.client()
+        for _ in range(20):
+            await client.request(get("/x", "POST"), b"x" * 1000)
+            number = await client.send(get("/x", "POST"), b"x", end=False)
+            client.reset(number)
+            await client.flush()
+        await client.request(get())
+        await until(lambda: not world.connections[0]._streams)
+        await asyncio.sleep(0.05)
+        left = [found for found in gc.get_objects() if isinstance(found, Stream | Downstream | Relay)]
+        assert not left
+    finally:
+        gc.enable()
+
+
 async def test_a_body_that_stops(world: World) -> None:
     await world.start(BODY_STALL_SECONDS=0.3)
     client = await world.client()
@@ -709,12 +748,11 @@ async def test_a_body_that_stops(world: World) -> None:
 
 
 async def test_a_refused_upstream_is_a_502(world: World) -> None:
-    closed = socket.socket()
-    closed.bind(("127.0.0.1", 0))
-    await world.start(closed.getsockname()[1])
-    client = await world.client()
-    answer = await client.request(get())
-    closed.close()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        await world.start(closed.getsockname()[1])
+        client = await world.client()
+        answer = await client.request(get())
     assert (answer.status, answer.header("banyan-error")) == (502, "upstream-unreachable")
 
 
@@ -971,6 +1009,21 @@ async def test_a_flood_that_is_not_read_about(world: World) -> None:
             await client.raw(FLOODS["ping"] * 100)
             await asyncio.sleep(0.01)
     await world.over()
+
+
+async def test_heads_of_very_many_fields(world: World) -> None:
+    await world.start()
+    client = await world.client()
+    cookies = get("/x", "GET", "a", *[("cookie", f"{number}=1") for number in range(200)])
+    for _ in range(20):
+        assert (await client.request(cookies)).status == 200
+    assert world.legacy.requests[-1].values(b"cookie")[0].count(b"; ") == 199
+    # By what is remembered, a byte is a field.
+    for _ in range(10):
+        await client.send([*get(), *[(b"x", b"y")] * 600])
+    await client.until(lambda: bool(client.goaway))
+    assert [code for code, _ in client.goaway] == [CALM]
+    assert len(world.legacy.requests) == 20
 
 
 @pytest.mark.parametrize("size", [0, 1, 16_384])
