@@ -91,6 +91,8 @@ class Gateway(_Section):
     """"-" is standard output, "" is none, anything else a file's path."""
     tls: list[Certificate] = []
     """The certificates that clients see."""
+    http2: bool = False
+    """Clients that come over TLS may choose HTTP/2 (docs/reference/http2.md). Only the edge engine speaks it."""
     limits: Limits = Limits()
     """What one client may ask of a worker."""
 
@@ -124,6 +126,11 @@ class Gateway(_Section):
         for address in self.listen:
             if address.startswith("https://") and not self.tls:
                 raise ValueError(f'{address!r} needs a certificate: add  tls = {{ certificate = "cert.pem", key = "key.pem" }}')
+        if self.http2 and not any(secure for _, secure in self.addresses):
+            raise ValueError(
+                "http2 is chosen in the TLS handshake, and no address speaks TLS: add  "
+                'tls = { certificate = "cert.pem", key = "key.pem" }  or remove http2'
+            )
         if self.proxy_protocol and any(secure for _, secure in self.addresses):
             raise ValueError(
                 "proxy_protocol comes before a TLS handshake, where it is not read: write the address that proxies connect to as "

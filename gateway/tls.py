@@ -33,7 +33,7 @@ HANDSHAKE_SECONDS = 10.0
 LOOK_SECONDS = 0.5
 """Between two looks at the files. What has changed is read once it has stayed the same for one look: certificate and key are two files."""
 PROTOCOLS = ["http/1.1"]
-"""What is offered by ALPN: what is spoken, and nothing else."""
+"""What is offered by ALPN: what is spoken, and nothing else. To clients also h2, where it is configured."""
 
 
 class TlsError(Exception):
@@ -127,8 +127,9 @@ class _Files:
 class Front:
     """The context of a worker's listening sockets. See the module's docstring."""
 
-    def __init__(self) -> None:
-        self.context = _server_context()
+    def __init__(self, *, http2: bool = False) -> None:
+        self._protocols = _protocols(http2)
+        self.context = _server_context(self._protocols)
         # Called for every handshake, also without a name. It sees what take() has set last.
         self.context.sni_callback = self._choose
         self._first: ssl.SSLContext | None = None
@@ -139,13 +140,20 @@ class Front:
         first: ssl.SSLContext | None = None
         names: dict[str, ssl.SSLContext] = {}
         for pair in pairs:
-            context = _server_context()
+            context = _server_context(self._protocols)
             with _as_file(pair.certificate + b"\n" + pair.key) as path:
                 context.load_cert_chain(path, password=_no_password)
             first = first or context
             for name in _names(pair.certificate):
                 names.setdefault(name, context)
         self._first, self._names = first, names
+
+    def offer(self, *, http2: bool) -> None:
+        """What is spoken from the next handshake on."""
+        self._protocols = _protocols(http2)
+        for context in (self.context, self._first, *self._names.values()):
+            if context is not None:
+                context.set_alpn_protocols(self._protocols)
 
     def choose(self, name: str | None) -> ssl.SSLContext | None:
         """The context for the name that a client asks for. A wildcard stands for exactly one label (RFC 9525, 6.3)."""
@@ -162,11 +170,15 @@ class Front:
         return None
 
 
-def _server_context() -> ssl.SSLContext:
+def _protocols(http2: bool) -> list[str]:
+    return ["h2", *PROTOCOLS] if http2 else PROTOCOLS
+
+
+def _server_context(protocols: list[str]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    context.set_alpn_protocols(PROTOCOLS)
+    context.set_alpn_protocols(protocols)
     return context
 
 

@@ -36,7 +36,7 @@ class EdgeEngine:
         return stats
 
     def refuse(self) -> None:
-        self._edge.draining = True
+        self._listener.refuse()
 
     def reconfigure(self, config: Config, policy: Policy, shipper: ShipperLink | None) -> None:
         self._edge.shipper = shipper

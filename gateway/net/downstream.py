@@ -169,6 +169,8 @@ class Downstream:
         self._transport.set_write_buffer_limits(HIGH_WATER)
         if self._secure:
             self._listener.handshakes.end(self.handshake)
+            if self._listener.began_http2(transport):
+                return
         peer = transport.get_extra_info("peername")
         self._is_from(peer[0] if isinstance(peer, tuple) else "unix")
         if self.peer.trusted and self.terms.proxy_protocol:
@@ -179,6 +181,12 @@ class Downstream:
             self.abort()
             return
         self._wait(self._listener.heading)
+
+    def carry(self, transport: asyncio.Transport, peer: Peer, heads: Requests) -> None:
+        """In place of connection_made, where only one request comes: a stream of an HTTP/2 connection. Its head comes whole."""
+        self._transport = transport
+        self.peer = peer
+        self._heads = heads
 
     def _is_from(self, host: str) -> None:
         terms = self.terms = self.edge.terms
@@ -260,6 +268,9 @@ class Downstream:
             self._listener.slow.end(self)
         if self._relay is not None and self._relay.connection is not None:
             self._relay.connection.pause(False)
+
+    def drain(self) -> None:
+        """The gateway will end. The next answer says so."""
 
     # Timeouts
 

@@ -19,6 +19,7 @@ from gateway.trace import Ids
 
 if TYPE_CHECKING:
     from gateway.net.downstream import Downstream
+    from gateway.net.http2 import Http2
 
 
 class Edge:
@@ -41,7 +42,7 @@ class Edge:
         self.tally = Tally()
         self.clock = Clock()
         self.deadlines = Deadlines(loop, self.clock)
-        self.connections: set[Downstream] = set()
+        self.connections: set[Downstream | Http2] = set()
         self.mirrors: dict[str, int] = {}
         """Mirrored requests under way, by route."""
         self.draining = False

@@ -6,12 +6,18 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
+from typing import TYPE_CHECKING, cast
 
 from gateway.net import room
+from gateway.net.deadlines import Timeouts
 from gateway.net.downstream import Downstream
 from gateway.net.edge import Edge
 from gateway.settings import Gateway
 from gateway.tls import HANDSHAKE_SECONDS, Front
+
+if TYPE_CHECKING:
+    from gateway.net.http2 import Http2
+    from gateway.net.http2_stream import Stream
 
 BODY_STALL_SECONDS = 30.0
 SLOW_READER_SECONDS = 60.0
@@ -27,10 +33,18 @@ GRACE_SECONDS = 0.5
 class Listener:
     """The accepting side of a worker."""
 
+    http2_blocked: Timeouts[Stream]
+    http2_heading: Timeouts[Http2]
+    http2_idle: Timeouts[Http2]
+    http2_leaving: Timeouts[Http2]
+    http2_lingering: Timeouts[Http2]
+    http2_slow: Timeouts[Http2]
+
     def __init__(self, edge: Edge, *, handshake_timeout: float = HANDSHAKE_SECONDS) -> None:
         self.edge = edge
-        self.front = Front()
-        limits, deadlines = edge.terms.config.gateway.limits, edge.deadlines
+        gateway, deadlines = edge.terms.config.gateway, edge.deadlines
+        limits = gateway.limits
+        self.front = Front(http2=gateway.http2)
         self.idle = deadlines.add(limits.idle_timeout, Downstream.idle_expired)
         self.heading = deadlines.add(limits.header_timeout, Downstream.head_expired)
         self.stalled = deadlines.add(BODY_STALL_SECONDS, Downstream.body_stalled)
@@ -42,13 +56,46 @@ class Listener:
         self.handshakes = deadlines.add(handshake_timeout + 1.0, self._handshake_failed)
         self._handshake_timeout = handshake_timeout
         self._servers: list[asyncio.Server] = []
-        self.share = room.share(edge.terms.config.gateway)
+        self._http2 = False
+        self.share = room.share(gateway)
+
+    def http2(self, host: str, *, secure: bool) -> Http2:
+        """A client that has chosen HTTP/2."""
+        # Only who serves HTTP/2 has h2 in memory.
+        from gateway.net.http2 import Http2
+        from gateway.net.http2_stream import Stream
+
+        if not self._http2:
+            self._http2 = True
+            limits, deadlines = self.edge.terms.config.gateway.limits, self.edge.deadlines
+            self.http2_idle = deadlines.add(limits.idle_timeout, Http2.idle_expired)
+            self.http2_heading = deadlines.add(limits.header_timeout, Http2.head_expired)
+            self.http2_leaving = deadlines.add(GRACE_SECONDS, Http2.idle_expired)
+            self.http2_lingering = deadlines.add(LINGER_SECONDS, Http2.lingered)
+            self.http2_slow = deadlines.add(SLOW_READER_SECONDS, Http2.abort)
+            self.http2_blocked = deadlines.add(SLOW_READER_SECONDS, Stream.expired)
+        return Http2(self, host, secure=secure)
+
+    def began_http2(self, transport: asyncio.BaseTransport) -> bool:
+        """Has a client whose handshake is done chosen HTTP/2? Then this is done, too: another protocol has the transport."""
+        if transport.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
+            return False
+        peer = transport.get_extra_info("peername")
+        connection = self.http2(peer[0] if isinstance(peer, tuple) else "unix", secure=True)
+        cast("asyncio.Transport", transport).set_protocol(cast("asyncio.BaseProtocol", connection))
+        connection.connection_made(transport)
+        return True
 
     def reconfigure(self, gateway: Gateway) -> None:
         """Idle connections and unfinished heads have other times from now on, those that wait already too. Who is in stays in."""
-        self.idle.seconds = gateway.limits.idle_timeout
-        self.heading.seconds = gateway.limits.header_timeout
+        limits = gateway.limits
+        self.idle.seconds = limits.idle_timeout
+        self.heading.seconds = limits.header_timeout
         self.share = room.share(gateway)
+        self.front.offer(http2=gateway.http2)
+        if self._http2:
+            self.http2_idle.seconds = limits.idle_timeout
+            self.http2_heading.seconds = limits.header_timeout
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Begins to accept."""
@@ -82,16 +129,13 @@ class Listener:
     def _handshake_failed(self, _: int) -> None:
         self.edge.tally.event("tls-handshake-failed")
 
-    def admit(self, connection: Downstream) -> bool:
+    def admit(self, connection: Downstream | Http2) -> bool:
         """One that has just come. False: nothing is read from it (edge.md 36, gateway/net/room.py)."""
         edge = self.edge
         count = len(edge.connections)
         if count <= self.share:
             return True
-        idle = self.idle.oldest(edge.clock.now - room.IDLE_ENOUGH)
-        if idle is not None:
-            self.idle.end(idle)
-            idle.idle_expired()
+        if self._made_room():
             edge.tally.event("idle-connection-made-room")
             return True
         connection.surplus = True
@@ -100,14 +144,34 @@ class Listener:
         edge.tally.event("connection-reset-over-limit")
         return False
 
+    def _made_room(self) -> bool:
+        since = self.edge.clock.now - room.IDLE_ENOUGH
+        idle = self.idle.oldest(since)
+        if idle is not None:
+            self.idle.end(idle)
+            idle.idle_expired()
+            return True
+        other = self.http2_idle.oldest(since) if self._http2 else None
+        if other is not None:
+            self.http2_idle.end(other)
+            other.idle_expired()
+            return True
+        return False
+
     def stop_accepting(self) -> None:
         for server in self._servers:
             server.close()
 
+    def refuse(self) -> None:
+        """From now on every answer ends its connection, or where several requests share one, no more of them are wanted there."""
+        self.edge.draining = True
+        for connection in list(self.edge.connections):
+            connection.drain()
+
     async def drain(self, seconds: float) -> bool:
         """Waits until all requests in flight are answered, for at most `seconds`, and ends what is left. True: all were."""
         edge = self.edge
-        edge.draining = True
+        self.refuse()
         # A request may be on its way on a connection that looks idle: it is still answered, and told that the connection ends with it.
         grace = min(GRACE_SECONDS, seconds / 2)
         await self._until(lambda: not edge.connections, grace)

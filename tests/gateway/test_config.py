@@ -301,6 +301,25 @@ def test_tls_is_one_certificate_or_several(tmp_path: Path, several: bool) -> Non
     assert config.gateway.addresses == [("127.0.0.1:1", True), ("127.0.0.1:2", False), ("[::1]:3", True), ("unix:/run/x", False)]
 
 
+@pytest.mark.parametrize(
+    ("more", "good"),
+    [
+        ("", False),
+        ('listen = ["http://127.0.0.1:1"]\ntls = { certificate = "a.pem", key = "a.key" }', False),
+        ('listen = ["unix:/run/x"]\ntls = { certificate = "a.pem", key = "a.key" }', False),
+        ('tls = { certificate = "a.pem", key = "a.key" }', True),
+    ],
+)
+def test_http2_is_chosen_over_tls(tmp_path: Path, more: str, good: bool) -> None:
+    path = tmp_path / "banyan.toml"
+    path.write_text(f"[gateway]\nhttp2 = true\n{more}\n{GOOD}")
+    if good:
+        assert load(path).gateway.http2
+    else:
+        with pytest.raises(ConfigError, match="http2 is chosen in the TLS handshake"):
+            load(path)
+
+
 def test_an_https_upstream(tmp_path: Path) -> None:
     path = tmp_path / "banyan.toml"
     path.write_text(
