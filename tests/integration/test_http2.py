@@ -31,6 +31,8 @@ http2 = {http2}
 expose_decision = true
 access_log = "{folder}/access.log"
 tls = {{ certificate = "shop.pem", key = "shop.key" }}
+[gateway.limits]
+{limits}
 [upstreams]
 legacy = "http://127.0.0.1:{legacy}"
 new = "http://127.0.0.1:{new}"
@@ -93,13 +95,13 @@ class World:
 
 
 @asynccontextmanager
-async def started(folder: Path, *, http2: bool = True, workers: int = 1) -> AsyncIterator[World]:
+async def started(folder: Path, *, http2: bool = True, workers: int = 1, limits: str = "") -> AsyncIterator[World]:
     authority = Authority(folder)
     authority.issue("shop", "shop.test", "localhost")
     legacy, new = Upstream(ok), Upstream(ok)
     await legacy.start()
     await new.start()
-    toml = TOML.format(http2=str(http2).lower(), folder=folder, legacy=legacy.port, new=new.port)
+    toml = TOML.format(http2=str(http2).lower(), folder=folder, legacy=legacy.port, new=new.port, limits=limits)
     try:
         async with gateway(folder, toml, workers=workers, moved=True) as running:
             world = World(running, legacy, new, authority)
@@ -435,12 +437,12 @@ async def test_sigterm_loses_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_reload(tmp_path: Path) -> None:
-    async with started(tmp_path) as world:
+    async with started(tmp_path, limits="headers = 200") as world:
         client = await world.client()
         many = get("/x", "GET", "shop.test", *[(f"x-{number}", "") for number in range(30)])
         assert (await client.request(many)).status == 200
         config = tmp_path / "banyan.toml"
-        config.write_text(config.read_text().replace("http2 = true", "http2 = false") + "[gateway.limits]\nheaders = 20\n")
+        config.write_text(config.read_text().replace("http2 = true", "http2 = false").replace("headers = 200", "headers = 20"))
         os.kill(world.gateway.process.pid, signal.SIGHUP)
         await world.offers("http/1.1")
         # Who is there already stays, and goes by the new terms.
@@ -449,3 +451,50 @@ async def test_a_reload(tmp_path: Path) -> None:
         config.write_text(config.read_text().replace("http2 = false", "http2 = true"))
         os.kill(world.gateway.process.pid, signal.SIGHUP)
         await world.offers("h2")
+
+
+async def test_over_the_limit_of_connections(tmp_path: Path) -> None:
+    """edge.md 36: an idle connection makes room; where none is, the answer says why, and the connection is for nothing else."""
+
+    async def hang(exchange: Exchange) -> None:
+        await exchange.reader.read()
+
+    async with started(tmp_path, limits="connections = 3") as world:
+        idle = await world.client()
+        assert (await idle.request(get("/x", "GET", "shop.test"))).status == 200
+        await asyncio.sleep(1.2)  # a younger one may have its next request on the way
+        world.legacy.handler = hang
+        busy = [await world.client() for _ in range(3)]
+        for client in busy:
+            await client.send(get("/x", "GET", "shop.test"))
+        await until(lambda: len(world.legacy.requests) == 4)
+        await idle.end()
+        assert [code for code, _ in idle.goaway] == [0]
+        await world.counted('banyan_events_total{event="idle-connection-made-room"} 1.0')
+        surplus = await world.client()
+        answer = await surplus.request(get("/x", "GET", "shop.test"))
+        assert (answer.status, answer.header("banyan-error")) == (503, "too-many-connections")
+        assert answer.header("retry-after") is not None
+        await surplus.end()
+        assert len(world.legacy.requests) == 4
+
+
+async def test_who_cannot_be_waited_for_is_told_so(tmp_path: Path) -> None:
+    async def hang(exchange: Exchange) -> None:
+        if exchange.line.startswith(b"GET /half"):
+            await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+        await exchange.reader.read()
+
+    async with started(tmp_path, limits='drain_timeout = "2s"') as world:
+        world.legacy.handler = hang
+        client = await world.client()
+        safe = await client.send(get("/safe", "GET", "shop.test"))
+        paid = await client.send(get("/paid", "POST", "shop.test"), b"x")
+        half = await client.send(get("/half", "GET", "shop.test"))
+        await until(lambda: len(world.legacy.requests) == 3)
+        os.kill(world.gateway.process.pid, signal.SIGTERM)
+        await client.end()
+        assert (client.answers[safe].status, client.answers[safe].header("banyan-error")) == (503, "draining")
+        assert (client.answers[paid].status, client.answers[paid].header("banyan-error")) == (504, "outcome-unknown-timeout")
+        assert (client.answers[half].status, client.answers[half].reset) == (200, 2)
+        await until(lambda: not world.gateway.process.alive(), 20)
