@@ -1,8 +1,12 @@
-"""CPU time of processes, all their threads, in nanoseconds as the scheduler counts them."""
+"""CPU time of processes, all their threads, in nanoseconds as the scheduler counts them; and the cores that they run on."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+PROXY_CORE, LOAD_CORE = 1, 0
+"""The proxy under test has a core to itself; load and upstreams share the other."""
 
 
 def seconds(pids: list[int]) -> float:
@@ -15,6 +19,34 @@ def seconds(pids: list[int]) -> float:
             except FileNotFoundError:
                 continue  # a thread that ended between the two looks
     return total / 1e9
+
+
+def system_share(pids: list[int], before: tuple[int, int]) -> float:
+    """The share of the CPU time since `before` (from `ticks`) that was spent in the kernel."""
+    user, system = (now - then for now, then in zip(ticks(pids), before, strict=True))
+    return system / (user + system) if user + system else 0.0
+
+
+def ticks(pids: list[int]) -> tuple[int, int]:
+    """User and system time so far, in ticks of 10 ms."""
+    user = system = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        user += int(fields[11])
+        system += int(fields[12])
+    return user, system
+
+
+def pin(pids: list[int], core: int) -> None:
+    """Binds all threads of these processes to a core."""
+    for pid in pids:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(task.name), {core % (os.cpu_count() or 1)})
+
+
+def on_load_core() -> None:
+    """For a child between fork and exec."""
+    os.sched_setaffinity(0, {LOAD_CORE % (os.cpu_count() or 1)})
 
 
 def children(pid: int) -> list[int]:
@@ -32,7 +64,6 @@ def title(pid: int) -> str:
 
 def machine() -> dict[str, str]:
     """What the figures were measured on."""
-    import os
     import platform
 
     model = "unknown"

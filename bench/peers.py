@@ -15,11 +15,16 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bench import cpu
-from bench.load import BODIES, PATH
+from bench.load import BODIES as PAGES
+from bench.load import PATH
 from demo.processes import Running, answers, listen, python, start
+
+MANY_CONNECTIONS = 16_384
+"""nginx takes memory for each that it may have, at its start."""
 
 
 @dataclass
@@ -74,7 +79,7 @@ def upstream(folder: Path) -> Running:
     binary = _binary("nginx", "apt-get install nginx-light")
     pages = folder / f"pages{PATH}"
     pages.mkdir(parents=True)
-    for number, body in BODIES.items():
+    for number, body in PAGES.items():
         (pages / str(number)).write_bytes(body)
     port = _free_port()
     return _nginx(
@@ -86,19 +91,23 @@ def upstream(folder: Path) -> Running:
     )
 
 
-def _nginx(folder: Path, binary: str, name: str, port: int, server: str) -> Running:
+def _nginx(folder: Path, binary: str, name: str, port: int, server: str, connections: int = 4096) -> Running:
     here = folder / name
     here.mkdir()
     paths = "".join(f"{kind}_temp_path {here}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     config = here / "nginx.conf"
     config.write_text(
-        f"worker_processes 1; daemon off; user root; pid {here}/pid; error_log {here}/error.log; events {{ worker_connections 4096; }}\n"
+        f"worker_processes 1; daemon off; user root; pid {here}/pid; error_log {here}/error.log; "
+        f"events {{ worker_connections {connections}; }} worker_rlimit_nofile {2 * connections};\n"
         f"http {{ access_log off; keepalive_requests 100000000; {paths} {server} }}\n"
     )
     return start(name, [binary, "-c", str(config), "-e", f"{here}/error.log"], log_dir=folder, port=port, ready=answers(f"{PATH}/3"))
 
 
-def nginx(folder: Path, legacy: int, mirror: int | None) -> Peer:
+def nginx(
+    folder: Path, legacy: int, mirror: int | None, *, connections: int = 4096, settings: str = "", name: str = "nginx"
+) -> Peer:
+    """`settings`: more directives for its server."""
     binary = _binary("nginx", "apt-get install nginx-light")
     port = _free_port()
     keep = "proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host;"
@@ -107,8 +116,8 @@ def nginx(folder: Path, legacy: int, mirror: int | None) -> Peer:
     if mirror:
         upstreams += f"upstream candidate {{ server 127.0.0.1:{mirror}; keepalive 128; keepalive_requests 100000000; }}"
         location += f"location = /mirror {{ internal; proxy_pass http://candidate$request_uri; {keep} }}"
-    process = _nginx(folder, binary, "nginx", port, f"{upstreams} server {{ listen 127.0.0.1:{port}; {location} }}")
-    return Peer("nginx", port, process, cpu.children(process.pid), version=_version([binary, "-v"], r"nginx/(\S+)"))
+    process = _nginx(folder, binary, "nginx", port, f"{upstreams} server {{ listen 127.0.0.1:{port}; {settings} {location} }}", connections)
+    return Peer(name, port, process, cpu.children(process.pid), version=_version([binary, "-v"], r"nginx/(\S+)"))
 
 
 def haproxy(folder: Path, legacy: int, mirror: int | None) -> Peer:
@@ -205,3 +214,16 @@ ALL: dict[str, Starter] = {
     "banyan": banyan,
     "banyan-mitmproxy": banyan_on_mitmproxy,
 }
+
+# Bodies of any length, not stored before they are passed on: what the others do without being told.
+_STREAM = "client_max_body_size 0; proxy_request_buffering off;"
+BODIES: dict[str, Starter] = {
+    "nginx": partial(nginx, settings=_STREAM),
+    "nginx-unbuffered": partial(nginx, settings=f"{_STREAM} proxy_buffering off;", name="nginx, proxy_buffering off"),
+    "haproxy": haproxy,
+    "envoy": envoy,
+    "banyan": banyan,
+}
+"""Those that large bodies go through."""
+MANY: dict[str, Starter] = {"nginx": partial(nginx, connections=MANY_CONNECTIONS), "envoy": envoy, "banyan": banyan}
+"""Those with thousands of connections. HAProxy is not among them: it wants two open files for each, idle or not."""
