@@ -23,7 +23,7 @@ from setproctitle import setproctitle
 
 from flags.decisions import Decisions
 from flags.snapshot import Snapshot
-from gateway import build
+from gateway import build, descriptors
 from gateway.access import AccessLog
 from gateway.config import parse
 from gateway.control import Applied, Channel, Configure, Drain, FlagState, Ready, Refuse, Report, ToWorker
@@ -180,5 +180,6 @@ def main(make: Make, run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
     parser.add_argument("--listen", required=True)
     arguments = parser.parse_args()
     setproctitle("banyan: worker")
+    descriptors.allow_all()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     run(_serve(arguments.control, [int(fd) for fd in arguments.listen.split(",")], make))
