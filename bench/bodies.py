@@ -96,8 +96,8 @@ def _transfer(
         used = cpu.seconds(peer.pids) - before
     except ClientError as error:
         raise ClientError(f"{name}: {error}" + (f"\n{peer.process.tail()}" if peer else "")) from error
-    memory[name].lowest = min(memory[name].lowest, *seen.samples)
-    memory[name].highest = max(memory[name].highest, *seen.samples)
+    memory[name].lowest = min(memory[name].lowest, *(each.rss for each in seen.samples))
+    memory[name].highest = max(memory[name].highest, seen.highest.rss)
     return told["seconds"], used, told.get("digest", "")
 
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from bench import descriptors, peers
 from bench.bars import BARS
-from bench.memory import MIB, Sampler, pss, rss
+from bench.memory import MIB, Sampler, rss
 from bench.section import Section
 from bench.slow import DELAY
 from bench.stage import ClientError, Say, client, module, stage
 
-_COLUMNS = ["peer", "RSS before, MiB", "RSS at most, MiB", "PSS, MiB", "KiB a connection", "requests/s"]
+_COLUMNS = ["peer", "RSS before, MiB", "RSS at most, MiB", "PSS then, MiB", "KiB a connection", "requests/s"]
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Crowded:
     before: int
     highest: int
     proportional: int
-    """The PSS at the end."""
+    """The PSS at that time."""
     rate: float
 
 
@@ -42,11 +42,10 @@ def run(*, only: Sequence[str] = (), count: int = 1000, seconds: float = 6.0, sa
             before = rss(peer.pids)
             with Sampler(peer.pids) as seen:
                 told = client("bench.crowd", str(peer.port), str(count), str(seconds), timeout=seconds + 60)
-                proportional = pss(peer.pids)
             at_once = _most_waiting(set_up.upstream.port)
             if at_once < count:
                 raise ClientError(f"{peer.name}: {at_once} requests were under way at one time, not {count}\n{peer.process.tail()}")
-            crowded[name] = Crowded(before, seen.highest, proportional, told["answered"] / seconds)
+            crowded[name] = Crowded(before, seen.highest.rss, seen.highest.pss, told["answered"] / seconds)
         versions = {name: f"{peer.name} {peer.version}".strip() for name, peer in set_up.peers.items()}
         missing = set_up.missing
     rows = [

@@ -44,9 +44,14 @@ def pin(pids: list[int], core: int) -> None:
             os.sched_setaffinity(int(task.name), {core % (os.cpu_count() or 1)})
 
 
-def on_load_core() -> None:
+def pin_self(core: int) -> None:
     """For a child between fork and exec."""
-    os.sched_setaffinity(0, {LOAD_CORE % (os.cpu_count() or 1)})
+    os.sched_setaffinity(0, {core % (os.cpu_count() or 1)})
+
+
+def on_load_core() -> None:
+    """The same, for the load."""
+    pin_self(LOAD_CORE)
 
 
 def children(pid: int) -> list[int]:

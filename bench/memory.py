@@ -6,28 +6,34 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 MIB = 1024 * 1024
 
 
-def rss(pids: Sequence[int]) -> int:
-    """Bytes resident (RSS): a page that two processes share counts in both."""
-    return _sum(pids, "Rss:")
+class Memory(NamedTuple):
+    """Bytes."""
+
+    rss: int
+    """Resident; a page that two processes share counts in both."""
+    pss: int
+    """Resident, each page divided by the processes that share it."""
 
 
-def pss(pids: Sequence[int]) -> int:
-    """Bytes resident, each page divided by the processes that share it (PSS)."""
-    return _sum(pids, "Pss:")
-
-
-def _sum(pids: Sequence[int], name: str) -> int:
-    total = 0
+def read(pids: Sequence[int]) -> Memory:
+    """Of these processes together."""
+    sums = {"Rss:": 0, "Pss:": 0}
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith(name):
-                total += int(line.split()[1]) * 1024
-    return total
+            name, _, rest = line.partition(" ")
+            if name in sums:
+                sums[name] += int(rest.split()[0]) * 1024
+    return Memory(sums["Rss:"], sums["Pss:"])
+
+
+def rss(pids: Sequence[int]) -> int:
+    """Bytes resident."""
+    return read(pids).rss
 
 
 class Sampler:
@@ -38,15 +44,16 @@ class Sampler:
         self._seconds = seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rss", daemon=True)
-        self.samples: list[int] = []
-        """Bytes, oldest first; at least the one at the beginning and the one at the end."""
+        self.samples: list[Memory] = []
+        """Oldest first; at least the one at the beginning and the one at the end."""
 
     @property
-    def highest(self) -> int:
+    def highest(self) -> Memory:
+        """The sample with the highest RSS."""
         return max(self.samples)
 
     def __enter__(self) -> Self:
-        self.samples.append(rss(self._pids))
+        self.samples.append(read(self._pids))
         self._thread.start()
         return self
 
@@ -54,11 +61,11 @@ class Sampler:
         self._stop.set()
         self._thread.join()
         if error is None:
-            self.samples.append(rss(self._pids))
+            self.samples.append(read(self._pids))
 
     def _run(self) -> None:
         while not self._stop.wait(self._seconds):
             try:
-                self.samples.append(rss(self._pids))
+                self.samples.append(read(self._pids))
             except OSError:
                 return  # the process is gone: whoever measures will notice
