@@ -45,8 +45,8 @@ def _figure(value: float, unit: str) -> str:
 
 
 BARS = {
-    # The edge worker's CPU per request over Envoy's, with one core each and as many requests as it carries: so were the figures measured from
-    # which these bars were taken (docs/adr/0001). The fixed rate is shown beside it.
+    # The edge worker's CPU per request over Envoy's, with one core each and as many requests as it carries: so were the figures measured
+    # from which these bars were taken (docs/adr/0001). The fixed rate is shown beside it.
     "passthrough": Bar("Pass-through CPU a request over Envoy's", 0.5),
     "shadow": Bar("CPU a request in the shadow over Envoy's", 0.65),
     "upload": Bar("Throughput of an upload over nginx's", 0.5, at_least=True),

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench import cpu, peers
 from bench.bars import BARS
@@ -86,6 +87,7 @@ def _transfer(
 ) -> tuple[float, float, str]:
     """Seconds, CPU seconds of the proxy, digest."""
     arguments = [str(port), mode, str(size), str(file), *(["--check"] if check else [])]
+    told: dict[str, Any]
     try:
         if peer is None:
             told = client("bench.transfer", *arguments, timeout=120)
@@ -103,7 +105,7 @@ def _transfer(
 
 def ratio(ours: Sequence[float], theirs: Sequence[Sequence[float]]) -> float:
     """The median over the rounds of our speed over that of the fastest of them."""
-    return statistics.median(mine / max(others) for mine, *others in zip(ours, *theirs, strict=True))
+    return statistics.median(mine / max(each[number] for each in theirs) for number, mine in enumerate(ours))
 
 
 def _section(

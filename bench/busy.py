@@ -75,8 +75,8 @@ def _most_waiting(port: int) -> int:
 
 
 _INTRO = """
-{count:,} connections to one worker, each with a request under way all the time: the upstream answers {delay:g} s after it was asked, and counts
-how many it holds at once, which has to come to {count:,}. Three in four are a GET, the fourth is a POST of 16 KiB; every answer has 16 KiB. The
-RSS was read every 10 ms; it is what the bar is about. The PSS divides pages between the processes that share them (Banyan's worker shares
-the interpreter and its libraries with the supervisor and the shipper).
+{count:,} connections to one worker, each with a request under way all the time: the upstream answers {delay:g} s after it was asked, and
+counts how many it holds at once, which has to come to {count:,}. Three in four are a GET, the fourth is a POST of 16 KiB; every answer has
+16 KiB. The RSS (`/proc/PID/smaps_rollup`) was read every 10 ms; it is what the bar is about. The PSS divides pages between the processes
+that share them (Banyan's worker shares the interpreter and its libraries with the supervisor and the shipper).
 """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PROXY_CORE, LOAD_CORE = 1, 0
@@ -44,14 +46,15 @@ def pin(pids: list[int], core: int) -> None:
             os.sched_setaffinity(int(task.name), {core % (os.cpu_count() or 1)})
 
 
-def pin_self(core: int) -> None:
-    """For a child between fork and exec."""
+@contextmanager
+def on(core: int) -> Iterator[None]:
+    """What this thread starts meanwhile runs on that core, and stays there."""
+    before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core % (os.cpu_count() or 1)})
-
-
-def on_load_core() -> None:
-    """The same, for the load."""
-    pin_self(LOAD_CORE)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def children(pid: int) -> list[int]:

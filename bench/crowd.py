@@ -48,10 +48,13 @@ class _Client(asyncio.Protocol):
         self.crowd.answered += 1
         if not self.crowd.over:
             self.ask()
+        elif self.crowd.answered == self.crowd.asked:
+            self.crowd.settled.set()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self.crowd.over:
+        if not self.crowd.settled.is_set():
             self.crowd.wrong.append(b"a connection was closed")
+            self.crowd.settled.set()
 
 
 class Crowd:
@@ -61,6 +64,8 @@ class Crowd:
         self.asked = 0
         self.answered = 0
         self.over = False
+        self.settled = asyncio.Event()
+        """Nothing is under way any more, or a connection was lost."""
         self.wrong: list[bytes] = []
 
     async def run(self, port: int, count: int, seconds: float) -> None:
@@ -68,9 +73,9 @@ class Crowd:
         clients = [(await loop.create_connection(lambda: _Client(self), "127.0.0.1", port))[1] for _ in range(count)]
         await asyncio.sleep(seconds)
         self.over = True
+        # What is under way is answered, or wrong.
         async with asyncio.timeout(10):
-            while self.answered < self.asked and not self.wrong:
-                await asyncio.sleep(0.05)
+            await self.settled.wait()
         for client in clients:
             client.transport.abort()
 

@@ -58,7 +58,9 @@ def run(*, only: Sequence[str] = (), count: int = 10_000, settle: float = SETTLE
     ]
     verdicts = [BARS["idle"].judge(_each(held["banyan"].before, held["banyan"].after, count))] if "banyan" in held else []
     data: dict[str, object] = {"peers": {name: vars(each) for name, each in held.items()}}
-    return Section(f"Idle connections, {count:,}", _COLUMNS, rows, _INTRO.format(count=count), verdicts=verdicts, missing=missing, data=data)
+    return Section(
+        f"Idle connections, {count:,}", _COLUMNS, rows, _INTRO.format(count=count), verdicts=verdicts, missing=missing, data=data
+    )
 
 
 def _each(before: int, after: int, count: int) -> float:
@@ -78,15 +80,11 @@ def _hold(peer: Peer, count: int, settle: float) -> Held:
 def _visit(peer: Peer, count: int, settle: float) -> tuple[int, int]:
     """RSS when all have been answered, and `settle` seconds later."""
     command = [sys.executable, "-m", "bench.idlers", str(peer.port), str(count)]
-    with subprocess.Popen(  # noqa: S603 - our own module
-        command,
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=cpu.on_load_core,
-    ) as idlers:
+    with cpu.on(cpu.LOAD_CORE):
+        idlers = subprocess.Popen(  # noqa: S603 - our own module
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    with idlers:
         try:
             assert idlers.stdout is not None  # noqa: S101 - asked for
             if idlers.stdout.readline() != "held\n":
@@ -94,16 +92,16 @@ def _visit(peer: Peer, count: int, settle: float) -> tuple[int, int]:
             opening = rss(peer.pids)
             time.sleep(settle)
             after = rss(peer.pids)
-            said, _ = idlers.communicate("again\n", timeout=120)
+            said, wrong = idlers.communicate("again\n", timeout=120)
             if said != "alive\n":
-                raise ClientError(_why(peer, idlers))
+                raise ClientError(f"{peer.name}: {wrong.strip()}\n{peer.process.tail()}")
         finally:
             idlers.kill()
     return opening, after
 
 
 def _why(peer: Peer, idlers: subprocess.Popen[str]) -> str:
-    said = idlers.stderr.read() if idlers.stderr and not idlers.stderr.closed else ""
+    _, said = idlers.communicate(timeout=20)
     return f"{peer.name}: {said.strip()}\n{peer.process.tail()}"
 
 

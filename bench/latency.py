@@ -85,8 +85,8 @@ def _round(port: int, rate: float, seconds: float, peer: Peer | None) -> tuple[f
 
 
 _INTRO = """
-{rate:.0f} requests/s for everyone, half of the {carried:.0f} that {name} carried as fast as answers come in this run; the requests are those of the
-pass-through. Open loop over 64 connections: every request has its time, and its latency counts from then, also where it could only be sent
-later because all connections were waiting (no coordinated omission). Asking the upstream directly and through each proxy take turns; what is
-added is taken within a round, and its median over the rounds is shown.
+{rate:.0f} requests/s for everyone, half of the {carried:.0f} that {name} carried as fast as answers come in this run; the requests are
+those of the pass-through. Open loop over 64 connections: every request has its time, and its latency counts from then, also where it could
+only be sent later because all connections were waiting (no coordinated omission). Asking the upstream directly and through each proxy take
+turns; what is added is taken within a round, and its median over the rounds is shown.
 """

@@ -104,9 +104,7 @@ def _nginx(folder: Path, binary: str, name: str, port: int, server: str, connect
     return start(name, [binary, "-c", str(config), "-e", f"{here}/error.log"], log_dir=folder, port=port, ready=answers(f"{PATH}/3"))
 
 
-def nginx(
-    folder: Path, legacy: int, mirror: int | None, *, connections: int = 4096, settings: str = "", name: str = "nginx"
-) -> Peer:
+def nginx(folder: Path, legacy: int, mirror: int | None, *, connections: int = 4096, settings: str = "", name: str = "nginx") -> Peer:
     """`settings`: more directives for its server."""
     binary = _binary("nginx", "apt-get install nginx-light")
     port = _free_port()

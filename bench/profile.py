@@ -90,15 +90,9 @@ def _measure(into: Spent, peer: Peer, seconds: float) -> None:
 
 def _alone() -> float:
     """Microseconds that the engine takes for a request without sockets."""
-    ended = subprocess.run(  # noqa: S603 - our own module
-        [sys.executable, "-m", "bench.engine", "passthrough"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-        preexec_fn=lambda: cpu.pin_self(cpu.PROXY_CORE),
-    )
+    command = [sys.executable, "-m", "bench.engine", "passthrough"]
+    with cpu.on(cpu.PROXY_CORE):
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)  # noqa: S603 - our own
     found = re.search(r"([\d.]+) µs", ended.stdout)
     if found is None:
         raise ClientError(f"bench.engine said {ended.stdout!r}")
@@ -133,8 +127,8 @@ def _section(
     said = [f"{floors}."]
     if alone:
         said.append(
-            f"The engine without sockets (`python -m bench.engine`) takes {alone:.1f} µs a request, with nothing but itself in the caches; what "
-            "it takes above that among sockets is what the kernel and the event loop push out of them."
+            f"The engine without sockets (`python -m bench.engine`) takes {alone:.1f} µs a request, with nothing but itself in the caches; "
+            "what it takes above that among sockets is what the kernel and the event loop push out of them."
         )
     if isinstance(sampled, dict):
         said.append(f"perf, samples of the worker: {', '.join(f'{place} {share:.0%}' for place, share in sampled.items())}.")
@@ -152,8 +146,8 @@ def _section(
 
 
 _INTRO = """
-As fast as answers come, as above. *A bare relay* is two sockets on uvloop and bytes copied without a look at them (`bench/floor.py`). *Kernel*
-is Banyan's system time; *event loop* is the bare relay's user time; *Banyan's own* is what its user time is above that, in the same rounds. User
-and system time are told apart by the kernel (`/proc/PID/stat`). The parts of Banyan's own are its time by their shares of the engine's
-instructions, as callgrind counts them (`bench/parts.py`).
+As fast as answers come, as above. *A bare relay* is two sockets on uvloop and bytes copied without a look at them (`bench/floor.py`).
+*Kernel* is Banyan's system time; *event loop* is the bare relay's user time; *Banyan's own* is what its user time is above that, in the
+same rounds. User and system time are told apart by the kernel (`/proc/PID/stat`). The parts of Banyan's own are its time by their shares of
+the engine's instructions, as callgrind counts them (`bench/parts.py`).
 """

@@ -120,9 +120,8 @@ def _once(peer: str, proxy: Peer, rate: int, seconds: float) -> dict[str, float]
         "--seconds",
         str(seconds),
     ]
-    ended = subprocess.run(  # noqa: S603 - our own module
-        command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 30, check=True, preexec_fn=cpu.on_load_core
-    )
+    with cpu.on(cpu.LOAD_CORE):
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 30, check=True)  # noqa: S603 - our own
     counts: dict[str, float] = json.loads(ended.stdout)
     if counts["wrong"]:
         raise SpoiltError(f"{proxy.name}: {counts['wrong']:.0f} wrong answers of {counts['requests']:.0f}\n{proxy.process.tail()}")

@@ -63,15 +63,9 @@ def module(name: str, folder: Path, ready: str) -> Running:
 
 def client(name: str, *arguments: str, timeout: float) -> Any:
     """Runs a client of this package on the load's core. What it printed, which is JSON."""
-    ended = subprocess.run(  # noqa: S603 - our own module
-        [sys.executable, "-m", name, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-        preexec_fn=cpu.on_load_core,
-    )
+    command = [sys.executable, "-m", name, *arguments]
+    with cpu.on(cpu.LOAD_CORE):
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)  # noqa: S603 - our own
     if ended.returncode:
         raise ClientError(f"{name} {' '.join(arguments)} ended with status {ended.returncode}:\n{ended.stderr.strip()}")
     return json.loads(ended.stdout)
