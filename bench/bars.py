@@ -14,8 +14,9 @@ class Bar:
     unit: str = ""
     at_least: bool = False
 
-    def judge(self, seen: float) -> Verdict:
-        return Verdict(self, seen)
+    def judge(self, seen: float, void: str = "") -> Verdict:
+        """`void`: why what was seen says nothing."""
+        return Verdict(self, seen, void)
 
     def says(self) -> str:
         return f"{self.what}: {'at least' if self.at_least else 'at most'} {_figure(self.limit, self.unit)}"
@@ -27,17 +28,29 @@ class Verdict:
 
     bar: Bar
     seen: float
+    void: str = ""
+    """Why that says nothing, if it does not. Such a bar is not held."""
 
     @property
     def held(self) -> bool:
         """Not a number holds nothing."""
+        if self.void:
+            return False
         return self.seen >= self.bar.limit if self.bar.at_least else self.seen <= self.bar.limit
 
     def __str__(self) -> str:
-        return f"{self.bar.says()}; seen {_figure(self.seen, self.bar.unit)}: {'held' if self.held else 'missed'}"
+        how = "held" if self.held else f"not judged, for {self.void}" if self.void else "missed"
+        return f"{self.bar.says()}; seen {_figure(self.seen, self.bar.unit)}: {how}"
 
     def as_json(self) -> dict[str, object]:
-        return {"bar": self.bar.what, "limit": self.bar.limit, "unit": self.bar.unit, "seen": self.seen, "held": self.held}
+        return {
+            "bar": self.bar.what,
+            "limit": self.bar.limit,
+            "unit": self.bar.unit,
+            "seen": self.seen,
+            "held": self.held,
+            "void": self.void,
+        }
 
 
 def _figure(value: float, unit: str) -> str:
