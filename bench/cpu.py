@@ -54,7 +54,10 @@ def pin(pids: list[int], core: int) -> None:
     """Binds all threads of these processes to a core."""
     for pid in pids:
         for task in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(task.name), {core % (os.cpu_count() or 1)})
+            try:
+                os.sched_setaffinity(int(task.name), {core % (os.cpu_count() or 1)})
+            except ProcessLookupError:
+                continue  # a thread that has just ended
 
 
 @contextmanager
@@ -68,26 +71,32 @@ def on(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def go_before(pids: list[int]) -> bool:
-    """Lets these processes go before all that others run on this machine (nice -20). False: that is not allowed here."""
+@contextmanager
+def ahead() -> Iterator[bool]:
+    """What this thread starts meanwhile goes before all that others run on this machine. False: that is not allowed here.
+
+    By the scheduling class (SCHED_RR), because niceness counts within a session only (sched_autogroup), and does not interrupt.
+    """
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
-        for pid in pids:
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                os.setpriority(os.PRIO_PROCESS, int(task.name), -20)
-            # Niceness counts within a session only, where sessions are groups of the scheduler's: the session's has to be set, too.
-            group = Path(f"/proc/{pid}/autogroup")
-            if group.exists():
-                group.write_text("-20")
-    except OSError:
-        return False
-    return True
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 def children(pid: int) -> list[int]:
     """Direct children of a process."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
+        try:
+            found += [int(child) for child in (task / "children").read_text().split()]
+        except FileNotFoundError:
+            continue  # a thread that has just ended
     return found
 
 
