@@ -16,7 +16,7 @@ from rich.table import Table
 
 from bench import bodies, busy, idle, latency, page, passthrough, profile, proxies
 from bench.descriptors import TooFewError
-from bench.peers import ALL
+from bench.peers import ALL, BODIES
 from bench.proxies import SLOW, SpoiltError
 from bench.section import Section
 from bench.stage import ClientError, Say
@@ -42,6 +42,9 @@ def main() -> int:
     parser.add_argument("--no-bars", action="store_true", help="only look")
     parser.add_argument("--write", action="store_true", help="put what was measured into docs/benchmarks.md")
     given = parser.parse_args()
+    strangers = [name for name in given.only.split(",") if name and name not in ALL | BODIES]
+    if strangers:
+        parser.error(f"--only: no peer is called {strangers[0]}: {', '.join(ALL | BODIES)}")
     sections = []
     try:
         with Console(stderr=True).status("starting the peers") as status:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from bench import cpu, descriptors, peers
 from bench.bars import BARS
+from bench.idlers import REQUESTS
 from bench.memory import MIB, rss
 from bench.peers import Peer
 from bench.section import Section
@@ -59,7 +60,13 @@ def run(*, only: Sequence[str] = (), count: int = 10_000, settle: float = SETTLE
     verdicts = [BARS["idle"].judge(_each(held["banyan"].before, held["banyan"].after, count))] if "banyan" in held else []
     data: dict[str, object] = {"peers": {name: vars(each) for name, each in held.items()}}
     return Section(
-        f"Idle connections, {count:,}", _COLUMNS, rows, _INTRO.format(count=count), verdicts=verdicts, missing=missing, data=data
+        f"Idle connections, {count:,}",
+        _COLUMNS,
+        rows,
+        _INTRO.format(count=count, requests=REQUESTS),
+        verdicts=verdicts,
+        missing=missing,
+        data=data,
     )
 
 
@@ -106,8 +113,8 @@ def _why(peer: Peer, idlers: subprocess.Popen[str]) -> str:
 
 
 _INTRO = """
-{count:,} connections to one worker, one after the other, a hundred requests in flight at once; each has got one answer, and then nothing
-happens on it. RSS (`/proc/PID/smaps_rollup`) before them, after a hundred requests on connections that have ended, and 6 s after the last
-answer. Then one more request is made on each of them: all must still be there. *At most* is with the connections to the upstream that were
-open at the end of the requests.
+{count:,} connections to one worker, opened by the hundred; each has got {requests} answers, and then nothing happens on it. RSS
+(`/proc/PID/smaps_rollup`) before them, after a few hundred requests on connections that have ended, and 6 s after the last answer. Then one
+more request is made on each of them: all must still be there. *At most* is with the connections to the upstream that were open when the
+last answer came.
 """

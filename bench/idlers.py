@@ -1,4 +1,4 @@
-"""`python -m bench.idlers PORT COUNT`: opens connections, asks once on each, and then only holds them.
+"""`python -m bench.idlers PORT COUNT`: opens connections, asks a few times on each, and then only holds them.
 
 It talks with who started it by lines: after `held` on its output it waits for a line of input, then asks once more on every connection,
 which shows that all were still there, and ends with `alive`.
@@ -13,6 +13,8 @@ import sys
 from bench import descriptors
 from bench.load import BODIES, request
 
+REQUESTS = 3
+"""On each connection: a proxy may come to know a client by its second or third."""
 BATCH = 100
 """Requests in flight at once while the connections are opened."""
 PER_ADDRESS = 20_000
@@ -56,7 +58,8 @@ def main() -> None:
     for first in range(0, count, BATCH):
         last = min(first + BATCH, count)
         socks += [connect(port, number) for number in range(first, last)]
-        ask(socks[first:], sessions[first:last], first)
+        for turn in range(REQUESTS):
+            ask(socks[first:], sessions[first:last], first + turn * count)
     print("held", flush=True)
     sys.stdin.readline()
     for first in range(0, count, BATCH):

@@ -19,6 +19,10 @@ from demo.processes import ROOT, Running, answers, listen, python, start
 Say = Callable[[str], None]
 
 
+class ClientError(Exception):
+    """The load met something that must not be. The message holds what it said."""
+
+
 @dataclass
 class Stage:
     """What runs."""
@@ -31,7 +35,11 @@ class Stage:
 
 @contextmanager
 def stage(upstream: Callable[[Path], Running], starters: Mapping[str, Starter], only: Sequence[str]) -> Iterator[Stage]:
-    """Starts those of `starters` that are in `only` (empty: all), before one upstream."""
+    """Starts those of `starters` that are in `only` (empty: all), before one upstream.
+
+    Raises:
+        ClientError: none of them is there.
+    """
     with tempfile.TemporaryDirectory(prefix="banyan-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -49,6 +57,8 @@ def stage(upstream: Callable[[Path], Running], starters: Mapping[str, Starter], 
                     set_up.missing[peer] = str(error)
                     continue
                 cpu.pin(proxy.pids, cpu.PROXY_CORE)
+            if not set_up.peers:
+                raise ClientError(f"nobody to measure: {'; '.join(set_up.missing.values()) or f'only {", ".join(starters)} take part'}")
             yield set_up
         finally:
             for proxy in set_up.peers.values():
@@ -69,7 +79,3 @@ def client(name: str, *arguments: str, timeout: float) -> Any:
     if ended.returncode:
         raise ClientError(f"{name} {' '.join(arguments)} ended with status {ended.returncode}:\n{ended.stderr.strip()}")
     return json.loads(ended.stdout)
-
-
-class ClientError(Exception):
-    """The load met something that must not be. The message holds what it said."""

@@ -75,3 +75,10 @@ def test_a_run_beside_nginx() -> None:
         for peer in each["peers"].values():
             assert 1 < peer["cpu_us"][0] < 10_000
             assert 0 < peer["p50_ms"][0] <= peer["p99_ms"][0]
+
+
+def test_the_command_passes_everything_on() -> None:
+    command = [sys.executable, "-m", "gateway.cli", "bench", "idle", "--only", "nobody", "--json"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert ended.returncode == 2
+    assert "--only: no peer is called nobody: nginx, haproxy, envoy, mitmproxy, banyan" in ended.stderr
