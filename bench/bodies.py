@@ -154,7 +154,7 @@ def _section(
 
 _INTRO = """
 One body up, one down, and both at once on two connections. The client sends with sendfile and throws away what it receives inside the
-kernel, and so does the upstream: neither is the bottleneck, as the line without a proxy shows. Once for each peer every byte is checked
+kernel, and so does the upstream: neither holds a proxy up, as the line without one shows. Once for each peer every byte is checked
 (and the memory watched, too), then the clock is. nginx passes uploads on as they come (`proxy_request_buffering off`), and answers in
 both its ways, `proxy_buffering` on, its default, and off; *of nginx* is over the faster one of the round. *CPU a MiB* is what the scheduler
 counted for the proxy. The RSS was read every 10 ms in all transfers, from before the first of them.

@@ -104,8 +104,8 @@ def _nginx(folder: Path, binary: str, name: str, port: int, server: str, connect
     return start(name, [binary, "-c", str(config), "-e", f"{here}/error.log"], log_dir=folder, port=port, ready=answers(f"{PATH}/3"))
 
 
-def nginx(folder: Path, legacy: int, mirror: int | None, *, connections: int = 4096, settings: str = "", name: str = "nginx") -> Peer:
-    """`settings`: more directives for its server."""
+def nginx(folder: Path, legacy: int, mirror: int | None, *, connections: int = 4096, settings: str = "", note: str = "") -> Peer:
+    """`settings`: more directives for its server. `note`: what to say of them."""
     binary = _binary("nginx", "apt-get install nginx-light")
     port = _free_port()
     keep = "proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host;"
@@ -115,7 +115,7 @@ def nginx(folder: Path, legacy: int, mirror: int | None, *, connections: int = 4
         upstreams += f"upstream candidate {{ server 127.0.0.1:{mirror}; keepalive 128; keepalive_requests 100000000; }}"
         location += f"location = /mirror {{ internal; proxy_pass http://candidate$request_uri; {keep} }}"
     process = _nginx(folder, binary, "nginx", port, f"{upstreams} server {{ listen 127.0.0.1:{port}; {settings} {location} }}", connections)
-    return Peer(name, port, process, cpu.children(process.pid), version=_version([binary, "-v"], r"nginx/(\S+)"))
+    return Peer("nginx", port, process, cpu.children(process.pid), version=_version([binary, "-v"], r"nginx/(\S+)") + note)
 
 
 def haproxy(folder: Path, legacy: int, mirror: int | None) -> Peer:
@@ -217,7 +217,7 @@ ALL: dict[str, Starter] = {
 _STREAM = "client_max_body_size 0; proxy_request_buffering off;"
 BODIES: dict[str, Starter] = {
     "nginx": partial(nginx, settings=_STREAM),
-    "nginx-unbuffered": partial(nginx, settings=f"{_STREAM} proxy_buffering off;", name="nginx, proxy_buffering off"),
+    "nginx-unbuffered": partial(nginx, settings=f"{_STREAM} proxy_buffering off;", note=", proxy_buffering off"),
     "haproxy": haproxy,
     "envoy": envoy,
     "banyan": banyan,

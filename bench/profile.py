@@ -126,10 +126,7 @@ def _section(
         floors += f": together {floor.total / spent['envoy'].total:.2f} of Envoy, below which nothing on this event loop can come"
     said = [f"{floors}."]
     if alone:
-        said.append(
-            f"The engine without sockets (`python -m bench.engine`) takes {alone:.1f} µs a request, with nothing but itself in the caches; "
-            "what it takes above that among sockets is what the kernel and the event loop push out of them."
-        )
+        said.append(f"The engine alone, without sockets (`python -m bench.engine`), took {alone:.1f} µs a request.")
     if isinstance(sampled, dict):
         said.append(f"perf, samples of the worker: {', '.join(f'{place} {share:.0%}' for place, share in sampled.items())}.")
     elif alone:

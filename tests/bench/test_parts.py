@@ -25,6 +25,12 @@ def test_the_bars_are_what_was_promised() -> None:
     }
 
 
+@pytest.mark.parametrize("bar", BARS.values(), ids=BARS)
+def test_the_page_has_a_line_for_each_bar(bar: Bar) -> None:
+    (line,) = [line for line in page.PAGE.read_text().splitlines() if line.startswith(f"- {bar.says()}; seen ")]
+    assert line.endswith((": held.", ": missed.")), "a page with figures that say nothing is not written down"
+
+
 @pytest.mark.parametrize(
     ("bar", "seen", "held"),
     [
