@@ -30,7 +30,14 @@ class Spent:
 
     @property
     def total(self) -> float:
-        return statistics.median(a + b for a, b in zip(self.user, self.system, strict=True))
+        return statistics.median(self._totals())
+
+    def of(self, other: Spent) -> float:
+        """The ratio of both totals, taken within a round."""
+        return statistics.median(a / b for a, b in zip(self._totals(), other._totals(), strict=True))
+
+    def _totals(self) -> list[float]:
+        return [a + b for a, b in zip(self.user, self.system, strict=True)]
 
 
 def relay(folder: Path, legacy: int, mirror: int | None) -> Peer:
@@ -123,7 +130,7 @@ def _section(
     rows += [[f"beside: {names[name]}, all of it", f"{each.total:.1f}", ""] for name, each in spent.items() if name != "banyan"]
     floors = f"A bare relay takes {statistics.median(floor.system):.1f} µs in the kernel and {loop:.1f} in the event loop"
     if "envoy" in spent:
-        floors += f": together {floor.total / spent['envoy'].total:.2f} of Envoy, below which nothing on this event loop can come"
+        floors += f": together {floor.of(spent['envoy']):.2f} of Envoy, below which nothing on this event loop can come"
     said = [f"{floors}."]
     if alone:
         said.append(f"The engine alone, without sockets (`python -m bench.engine`), took {alone:.1f} µs a request.")
