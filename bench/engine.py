@@ -92,13 +92,13 @@ class World:
             loop,
             config,
             build.policy(config, decisions),
-            access=AccessLog(log, config.shadow.redact),
+            access=AccessLog(log),
             shipper=self.link,
         )
         self._answers = itertools.cycle([_answer(size) for size in map(len, BODIES.values())])
         self._asked: list[UpstreamConnection] = []
         listener = Listener(self.edge)
-        for pool in (self.edge.pools["legacy"], self.edge.shadow_pools["reviews"]):
+        for pool in (self.edge.terms.pools["legacy"], self.edge.terms.shadow_pools["reviews"]):
             for _ in range(CONNECTIONS):
                 connection = UpstreamConnection(pool)
                 connection.connection_made(cast("asyncio.Transport", _Transport(self._taken(connection))))

@@ -9,6 +9,7 @@ together itself: of its twelve values only three can hold anything that JSON wou
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import select
@@ -21,6 +22,8 @@ from typing import Final
 import orjson
 
 from gateway.secret_fields import NAMES, masked
+
+_log = logging.getLogger("banyan.worker")
 
 FLUSH_SECONDS: Final = 0.2
 MAX_LINES: Final = 50_000
@@ -68,9 +71,9 @@ def _escaped(text: str) -> str:
     return orjson.dumps(text).decode()[1:-1]
 
 
-def _open(target: str) -> int:
+def _open(target: str, flags: int = 0) -> int:
     # 0600: paths and client addresses are personal data.
-    return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY, 0o600)
+    return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY | flags, 0o600)
 
 
 def check(target: str) -> None:
@@ -79,7 +82,8 @@ def check(target: str) -> None:
         OSError: a log cannot be written to `target`.
     """
     if target not in ("", "-"):
-        os.close(_open(target))
+        # Not blocking: a named pipe that nobody reads is an error here, not a wait without end.
+        os.close(_open(target, os.O_NONBLOCK))
 
 
 def secret_names(redact: Iterable[str]) -> frozenset[str]:
@@ -94,25 +98,12 @@ def suspicion(names: frozenset[str]) -> re.Pattern[bytes]:
     return re.compile(rb"[?&](?:(?i:" + words.encode() + rb")=|[^=&]*[%+])")
 
 
-class AccessLog:
-    """`target`: "-" is standard output, "" is nowhere, anything else a path to append to."""
+class Mask:
+    """Keeps secrets out of logged targets, as `[shadow] redact` says."""
 
-    def __init__(self, target: str, redact: Iterable[str] = ()) -> None:
+    def __init__(self, redact: Iterable[str]) -> None:
         self._names = secret_names(redact)
         self._suspicion = suspicion(self._names)
-        self.enabled = target != ""
-        self.dropped = 0
-        """Lines lost so far."""
-        self._lines: list[bytes] = []
-        self._closing = threading.Event()
-        self._fd = -1
-        self._piece = sys.maxsize
-        self._writer = threading.Thread(target=self._run, name="access log", daemon=True)
-        if self.enabled:
-            self._fd = 1 if target == "-" else _open(target)
-            # Several workers write to one pipe: up to PIPE_BUF bytes arrive in one piece, more may be torn by another's (POSIX, write).
-            self._piece = sys.maxsize if stat.S_ISREG(os.fstat(self._fd).st_mode) else select.PIPE_BUF
-            self._writer.start()
 
     def presentable(self, target: bytes) -> bytes:
         """`target` without secrets in its query."""
@@ -120,6 +111,33 @@ class AccessLog:
         if query < 0 or self._suspicion.search(target, query) is None:
             return target
         return masked(target.decode("latin-1"), self._names).encode("latin-1")
+
+
+class AccessLog:
+    """`target`: "-" is standard output, "" is nowhere, anything else a path to append to."""
+
+    def __init__(self, target: str) -> None:
+        self.enabled = target != ""
+        self.dropped = 0
+        """Lines lost so far."""
+        self._lines: list[bytes] = []
+        self._closing = threading.Event()
+        self._next: str | None = None
+        """The target to go over to, as soon as the thread comes to it."""
+        self._fd = -1
+        self._piece = sys.maxsize
+        self._writer: threading.Thread | None = None
+        if self.enabled:
+            self._take(1 if target == "-" else _open(target))
+            self._start()
+
+    def reopen(self, target: str) -> None:
+        """Goes over to `target`, which may be the same path and another file by now (a log that was rotated). Opening may take long, so the
+        thread does it; what waits is written to the new one. One that cannot be opened costs lines, as one that cannot be written does."""
+        self._next = target
+        self.enabled = target != ""
+        if self.enabled and self._writer is None:
+            self._start()
 
     def write(self, line: bytes) -> None:
         """Takes one request's line."""
@@ -130,19 +148,45 @@ class AccessLog:
 
     def close(self, seconds: float = 2.0) -> None:
         """Writes what is left, for at most `seconds`."""
-        if self.enabled:
+        if self._writer is not None:
             self._closing.set()
             self._writer.join(seconds)
+
+    def _start(self) -> None:
+        self._writer = threading.Thread(target=self._run, name="access log", daemon=True)
+        self._writer.start()
+
+    def _take(self, fd: int) -> None:
+        if self._fd > 2:
+            os.close(self._fd)
+        self._fd = fd
+        # Several workers write to one pipe: up to PIPE_BUF bytes arrive in one piece, more may be torn by another's (POSIX, write).
+        self._piece = sys.maxsize if fd < 0 or stat.S_ISREG(os.fstat(fd).st_mode) else select.PIPE_BUF
+
+    def _go_over(self) -> None:
+        target, self._next = self._next, None
+        if target is None:
+            return
+        fd = -1
+        try:
+            fd = 1 if target == "-" else _open(target) if target else -1
+        except OSError as error:
+            _log.error("the access log %s cannot be opened (%s): its lines are lost", target, error.strerror)
+        self._take(fd)
 
     def _run(self) -> None:
         closing = False
         while not closing:
             closing = self._closing.wait(FLUSH_SECONDS)
+            if self._next:
+                self._go_over()
             # Two steps, each whole under the interpreter's lock; what is appended between them stays for the next time.
             lines = self._lines[:]
             del self._lines[: len(lines)]
             if lines:
                 self._flush(lines)
+            if self._next is not None:
+                self._go_over()  # to nowhere, after the last lines
 
     def _flush(self, lines: list[bytes]) -> None:
         piece: list[bytes] = []

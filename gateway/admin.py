@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.masking import masked
 from gateway.metrics import Collector
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]", "::1"))
 
 class _OwnName:
     """On a loopback address, answers only to loopback names: a page in somebody's browser, whose own name was made to point here (DNS
-    rebinding), reads nothing."""
+    rebinding), reads nothing. And it changes nothing either."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -52,6 +53,11 @@ class _OwnName:
                 refusal = _json({"error": f"this is the admin port of {server[0]}, not of the host that was asked for"}, 421)
                 await refusal(scope, receive, send)
                 return
+        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD") and b"origin" in dict(scope["headers"]):
+            # Browsers name the page's origin with every POST: no page in somebody's browser drains his gateway.
+            refusal = _json({"error": "this is no page's to ask for: the request has an Origin field"}, 403)
+            await refusal(scope, receive, send)
+            return
         await self._app(scope, receive, send)
 
 
@@ -64,7 +70,7 @@ def application(supervisor: Supervisor) -> Starlette:
         return _json({"status": "alive"})
 
     async def readyz(request: Request) -> Response:
-        if supervisor.draining:
+        if supervisor.draining or supervisor.left_at is not None:
             return _json({"status": "draining"}, 503)
         if not supervisor.ready or not any(worker.ready.is_set() for worker in supervisor.workers):
             return _json({"status": "starting"}, 503)
@@ -117,6 +123,36 @@ def application(supervisor: Supervisor) -> Starlette:
         await supervisor.source.refresh()
         return await flags(request)
 
+    async def config(request: Request) -> Response:
+        reloads = supervisor.reloads
+        last = reloads.last
+        return _json(
+            {
+                "path": str(supervisor.config.path),
+                "number": supervisor.number,
+                "loaded_at": reloads.succeeded_at,
+                "workers": {str(worker.index): worker.number == supervisor.number for worker in supervisor.workers},
+                "reloads": {"ok": reloads.ok, "failed": reloads.failed},
+                "last_reload": last and {"why": last.why, "at": last.at, "ok": last.ok, "error": last.error},
+                "config": masked(supervisor.config),
+            }
+        )
+
+    async def reload(request: Request) -> Response:
+        if not supervisor.ready or supervisor.draining:
+            return _problem(503, "not-serving", "The gateway is starting or draining.", "Nothing was read.")
+        outcome = await supervisor.reloads.reload("POST /reload")
+        if outcome.problems:
+            return _problem(422, "configuration", "The file cannot be used; the old configuration serves on.", outcome.error)
+        if outcome.unconfirmed:
+            return _problem(500, "unconfirmed", "The file is good, but not every worker serves by it.", outcome.error)
+        return _json({"status": "ok", "number": supervisor.number, "workers": len(supervisor.workers)})
+
+    async def drain(request: Request) -> Response:
+        supervisor.leave()
+        gauges = [worker.gauges for worker in supervisor.workers]
+        return _json({"status": "draining", "connections": sum(each[0] for each in gauges), "in_flight": sum(each[1] for each in gauges)})
+
     return Starlette(
         routes=[
             Route("/healthz", healthz),
@@ -125,6 +161,9 @@ def application(supervisor: Supervisor) -> Starlette:
             Route("/routes", routes),
             Route("/flags", flags),
             Route("/flags/refresh", refresh, methods=["POST"]),
+            Route("/config", config),
+            Route("/reload", reload, methods=["POST"]),
+            Route("/drain", drain, methods=["POST"]),
         ],
         middleware=[Middleware(_OwnName)],
     )
@@ -144,6 +183,12 @@ def flag_states(supervisor: Supervisor) -> dict[str, bool]:
 
 def _json(value: object, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _problem(status: int, code: str, title: str, detail: str) -> Response:
+    """RFC 9457."""
+    document = {"type": f"urn:banyan:problem:{code}", "title": title, "status": status, "detail": detail}
+    return Response(orjson.dumps(document), status, media_type="application/problem+json", headers={"Cache-Control": "no-store"})
 
 
 def _finite(seconds: float) -> float | None:

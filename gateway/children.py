@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from gateway.control import Applied, Channel, Configure, FlagState, Ready, Report, ToSupervisor, ToWorker
+from gateway.control import Applied, Channel, Configure, Configured, Ready, Report, ToSupervisor, ToWorker
 
 _log = logging.getLogger("banyan.supervisor")
 
@@ -20,6 +20,7 @@ HEALTHY_SECONDS = 30.0
 """A child that lived this long did not die of its start: the wait before its next start is short again."""
 
 Ended = Callable[[str, int], None]
+Said = Ready | Configured | Applied | Report
 
 
 class Backoff:
@@ -60,6 +61,8 @@ class Child:
             backoff.began()
             # A session of its own: Ctrl-C in the terminal is the supervisor's to pass on.
             self._process = await asyncio.create_subprocess_exec(*self._command, start_new_session=True)
+            if self._stopping:  # while it was being started
+                self._process.terminate()
             status = await self._process.wait()
             if self._stopping:
                 return
@@ -91,8 +94,8 @@ class WorkerProcess:
         engine: str,
         sockets: Sequence[socket.socket],
         configure: Configure,
-        flags: Callable[[], FlagState],
-        heard: Callable[[WorkerProcess, Ready | Applied | Report], None],
+        told: Callable[[], Sequence[ToWorker]],
+        heard: Callable[[WorkerProcess, Said], None],
     ) -> None:
         self.index = index
         self.ready = asyncio.Event()
@@ -100,11 +103,18 @@ class WorkerProcess:
         """Of the flags that it decides by."""
         self.gauges = (0, 0)
         """Connections and requests in flight, as last reported."""
+        self.configured = asyncio.Event()
+        """It has taken, or refused, the newest configuration."""
+        self.number = -1
+        """Of the configuration that its requests begin under."""
+        self.refusal = ""
+        """Why it does not take the newest."""
         self.stopping = False
         self._engine = engine
         self._sockets = sockets
         self._configure = configure
-        self._flags = flags
+        self._told = told
+        """What a new process is told after its configuration: certificates and flags as they are now."""
         self._heard = heard
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel[ToSupervisor] | None = None
@@ -121,6 +131,7 @@ class WorkerProcess:
             backoff.began()
             status = await self._once()
             self.ready.clear()
+            self.number = -1
             self.gauges = (0, 0)
             if self.stopping:
                 break
@@ -132,6 +143,13 @@ class WorkerProcess:
         """To the running process, if there is one: the next is told everything anew."""
         if self._channel is not None:
             self._channel.send(message)
+
+    def reconfigure(self, configure: Configure) -> None:
+        """To the running process, and to every one after it."""
+        self._configure = configure
+        self.configured.clear()
+        self.refusal = ""
+        self.send(configure)
 
     async def ended(self, seconds: float) -> None:
         """Waits for the last process to end; kills it after `seconds`."""
@@ -168,8 +186,15 @@ class WorkerProcess:
         channel: Channel[ToSupervisor] = Channel(reader, writer, ToSupervisor)
         self._channel = channel
         channel.send(self._configure)
-        channel.send(self._flags())
+        for known in self._told():
+            channel.send(known)
         while (message := await channel.receive()) is not None:
+            if isinstance(message, Ready | Configured) and message.number == self._configure.number:
+                if isinstance(message, Configured) and message.error:
+                    self.refusal = message.error
+                else:
+                    self.number = message.number
+                self.configured.set()
             self._heard(self, message)
             if isinstance(message, Ready):
                 self.ready.set()

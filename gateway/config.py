@@ -19,7 +19,6 @@ from gateway.settings import Config, parse_address
 __all__ = ["Config", "ConfigError", "load", "parse", "parse_address", "read"]
 
 PLANNED = {
-    "gateway.tls": "TLS to clients",
     "gateway.limits.connections": "a connection limit",
     "upstreams.*.concurrency": "concurrency limits",
     "upstreams.*.breaker": "breakers",

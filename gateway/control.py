@@ -17,12 +17,23 @@ _LENGTH = struct.Struct(">I")
 
 
 class Configure(msgspec.Struct, tag="configure"):
-    """First message to a worker: the file as the supervisor validated it."""
+    """First message to a worker: the file as the supervisor validated it. A later one: a reload."""
 
     path: str
     text: str
     shipper: str
     """The shipper's socket path; '' when there is none."""
+    number: int = 0
+    """Counts the configurations of this supervisor."""
+
+
+class Certificates(msgspec.Struct, tag="certificates"):
+    """What clients are shown from now on: (certificate with its chain, key) as PEM, the first where no name fits."""
+
+    pairs: list[tuple[bytes, bytes]]
+
+    def __repr__(self) -> str:
+        return f"Certificates({len(self.pairs)})"  # keys are never printed
 
 
 class FlagState(msgspec.Struct, tag="flags"):
@@ -45,13 +56,23 @@ class Refuse(msgspec.Struct, tag="refuse"):
     """From now on every answer ends its connection: the load balancer is moving clients elsewhere."""
 
 
-ToWorker = Configure | FlagState | Drain | Refuse
+ToWorker = Configure | Certificates | FlagState | Drain | Refuse
 
 
 class Ready(msgspec.Struct, tag="ready"):
     """The worker accepts connections and decides by `revision`."""
 
     revision: str
+    number: int = 0
+    """Of its configuration."""
+
+
+class Configured(msgspec.Struct, tag="configured"):
+    """From now on, requests begin under this configuration."""
+
+    number: int
+    error: str = ""
+    """Why not; '' if they do."""
 
 
 class Applied(msgspec.Struct, tag="applied"):
@@ -66,7 +87,7 @@ class Report(msgspec.Struct, tag="report"):
     stats: Stats
 
 
-ToSupervisor = Ready | Applied | Report
+ToSupervisor = Ready | Configured | Applied | Report
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -26,11 +26,12 @@ from flags.snapshot import Snapshot
 from gateway import build, descriptors
 from gateway.access import AccessLog
 from gateway.config import parse
-from gateway.control import Applied, Channel, Configure, Drain, FlagState, Ready, Refuse, Report, ToWorker
+from gateway.control import Applied, Certificates, Channel, Configure, Configured, Drain, FlagState, Ready, Refuse, Report, ToWorker
 from gateway.policy.decision import Policy
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
 from gateway.telemetry import Stats
+from gateway.tls import Pair
 from shadow.exchange import Summary
 
 REPORT_SECONDS = 1.0
@@ -47,6 +48,14 @@ class Engine(Protocol):
 
     def refuse(self) -> None:
         """From now on every answer ends its connection."""
+        ...
+
+    def reconfigure(self, config: Config, policy: Policy, shipper: ShipperLink | None) -> None:
+        """From now on requests begin under this configuration. Those in flight end under the one that they began with."""
+        ...
+
+    def certify(self, pairs: Sequence[Pair]) -> None:
+        """Clients are shown these certificates from now on."""
         ...
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
@@ -74,6 +83,8 @@ class Worker:
         self._make = make
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lost = 0
+        """Records for the shipper that it could not be given before another took its place."""
 
     async def run(self) -> None:
         """Until told to drain, or until the supervisor is gone."""
@@ -81,21 +92,15 @@ class Worker:
         if not isinstance(first, Configure):
             return
         config = self._config = parse(Path(first.path), first.text)
+        self._number = first.number
         self.decisions = Decisions(app_name=config.flags.app_name, environment=config.flags.environment)
-        log = config.gateway.access_log
-        self.access = AccessLog(str(config.resolve(log)) if log not in ("", "-") else log, config.shadow.redact)
-        self.shipper = (
-            ShipperLink(self._loop, first.shipper, queue=config.shadow.queue, queue_bytes=config.shadow.queue_bytes)
-            if first.shipper
-            else None
-        )
+        self.access = AccessLog(_log_target(config))
+        self.shipper = self._link(first.shipper, config)
         engine = self.engine = self._make(config, build.policy(config, self.decisions), self.access, self.shipper)
-        if self.shipper is not None:
-            self.shipper.start()
         # What start-up made will live as long as the process: the collector need not walk it again (5 % of CPU, measured).
         gc.collect()
         gc.freeze()
-        drain = config.gateway.limits.drain_timeout
+        drain: float | None = None
         started = False
         while True:
             message = await self._channel.receive()
@@ -106,6 +111,10 @@ class Worker:
                 break
             if isinstance(message, Refuse):
                 engine.refuse()
+            elif isinstance(message, Configure):
+                await self._reconfigure(message)
+            elif isinstance(message, Certificates):
+                engine.certify([Pair(*pair) for pair in message.pairs])
             elif isinstance(message, FlagState):
                 await self._take_flags(message)
                 if started:
@@ -114,7 +123,9 @@ class Worker:
                     started = True
                     await engine.start(self._sockets)
                     self._keep(self._report_for_ever(), "report")
-                    self._channel.send(Ready(self.decisions.revision))
+                    self._channel.send(Ready(self.decisions.revision, self._number))
+        if drain is None:  # nobody said: the supervisor is gone
+            drain = self._config.gateway.limits.drain_timeout
         left = await engine.drain(drain)
         if left:
             _log.warning("%d requests were still in flight after %g s", left, drain)
@@ -128,6 +139,36 @@ class Worker:
         await self._channel.flush()
         self._channel.close()
         self.access.close()
+
+    def _link(self, path: str, config: Config) -> ShipperLink | None:
+        self._shipper_path = path
+        if not path:
+            return None
+        link = ShipperLink(self._loop, path, queue=config.shadow.queue, queue_bytes=config.shadow.queue_bytes)
+        link.start()
+        return link
+
+    async def _reconfigure(self, message: Configure) -> None:
+        try:
+            # Off the loop, as with flags: requests go on meanwhile.
+            config = await self._loop.run_in_executor(None, parse, Path(message.path), message.text)
+            policy = await self._loop.run_in_executor(None, build.policy, config, self.decisions)
+        except Exception as error:  # whatever it is, to serve on under the old configuration is right
+            _log.exception("the new configuration could not be taken")
+            self._channel.send(Configured(message.number, f"{type(error).__name__}: {error}"))
+            return
+        before = self.shipper
+        if message.shipper != self._shipper_path:
+            self.shipper = self._link(message.shipper, config)
+        elif before is not None:
+            before.resize(config.shadow.queue, config.shadow.queue_bytes)
+        self.access.reopen(_log_target(config))
+        self.engine.reconfigure(config, policy, self.shipper)
+        self._config, self._number = config, message.number
+        if before is not None and before is not self.shipper:
+            await before.close()  # what it holds was captured for the old shipper, whose rules are those of its time
+            self._lost += before.abandoned
+        self._channel.send(Configured(message.number))
 
     async def _take_flags(self, state: FlagState) -> None:
         snapshot = Snapshot(state.revision, state.features, state.source, state.fetched_at, state.error)
@@ -150,6 +191,9 @@ class Worker:
     def _send_report(self) -> None:
         stats = self.engine.take_stats()
         stats.flags = self.decisions.take_usage()
+        if self._lost:
+            stats.event("shadow-lost-in-reload", self._lost)
+            self._lost = 0
         if self.access.dropped:
             stats.event("access-log-dropped", self.access.dropped)
             self.access.dropped = 0
@@ -157,6 +201,11 @@ class Worker:
         if self.shipper is not None and stats.routes:
             counts = {name: route.shadow for name, route in stats.routes.items()}
             self.shipper.offer(Summary(time.time(), str(os.getpid()), counts))
+
+
+def _log_target(config: Config) -> str:
+    log = config.gateway.access_log
+    return str(config.resolve(log)) if log not in ("", "-") else log
 
 
 async def _serve(control: int, listen: list[int], make: Make) -> None:

@@ -84,6 +84,33 @@ class Collector(Base):
         restarts = CounterMetricFamily("banyan_child_restarts", "Workers and shippers that ended unasked", labels=["child"])
         for child, count in supervisor.restarts.items():
             restarts.add_metric([child], count)
+        config = GaugeMetricFamily("banyan_worker_config_current", "1: new requests go by the newest configuration", labels=["worker"])
+        for worker in supervisor.workers:
+            config.add_metric([str(worker.index)], float(worker.number == supervisor.number))
+        reloads = supervisor.reloads
+        reloaded = CounterMetricFamily("banyan_config_reloads", "Reloads of banyan.toml by result", labels=["result"])
+        reloaded.add_metric(["ok"], reloads.ok)
+        reloaded.add_metric(["failed"], reloads.failed)
+        good = GaugeMetricFamily("banyan_config_last_reload_successful", "1: the last reload put the file in force, or there was none")
+        good.add_metric([], float(reloads.last is None or reloads.last.ok))
+        since = GaugeMetricFamily(
+            "banyan_config_last_reload_success_timestamp_seconds", "Unix time at which the configuration in force was loaded"
+        )
+        since.add_metric([], reloads.succeeded_at)
         started = GaugeMetricFamily("banyan_start_time_seconds", "Unix time of the supervisor's start")
         started.add_metric([], supervisor.started_at)
-        yield from (problems, events, connections, in_flight, current, staleness, decisions, restarts, started)
+        yield from (
+            problems,
+            events,
+            connections,
+            in_flight,
+            current,
+            staleness,
+            decisions,
+            restarts,
+            config,
+            reloaded,
+            good,
+            since,
+            started,
+        )

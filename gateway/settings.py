@@ -51,11 +51,23 @@ class Limits(_Section):
     """After SIGTERM, requests in flight have this long to be answered."""
 
 
+class Certificate(_Section):
+    """What the gateway shows to clients."""
+
+    certificate: str
+    """A PEM file: the certificate, and after it those that lead to its authority. One table, tls = { certificate = …, key = … }, or a list
+    of such: each client sees the one with the name that it asks for (SNI; *.name stands for one label), or the first."""
+    key: str
+    """A PEM file: the certificate's private key, not encrypted. Both files are watched: a new certificate is shown within two seconds and
+    no connection notices; a broken one leaves the old one in place."""
+
+
 class Gateway(_Section):
     """Where the edge listens and whom it believes."""
 
     listen: list[str] = Field(default=["127.0.0.1:8080"], min_length=1)
-    """host:port, [::]:port or unix:/path; several are allowed; port 0 takes a free one."""
+    """host:port, [::]:port or unix:/path; several are allowed; port 0 takes a free one. With `tls`, host:port speaks TLS (1.2 and newer),
+    unless it is written http://host:port; unix: never does."""
     admin: str = "127.0.0.1:9900"
     """The admin port: health, metrics, routes, flags. Loopback only."""
     workers: int = Field(default=0, ge=0, le=256)
@@ -72,6 +84,8 @@ class Gateway(_Section):
     """Adds Banyan-Route to every answer: which route, who served, why. A trusted proxy always gets it."""
     access_log: str = "-"
     """"-" is standard output, "" is none, anything else a file's path."""
+    tls: list[Certificate] = []
+    """The certificates that clients see."""
     limits: Limits = Limits()
     """What one client may ask of a worker."""
 
@@ -79,7 +93,7 @@ class Gateway(_Section):
     @classmethod
     def _listen(cls, value: list[str]) -> list[str]:
         for address in value:
-            parse_address(address)
+            parse_address(_without_scheme(address))
         return value
 
     @field_validator("trusted_proxies", mode="before")
@@ -90,6 +104,28 @@ class Gateway(_Section):
                 raise ValueError(f'write networks such as "10.0.0.0/8" or "::1/128", or "unix": {item!r} is none')
         return value
 
+    @field_validator("tls", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return [value] if isinstance(value, Mapping) else value
+
+    @model_validator(mode="after")
+    def _certified(self) -> Gateway:
+        for address in self.listen:
+            if address.startswith("https://") and not self.tls:
+                raise ValueError(f'{address!r} needs a certificate: add  tls = {{ certificate = "cert.pem", key = "key.pem" }}')
+        if self.proxy_protocol and any(secure for _, secure in self.addresses):
+            raise ValueError(
+                "proxy_protocol comes before a TLS handshake, where it is not read: write the address that proxies connect to as "
+                "http://host:port, or remove one of proxy_protocol and tls"
+            )
+        return self
+
+    @property
+    def addresses(self) -> list[tuple[str, bool]]:
+        """(address without its scheme, does it speak TLS?), in the order of `listen`."""
+        return [(_without_scheme(address), bool(self.tls) and not address.startswith(("http://", "unix:"))) for address in self.listen]
+
     @field_validator("admin")
     @classmethod
     def _admin(cls, value: str) -> str:
@@ -99,17 +135,42 @@ class Gateway(_Section):
         return value
 
 
+class UpstreamTls(_Section):
+    """How an https upstream proves who it is, and the gateway who it is."""
+
+    ca: str = ""
+    """A PEM file with the authorities that its certificate may come from. By default those of the machine, or certifi's."""
+    verify: bool = True
+    """false: whoever answers is believed to be the upstream. Said at every start."""
+    server_name: str = ""
+    """The name that its certificate must have, and that it is asked for (SNI), if that is not the URL's host."""
+    certificate: str = ""
+    """A PEM file: what the gateway shows to the upstream, if that wants to know. Read at start and at a reload."""
+    key: str = ""
+    """A PEM file: that certificate's private key, not encrypted."""
+
+    @model_validator(mode="after")
+    def _together(self) -> UpstreamTls:
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate and key belong together: name both, or neither")
+        if self.ca and not self.verify:
+            raise ValueError("verify = false makes `ca` mean nothing: remove one of them")
+        return self
+
+
 class Upstream(_Section):
     """A named place to send requests to."""
 
     url: str = ""
-    """http://host:port, or unix:/path for a server that listens on a unix socket (edge engine only)."""
+    """http://host:port, https://host:port, or unix:/path for a server that listens on a unix socket (edge engine only)."""
     urls: list[str] = []
     """Several of them in place of `url` (edge engine only): the one with the fewest requests pending is asked."""
     connect_timeout: Seconds = 1.0
-    """How long opening a connection may take."""
+    """How long opening a connection may take, the TLS handshake included."""
     response_timeout: Seconds = 5.0
     """How long the answer's head may take, counted from the last byte that was sent."""
+    tls: UpstreamTls = UpstreamTls()
+    """For https."""
 
     @field_validator("urls")
     @classmethod
@@ -140,13 +201,27 @@ class Upstream(_Section):
             possible = False
         if not possible:
             raise ValueError('its host or its port cannot be one; write "http://host:port" with a port from 1 to 65535')
-        if parts.scheme != "http":
-            raise ValueError('write "http://host:port" or "unix:/path" (https upstreams are not built yet)')
+        if parts.scheme not in ("http", "https"):
+            raise ValueError('write "http://host:port", "https://host:port" or "unix:/path"')
         if not parts.hostname or " " in value or not value.isprintable():  # urlsplit drops line ends
             raise ValueError('its host cannot be one; write "http://host:port"')
         if parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError("only scheme, host and port belong in it; a route's `rewrite` changes paths")
         return value
+
+    @model_validator(mode="after")
+    def _tls_for_https(self) -> Upstream:
+        kinds = {urlsplit(url).scheme == "https" for url in self.urls or [self.url]}
+        if len(kinds) > 1:
+            raise ValueError("either all of its addresses are https://, or none is")
+        if self.tls != UpstreamTls() and not self.secure:
+            raise ValueError('tls is for https, and its address is not; write "https://host:port"')
+        return self
+
+    @property
+    def secure(self) -> bool:
+        """Is it spoken to over TLS?"""
+        return urlsplit((self.urls or [self.url])[0]).scheme == "https"
 
     @property
     def places(self) -> list[tuple[str, int, str]]:
@@ -158,10 +233,15 @@ class Upstream(_Section):
         """Host and port, where it has one address and no socket."""
         return _host(self.url)
 
+    @property
+    def server_name(self) -> str:
+        """The name that its certificate must have, where it has one address."""
+        return self.tls.server_name or self.address[0]
+
 
 def _host(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
-    return parts.hostname or "", parts.port or 80
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _place(url: str) -> tuple[str, int, str]:
@@ -510,6 +590,10 @@ def _is_network(value: object) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _without_scheme(address: str) -> str:
+    return address.removeprefix("http://").removeprefix("https://")
 
 
 def _check_pattern(pattern: str) -> None:

@@ -32,6 +32,8 @@ class ShipperLink:
         self._flush_handle: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
+        self.abandoned = 0
+        """Records that nobody took, counted at the end."""
 
     def start(self) -> None:
         self._task = self._loop.create_task(self._stay_connected(), name="shipper link")
@@ -51,15 +53,22 @@ class ShipperLink:
             self._flush_handle = self._loop.call_later(FLUSH_SECONDS, self._flush)
         return ""
 
+    def resize(self, queue: int, queue_bytes: int) -> None:
+        """Other bounds from now on."""
+        self._max_count = queue
+        self._max_bytes = queue_bytes
+
     async def close(self) -> None:
         """Hands over what waits, and ends."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         if self._transport is not None:
+            self._paused = False
             self._flush()
             transport, self._transport = self._transport, None
             transport.close()  # after what was written has gone out
+        self.abandoned += len(self._waiting)
 
     def _flush(self) -> None:
         self._flush_handle = None

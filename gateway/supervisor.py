@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import tempfile
 import time
@@ -22,11 +23,13 @@ from typing import Any
 
 from flags import source as flag_source
 from flags.snapshot import Snapshot
-from gateway import access
-from gateway.children import Child, WorkerProcess
+from gateway import tls
+from gateway.children import Child, Said, WorkerProcess
 from gateway.config import Config, parse_address
-from gateway.control import Applied, Configure, Drain, FlagState, Ready, Refuse, Report
+from gateway.control import Applied, Certificates, Configure, Drain, FlagState, Ready, Refuse, Report
 from gateway.listening import bind, why_not
+from gateway.mitm.unfit import unfit
+from gateway.reload import Reloads, for_the_shipper, unwritable
 from gateway.telemetry import Stats, merge
 from shadow import database
 from shadow.redact import load_key
@@ -39,6 +42,10 @@ START_TRIES = 3
 """A worker that ends this often before the gateway was ready for the first time ends the start."""
 ACCEPT_AFTER_TERM_SECONDS = 5.0
 """After SIGTERM readyz says 503 while connections are still accepted, so that load balancers can look away first (edge.md 64)."""
+
+
+CONFIRM_SECONDS = 10.0
+"""How long the workers have to take a reloaded configuration, before it is said that they did not."""
 
 
 class StartError(Exception):
@@ -56,6 +63,10 @@ class Supervisor:
         self.started_at = time.time()
         self.ready = False
         self.draining = False
+        self.left_at: float | None = None
+        """Monotonic time at which this gateway was told to be left by its clients (POST /drain)."""
+        self.number = 0
+        """Of the configuration that is in force."""
         self.restarts: dict[str, int] = {}
         self._text = text
         self._engine = engine
@@ -68,6 +79,10 @@ class Supervisor:
         self._failed = ""
         """Why the start has come to an end."""
         self._shipper: Child | None = None
+        self._shippers = 0
+        """Started so far: each listens on an address of its own."""
+        self.reloads = Reloads(text, lambda: self.config, self._unusable, self._adopt)
+        self.certificates = tls.Certificates(config)
         self.source = flag_source.create(
             source=config.flags.source,
             path=config.flags.path,
@@ -84,12 +99,12 @@ class Supervisor:
 
         Raises:
             BindError: one cannot be had.
-            StartError: the access log cannot be written, or the comparisons cannot be kept.
+            StartError: the access log cannot be written, the comparisons cannot be kept, or a certificate cannot be used.
         """
         self._check_files()
         self.listeners: list[list[socket.socket]] = [[] for _ in range(self._count)]
         self.addresses: list[str] = []
-        for address in self.config.gateway.listen:
+        for address, _ in self.config.gateway.addresses:
             parsed = parse_address(address)
             if isinstance(parsed, tuple):
                 # First without SO_REUSEPORT: with it, a second gateway of the same user would silently share the port.
@@ -112,11 +127,9 @@ class Supervisor:
     def _check_files(self) -> None:
         """What a child would stumble over is said before one is started."""
         config = self.config
-        log, url = config.gateway.access_log, config.shadow.database
-        try:
-            access.check(str(config.resolve(log)) if log not in ("", "-") else log)
-        except OSError as error:
-            raise StartError(f"{config.path}: gateway.access_log: {error.filename}: {error.strerror}. Name another file") from error
+        url = config.shadow.database
+        if problems := self._unusable(config):
+            raise StartError("\n".join(f"{config.path}: {problem}" for problem in problems))
         try:
             database.prepare(url, config.folder)
             load_key(database.state_folder(url, config.folder) / "redact.key")
@@ -124,6 +137,18 @@ class Supervisor:
             raise StartError(f"{config.path}: shadow.database: {error.filename}: {error.strerror}. Name another file") from error
         except ValueError as error:
             raise StartError(f"{config.path}: shadow.database: {error}") from error
+        for warning in (*self.certificates.read(), *tls.check_upstreams(config)):
+            _log.warning("%s", warning)
+
+    def _unusable(self, config: Config) -> list[str]:
+        """What is right by itself and cannot be carried out: by this engine, or on this machine as it is now."""
+        problems = [*(unfit(config) if self._engine == "gateway.mitm" else ()), *unwritable(config)]
+        try:
+            tls.Certificates(config).read()
+            tls.check_upstreams(config)
+        except tls.TlsError as error:
+            problems.append(str(error))
+        return problems
 
     async def run(self, admin: Callable[[Supervisor], Coroutine[object, object, None]]) -> int:
         """Until SIGTERM or SIGINT. Returns the exit status.
@@ -135,24 +160,24 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate, number)
+        loop.add_signal_handler(signal.SIGHUP, self.reloads.ask)  # before the start is over too: it is done afterwards
         flags_task = self._keep(self.source.run(self._publish), "flags")
         self._runtime = Path(tempfile.mkdtemp(prefix="banyan-"))
         try:
             await self._wait_for_flags(flags_task)
-            self._shipper = Child("shipper", self._shipper_command(), self._restarted)
-            self._keep(self._shipper.run(), "shipper")
-            shipper = str(self._runtime / "shipper")
+            self._start_shipper()
             for index, sockets in enumerate(self.listeners):
-                worker = WorkerProcess(
-                    index, self._engine, sockets, Configure(str(self.config.path), self._text, shipper), self._flag_state, self._heard
-                )
+                worker = WorkerProcess(index, self._engine, sockets, self._configure(), self._told, self._heard)
                 self.workers.append(worker)
                 self._keep(worker.run(self._restarted), f"worker {index}")
             self._keep(admin(self), "admin")
+            if self.config.gateway.tls:
+                self._keep(self._watch_certificates(), "certificates")
             await self._all_ready()
             self.ready = not self._stop.is_set()
             if self.ready:
                 await self._greet()
+                self._keep(self.reloads.run(), "reloads")
             await self._stop.wait()
             if self._failed:
                 raise StartError(self._failed)
@@ -184,6 +209,24 @@ class Supervisor:
             if isinstance(parsed := parse_address(address), str):
                 Path(parsed).unlink(missing_ok=True)
 
+    # Certificates
+
+    def _certified(self) -> Certificates:
+        return Certificates([(pair.certificate, pair.key) for pair in self.certificates.pairs])
+
+    async def _watch_certificates(self) -> None:
+        while True:
+            await asyncio.sleep(tls.LOOK_SECONDS)
+            changed, warnings, errors = await asyncio.to_thread(self.certificates.look)
+            for said in warnings + errors:
+                _log.warning("%s", said)
+            if errors:
+                self.totals.event("certificate-broken", len(errors))
+            if changed:
+                self.totals.event("certificate-reloaded")
+                for worker in self.workers:
+                    worker.send(self._certified())
+
     # Flags
 
     def _publish(self, snapshot: Snapshot) -> None:
@@ -197,6 +240,15 @@ class Supervisor:
     def _flag_state(self) -> FlagState:
         snapshot = self.snapshot
         return FlagState(snapshot.revision, snapshot.features, snapshot.source, snapshot.fetched_at, snapshot.error)
+
+    def _told(self) -> list[Certificates | Refuse | FlagState]:
+        """What a worker has to know before it begins, which it does with the flags."""
+        told: list[Certificates | Refuse | FlagState] = []
+        if self.config.gateway.tls:
+            told.append(self._certified())
+        if self.left_at is not None or self.draining:
+            told.append(Refuse())
+        return [*told, self._flag_state()]
 
     async def _wait_for_flags(self, flags_task: asyncio.Task[object]) -> None:
         first = asyncio.create_task(self._first_flags.wait(), name="first flags")
@@ -212,6 +264,22 @@ class Supervisor:
 
     # Children
 
+    def _start_shipper(self) -> None:
+        self._shippers += 1
+        self._write_down()
+        self._shipper = Child("shipper", self._shipper_command(), self._restarted)
+        self._keep(self._shipper.run(), f"shipper {self._shippers}")
+
+    def _write_down(self) -> None:
+        """What is in force, for a shipper to start by: the file itself may have become another, or a bad one, since."""
+        path = self._runtime / "banyan.toml"
+        new = path.with_suffix(".new")
+        new.write_text(self._text, encoding="utf-8")
+        new.replace(path)
+
+    def _shipper_socket(self) -> str:
+        return str(self._runtime / f"shipper-{self._shippers}")
+
     def _shipper_command(self) -> list[str]:
         return [
             sys.executable,
@@ -219,8 +287,10 @@ class Supervisor:
             "shadow.shipper",
             "--config",
             str(self.config.path),
+            "--text",
+            str(self._runtime / "banyan.toml"),
             "--socket",
-            str(self._runtime / "shipper"),
+            self._shipper_socket(),
             "--parent",
             str(os.getpid()),
         ]
@@ -237,13 +307,13 @@ class Supervisor:
             return
         _log.error("%s ended with status %d; starting it again", name, status)
 
-    def _heard(self, worker: WorkerProcess, message: Ready | Applied | Report) -> None:
+    def _heard(self, worker: WorkerProcess, message: Said) -> None:
         if isinstance(message, Report):
             worker.gauges = (message.stats.connections, message.stats.in_flight)
             merge(self.totals, message.stats)
             if message.stats.flags:
                 self.source.report(message.stats.flags)
-        else:
+        elif isinstance(message, Ready | Applied):
             worker.revision = message.revision
             # It may have been started with a snapshot that was replaced while it compiled it.
             if isinstance(message, Ready) and message.revision != self.snapshot.revision:
@@ -264,28 +334,90 @@ class Supervisor:
 
     async def _greet(self) -> None:
         count = f"{self._count} worker{'s' if self._count > 1 else ''}"
-        self._announce(f"banyan: serving on {', '.join(self.addresses)} with {count}; admin on {self.admin_address}")
+        secure = [secure for _, secure in self.config.gateway.addresses]
+        served = ", ".join(f"https://{address}" if tls else address for address, tls in zip(self.addresses, secure, strict=True))
+        self._announce(f"banyan: serving on {served} with {count}; admin on {self.admin_address}")
         legacy = self.config.upstreams["legacy"]
+        context = tls.client_context(legacy, "legacy", self.config)
+        name = (legacy.tls.server_name or legacy.places[0][0]) if context is not None else None
         try:
             async with asyncio.timeout(legacy.connect_timeout):
                 host, port, path = legacy.places[0]
-                _, writer = await (asyncio.open_unix_connection(path) if path else asyncio.open_connection(host, port))
+                opening = (
+                    asyncio.open_unix_connection(path) if path else asyncio.open_connection(host, port, ssl=context, server_hostname=name)
+                )
+                _, writer = await opening
             writer.close()
         except (OSError, TimeoutError) as error:
-            why = "it did not answer in time" if isinstance(error, TimeoutError) else why_not(error)
+            why = tls.why(error) if isinstance(error, ssl.SSLError) else why_not(error)
+            if isinstance(error, TimeoutError):
+                why = "it did not answer in time"
             _log.warning(
                 "legacy at %s cannot be reached (%s): its requests are answered 502 until it is up; check [upstreams] legacy",
                 (legacy.urls or [legacy.url])[0],
                 why,
             )
 
+    # Reload
+
+    def _configure(self) -> Configure:
+        return Configure(str(self.config.path), self._text, self._shipper_socket(), self.number)
+
+    async def _adopt(self, config: Config, text: str) -> list[str]:
+        """Puts a validated configuration in force. What went wrong, worker by worker."""
+        if self.draining:
+            return ["the gateway is draining: it serves nothing new"]
+        certificates = tls.Certificates(config)
+        try:
+            warnings = await asyncio.to_thread(certificates.read)
+        except tls.TlsError as error:
+            return [str(error)]  # it was good a moment ago
+        for warning in warnings:
+            _log.warning("%s", warning)
+        same_rules = for_the_shipper(self.config) == for_the_shipper(config)
+        self.config, self._text, self.certificates = config, text, certificates
+        self.number += 1
+        shipper = self._shipper
+        if same_rules:
+            self._write_down()
+        else:
+            # On an address of its own: what was captured under the old rules goes to the old shipper, what is captured under the new ones
+            # to the new. It ends when every worker has handed over what it had for it.
+            self._start_shipper()
+        for worker in self.workers:
+            if config.gateway.tls:
+                worker.send(self._certified())
+            worker.reconfigure(self._configure())
+        try:
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                for worker in self.workers:
+                    await worker.configured.wait()
+        except TimeoutError:
+            pass  # said below, worker by worker
+        if not same_rules and shipper is not None:
+            self._keep(shipper.stop(6.0), "old shipper")
+        return [
+            f"worker {worker.index}: {worker.refusal or f'it did not say within {CONFIRM_SECONDS:g} s that it serves by it'}"
+            for worker in self.workers
+            if worker.number != self.number
+        ]
+
     # Stopping
+
+    def leave(self) -> None:
+        """POST /drain: clients are moved elsewhere, and this process stays until it is told to end."""
+        if self.left_at is None:
+            self.left_at = time.monotonic()
+            for worker in self.workers:
+                worker.send(Refuse())
 
     def _terminate(self, number: int) -> None:
         if self._stop.is_set():
             return
         # Ctrl-C is a person at a terminal without a load balancer: nobody has to look away first.
         self._patience = ACCEPT_AFTER_TERM_SECONDS if number == signal.SIGTERM and self.ready else 0.0
+        if self.left_at is not None:
+            self._patience = max(0.0, self._patience - (time.monotonic() - self.left_at))
         self.draining = True
         self.ready = False
         self._stop.set()

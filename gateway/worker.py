@@ -17,6 +17,7 @@ from gateway.settings import Config
 from gateway.shipping import ShipperLink
 from gateway.tally import Tally
 from gateway.telemetry import Stats
+from gateway.tls import Pair
 
 
 class EdgeEngine:
@@ -37,6 +38,14 @@ class EdgeEngine:
     def refuse(self) -> None:
         self._edge.draining = True
 
+    def reconfigure(self, config: Config, policy: Policy, shipper: ShipperLink | None) -> None:
+        self._edge.shipper = shipper
+        self._edge.reconfigure(config, policy)
+        self._listener.reconfigure(config.gateway.limits)
+
+    def certify(self, pairs: Sequence[Pair]) -> None:
+        self._listener.front.take(pairs)
+
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         await self._listener.start(sockets)
 
@@ -46,7 +55,7 @@ class EdgeEngine:
         return 0 if answered else self._edge.in_flight
 
     async def close(self) -> None:
-        await self._edge.close()
+        self._edge.close()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from gateway.config import Config, ConfigError, load
+from gateway.config import Config, ConfigError, load, parse, read
 from shadow import counters, database, store
 from shadow.batch import Batch
 from shadow.compare import Rules
@@ -183,6 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m shadow.shipper", description="Takes exchanges from edge workers, compares and stores them."
     )
     parser.add_argument("--config", type=Path, default=Path("banyan.toml"), help="banyan.toml")
+    parser.add_argument("--text", type=Path, help="a file that holds what --config held when it was validated; --config may have changed")
     parser.add_argument("--socket", type=Path, required=True, help="the unix socket to listen on")
     parser.add_argument(
         "--parent", type=int, default=os.getppid(), help="the process to end with, where it may die before this one has started"
@@ -190,8 +191,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     os.nice(NICE)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # who sends it to everything that is called banyan means the supervisor
     try:
-        shipper = Shipper(make_worker(load(options.config)), options.socket, options.parent)
+        config = parse(options.config, read(options.text)) if options.text else load(options.config)
+        shipper = Shipper(make_worker(config), options.socket, options.parent)
         whole = asyncio.run(shipper.run())
     except (ConfigError, StartError) as error:
         print(f"shipper: {error}", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.cli.shared import RefusalError, load_config
+from gateway.tls import Certificates, TlsError, check_upstreams
 
 
 def check(*, config: Path = Path("banyan.toml")) -> int:
@@ -18,6 +19,11 @@ def check(*, config: Path = Path("banyan.toml")) -> int:
         The file to check.
     """
     loaded = load_config(config)
+    try:
+        for warning in (*Certificates(loaded).read(), *check_upstreams(loaded)):
+            print(f"warning: {warning}")
+    except TlsError as error:
+        raise RefusalError(f"{loaded.path}: {error}") from error
     if loaded.flags.source == "file":
         from flags.features import parse
         from flags.file import FlagFileError, read

@@ -6,24 +6,11 @@ import asyncio
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from gateway.cli.shared import RefusalError
 
-if TYPE_CHECKING:
-    from gateway.settings import Config
-
 ENGINES = {"edge": "gateway.worker", "mitmproxy": "gateway.mitm"}
-
-
-def _check_mitmproxy(config: Config) -> None:
-    if config.gateway.proxy_protocol:
-        raise RefusalError(f"{config.path}: gateway.proxy_protocol: the mitmproxy engine does not read it; run the edge engine")
-    for name, upstream in config.upstreams.items():
-        if upstream.urls:
-            raise RefusalError(f"{config.path}: upstreams.{name}.urls: the mitmproxy engine takes one address; run the edge engine")
-        if upstream.url.startswith("unix:"):
-            raise RefusalError(f"{config.path}: upstreams.{name}.url: the mitmproxy engine reaches no unix sockets; run the edge engine")
 
 
 def run(*, config: Path = Path("banyan.toml"), engine: Literal["edge", "mitmproxy"] = "edge") -> int:
@@ -48,13 +35,11 @@ def run(*, config: Path = Path("banyan.toml"), engine: Literal["edge", "mitmprox
     from gateway.supervisor import StartError, Supervisor
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("banyan.reload").setLevel(logging.INFO)
     setproctitle("banyan: supervisor")
     try:
         text = read(config)
-        loaded = parse(config, text)
-        if engine == "mitmproxy":
-            _check_mitmproxy(loaded)
-        supervisor = Supervisor(loaded, text, engine=ENGINES[engine], announce=lambda line: print(line, flush=True))
+        supervisor = Supervisor(parse(config, text), text, engine=ENGINES[engine], announce=lambda line: print(line, flush=True))
         supervisor.listen()
         return asyncio.run(supervisor.run(admin.serve))
     except (ConfigError, FlagSourceError, FlagFileError, BindError, StartError) as error:

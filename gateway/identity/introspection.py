@@ -37,7 +37,8 @@ class Introspection:
             return None
         return found
 
-    async def close(self) -> None:
+    def close(self) -> None:
+        """Whoever still waits is told that the caller is anonymous."""
         for asking in list(self._asking):
             asking.answered(ANONYMOUS)
 

@@ -24,6 +24,7 @@ from mitmproxy.connection import Client, ConnectionState
 from mitmproxy.proxy.context import Context as HandlerContext
 from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+from mitmproxy.tls import TlsData
 
 from flags.snapshot import Context
 from gateway.mitm.client import Reply
@@ -52,7 +53,6 @@ class GatewayAddon:
     def __init__(self, shared: Shared, server: Proxyserver) -> None:
         self._shared = shared
         self._server = server
-        self._identity = Introspection(shared) if shared.config.identity.source == "introspection" else None
         self._current: dict[str, Relay] = {}
         """What each client connection is busy with: in HTTP/1, one request at a time."""
         self.up = asyncio.Event()
@@ -63,7 +63,9 @@ class GatewayAddon:
         self.up.set()
 
     def next_layer(self, layer: NextLayer) -> None:
-        layer.layer = GatewayHttpLayer(layer.context, max_head=self._shared.config.gateway.limits.header_bytes, refuse=self._refuse)
+        layer.layer = GatewayHttpLayer(
+            layer.context, max_head=lambda: self._shared.terms.config.gateway.limits.header_bytes, refuse=self._refuse
+        )
 
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         """The head is there."""
@@ -85,7 +87,7 @@ class GatewayAddon:
                 data.http_version,
                 data.headers.fields,
                 trusted=relay.trusted,
-                limits=shared.config.gateway.limits,
+                limits=relay.terms.config.gateway.limits,
             )
         except RefusedError as refused:
             flow.metadata[ANSWER] = relay.own_answer(refused.problem, refused.detail, close=True)
@@ -95,21 +97,25 @@ class GatewayAddon:
             shared.tally.event("underscored-header", head.underscored)
         relay.head = head
         if relay.trusted:
-            relay.address = client(relay.host, [value for name, value in head.fields if name.lower() == b"x-forwarded-for"], shared.trusts)
+            relay.address = client(
+                relay.host, [value for name, value in head.fields if name.lower() == b"x-forwarded-for"], relay.terms.trusts
+            )
         shared.ids.begin()
         relay.request_id = head.request_id or shared.ids.request_id()
         trace = b"" if head.traceparent else shared.ids.traceparent()
-        relay.outgoing = Outgoing(head, relay.request_id, trace, forwarding(head, relay.host, trusted=relay.trusted))
+        added = forwarding(head, relay.host, trusted=relay.trusted, secure=self._secure(flow))
+        relay.outgoing = Outgoing(head, relay.request_id, trace, added)
         user, session = None, None
-        if self._identity is not None and shared.policy.routed(head.method, head.target):
-            user, session = await self._identity.who(head.fields)
+        terms = relay.terms
+        if terms.callers is not None and terms.policy.routed(head.method, head.target):
+            user, session = await Introspection(shared, terms, terms.callers).who(head.fields)
         context = Context(user, session, relay.address, {"method": head.method})
-        decision = relay.decision = shared.policy.decide(head.method, head.target, context)
+        decision = relay.decision = terms.policy.decide(head.method, head.target, context)
         # `stream` was set by mitmproxy (option stream_large_bodies) for a declared length over the replay buffer.
-        relay.capture = prepare(shared, decision, relay.outgoing, replayable=not request.stream)
+        relay.capture = prepare(shared, terms, decision, relay.outgoing, replayable=not request.stream)
         relay.serve = decision.serve
         self._current[flow.client_conn.id] = relay
-        self._direct(flow, relay.outgoing, decision.serve)
+        self._direct(flow, relay, relay.outgoing, decision.serve)
 
     async def request(self, flow: http.HTTPFlow) -> None:
         """The request is whole, or was streamed to its end."""
@@ -182,8 +188,19 @@ class GatewayAddon:
         """mitmproxy opens a connection, and would wait for as long as the kernel does."""
         relay = self._current.get(data.client.id)
         if relay is not None and relay.serve is not None:
-            seconds = self._shared.config.upstreams[relay.serve.upstream].connect_timeout
+            seconds = relay.terms.config.upstreams[relay.serve.upstream].connect_timeout
             relay.arm(seconds, Failure.CONNECT_TIMEOUT, lambda: self._drop_upstream(data.client))
+
+    def tls_start_server(self, data: TlsData) -> None:
+        """mitmproxy is connected, and this upstream is to prove who it is."""
+        relay = self._current.get(data.context.client.id)
+        if relay is not None and relay.serve is not None:
+            relay.terms.upstreams_tls.begin(relay.serve.upstream, data)
+
+    def tls_failed_server(self, data: TlsData) -> None:
+        relay = self._current.get(data.context.client.id)
+        if relay is not None:
+            relay.tls_failed = True
 
     def server_connected(self, data: ServerConnectionHookData) -> None:
         relay = self._current.get(data.client.id)
@@ -206,7 +223,7 @@ class GatewayAddon:
 
     async def _ask_candidate(self, flow: http.HTTPFlow, relay: Relay, decision: Decision, outgoing: Outgoing, body: bytes) -> None:
         method = relay.method
-        client = self._shared.clients[decision.serve.upstream]
+        client = relay.terms.clients[decision.serve.upstream]
         repeatable = may_repeat(method, replayable=True)
         outcome = await client.ask(outgoing.ask(decision.serve, body), limit=MAX_HELD, repeatable=repeatable)
         if isinstance(outcome, Reply) and outcome.skipped:
@@ -219,12 +236,12 @@ class GatewayAddon:
                 self._answer(flow, relay, outcome)
             else:
                 relay.fall_back(other, f"status-{outcome.status}")
-                self._direct(flow, outgoing, other)
+                self._direct(flow, relay, outgoing, other)
             return
         after = Policy.on_failure(decision, outcome, method, replayable=True)
         if isinstance(after, Target):
             relay.fall_back(after, outcome.code)
-            self._direct(flow, outgoing, after)
+            self._direct(flow, relay, outgoing, after)
         else:
             relay.answered = True
             flow.response = relay.own_answer(after, _detail(relay, outcome), close=False)
@@ -232,7 +249,7 @@ class GatewayAddon:
     def _await_answer(self, relay: Relay, client: Client) -> None:
         """mitmproxy has sent the whole request, or will have as soon as it is connected."""
         if relay.serve is not None:
-            seconds = self._shared.config.upstreams[relay.serve.upstream].response_timeout
+            seconds = relay.terms.config.upstreams[relay.serve.upstream].response_timeout
             relay.arm(seconds, Failure.TIMEOUT, lambda: self._drop_upstream(client))
 
     def _answer(self, flow: http.HTTPFlow, relay: Relay, reply: Reply) -> None:
@@ -247,10 +264,11 @@ class GatewayAddon:
             fields = (*fields, (b"Content-Length", b"%d" % len(reply.body)))
         flow.response = response(reply.status, reply.reason, fields, reply.body)
 
-    def _direct(self, flow: http.HTTPFlow, outgoing: Outgoing, target: Target) -> None:
+    def _direct(self, flow: http.HTTPFlow, relay: Relay, outgoing: Outgoing, target: Target) -> None:
         """Makes the flow's request what `target` gets."""
         old, head = flow.request, outgoing.head
-        host, port = self._shared.config.upstreams[target.upstream].address
+        upstream = relay.terms.config.upstreams[target.upstream]
+        host, port = upstream.address
         fields = outgoing.fields(target)
         if head.chunked:
             fields = (*fields, (b"Transfer-Encoding", b"chunked"))
@@ -260,7 +278,7 @@ class GatewayAddon:
             host,
             port,
             old.data.method,
-            b"http",
+            b"https" if upstream.secure else b"http",
             b"",
             outgoing.target(target),
             old.data.http_version,
@@ -272,6 +290,12 @@ class GatewayAddon:
         )
         new.stream = old.stream
         flow.request = new
+
+    def _secure(self, flow: http.HTTPFlow) -> bool:
+        """Has its client come over TLS? That ends before mitmproxy, which does not know of it."""
+        handler = self._server.connections.get(flow.client_conn.id)
+        writer = handler.transports[handler.client].writer if handler is not None else None
+        return isinstance(writer, asyncio.StreamWriter) and writer.get_extra_info("ssl_object") is not None
 
     def _forget(self, flow: http.HTTPFlow) -> None:
         self._current.pop(flow.client_conn.id, None)
@@ -299,6 +323,8 @@ def _failure(flow: http.HTTPFlow, relay: Relay) -> Failure:
     """What became of mitmproxy's own connection to the upstream."""
     if relay.timed_out is not None:
         return relay.timed_out
+    if relay.tls_failed:
+        return Failure.TLS
     if flow.server_conn.timestamp_tcp_setup is None:
         return Failure.REFUSED
     message = flow.error.msg if flow.error is not None else ""

@@ -7,19 +7,21 @@ a timeout, and what httpx can raise becomes one of the policy's Failures here an
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httpx
 
 from gateway.mitm.fields import Fields, clean_response, declared_length, find
 from gateway.policy.failure import Failure
+from gateway.tls import refused_us
 
 IDLE_SECONDS = 4.0
 """Shorter than what servers allow (uvicorn and Node.js 5 s), so that it is mostly us who close."""
 MAX_IDLE = 64
 
 _TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Upstreams are plain http (settings.py). Without one given, httpx reads the machine's certificates once for each client."""
+"""For plain http. Without one given, httpx reads the machine's certificates once for each client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +55,28 @@ class _StaleError(Exception):
 class Client:
     """The way to one upstream."""
 
-    def __init__(self, address: tuple[str, int], *, connect_timeout: float, response_timeout: float, connections: int) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        *,
+        connect_timeout: float,
+        response_timeout: float,
+        connections: int,
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "",
+    ) -> None:
         host, port = address
-        self._url = httpx.URL(scheme="http", host=host, port=port)
+        self._url = httpx.URL(scheme="http" if tls is None else "https", host=host, port=port)
+        self._extensions = {} if tls is None else {"sni_hostname": server_name}
+        verify = tls or _TLS
         self._timeout = {"connect": connect_timeout, "read": response_timeout, "write": response_timeout, "pool": connect_timeout}
         limits = httpx.Limits(
             max_connections=connections, max_keepalive_connections=min(connections, MAX_IDLE), keepalive_expiry=IDLE_SECONDS
         )
-        self._kept = httpx.AsyncHTTPTransport(verify=_TLS, trust_env=False, limits=limits)
+        self._kept = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, limits=limits)
         # A request that cannot be repeated never meets a connection that its server may be closing right now.
         self._fresh = httpx.AsyncHTTPTransport(
-            verify=_TLS, trust_env=False, limits=httpx.Limits(max_connections=connections, max_keepalive_connections=0)
+            verify=verify, trust_env=False, limits=httpx.Limits(max_connections=connections, max_keepalive_connections=0)
         )
 
     async def ask(self, ask: Ask, *, limit: int, repeatable: bool) -> Reply | Failure:
@@ -93,14 +106,14 @@ class Client:
             self._url,
             headers=list(ask.fields),
             stream=httpx.ByteStream(ask.body),
-            extensions={"target": ask.target, "timeout": self._timeout, "trace": trace},
+            extensions={"target": ask.target, "timeout": self._timeout, "trace": trace, **self._extensions},
         )
         request.method = ask.method  # methods are case-sensitive (RFC 9110, 9.1), and httpx has just made it upper case
         response: httpx.Response | None = None
         try:
             response = await transport.handle_async_request(request)
             return await _read(response, ask.method, limit)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, ssl.SSLError) as error:  # httpx lets the latter through as it is
             failure = _failure(error)
             if failure is Failure.RESET and response is None and not opened:
                 raise _StaleError from error
@@ -134,10 +147,14 @@ def unfit(fields: Fields, limit: int) -> str:
     return "too_large" if declared_length(fields) > limit else ""
 
 
-def _failure(error: httpx.TransportError) -> Failure:
+def _failure(error: httpx.TransportError | ssl.SSLError) -> Failure:
     match error:
+        case ssl.SSLError():
+            return Failure.TLS if refused_us(error) else Failure.RESET
         case httpx.ConnectTimeout() | httpx.PoolTimeout():
             return Failure.CONNECT_TIMEOUT
+        case httpx.ConnectError() if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+            return Failure.TLS
         case httpx.ConnectError() | httpx.LocalProtocolError() | httpx.UnsupportedProtocol():
             return Failure.REFUSED  # nothing was sent
         case httpx.TimeoutException():
@@ -146,3 +163,11 @@ def _failure(error: httpx.TransportError) -> Failure:
             return Failure.BAD_ANSWER
         case _:
             return Failure.RESET
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What was raised first, and all that was made of it: httpx, httpcore and anyio each wrap it once more."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

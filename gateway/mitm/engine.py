@@ -15,6 +15,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.master import Master
@@ -30,6 +31,7 @@ from gateway.settings import Config
 from gateway.shipping import ShipperLink
 from gateway.tally import Tally
 from gateway.telemetry import Stats
+from gateway.tls import HANDSHAKE_SECONDS, Front, Pair
 
 START_SECONDS = 10.0
 LINGER_SECONDS = 2.0
@@ -49,21 +51,18 @@ class MitmEngine:
         self._master = Master(Options())
         self._master.addons.add(self._server, self._addon)  # type: ignore[no-untyped-call] # mitmproxy is typed in part
         self._master.options.update(  # type: ignore[no-untyped-call] # mitmproxy is typed in part
-            server=False,
-            mode=[],
-            connection_strategy="lazy",
-            keep_host_header=True,
-            stream_large_bodies=str(config.gateway.replay_buffer),
-            tcp_timeout=_quiet_seconds(config),
-            websocket=False,
-            rawtcp=False,
+            server=False, mode=[], connection_strategy="lazy", keep_host_header=True, websocket=False, rawtcp=False
         )
+        self._set_options(config)
+        self._front = Front()
+        self._secure = [secure for _, secure in config.gateway.addresses]
         host, port = config.upstreams["legacy"].address
         shown = f"[{host}]" if ":" in host else host
         self._instance: ServerInstance[ReverseMode] = ServerInstance.make(f"reverse:http://{shown}:{port}", self._server)
 
     def take_stats(self) -> Stats:
         shared = self._shared
+        shared.sweep()
         tally, shared.tally = shared.tally, Tally()
         stats = tally.report()
         stats.connections = len(self._server.connections)
@@ -73,15 +72,28 @@ class MitmEngine:
     def refuse(self) -> None:
         self._shared.draining = True
 
+    def reconfigure(self, config: Config, policy: Policy, shipper: ShipperLink | None) -> None:
+        self._shared.shipper = shipper
+        self._shared.reconfigure(config, policy)
+        self._set_options(config)
+
+    def certify(self, pairs: Sequence[Pair]) -> None:
+        self._front.take(pairs)
+
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         self._run = asyncio.get_running_loop().create_task(self._master.run(), name="mitmproxy")
         async with asyncio.timeout(START_SECONDS):
             await self._addon.up.wait()
-        for sock in sockets:
+        # The sockets are those of `listen`, in its order.
+        for sock, secure in zip_longest(sockets, self._secure, fillvalue=False):
+            assert isinstance(sock, socket.socket)  # noqa: S101 - there is at least one for each address
             if sock.family == socket.AF_UNIX:
                 self._servers.append(await asyncio.start_unix_server(self._unix_client, sock=sock, backlog=1024))
             else:
-                self._servers.append(await asyncio.start_server(self._instance.handle_stream, sock=sock, backlog=1024))
+                # TLS to clients ends before mitmproxy: one way to choose certificates and to renew them for both engines.
+                context, limit = (self._front.context, HANDSHAKE_SECONDS) if secure else (None, None)
+                handle = self._instance.handle_stream
+                self._servers.append(await asyncio.start_server(handle, sock=sock, backlog=1024, ssl=context, ssl_handshake_timeout=limit))
 
     async def drain(self, seconds: float) -> int:
         for server in self._servers:
@@ -103,6 +115,11 @@ class MitmEngine:
         self._master.shutdown()  # type: ignore[no-untyped-call] # mitmproxy is typed in part
         if self._run is not None:
             await self._run
+
+    def _set_options(self, config: Config) -> None:
+        self._master.options.update(  # type: ignore[no-untyped-call] # mitmproxy is typed in part
+            stream_large_bodies=str(config.gateway.replay_buffer), tcp_timeout=_quiet_seconds(config)
+        )
 
     async def _unix_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._instance.handle_stream(reader, _UnixWriter(reader, writer))

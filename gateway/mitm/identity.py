@@ -8,17 +8,18 @@ from gateway.identity.callers import ANONYMOUS, MAX_ANSWER, Callers, Question, U
 from gateway.mitm.client import Ask, Client, Reply
 from gateway.mitm.fields import Fields
 from gateway.mitm.shared import Shared
+from gateway.mitm.terms import Terms
 
 
 class Introspection:
-    """The questions under way."""
+    """The questions of requests that go by `terms`."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, terms: Terms, callers: Callers) -> None:
         self._shared = shared
-        self._settings = shared.config.identity
-        self._callers = Callers(self._settings)
-        self._client: Client = shared.clients["legacy"]
-        host, port = shared.config.upstreams["legacy"].address
+        self._settings = terms.config.identity
+        self._callers = callers
+        self._client: Client = terms.clients["legacy"]
+        host, port = terms.config.upstreams["legacy"].address
         self._host = f"{host}:{port}".encode()
 
     async def who(self, fields: Fields) -> User:

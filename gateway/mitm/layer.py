@@ -32,9 +32,9 @@ Refuse = Callable[[Context, Problem, str], http.Response]
 
 
 class GatewayHttpLayer(HttpLayer):
-    """See the module's docstring. `max_head`: bytes."""
+    """See the module's docstring. `max_head`: bytes, as configured now."""
 
-    def __init__(self, context: Context, *, max_head: int, refuse: Refuse) -> None:
+    def __init__(self, context: Context, *, max_head: Callable[[], int], refuse: Refuse) -> None:
         super().__init__(context, HTTPMode.transparent)
         # HttpLayer takes what is here already for the client's connection, and makes one of its own otherwise.
         self.connections[context.client] = _Server(context.fork(), max_head, refuse)
@@ -53,7 +53,7 @@ class GatewayHttpLayer(HttpLayer):
 class _Server(Http1Server):
     """The client's side of the connection."""
 
-    def __init__(self, context: Context, max_head: int, refuse: Refuse) -> None:
+    def __init__(self, context: Context, max_head: Callable[[], int], refuse: Refuse) -> None:
         super().__init__(context)
         self._max_head = max_head
         self._refuse = refuse
@@ -66,8 +66,8 @@ class _Server(Http1Server):
                 yield commands.SendData(self.conn, http1.assemble_response(answer))  # type: ignore[no-untyped-call] # mitmproxy is typed in part
             else:
                 yield command
-        if self.state == self.read_headers and self.request is None and len(self.buf) > self._max_head:
-            answer = self._refuse(self.context, Problem.HEAD_TOO_LARGE, f"The request's head is longer than {self._max_head} bytes.")
+        if self.state == self.read_headers and self.request is None and len(self.buf) > (limit := self._max_head()):
+            answer = self._refuse(self.context, Problem.HEAD_TOO_LARGE, f"The request's head is longer than {limit} bytes.")
             yield commands.SendData(self.conn, http1.assemble_response(answer))  # type: ignore[no-untyped-call] # mitmproxy is typed in part
             yield commands.CloseConnection(self.conn)
             self.state = self.done

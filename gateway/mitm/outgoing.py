@@ -37,14 +37,14 @@ class Outgoing:
         return Ask(self.head.method, self.target(target), (*self.fields(target), *length, *extra), body)
 
 
-def forwarding(head: Head, peer: str, *, trusted: bool) -> Fields:
+def forwarding(head: Head, peer: str, *, trusted: bool, secure: bool) -> Fields:
     """The fields that tell upstreams about the client. A trusted proxy's own stay, and the proxy is added to them."""
     added: list[tuple[bytes, bytes]] = []
     if peer != "unix":  # which is no address
         added.append((b"X-Forwarded-For", peer.encode("ascii", "replace")))
     present = head.fields if trusted else ()
     if find(present, b"x-forwarded-proto") is None:
-        added.append((b"X-Forwarded-Proto", b"http"))
+        added.append((b"X-Forwarded-Proto", b"https" if secure else b"http"))
     if find(present, b"x-forwarded-host") is None:
         added.append((b"X-Forwarded-Host", head.host))
     return tuple(added)

@@ -31,10 +31,11 @@ class Relay:
     def __init__(self, shared: Shared, client: Client, method: bytes, target: bytes, *, http11: bool) -> None:
         peer = client.peername
         self.shared = shared
+        self.terms = shared.terms
         self.host = peer[0] if peer else "unix"
         self.address = self.host
         """The client's: the peer's, or whom a trusted proxy has the request from."""
-        self.trusted = shared.trusts(self.host)
+        self.trusted = self.terms.trusts(self.host)
         self.method = method.decode("latin-1")
         self.target = target
         """As it came, for the log, also when it is refused."""
@@ -54,13 +55,15 @@ class Relay:
         self.started = False
         """A head of an upstream's answer is on its way to the client."""
         self.timed_out: Failure | None = None
+        self.tls_failed = False
+        """mitmproxy was connected to the upstream, and did not come to speak TLS with it."""
         self.capture: Capture | None = None
         self.request_id = b""
         self.sent = 0
         self.status = 0
         self.done = False
         self._timer: asyncio.TimerHandle | None = None
-        shared.in_flight += 1
+        self.terms.in_flight += 1
 
     @property
     def route(self) -> str:
@@ -113,7 +116,7 @@ class Relay:
     def client_fields(self, fields: Fields) -> Fields:
         """An upstream's fields as the client gets them."""
         out = list(fields)
-        if (self.shared.config.gateway.expose_decision or self.trusted) and self.serve is not None:
+        if (self.terms.config.gateway.expose_decision or self.trusted) and self.serve is not None:
             out.append((b"Banyan-Route", f"{self.route or '-'}; served-by={self.serve.side}; reason={self.reason}".encode()))
             elapsed = 1000 * (self.shared.now() - self.started_at)
             out.append((b"Server-Timing", f"upstream;desc={self.serve.upstream};dur={elapsed:.1f}".encode()))
@@ -185,7 +188,7 @@ class Relay:
         self.done = True
         self.disarm()
         shared = self.shared
-        shared.in_flight -= 1
+        self.terms.in_flight -= 1
         seconds = shared.now() - self.started_at
         shared.tally.route(self.route).finish(side, status, seconds)
         shadowed = self.capture is not None
@@ -200,7 +203,7 @@ class Relay:
                     self.request_id,
                     self.address,
                     self.method,
-                    shared.access.presentable(self.target),
+                    self.terms.mask.presentable(self.target),
                     status,
                     self.sent,
                     seconds,

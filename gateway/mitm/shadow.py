@@ -14,6 +14,7 @@ from gateway.mitm.client import Reply, unfit
 from gateway.mitm.fields import Fields, Head
 from gateway.mitm.outgoing import Outgoing
 from gateway.mitm.shared import Shared
+from gateway.mitm.terms import Terms
 from gateway.policy.decision import Decision, ShadowRules, Target
 from gateway.policy.failure import Failure
 from gateway.telemetry import drop, skip
@@ -22,7 +23,7 @@ from shadow.exchange import Answer, Exchange, RouteCounts, Side
 _log = logging.getLogger("banyan.worker")
 
 
-def prepare(shared: Shared, decision: Decision, outgoing: Outgoing, *, replayable: bool) -> Capture | None:
+def prepare(shared: Shared, terms: Terms, decision: Decision, outgoing: Outgoing, *, replayable: bool) -> Capture | None:
     """A Capture, if this request is to be compared; else it is counted why not."""
     rules = decision.rules
     if decision.shadow is None or rules is None:
@@ -35,18 +36,19 @@ def prepare(shared: Shared, decision: Decision, outgoing: Outgoing, *, replayabl
         skip(counts, "sampled_out")
     elif not replayable:
         skip(counts, "body_too_large")
-    elif shared.mirrors.get(decision.route, 0) >= shared.config.shadow.concurrency:
+    elif shared.mirrors.get(decision.route, 0) >= terms.config.shadow.concurrency:
         drop(counts, "concurrency")
     else:
-        return Capture(shared, decision, rules, decision.shadow, outgoing)
+        return Capture(shared, terms, decision, rules, decision.shadow, outgoing)
     return None
 
 
 class Capture:
     """One exchange in the making."""
 
-    def __init__(self, shared: Shared, decision: Decision, rules: ShadowRules, shadow: Target, outgoing: Outgoing) -> None:
+    def __init__(self, shared: Shared, terms: Terms, decision: Decision, rules: ShadowRules, shadow: Target, outgoing: Outgoing) -> None:
         self._shared = shared
+        self._terms = terms
         self._decision = decision
         self._rules = rules
         self._shadow = shadow
@@ -84,7 +86,7 @@ class Capture:
         """The client has its whole answer."""
         target = self._decision.serve
         elapsed = self._shared.now() - self._began
-        head = self._shared.captured(self._fields)
+        head = self._terms.captured(self._fields)
         self._served = Answer(_side(target), target.upstream, self._status, head, b"".join(self._parts), elapsed, "", self._skipped)
         for kind, answer in self._answers:
             self._hand_over(self._served, kind, answer)
@@ -106,6 +108,7 @@ class Capture:
             self._ask(self._decision.serve, "noise")
 
     def _ask(self, target: Target, kind: Literal["pair", "noise"]) -> None:
+        self._terms.mirroring += 1
         self._shared.mirrors[self._decision.route] = self._shared.mirrors.get(self._decision.route, 0) + 1
         task = self._shared.keep(self._mirror(target, kind), f"mirror {self._decision.route}")
         task.add_done_callback(self._mirrored)
@@ -113,6 +116,7 @@ class Capture:
 
     def _mirrored(self, task: asyncio.Task[None]) -> None:
         # Counted here and not in the coroutine: one that is cancelled before its first step never gets to its `finally`.
+        self._terms.mirroring -= 1
         self._shared.mirrors[self._decision.route] -= 1
         if not task.cancelled() and (error := task.exception()) is not None:
             drop(self._counts, "failed")
@@ -124,8 +128,8 @@ class Capture:
         ask = self._outgoing.ask(target, self._body, ((b"Banyan-Shadow", b"1"),))
         outcome: Reply | Failure
         try:
-            async with asyncio.timeout(shared.config.shadow.timeout):  # in all, however busily it goes on
-                outcome = await shared.shadow_clients[target.upstream].ask(ask, limit=self._rules.capture, repeatable=True)
+            async with asyncio.timeout(self._terms.config.shadow.timeout):  # in all, however busily it goes on
+                outcome = await self._terms.shadow_clients[target.upstream].ask(ask, limit=self._rules.capture, repeatable=True)
         except TimeoutError:
             outcome = Failure.TIMEOUT
         elapsed = shared.now() - began
@@ -139,7 +143,7 @@ class Capture:
             self._answers.append((kind, answer))
 
     def _understood(self, reply: Reply, target: Target, elapsed: float) -> Answer:
-        head = self._shared.captured(reply.fields)
+        head = self._terms.captured(reply.fields)
         return Answer(_side(target), target.upstream, reply.status, head, reply.body, elapsed, "", reply.skipped)
 
     # Both
@@ -148,6 +152,8 @@ class Capture:
         shared = self._shared
         if shared.shipper is None:
             reason = "shipper_gone"
+        elif shared.terms.config.shadow.redact != self._terms.config.shadow.redact:
+            reason = "reload"  # it would be redacted by other rules than it was captured by
         else:
             head: Head = self._outgoing.head
             reason = shared.shipper.offer(
@@ -157,7 +163,7 @@ class Capture:
                     shared.wall(),
                     head.method,
                     head.target.decode("latin-1"),
-                    shared.captured(head.fields),
+                    self._terms.captured(head.fields),
                     self._body,
                     served,
                     answer,

@@ -35,6 +35,9 @@ class Timeouts[T: Hashable]:
         """Stops it, if it was running."""
         self._running.pop(item, None)
 
+    def running(self, item: T) -> bool:
+        return item in self._running
+
     def tick(self, now: float) -> None:
         """Calls `expired` for each item whose time has passed."""
         due = now - self.seconds
@@ -69,6 +72,19 @@ class Deadlines:
         self._kinds.append(kind)
         return kind
 
+    def remove[T: Hashable](self, kind: Timeouts[T]) -> None:
+        """This kind is not used any more."""
+        self._kinds.remove(kind)
+
+    def unwatch(self, tick: Callable[[float], None]) -> None:
+        """The end of `watch`."""
+        self._watching.remove(tick)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Kinds of timeouts, and watchers."""
+        return len(self._kinds), len(self._watching)
+
     def start(self) -> None:
         self._handle = self._loop.call_later(TICK, self._tick)
 
@@ -80,7 +96,8 @@ class Deadlines:
         self._handle = self._loop.call_later(TICK, self._tick)
         self.clock.adjust()
         now = self.clock.now
-        for kind in self._kinds:
+        # Copies: what expires may be the last that used a kind.
+        for kind in self._kinds.copy():
             kind.tick(now)
-        for tick in self._watching:
+        for tick in self._watching.copy():
             tick(now)

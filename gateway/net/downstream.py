@@ -7,9 +7,6 @@ bound the socket is not read. So no answer can meet another request, and a bad r
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import struct
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.access import line
@@ -20,6 +17,7 @@ from gateway.net.head import HeadError, RequestHead
 from gateway.net.peer import Peer
 from gateway.net.recurring import Requests
 from gateway.net.relay import Relay
+from gateway.net.transports import pause_reading, reset_at_close, resume_reading, untaken
 from gateway.net.upstream import HIGH_WATER
 from gateway.policy.problems import Problem
 from gateway.telemetry import GATEWAY
@@ -27,6 +25,7 @@ from gateway.telemetry import GATEWAY
 if TYPE_CHECKING:
     from gateway.net.deadlines import Timeouts
     from gateway.net.listener import Listener
+    from gateway.net.terms import Terms
     from gateway.net.tunnel import Tunnel
 
 MAX_PIPELINED: Final = 64 * 1024
@@ -47,22 +46,31 @@ class Downstream:
         "_preface",
         "_reading_paused",
         "_relay",
+        "_secure",
         "_transport",
         "_tunnel",
         "_waiting",
         "chunking",
         "closing_after",
         "edge",
+        "handshake",
         "peer",
+        "terms",
     )
 
     peer: Peer
+    terms: Terms
     _heads: Requests
     _transport: asyncio.Transport
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, *, secure: bool = False) -> None:
         self._listener = listener
+        self._secure = secure
+        """Over TLS."""
+        self.handshake = 0
+        """The listener's number for it."""
         self.edge = listener.edge
+        self.terms = listener.edge.terms
         self.chunking = False
         """The answer that is being written goes out in chunks."""
         self.closing_after = False
@@ -103,13 +111,13 @@ class Downstream:
     def pause_reading(self) -> None:
         if not self._reading_paused and not self._transport.is_closing():
             self._reading_paused = True
-            self._transport.pause_reading()
+            pause_reading(self._transport, self._secure)
             self._listener.stalled.end(self)  # it is not the client who stalls
 
     def resume_reading(self) -> None:
         if self._reading_paused and not self._transport.is_closing():
             self._reading_paused = False
-            self._transport.resume_reading()
+            resume_reading(self._transport, self._secure)
             if self._left or self._chunks is not None:
                 self._listener.stalled.begin(self, self.edge.clock.now)
 
@@ -143,11 +151,9 @@ class Downstream:
 
         With a reset, because where an answer ends with its connection (HTTP/1.0) an orderly end would make it look whole (edge.md 45).
         """
-        sock = self._transport.get_extra_info("socket")
-        if sock is not None and not self._transport.is_closing():
-            # uvloop's own object does not set options; a duplicate is the same socket.
-            with socket.socket(fileno=os.dup(sock.fileno())) as same:
-                same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # A TLS transport is closing as soon as its end was begun, and has its socket until it is lost.
+        if self._secure or not self._transport.is_closing():
+            reset_at_close(self._transport)
         self._transport.abort()
 
     # asyncio.Protocol
@@ -155,17 +161,20 @@ class Downstream:
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WATER)
+        if self._secure:
+            self._listener.handshakes.end(self.handshake)
         peer = transport.get_extra_info("peername")
         self._is_from(peer[0] if isinstance(peer, tuple) else "unix")
-        if self.peer.trusted and self.edge.proxy_protocol:
+        if self.peer.trusted and self.terms.proxy_protocol:
             self._preface = b""
         self.edge.connections.add(self)
         self.edge.clock.read()
         self._wait(self._listener.heading)
 
     def _is_from(self, host: str) -> None:
-        self.peer = Peer(host, self.edge.trusts)
-        self._heads = Requests(trusted=self.peer.trusted, max_fields=self.edge.max_fields)
+        terms = self.terms = self.edge.terms
+        self.peer = Peer(host, terms.trusts, secure=self._secure)
+        self._heads = Requests(trusted=self.peer.trusted, max_fields=terms.max_fields)
 
     def _read_preface(self, data: bytes) -> bytes:
         """Takes the PROXY header off the connection's beginning. What follows it, b'' if it is not whole or not one."""
@@ -204,8 +213,16 @@ class Downstream:
     def eof_received(self) -> bool:
         """The client sends no more; what it asked for is still answered (edge.md 38)."""
         self._half_closed = True
+        tunnelled = self._tunnel is not None and not self._lingering
         if self._tunnel is not None and not self._lingering:
             self._tunnel.client_ended()
+        if self._secure:
+            # uvloop answers the end of a TLS connection with its own at once: there is none that is half closed. An answer that is not
+            # whole must not look so: before that end is sent, the connection is cut off.
+            if self._relay is not None and not self._lingering:
+                self.abort()
+            return False
+        if tunnelled:
             return True
         if self._relay is None or self._lingering:
             return False
@@ -230,7 +247,8 @@ class Downstream:
             self._relay.connection.pause(True)
 
     def resume_writing(self) -> None:
-        self._listener.slow.end(self)
+        if not self._lingering:
+            self._listener.slow.end(self)
         if self._relay is not None and self._relay.connection is not None:
             self._relay.connection.pause(False)
 
@@ -238,14 +256,14 @@ class Downstream:
 
     def idle_expired(self) -> None:
         """Nothing came after the last answer (edge.md 34)."""
-        self._transport.close()
+        self._leave()
 
     def head_expired(self) -> None:
         """A head was begun and not finished in time; a connection on which nothing came at all is closed silently."""
         if self._buffer:
             self._refuse(Problem.REQUEST_TIMEOUT, "The request's head did not arrive in time.", self._buffer)
         else:
-            self._transport.close()
+            self._leave()
 
     def body_stalled(self) -> None:
         """No more of the body came in time (edge.md 32)."""
@@ -260,7 +278,9 @@ class Downstream:
             while data.startswith(b"\r\n", at):
                 at += 2
             data = data[at:]
-        limit = self.edge.max_head
+        if self.terms is not self.edge.terms:
+            self._is_from(self.peer.host)  # the next request goes by other terms
+        limit = self.terms.max_head
         try:
             head = self._heads.read(data, limit)
         except HeadError as error:
@@ -269,8 +289,8 @@ class Downstream:
         if head is None:
             self._wait_for_head(data, limit)
             return
-        if head.length > self.edge.max_body:
-            self._refuse(Problem.BODY_TOO_LARGE, f"The body is longer than {self.edge.max_body} bytes.", data)
+        if head.length > self.terms.max_body:
+            self._refuse(Problem.BODY_TOO_LARGE, f"The body is longer than {self.terms.max_body} bytes.", data)
             return
         self._waiting.end(self)
         self._buffer = b""
@@ -338,8 +358,8 @@ class Downstream:
                 self._chunks = None
                 surplus = chunks.surplus
             self._left -= len(body)  # negative: counts what a chunked body has brought so far
-            if -self._left > self.edge.max_body:
-                self._fail(Problem.BODY_TOO_LARGE, f"The body is longer than {self.edge.max_body} bytes.")
+            if -self._left > self.terms.max_body:
+                self._fail(Problem.BODY_TOO_LARGE, f"The body is longer than {self.terms.max_body} bytes.")
                 return
             if last:
                 self._left = 0
@@ -402,9 +422,27 @@ class Downstream:
         self._buffer = b""
         self._chunks = None
         self._left = 0
-        if self._half_closed or not self._transport.can_write_eof():
+        if self._half_closed:
             self._transport.close()
             return
         self.resume_reading()
-        self._transport.write_eof()
+        self._listener.slow.begin(self, self.edge.clock.now)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Ends the connection from this side, and gives the other one time to do the same."""
+        if self._secure:
+            self._transport.close()  # says so, and reads what still comes, unseen, until the client says so too
+        elif self._lingering:
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+            return
         self._listener.lingering.begin(self, self.edge.clock.now)
+
+    def lingered(self) -> None:
+        """The client has had its time. As long as it does not have all that was written it gets more, up to a slow reader's."""
+        if self._listener.slow.running(self) and untaken(self._transport):
+            self._listener.lingering.begin(self, self.edge.clock.now)
+        else:
+            self._transport.abort()

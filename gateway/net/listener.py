@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 from gateway.net.downstream import Downstream
 from gateway.net.edge import Edge
+from gateway.settings import Limits
+from gateway.tls import HANDSHAKE_SECONDS, Front
 
 BODY_STALL_SECONDS = 30.0
 SLOW_READER_SECONDS = 60.0
 LINGER_SECONDS = 2.0
+SHUTDOWN_SECONDS = SLOW_READER_SECONDS + 5.0
+"""uvloop's own limit for the end of a TLS connection: ours come first."""
 TUNNEL_SECONDS = 300.0
 """Silence both ways in an upgraded connection. nginx: 60 s, Envoy: 5 min, HAProxy recommends 1 h; WebSockets ping every 20 to 30 s."""
 GRACE_SECONDS = 0.5
@@ -21,24 +26,58 @@ GRACE_SECONDS = 0.5
 class Listener:
     """The accepting side of a worker."""
 
-    def __init__(self, edge: Edge) -> None:
+    def __init__(self, edge: Edge, *, handshake_timeout: float = HANDSHAKE_SECONDS) -> None:
         self.edge = edge
-        limits, deadlines = edge.limits, edge.deadlines
+        self.front = Front()
+        limits, deadlines = edge.terms.config.gateway.limits, edge.deadlines
         self.idle = deadlines.add(limits.idle_timeout, Downstream.idle_expired)
         self.heading = deadlines.add(limits.header_timeout, Downstream.head_expired)
         self.stalled = deadlines.add(BODY_STALL_SECONDS, Downstream.body_stalled)
         self.slow = deadlines.add(SLOW_READER_SECONDS, Downstream.abort)
-        self.lingering = deadlines.add(LINGER_SECONDS, Downstream.abort)
+        self.lingering = deadlines.add(LINGER_SECONDS, Downstream.lingered)
         self.tunnels = deadlines.add(TUNNEL_SECONDS, Downstream.abort)
+        # uvloop ends a handshake that takes too long, and says nothing of one that failed: whatever is left here a moment later has.
+        self._handshake = 0
+        self.handshakes = deadlines.add(handshake_timeout + 1.0, self._handshake_failed)
+        self._handshake_timeout = handshake_timeout
         self._servers: list[asyncio.Server] = []
+
+    def reconfigure(self, limits: Limits) -> None:
+        """Idle connections and unfinished heads have other times from now on, those that wait already too."""
+        self.idle.seconds = limits.idle_timeout
+        self.heading.seconds = limits.header_timeout
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Begins to accept."""
         self.edge.deadlines.start()
-        for sock in sockets:
-            # A Downstream is a Protocol in all but name.
-            make: Callable[[], asyncio.BaseProtocol] = lambda: Downstream(self)  # type: ignore[assignment,return-value] # noqa: E731
-            self._servers.append(await self.edge.loop.create_server(make, sock=sock, backlog=1024))
+        # The sockets are those of `listen`, in its order.
+        for sock, secure in zip_longest(sockets, [secure for _, secure in self.edge.terms.config.gateway.addresses], fillvalue=False):
+            assert isinstance(sock, socket.socket)  # noqa: S101 - there is at least one for each address
+            if secure:
+                made = self.edge.loop.create_server(
+                    self._secure,
+                    sock=sock,
+                    backlog=1024,
+                    ssl=self.front.context,
+                    ssl_handshake_timeout=self._handshake_timeout,
+                    ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+                )
+            else:
+                made = self.edge.loop.create_server(self._plain, sock=sock, backlog=1024)
+            self._servers.append(await made)
+
+    def _plain(self) -> asyncio.BaseProtocol:
+        return Downstream(self, secure=False)  # type: ignore[return-value] # a Protocol in all but name
+
+    def _secure(self) -> asyncio.BaseProtocol:
+        connection = Downstream(self, secure=True)
+        self._handshake += 1
+        connection.handshake = self._handshake
+        self.handshakes.begin(connection.handshake, self.edge.clock.read())
+        return connection  # type: ignore[return-value] # a Protocol in all but name
+
+    def _handshake_failed(self, _: int) -> None:
+        self.edge.tally.event("tls-handshake-failed")
 
     def stop_accepting(self) -> None:
         for server in self._servers:

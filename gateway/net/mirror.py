@@ -37,9 +37,9 @@ def consider(relay: Relay, decision: Decision) -> Capture | None:
         skip(counts, "method")
     elif rules.sample < 1 and edge.chance() >= rules.sample:
         skip(counts, "sampled_out")
-    elif relay.head.length > edge.replay_buffer:
+    elif relay.head.length > relay.terms.replay_buffer:
         skip(counts, "body_too_large")
-    elif edge.mirrors.get(decision.route, 0) >= edge.shadow.concurrency:
+    elif edge.mirrors.get(decision.route, 0) >= relay.terms.shadow.concurrency:
         drop(counts, "concurrency")
     else:
         return Capture(relay, decision, rules)
@@ -101,11 +101,12 @@ class Recorder:
 class Capture:
     """One exchange in the making."""
 
-    __slots__ = ("_body", "_mirrors", "_over", "decision", "edge", "relay", "rules", "served")
+    __slots__ = ("_body", "_mirrors", "_over", "decision", "edge", "relay", "rules", "served", "terms")
 
     def __init__(self, relay: Relay, decision: Decision, rules: ShadowRules) -> None:
         self.relay = relay
         self.edge = relay.edge
+        self.terms = relay.terms
         self.decision = decision
         self.rules = rules
         self.served = Recorder(self.edge, decision.serve, rules.capture)
@@ -161,6 +162,8 @@ class Capture:
         shipper = edge.shipper
         if shipper is None:
             reason = "shipper_gone"
+        elif edge.terms is not self.terms and edge.terms.shadow.redact != self.terms.shadow.redact:
+            reason = "reload"  # it would be redacted by other rules than it was captured by
         else:
             head = relay.head
             reason = shipper.offer(
@@ -202,8 +205,8 @@ class Mirror(Sink):
         capture = self._capture
         edge, route = capture.edge, capture.decision.route
         edge.mirrors[route] = edge.mirrors.get(route, 0) + 1
-        edge.mirroring.begin(self, self.recorder.began)
-        pool = edge.shadow_pools[self.recorder.target.upstream]
+        capture.terms.mirroring.begin(self, self.recorder.began)
+        pool = capture.terms.shadow_pools[self.recorder.target.upstream]
         connection = pool.acquire(repeatable=True)
         if connection is None:
             self._connecting = pool.connect(self._connected)
@@ -250,7 +253,7 @@ class Mirror(Sink):
         self.done = True
         self._connection = None
         capture = self._capture
-        capture.edge.mirroring.end(self)
+        capture.terms.mirroring.end(self)
         capture.edge.mirrors[capture.decision.route] -= 1
 
     # Sink
@@ -279,7 +282,7 @@ class Mirror(Sink):
         if stale:
             # It lay in the pool too long. What is mirrored is safe to repeat, and the next one is fresh.
             self._connection = None
-            self._connecting = self._capture.edge.shadow_pools[self.recorder.target.upstream].connect(self._connected)
+            self._connecting = self._capture.terms.shadow_pools[self.recorder.target.upstream].connect(self._connected)
             return
         self.recorder.error = failure.code
         self._complete()

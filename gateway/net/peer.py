@@ -14,7 +14,7 @@ from gateway.policy.forwarded import client
 
 
 class Peer:
-    """`host`: its address, or "unix"."""
+    """`host`: its address, or "unix". `secure`: it speaks TLS."""
 
     __slots__ = (
         "_address",
@@ -23,6 +23,7 @@ class Peer:
         "_forwarding",
         "_host",
         "_method",
+        "_secure",
         "_session_id",
         "_trusts",
         "_user_id",
@@ -30,8 +31,9 @@ class Peer:
         "trusted",
     )
 
-    def __init__(self, host: str, trusts: Callable[[str], bool]) -> None:
+    def __init__(self, host: str, trusts: Callable[[str], bool], *, secure: bool = False) -> None:
         self.host = host
+        self._secure = secure
         self.trusted = trusts(host)
         """It may say whom it has a request from."""
         self._trusts = trusts
@@ -53,7 +55,7 @@ class Peer:
             parts += (b"\r\nX-Forwarded-For: ", self.host.encode("ascii", "replace"))
         present = head.fields.lower() if self.trusted else b""
         if not present or b"\r\nx-forwarded-proto:" not in present:
-            parts.append(b"\r\nX-Forwarded-Proto: http")
+            parts.append(b"\r\nX-Forwarded-Proto: https" if self._secure else b"\r\nX-Forwarded-Proto: http")
         if not present or b"\r\nx-forwarded-host:" not in present:
             parts.append(b"\r\nX-Forwarded-Host: ")
             parts.append(head.host)

@@ -15,7 +15,7 @@ with 2."""
 class Place:
     """`socket`: the path of a unix socket; '' where `host` and `port` are asked."""
 
-    __slots__ = ("failed_at", "host", "idle", "port", "socket", "total")
+    __slots__ = ("complained_at", "complaint", "failed_at", "host", "idle", "port", "socket", "total")
 
     def __init__(self, host: str, port: int, socket: str) -> None:
         self.host = host
@@ -27,6 +27,9 @@ class Place:
         """Connections that are open or being opened."""
         self.failed_at = -AVOID_SECONDS
         """When one could last not be opened."""
+        self.complaint = ""
+        """What was last said about TLS with it, and when."""
+        self.complained_at = 0.0
 
     @property
     def pending(self) -> int:

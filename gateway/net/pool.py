@@ -7,7 +7,9 @@ from the client's socket to the upstream's in one callback.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+import ssl
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -15,6 +17,9 @@ from gateway.net.deadlines import Deadlines
 from gateway.net.place import Place, choose
 from gateway.net.upstream import State, UpstreamConnection
 from gateway.policy.failure import Failure
+from gateway.tls import why
+
+_log = logging.getLogger("banyan.worker")
 
 MAX_IDLE: Final = 256
 """Idle connections kept for one address by one worker."""
@@ -29,10 +34,13 @@ MAX_TIMEOUTS: Final = 2
 """Addresses that may be waited for in vain before a request is told so."""
 STREAM_SECONDS: Final = 60.0
 """Silence in the middle of a response's body, after which it is given up."""
+COMPLAIN_SECONDS: Final = 60.0
+"""Between two times that the log says the same about TLS with an address."""
 
 
 class Pool:
-    """See the module's docstring. `places`: (host, port, path of a unix socket in place of both, or '')."""
+    """See the module's docstring. `places`: (host, port, path of a unix socket in place of both, or ''). `server_name`: what the
+    certificate must be for, if not the place's host."""
 
     def __init__(
         self,
@@ -43,14 +51,20 @@ class Pool:
         *,
         connect_timeout: float,
         response_timeout: float,
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "",
     ) -> None:
         self.loop = loop
         self.clock = deadlines.clock
+        self._deadlines = deadlines
         self.name = name
         self.answering = deadlines.add(response_timeout, UpstreamConnection.timed_out)
         self.streaming = deadlines.add(STREAM_SECONDS, UpstreamConnection.timed_out)
         deadlines.watch(self.tick)
         self.places = [Place(host, port, socket) for host, port, socket in places]
+        self.secure = tls is not None
+        self._tls = tls
+        self._server_name = server_name
         self._connect_timeout = connect_timeout
         self._connecting: set[asyncio.Task[None]] = set()
         self._turn = 0
@@ -107,14 +121,23 @@ class Pool:
                     break
                 connection.abandon()
 
-    async def close(self) -> None:
-        """Ends everything."""
+    def complain(self, error: OSError, place: Place) -> None:
+        """There is no TLS with it: said once a minute, and when it is for another reason."""
+        complaint = why(error)
+        if complaint != place.complaint or self.clock.now - place.complained_at > COMPLAIN_SECONDS:
+            place.complaint, place.complained_at = complaint, self.clock.now
+            _log.warning("no TLS with upstream %s at %s:%d: %s", self.name, place.host, place.port, complaint)
+
+    def end(self) -> None:
+        """Nobody asks through it any more."""
         for place in self.places:
             for connection in list(place.idle):
                 connection.abandon()
         for task in list(self._connecting):
             task.cancel()
-        await asyncio.gather(*self._connecting, return_exceptions=True)
+        self._deadlines.remove(self.answering)
+        self._deadlines.remove(self.streaming)
+        self._deadlines.unwatch(self.tick)
 
     def _choose(self) -> Place:
         places = self.places
@@ -138,6 +161,10 @@ class Pool:
             except TimeoutError:
                 result = Failure.CONNECT_TIMEOUT
                 timeouts += 1
+            except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
+                result = Failure.TLS if self.secure else Failure.REFUSED
+                if self.secure:
+                    self.complain(error, place)
             except OSError:
                 result = Failure.REFUSED
             except BaseException:
@@ -160,8 +187,10 @@ class Pool:
             if place.socket:
                 _, made = await self.loop.create_unix_connection(make, place.socket)
             else:
-                _, made = await self.loop.create_connection(make, place.host, place.port)
+                name = (self._server_name or place.host) if self.secure else None
+                _, made = await self.loop.create_connection(make, place.host, place.port, ssl=self._tls, server_hostname=name)
         connection = cast("UpstreamConnection", made)
-        if connection.state is State.GONE:
-            raise ConnectionResetError  # closed in the moment in which it was opened
+        if connection.state is State.GONE or connection.transport.is_closing():  # in the moment in which it was opened
+            connection.abandon()
+            raise connection.refusal or ConnectionResetError
         return connection

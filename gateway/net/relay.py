@@ -29,6 +29,7 @@ from gateway.telemetry import GATEWAY
 if TYPE_CHECKING:
     from gateway.net.downstream import Downstream
     from gateway.net.edge import Edge
+    from gateway.net.terms import Terms
 
 HOLD: Final = 64 * 1024
 """Bytes of an answer with Content-Length that are held back while legacy could still take its place."""
@@ -62,14 +63,17 @@ class Relay(Sink):
         "serve",
         "started_at",
         "status",
+        "terms",
         "trace",
     )
 
     edge: Edge
+    terms: Terms
 
     def __init__(self, client: Downstream, head: RequestHead) -> None:
         self.client = client
         self.edge = client.edge
+        self.terms = client.terms
         self.head = head
         self.address = client.peer.address(head)
         ids = self.edge.ids
@@ -97,15 +101,15 @@ class Relay(Sink):
         self._attempt_stale = False
         self._capture: Capture | None = None
         self._mirrored = False
-        self.edge.in_flight += 1
+        self.terms.in_flight += 1
 
     # The request
 
     def start(self) -> None:
         """The head is there. Finds out who is calling, decides, and sends."""
-        edge = self.edge
-        if edge.identity is not None and edge.policy.routed(self.head.method, self.head.target):
-            user = edge.identity.lookup(self.head.fields, self._identified)
+        terms = self.terms
+        if terms.identity is not None and terms.policy.routed(self.head.method, self.head.target):
+            user = terms.identity.lookup(self.head.fields, self._identified)
             if user is None:
                 return  # asked for; _identified goes on
             self._identified(user)
@@ -123,14 +127,14 @@ class Relay(Sink):
         connection = self.connection
         if self._replayable:
             self._replay_size += len(out)
-            if self._replay_size > self.edge.replay_buffer and connection is not None:
+            if self._replay_size > self.terms.replay_buffer and connection is not None:
                 self._replayable = False
                 self._body.clear()
             elif out:
                 self._body.append(out)
         if connection is not None:
             connection.write(out, last=last)
-        elif self._replay_size > self.edge.replay_buffer:
+        elif self._replay_size > self.terms.replay_buffer:
             self.client.pause_reading()  # until there is a connection to pass it on to
         if last:
             self._request_complete()
@@ -142,7 +146,7 @@ class Relay(Sink):
     def _decide(self, user_id: str | None, session_id: str | None) -> None:
         method = self.head.method
         context = self.client.peer.context(method, self.address, user_id, session_id)
-        decision = self.decision = self.edge.policy.decide(method, self.head.target, context)
+        decision = self.decision = self.terms.policy.decide(method, self.head.target, context)
         if decision.shadow is not None:
             self._capture = consider(self, decision)
         self._send(decision.serve)
@@ -151,7 +155,7 @@ class Relay(Sink):
 
     def _send(self, target: Target) -> None:
         self.serve = target
-        pool = self.edge.pools[target.upstream]
+        pool = self.terms.pools[target.upstream]
         connection = None if self._attempt_stale else pool.acquire(repeatable=may_repeat(self.head.method, replayable=self._replayable))
         if connection is None:
             self._connecting = pool.connect(self._connected)
@@ -174,7 +178,7 @@ class Relay(Sink):
         data = request_head(self.head, target, self.client.peer.forwarding(self.head), self.request_id, self.trace)
         if self._body:
             data = b"".join((data, *self._body))
-            if self._replay_size > self.edge.replay_buffer:
+            if self._replay_size > self.terms.replay_buffer:
                 self._replayable = False
                 self._body.clear()
                 self.client.resume_reading()
@@ -197,7 +201,7 @@ class Relay(Sink):
         self._started = True
         tunnel = connection.sink = Tunnel(self, connection)
         parts = [head.line, head.fields, b"\r\nConnection: Upgrade\r\nUpgrade: ", head.upgrade]
-        if self.edge.expose or client.peer.trusted:
+        if self.terms.expose or client.peer.trusted:
             parts.append(self._debug())
         parts += (b"\r\n\r\n", data)
         self.sent += len(data)
@@ -320,7 +324,7 @@ class Relay(Sink):
                 client.chunking = True
             else:
                 close = True  # HTTP/1.0 knows no other end than the connection's
-        if self.edge.expose or client.peer.trusted:
+        if self.terms.expose or client.peer.trusted:
             parts.append(self._debug())
         if close:
             client.closing_after = True
@@ -384,7 +388,7 @@ class Relay(Sink):
     def _account(self, side: str, status: int) -> None:
         self.done = True
         edge = self.edge
-        edge.in_flight -= 1
+        self.terms.in_flight -= 1
         seconds = edge.clock.now - self.started_at
         decision = self.decision
         route = decision.route if decision is not None else ""
@@ -400,7 +404,7 @@ class Relay(Sink):
                     self.request_id,
                     self.address,
                     head.method,
-                    edge.access.presentable(head.target),
+                    self.terms.mask.presentable(head.target),
                     status,
                     self.sent,
                     seconds,

@@ -7,6 +7,7 @@ keep it alive, and not one byte came after the end (edge.md 22). In every other 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from abc import abstractmethod
 from enum import Enum
 from typing import TYPE_CHECKING, Final, cast
@@ -16,7 +17,9 @@ from mypy_extensions import trait
 from gateway.net.chunked import ChunkedReader, ChunkError
 from gateway.net.head import HeadError, ResponseHead
 from gateway.net.recurring import Responses
+from gateway.net.transports import pause_reading, resume_reading
 from gateway.policy.failure import Failure
+from gateway.tls import refused_us
 
 if TYPE_CHECKING:
     from gateway.net.place import Place
@@ -78,15 +81,18 @@ class UpstreamConnection:
     __slots__ = (
         "_buffer",
         "_chunks",
+        "_ended",
         "_head_only",
         "_heads",
         "_left",
         "_reusable",
         "_sent",
+        "_told_end",
         "_upgrade",
         "_written",
         "place",
         "pool",
+        "refusal",
         "reused",
         "sink",
         "state",
@@ -106,6 +112,12 @@ class UpstreamConnection:
         """It takes no request after this time."""
         self.reused = False
         """It has carried an exchange before, so it may have died while it waited in the pool."""
+        self.refusal: ssl.SSLError | None = None
+        """It does not accept us: nothing of what was sent was read."""
+        self._ended = False
+        """Nothing more will be written: a tunnel's client has said its last word."""
+        self._told_end = False
+        """The upstream has said that it ends here. Without TLS the end of the connection says it."""
         self._heads = Responses()
         self._buffer = b""
         self._left = 0
@@ -147,6 +159,7 @@ class UpstreamConnection:
         """Nothing more will be written; what the upstream still has to say is read."""
         if self.state is State.GONE:
             return
+        self._ended = True
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
@@ -159,16 +172,21 @@ class UpstreamConnection:
     def abandon(self) -> None:
         """Nobody waits for the answer any more: throws the connection away, silently."""
         self.sink = None
-        self._close()
+        if self._ended and self.state is State.TUNNEL and self.transport.get_write_buffer_size():
+            # The last words of a tunnel's client are still on their way.
+            self.pool.streaming.begin(self, self.pool.clock.now)
+            self.transport.close()
+        else:
+            self._close()
 
     def pause(self, paused: bool) -> None:
         """Stops or resumes reading, while the client is slow."""
         if self.state is State.GONE:
             return
         if paused:
-            self.transport.pause_reading()
+            pause_reading(self.transport, self.pool.secure)
         else:
-            self.transport.resume_reading()
+            resume_reading(self.transport, self.pool.secure)
 
     def timed_out(self) -> None:
         """No head, or no more of the body, came in time."""
@@ -200,16 +218,28 @@ class UpstreamConnection:
             # Surplus: an answer that nobody asked for must never become the next request's answer.
             self._close()
 
+    def eof_received(self) -> bool:
+        self._told_end = True
+        return False
+
     def connection_lost(self, error: Exception | None) -> None:
         self.pool.clock.read()
+        if not self.reused and isinstance(error, ssl.SSLError) and refused_us(error):
+            self.refusal = error
+            if self.place is not None:
+                self.pool.complain(error, self.place)
         state = self.state
         self.state = State.GONE
         self._forget()
         sink, self.sink = self.sink, None
         if sink is None or state in (State.IDLE, State.GONE):
             return
-        if (state is State.UNTIL_CLOSE or state is State.TUNNEL) and error is None:
+        # Over TLS an end that was not announced may be anybody's doing, and so is not one (RFC 8446, 6.1; edge.md 45).
+        in_order = error is None and (self._told_end or self._ended or not self.pool.secure)
+        if (state is State.UNTIL_CLOSE or state is State.TUNNEL) and in_order:
             sink.on_data(b"", True)
+        elif self.refusal is not None:
+            sink.on_failure(Failure.TLS, False)
         else:
             sink.on_failure(Failure.RESET, self.reused and state is State.HEAD and not self._buffer)
 

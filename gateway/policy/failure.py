@@ -11,6 +11,7 @@ class Failure(Enum):
     """(code, was anything sent, the problem to answer)."""
 
     REFUSED = ("refused", False, Problem.UNREACHABLE)
+    TLS = ("tls", False, Problem.UPSTREAM_TLS)
     CONNECT_TIMEOUT = ("connect-timeout", False, Problem.CONNECT_TIMEOUT)
     RESET = ("reset", True, Problem.RESET)
     TIMEOUT = ("timeout", True, Problem.UPSTREAM_TIMEOUT)

@@ -20,6 +20,7 @@ class Problem(StrEnum):
     HEAD_TOO_LARGE = "head-too-large"
     CODING = "unknown-transfer-coding"
     UNREACHABLE = "upstream-unreachable"
+    UPSTREAM_TLS = "upstream-tls"
     RESET = "upstream-reset"
     BAD_ANSWER = "upstream-bad-answer"
     OUTCOME_UNKNOWN = "outcome-unknown"
@@ -51,6 +52,7 @@ _ANSWERS: dict[Problem, tuple[int, str]] = {
     Problem.HEAD_TOO_LARGE: (431, "The request's header fields are too large"),
     Problem.CODING: (501, "This transfer coding is not known"),
     Problem.UNREACHABLE: (502, "The upstream cannot be reached"),
+    Problem.UPSTREAM_TLS: (502, "The upstream cannot be reached securely"),
     Problem.RESET: (502, "The upstream closed the connection before it answered"),
     Problem.BAD_ANSWER: (502, "The upstream's answer is not valid HTTP"),
     Problem.OUTCOME_UNKNOWN: (502, "The upstream failed and the request's outcome is unknown"),

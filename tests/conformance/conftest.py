@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 
 from demo.processes import listen
-from gateway.children import WorkerProcess
+from gateway.children import Said, WorkerProcess
 from gateway.cli.run import ENGINES
-from gateway.control import Applied, Configure, Drain, FlagState, Ready, Report
+from gateway.control import Applied, Configure, Drain, FlagState, Report
 from gateway.telemetry import Stats, merge
 from shadow.exchange import Exchange, Frames
 from tests.support.gateway import Client, Gateway, Response, Upstream, gateway, ok, write_flags
@@ -122,7 +122,7 @@ class Worker:
         text = '[gateway]\nlisten = ["127.0.0.1:0"]\n' + configuration(folder, legacy, new).replace("[gateway]\n", "")
         self._configure = Configure(str(folder / "banyan.toml"), text, str(folder / "shipper"))
         self._applied = asyncio.Event()
-        self._process = WorkerProcess(0, ENGINES[engine], [self._sock, self._unix_sock], self._configure, self._flag_state, self._heard)
+        self._process = WorkerProcess(0, ENGINES[engine], [self._sock, self._unix_sock], self._configure, self._told, self._heard)
         self._flags: dict[str, bool] = {}
         self.statuses: list[int] = []
 
@@ -179,12 +179,15 @@ class Worker:
         async with asyncio.timeout(15):
             await self._task
 
+    def _told(self) -> list[FlagState]:
+        return [self._flag_state()]
+
     def _flag_state(self) -> FlagState:
         path = self._folder / "flags.json"
         write_flags(path, self._flags)
         return FlagState(str(self._revision), path.read_bytes(), "file", 0.0, "")
 
-    def _heard(self, worker: WorkerProcess, message: Ready | Applied | Report) -> None:
+    def _heard(self, worker: WorkerProcess, message: Said) -> None:
         if isinstance(message, Report):
             merge(self.stats, message.stats)
             self._reported.set()

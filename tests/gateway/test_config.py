@@ -119,7 +119,25 @@ def test_the_smallest_useful_file(tmp_path: Path) -> None:
         (GOOD + "[routes.shadow]\nsample = 2.0", ["routes[0].shadow.sample"]),
         ("[flags]\nsource = 'unleash'\n" + GOOD, ['source = "unleash" needs url and token']),
         ("[flags]\ntoken = '${NO_SUCH_VARIABLE}'\n" + GOOD, ["flags.token: the environment has no NO_SUCH_VARIABLE"]),
-        ("[gateway.tls]\ncertificate = 'x'\n" + GOOD, ["gateway.tls: TLS to clients not built yet"]),
+        ("[gateway.limits]\nconnections = 9\n" + GOOD, ["gateway.limits.connections: a connection limit not built yet"]),
+        ("[gateway.tls]\ncertificate = 'x'\n" + GOOD, ["gateway.tls[0].key: is missing"]),
+        ("[gateway]\nlisten = ['https://127.0.0.1:1']\n" + GOOD, ["'https://127.0.0.1:1' needs a certificate: add  tls = {"]),
+        ("[gateway]\nlisten = ['ftp://127.0.0.1:1']\n" + GOOD, ['gateway.listen: write "host:port"']),
+        (
+            GOOD + "[upstreams.new]\nurl = 'http://a'\ntls = { verify = false }",
+            ["upstreams.new: tls is for https, and its address is not"],
+        ),
+        (
+            GOOD + "[upstreams.new]\nurls = ['http://a', 'https://b']",
+            ["upstreams.new: either all of its addresses are https://, or none is"],
+        ),
+        (
+            "[gateway]\nproxy_protocol = true\ntls = { certificate = 'a', key = 'b' }\n" + GOOD,
+            ["gateway: proxy_protocol comes before a TLS handshake"],
+        ),
+        (GOOD + "[upstreams.new]\nurl = 'https://a'\ntls = { key = 'x' }", ["upstreams.new.tls: certificate and key belong together"]),
+        (GOOD + "[upstreams.new]\nurl = 'https://a'\ntls = { ca = 'x', verify = false }", ["verify = false makes `ca` mean nothing"]),
+        (GOOD + "[upstreams.new]\nurl = 'https://a'\ntls = { verfy = false }", ["upstreams.new.tls.verfy: unknown key"]),
         (GOOD + "split = { a = 1 }", ["routes[0].split: split routes not built yet"]),
         ("[upstreams", ["is not TOML"]),
     ],
@@ -270,3 +288,26 @@ def test_no_wrong_value_is_answered_in_pydantics_own_words(place: tuple[str | in
 def test_every_key_without_a_default_has_an_example() -> None:
     sections = (Config, Upstream, Route)
     assert set(MISSING) == {name for section in sections for name, field in section.model_fields.items() if field.is_required()}
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_tls_is_one_certificate_or_several(tmp_path: Path, several: bool) -> None:
+    table = '{ certificate = "a.pem", key = "a.key" }'
+    listen = 'listen = ["127.0.0.1:1", "http://127.0.0.1:2", "https://[::1]:3", "unix:/run/x"]'
+    path = tmp_path / "banyan.toml"
+    path.write_text(f"[gateway]\n{listen}\ntls = {f'[{table}, {table}]' if several else table}\n{GOOD}")
+    config = load(path)
+    assert [each.certificate for each in config.gateway.tls] == ["a.pem"] * (2 if several else 1)
+    assert config.gateway.addresses == [("127.0.0.1:1", True), ("127.0.0.1:2", False), ("[::1]:3", True), ("unix:/run/x", False)]
+
+
+def test_an_https_upstream(tmp_path: Path) -> None:
+    path = tmp_path / "banyan.toml"
+    path.write_text(
+        '[upstreams]\nlegacy = "https://a.test"\n[upstreams.b]\nurl = "https://10.0.0.1:8443"\ntls = { server_name = "b.test" }\n'
+    )
+    upstreams = load(path).upstreams
+    assert [(each.secure, each.address, each.server_name) for each in upstreams.values()] == [
+        (True, ("a.test", 443), "a.test"),
+        (True, ("10.0.0.1", 8443), "b.test"),
+    ]

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from gateway import metrics, reference
+from gateway import admin, metrics, reference, reload
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "reference"
 
@@ -25,3 +25,18 @@ def test_every_metric_is_documented() -> None:
     documented = set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE))
     counters = set(re.findall(r'CounterMetricFamily\(\s*"(\w+)"', source))
     assert documented == {f"{name}_total" if name in counters else name for name in names}
+
+
+def test_every_answer_of_the_admin_port_is_documented() -> None:
+    page = (DOCS / "admin.md").read_text()
+    source = Path(admin.__file__).read_text()
+    found = re.findall(r'Route\("([^"]+)", \w+(, methods=\["POST"\])?\)', source)
+    assert len(found) >= 9
+    documented = set(re.findall(r"^\| `(\w+ \S+)` \|", page, re.MULTILINE))
+    assert documented == {f"{'POST' if post else 'GET'} {path}" for path, post in found}
+
+
+def test_what_a_reload_cannot_change_is_documented() -> None:
+    page = (DOCS / "admin.md").read_text()
+    restart = page[page.index("These need a restart") : page.index("## Drain")]
+    assert re.findall(r"`([a-z_]+\.[a-z_]+)`", restart) == list(reload.FIXED)

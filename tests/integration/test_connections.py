@@ -102,7 +102,7 @@ class Callee:
         finally:
             client.close()
             engine.stop_accepting()
-            await edge.close()
+            edge.close()
             await legacy.stop()
             access.close()
 

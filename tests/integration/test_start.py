@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import resource
 import signal
 import socket
@@ -138,6 +139,53 @@ async def test_a_killed_worker_is_replaced_and_its_waiting_connections_are_answe
         assert {answer.status for answer in answers} == {200}
         assert len(set(running.workers()) - set(first)) == 1
         assert 'banyan_child_restarts_total{child="worker"} 1.0' in running.metrics()
+    await legacy.stop()
+
+
+async def test_a_killed_worker_costs_its_own_requests_and_is_replaced_within_two_seconds(tmp_path: Path) -> None:
+    """edge.md 66. The best of three: what a busy machine takes to start a process is not what is asked."""
+    go_on = asyncio.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        await go_on.wait()
+        await exchange.answer(b"late")
+
+    legacy = Upstream(slow)
+    await legacy.start()
+    toml = f'[upstreams.legacy]\nurl = "http://127.0.0.1:{legacy.port}"\nresponse_timeout = "30s"\n'
+    async with gateway(tmp_path, toml, workers=2) as running:
+        clients = [await running.connect() for _ in range(16)]
+        answers = [asyncio.create_task(client.request(GET)) for client in clients]
+
+        def in_flight() -> list[int]:
+            return [int(float(count)) for count in re.findall(r"(?m)^banyan_requests_in_flight\{.*\} (\S+)$", running.metrics())]
+
+        for _ in range(100):
+            if sum(in_flight()) == 16:
+                break
+            await asyncio.sleep(0.05)
+        first, second = in_flight()
+        assert first + second == 16
+        times = []
+        at_first = running.workers()
+        killed = at_first[0]
+        for _ in range(3):
+            before = running.workers()
+            began = time.monotonic()
+            os.kill(killed, signal.SIGKILL)
+            for _ in range(1000):
+                if 'banyan_worker_config_current{worker="0"} 1.0' in running.metrics() and len(set(running.workers()) - set(before)) == 1:
+                    break
+                await asyncio.sleep(0.01)
+            times.append(time.monotonic() - began)
+            (killed,) = set(running.workers()) - set(at_first)
+        go_on.set()
+        ends = await asyncio.gather(*answers, return_exceptions=True)
+        failed = [end for end in ends if isinstance(end, BaseException)]
+        assert all(isinstance(end, asyncio.IncompleteReadError | ConnectionError) for end in failed), failed
+        assert len(failed) == first
+        assert {end.body for end in ends if not isinstance(end, BaseException)} <= {b"late"}
+        assert min(times) < 2.0, times
     await legacy.stop()
 
 

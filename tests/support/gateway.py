@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -64,11 +65,12 @@ class Upstream:
     raw: bytearray = field(default_factory=bytearray)
     connections: int = 0
     port: int = 0
+    tls: ssl.SSLContext | None = None
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def start(self, port: int = 0) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=2**20)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=2**20, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def start_on(self, path: Path) -> None:
@@ -111,7 +113,7 @@ class Upstream:
                 await self.handler(exchange)
                 if writer.is_closing():
                     return
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, OSError):
             return
         finally:
             self._writers.discard(writer)
@@ -181,15 +183,17 @@ class Gateway:
             await asyncio.sleep(0.05)
         raise AssertionError(f"the flags did not arrive: {state}")
 
-    async def connect(self) -> Client:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**22)
+    async def connect(self, tls: ssl.SSLContext | None = None, name: str = "shop.test") -> Client:
+        """`name`: whom a client over TLS wants to speak to."""
+        server_name = name if tls is not None else None
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**22, ssl=tls, server_hostname=server_name)
         client = Client(reader, writer)
         self.clients.append(client)
         return client
 
-    async def request(self, raw: bytes) -> Response:
+    async def request(self, raw: bytes, tls: ssl.SSLContext | None = None, name: str = "shop.test") -> Response:
         """One request on a connection of its own."""
-        client = await self.connect()
+        client = await self.connect(tls, name)
         try:
             return await client.request(raw)
         finally:
@@ -197,8 +201,18 @@ class Gateway:
 
     def workers(self) -> list[int]:
         """The edge workers' process ids."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if "banyan: worker" in Path(f"/proc/{pid}/cmdline").read_text()]
+        return self.children("banyan: worker")
+
+    def children(self, what: str) -> list[int]:
+        """The process ids of the supervisor's children with this in their command lines."""
+        found = []
+        for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            try:
+                if what in Path(f"/proc/{pid}/cmdline").read_text():
+                    found.append(int(pid))
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # it has just ended
+        return found
 
 
 @dataclass
@@ -279,13 +293,20 @@ def listening(running: Running) -> bool:
 
 @asynccontextmanager
 async def gateway(
-    folder: Path, toml: str, *, workers: int = 1, engine: str = "edge", also: str = "", **flags: bool | int
+    folder: Path,
+    toml: str,
+    *,
+    workers: int = 1,
+    engine: str = "edge",
+    also: str = "",
+    listen: str = '"127.0.0.1:0"',
+    **flags: bool | int,
 ) -> AsyncIterator[Gateway]:
     """`toml` is everything but [gateway] listen, admin and workers, and [flags]. `also`: another address to listen on."""
     write_flags(folder / "flags.json", flags)
     config = folder / "banyan.toml"
     more = f', "{also}"' if also else ""
-    head = f'listen = ["127.0.0.1:0"{more}]\nadmin = "127.0.0.1:0"\nworkers = {workers}\n'
+    head = f'listen = [{listen}{more}]\nadmin = "127.0.0.1:0"\nworkers = {workers}\n'
     toml = toml.replace("[gateway]\n", "[gateway]\n" + head) if "[gateway]\n" in toml else f"[gateway]\n{head}\n{toml}"
     config.write_text(toml)
     process = await asyncio.to_thread(

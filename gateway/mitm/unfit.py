@@ -1,0 +1,18 @@
+"""What of the configuration this engine cannot carry out. Apart from the engine, so that nobody has to import mitmproxy to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gateway.settings import Config
+
+
+def unfit(config: Config) -> Iterator[str]:
+    """One line for each key that cannot be kept."""
+    if config.gateway.proxy_protocol:
+        yield "gateway.proxy_protocol: the mitmproxy engine does not read it; run the edge engine"
+    for name, upstream in config.upstreams.items():
+        if upstream.urls:
+            yield f"upstreams.{name}.urls: the mitmproxy engine takes one address; run the edge engine"
+        if upstream.url.startswith("unix:"):
+            yield f"upstreams.{name}.url: the mitmproxy engine reaches no unix sockets; run the edge engine"

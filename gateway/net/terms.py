@@ -1,0 +1,130 @@
+"""What a request needs of the configuration: the terms that it began under, and under which it ends, whatever is reloaded meanwhile.
+
+What a worker needs for its life (its connections, counts, clock, timer) is the Edge's. A reload makes new Terms and puts them in the Edge's
+place for them; a connection notices at its next request. The old ones are kept as long as a request goes by them, a tunnel for example.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from ipaddress import ip_address
+
+from gateway.access import Mask
+from gateway.identity.introspection import Introspection
+from gateway.net.deadlines import Deadlines
+from gateway.net.lines import REQUEST, RESPONSE
+from gateway.net.mirror import Mirror
+from gateway.net.pool import Pool
+from gateway.policy.decision import Policy
+from gateway.settings import Config, Upstream
+from gateway.tls import client_context, material
+
+
+class Terms:
+    """See the module's docstring. `before`: those that these replace. The pools of unchanged upstreams, with idle connections, and what
+    is known about callers are carried over."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines, config: Config, policy: Policy, before: Terms | None = None
+    ) -> None:
+        self.config = config
+        self.policy = policy
+        # These as attributes of a compiled class: pydantic's cost a look into two dictionaries each.
+        limits = config.gateway.limits
+        self.max_head = limits.header_bytes
+        self.max_fields = limits.headers
+        self.max_body = limits.body_bytes
+        self.replay_buffer = config.gateway.replay_buffer
+        self.expose = config.gateway.expose_decision
+        self.proxy_protocol = config.gateway.proxy_protocol
+        self.shadow = config.shadow
+        self.mask = Mask(config.shadow.redact)
+        self.in_flight = 0
+        """Requests that go by these terms."""
+        self._deadlines = deadlines
+        self.mirroring = deadlines.add(config.shadow.timeout, Mirror.timed_out)
+        # A kept connection remembers its last answer's head, and which of its lines were secret.
+        same_secrets = before is not None and before.shadow.redact == config.shadow.redact
+        kept = before if same_secrets else None
+        self.pools: dict[str, Pool] = {}
+        self.shadow_pools: dict[str, Pool] = {}
+        """The shadow asks through pools of its own: what it breaks or fills up, the client's requests never meet (edge.md 55)."""
+        self.upstream_files = {name: material(upstream, config) for name, upstream in config.upstreams.items()}
+        for name, upstream in config.upstreams.items():
+            pool = shadow_pool = None
+            same = kept is not None and kept.config.upstreams.get(name) == upstream
+            if kept is not None and same and kept.upstream_files[name] == self.upstream_files[name]:
+                pool = kept.pools[name]
+                if kept.shadow.timeout == config.shadow.timeout:
+                    shadow_pool = kept.shadow_pools[name]
+            if pool is None or shadow_pool is None:
+                tls = client_context(upstream, name, config)
+                pool = pool or _pool(loop, deadlines, name, upstream, upstream.response_timeout, tls)
+                shadow_pool = shadow_pool or _pool(loop, deadlines, f"{name} (shadow)", upstream, config.shadow.timeout, tls)
+            self.pools[name], self.shadow_pools[name] = pool, shadow_pool
+        self.identity: Introspection | None = None
+        if config.identity.source == "introspection":
+            legacy = self.pools["legacy"]
+            if kept is not None and kept.config.identity == config.identity and kept.pools["legacy"] is legacy:
+                self.identity = kept.identity
+            else:
+                self.identity = Introspection(legacy, config.identity)
+        self._trusted = config.gateway.trusted_proxies
+        self._trust: dict[str, bool] = {}
+        # All edges of a process share what lines are known; a worker has one edge. What is under way by other secrets is not handed over.
+        if not same_secrets:
+            for lines in (REQUEST, RESPONSE):
+                lines.keep_secret(name.lower().encode() for name in config.shadow.redact if not name.startswith("$"))
+
+    def trusts(self, host: str) -> bool:
+        """May this peer say who its client is?"""
+        if not self._trusted:
+            return False
+        if host == "unix":
+            return "unix" in self._trusted
+        known = self._trust.get(host)
+        if known is None:
+            try:
+                address = ip_address(host)
+            except ValueError:
+                return False
+            known = any(address in network for network in self._trusted if network != "unix")
+            if len(self._trust) < 10_000:
+                self._trust[host] = known
+        return known
+
+    @property
+    def over(self) -> bool:
+        """Nothing goes by these terms any more."""
+        return self.in_flight == 0 and len(self.mirroring) == 0
+
+    def end(self, others: list[Terms]) -> None:
+        """Lets go of what none of `others` uses."""
+        self._deadlines.remove(self.mirroring)
+        if self.identity is not None and not any(other.identity is self.identity for other in others):
+            self.identity.close()
+        used = {id(pool) for other in others for pool in (*other.pools.values(), *other.shadow_pools.values())}
+        for pool in (*self.pools.values(), *self.shadow_pools.values()):
+            if id(pool) not in used:
+                pool.end()
+
+
+def _pool(
+    loop: asyncio.AbstractEventLoop,
+    deadlines: Deadlines,
+    name: str,
+    upstream: Upstream,
+    response_timeout: float,
+    tls: ssl.SSLContext | None,
+) -> Pool:
+    return Pool(
+        loop,
+        deadlines,
+        name,
+        upstream.places,
+        connect_timeout=upstream.connect_timeout,
+        response_timeout=response_timeout,
+        tls=tls,
+        server_name=upstream.tls.server_name,
+    )
