@@ -6,7 +6,7 @@ help:
 	@echo "make demo    a shop, two new services, the gateway and the console, with traffic; Ctrl-C stops everything"
 	@echo "make test    every test"
 	@echo "make check   lint and types"
-	@echo "make bench   speed beside nginx, HAProxy, Envoy and mitmproxy, in one run"
+	@echo "make bench   speed and memory beside nginx, HAProxy, Envoy and mitmproxy, in one run"
 	@echo "make lock    resolve the dependencies anew"
 
 setup:

@@ -15,11 +15,16 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bench import cpu
-from bench.load import BODIES, PATH
+from bench.load import BODIES as PAGES
+from bench.load import PATH
 from demo.processes import Running, answers, listen, python, start
+
+MANY_CONNECTIONS = 16_384
+"""nginx takes memory for each that it may have, at its start."""
 
 
 @dataclass
@@ -74,7 +79,7 @@ def upstream(folder: Path) -> Running:
     binary = _binary("nginx", "apt-get install nginx-light")
     pages = folder / f"pages{PATH}"
     pages.mkdir(parents=True)
-    for number, body in BODIES.items():
+    for number, body in PAGES.items():
         (pages / str(number)).write_bytes(body)
     port = _free_port()
     return _nginx(
@@ -86,19 +91,21 @@ def upstream(folder: Path) -> Running:
     )
 
 
-def _nginx(folder: Path, binary: str, name: str, port: int, server: str) -> Running:
+def _nginx(folder: Path, binary: str, name: str, port: int, server: str, connections: int = 4096) -> Running:
     here = folder / name
     here.mkdir()
     paths = "".join(f"{kind}_temp_path {here}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     config = here / "nginx.conf"
     config.write_text(
-        f"worker_processes 1; daemon off; user root; pid {here}/pid; error_log {here}/error.log; events {{ worker_connections 4096; }}\n"
+        f"worker_processes 1; daemon off; user root; pid {here}/pid; error_log {here}/error.log; "
+        f"events {{ worker_connections {connections}; }} worker_rlimit_nofile {2 * connections};\n"
         f"http {{ access_log off; keepalive_requests 100000000; {paths} {server} }}\n"
     )
     return start(name, [binary, "-c", str(config), "-e", f"{here}/error.log"], log_dir=folder, port=port, ready=answers(f"{PATH}/3"))
 
 
-def nginx(folder: Path, legacy: int, mirror: int | None) -> Peer:
+def nginx(folder: Path, legacy: int, mirror: int | None, *, connections: int = 4096, settings: str = "", note: str = "") -> Peer:
+    """`settings`: more directives for its server. `note`: what to say of them."""
     binary = _binary("nginx", "apt-get install nginx-light")
     port = _free_port()
     keep = "proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host $host;"
@@ -107,8 +114,8 @@ def nginx(folder: Path, legacy: int, mirror: int | None) -> Peer:
     if mirror:
         upstreams += f"upstream candidate {{ server 127.0.0.1:{mirror}; keepalive 128; keepalive_requests 100000000; }}"
         location += f"location = /mirror {{ internal; proxy_pass http://candidate$request_uri; {keep} }}"
-    process = _nginx(folder, binary, "nginx", port, f"{upstreams} server {{ listen 127.0.0.1:{port}; {location} }}")
-    return Peer("nginx", port, process, cpu.children(process.pid), version=_version([binary, "-v"], r"nginx/(\S+)"))
+    process = _nginx(folder, binary, "nginx", port, f"{upstreams} server {{ listen 127.0.0.1:{port}; {settings} {location} }}", connections)
+    return Peer("nginx", port, process, cpu.children(process.pid), version=_version([binary, "-v"], r"nginx/(\S+)") + note)
 
 
 def haproxy(folder: Path, legacy: int, mirror: int | None) -> Peer:
@@ -168,15 +175,15 @@ def mitmproxy(folder: Path, legacy: int, mirror: int | None) -> Peer:
     return Peer("mitmproxy", port, process, [process.pid], version=_version([binary, "--version"], r"Mitmproxy: (\S+)"))
 
 
-def banyan(folder: Path, legacy: int, mirror: int | None) -> Peer:
-    return _banyan(folder, legacy, mirror, "edge")
+def banyan(folder: Path, legacy: int, mirror: int | None, workers: int = 1, limits: str = "") -> Peer:
+    return _banyan(folder, legacy, mirror, "edge", workers, limits)
 
 
 def banyan_on_mitmproxy(folder: Path, legacy: int, mirror: int | None) -> Peer:
     return _banyan(folder, legacy, mirror, "mitmproxy")
 
 
-def _banyan(folder: Path, legacy: int, mirror: int | None, engine: str) -> Peer:
+def _banyan(folder: Path, legacy: int, mirror: int | None, engine: str, workers: int = 1, limits: str = "") -> Peer:
     port, admin = _free_port(), _free_port()
     flags = [("reviews", False), ("reviews.shadow", mirror is not None)]
     rollout = {"name": "flexibleRollout", "parameters": {"rollout": "100", "stickiness": "default", "groupId": "reviews"}}
@@ -184,16 +191,17 @@ def _banyan(folder: Path, legacy: int, mirror: int | None, engine: str) -> Peer:
     (folder / "flags.json").write_text(json.dumps({"version": 1, "features": features}))
     config = folder / "banyan.toml"
     config.write_text(
-        f'[gateway]\nlisten = ["127.0.0.1:{port}"]\nadmin = "127.0.0.1:{admin}"\nworkers = 1\naccess_log = "{folder}/access.log"\n'
+        f'[gateway]\nlisten = ["127.0.0.1:{port}"]\nadmin = "127.0.0.1:{admin}"\nworkers = {workers}\naccess_log = "{folder}/access.log"\n'
+        f"[gateway.limits]\n{limits}\n"
         f'[upstreams]\nlegacy = "http://127.0.0.1:{legacy}"\nreviews = "http://127.0.0.1:{mirror or legacy}"\n'
         '[[routes]]\nname = "reviews"\nmatch = "/api/v1/reviews/*"\ncandidate = "reviews"\n'
     )
     command = python("-m", "gateway.cli", "run", "--config", str(config), "--engine", engine)
     process = start("banyan", command, log_dir=folder, port=port, ready=answers(f"{PATH}/3"), timeout=60)
-    workers = [pid for pid in cpu.children(process.pid) if "banyan: worker" in cpu.title(pid)]
-    others = [pid for pid in cpu.children(process.pid) if pid not in workers]
+    serving = [pid for pid in cpu.children(process.pid) if "banyan: worker" in cpu.title(pid)]
+    others = [pid for pid in cpu.children(process.pid) if pid not in serving]
     name = "Banyan" if engine == "edge" else "Banyan, engine mitmproxy"
-    return Peer(name, port, process, workers, {"shipper": others})
+    return Peer(name, port, process, serving, {"shipper": others})
 
 
 Starter = Callable[[Path, int, int | None], Peer]
@@ -205,3 +213,18 @@ ALL: dict[str, Starter] = {
     "banyan": banyan,
     "banyan-mitmproxy": banyan_on_mitmproxy,
 }
+
+# Bodies of any length, not stored before they are passed on: what the others do without being told.
+_STREAM = "client_max_body_size 0; proxy_request_buffering off;"
+BODIES: dict[str, Starter] = {
+    "nginx": partial(nginx, settings=_STREAM),
+    "nginx-unbuffered": partial(nginx, settings=f"{_STREAM} proxy_buffering off;", note=", proxy_buffering off"),
+    "haproxy": haproxy,
+    "envoy": envoy,
+    "banyan": banyan,
+}
+"""Those that large bodies go through."""
+MANY: dict[str, Starter] = {"nginx": partial(nginx, connections=MANY_CONNECTIONS), "envoy": envoy, "banyan": banyan}
+"""Those with a thousand connections. HAProxy is not among them: it wants two open files for each, idle or not."""
+IDLE: dict[str, Starter] = {**MANY, "banyan": partial(banyan, workers=2, limits=f"connections = {2 * MANY_CONNECTIONS}")}
+"""Those with ten thousand. Banyan keeps an open file in reserve for each client's upstream, so that one worker may not take them all."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from bench import cpu, peers
 from bench.peers import MissingError, Peer
 from demo.processes import ROOT
 
-PROXY_CORE, LOAD_CORE = 1, 0
 SLOW = {"mitmproxy": 100, "banyan-mitmproxy": 100}
 """Requests a second that this peer can be given, where that is less than the others."""
 
@@ -71,7 +69,7 @@ def run(scenario: str, *, only: list[str], rate: int, rounds: int, seconds: floa
             for side in ("legacy", "candidate") if mirrored else ("legacy",):
                 (folder / side).mkdir()
                 started.append(peers.upstream(folder / side))
-                _pin([started[-1].pid, *cpu.children(started[-1].pid)], LOAD_CORE)
+                cpu.pin([started[-1].pid, *cpu.children(started[-1].pid)], cpu.LOAD_CORE)
             candidate = started[1].port if mirrored else None
             for peer in only:
                 here = folder / peer
@@ -81,7 +79,7 @@ def run(scenario: str, *, only: list[str], rate: int, rounds: int, seconds: floa
                 except MissingError as error:
                     result.missing[peer] = str(error)
                     continue
-                _pin(running[peer].pids, PROXY_CORE)
+                cpu.pin(running[peer].pids, cpu.PROXY_CORE)
                 result.figures[peer] = Figures(running[peer].name, running[peer].version)
             for peer, proxy in running.items():
                 _once(peer, proxy, rate, 1.0)
@@ -122,9 +120,8 @@ def _once(peer: str, proxy: Peer, rate: int, seconds: float) -> dict[str, float]
         "--seconds",
         str(seconds),
     ]
-    ended = subprocess.run(  # noqa: S603 - our own module
-        command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 30, check=True, preexec_fn=_on_load_core
-    )
+    with cpu.on(cpu.LOAD_CORE):
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 30, check=True)  # noqa: S603 - our own
     counts: dict[str, float] = json.loads(ended.stdout)
     if counts["wrong"]:
         raise SpoiltError(f"{proxy.name}: {counts['wrong']:.0f} wrong answers of {counts['requests']:.0f}\n{proxy.process.tail()}")
@@ -133,13 +130,3 @@ def _once(peer: str, proxy: Peer, rate: int, seconds: float) -> dict[str, float]
 
 def _asked(peer: str, rate: int) -> int:
     return min(rate, SLOW.get(peer, rate)) if rate else SLOW.get(peer, 0)
-
-
-def _on_load_core() -> None:
-    os.sched_setaffinity(0, {LOAD_CORE % (os.cpu_count() or 1)})
-
-
-def _pin(pids: list[int], core: int) -> None:
-    for pid in pids:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(task.name), {core % (os.cpu_count() or 1)})

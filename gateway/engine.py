@@ -23,7 +23,7 @@ from setproctitle import setproctitle
 
 from flags.decisions import Decisions
 from flags.snapshot import Snapshot
-from gateway import build, open_files
+from gateway import build, descriptors
 from gateway.access import AccessLog
 from gateway.config import parse
 from gateway.control import Applied, Certificates, Channel, Configure, Configured, Drain, FlagState, Ready, Refuse, Report, ToWorker
@@ -232,6 +232,6 @@ def main(make: Make, run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
     parser.add_argument("--listen", required=True)
     arguments = parser.parse_args()
     setproctitle("banyan: worker")
-    open_files.raise_limit()
+    descriptors.allow_all()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     run(_serve(arguments.control, [int(fd) for fd in arguments.listen.split(",")], make))

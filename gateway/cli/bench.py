@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
-def bench(*arguments: str) -> int:
-    """Runs the benchmarks of a source checkout, as `make bench` does.
+def bench(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)]) -> int:
+    """Runs the benchmarks of a source checkout, as `make bench` does: speed and memory beside peers, and the bars.
 
-    Example: banyan bench
+    Example: banyan bench edge
 
     Parameters
     ----------

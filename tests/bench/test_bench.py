@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from bench.__main__ import BARS, _missed
 from bench.load import BODIES, request
+from bench.passthrough import verdicts
 from bench.proxies import Figures, Result
 from demo.processes import ROOT
 
@@ -23,14 +23,15 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert figures("Banyan", [50, 100, 51]).ratio(figures("Envoy", [100, 200, 100])) == 0.5
 
 
-@pytest.mark.parametrize("title", BARS)
-def test_a_missed_bar_is_said(title: str) -> None:
-    def missed(banyan: float, load: str) -> list[str]:
-        return _missed([Result(title, load, {"banyan": figures("Banyan", [banyan]), "envoy": figures("Envoy", [100.0])}, {})])
+@pytest.mark.parametrize(("title", "bar"), [("Pass-through", 50), ("Shadow at 100 %", 65)])
+def test_a_missed_bar_is_said(title: str, bar: int) -> None:
+    def held(banyan: float, load: str) -> list[bool]:
+        result = Result(title, load, {"banyan": figures("Banyan", [banyan]), "envoy": figures("Envoy", [100.0])}, {})
+        return [verdict.held for verdict in verdicts(result)]
 
-    assert BARS[title] == 0.65, "the bar is what was promised"
-    assert missed(64.9, "as fast as answers come") == []
-    assert missed(66.0, "as fast as answers come") == [f"{title}: 0.66 of Envoy, the bar is 0.65"]
+    assert held(bar - 0.1, "as fast as answers come") == [True]
+    assert held(bar + 0.1, "as fast as answers come") == [False]
+    assert held(bar + 0.1, "2000 requests/s") == [], "the bar stands where the core is busy"
 
 
 def test_no_two_requests_are_the_same() -> None:
@@ -46,7 +47,22 @@ def test_a_run_beside_nginx() -> None:
         if os.environ.get("BANYAN_REQUIRE_ALL"):
             pytest.fail("nginx is not installed (apt-get install nginx-light)")
         pytest.skip("nginx is not installed (apt-get install nginx-light)")
-    command = [sys.executable, "-m", "bench", "--only", "banyan,nginx", "--rounds", "1", "--seconds", "0.5", "--rate", "0", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "passthrough",
+        "shadow",
+        "--only",
+        "banyan,nginx",
+        "--rounds",
+        "1",
+        "--seconds",
+        "0.5",
+        "--rate",
+        "0",
+        "--json",
+    ]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout)
@@ -59,3 +75,10 @@ def test_a_run_beside_nginx() -> None:
         for peer in each["peers"].values():
             assert 1 < peer["cpu_us"][0] < 10_000
             assert 0 < peer["p50_ms"][0] <= peer["p99_ms"][0]
+
+
+def test_the_command_passes_everything_on() -> None:
+    command = [sys.executable, "-m", "gateway.cli", "bench", "idle", "--only", "nobody", "--json"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert ended.returncode == 2
+    assert "--only: no peer is called nobody: nginx, haproxy, envoy, mitmproxy, banyan" in ended.stderr

@@ -24,7 +24,7 @@ import pytest
 import pytest_asyncio
 
 from demo.processes import Running, listen, python, start
-from gateway import open_files
+from gateway import descriptors
 from tests.support.faulty import FAULTS
 from tests.support.gateway import Client, Gateway, gateway
 from tests.support.ledgers import Asked, Executed, Logged, Outcome, Verdict, reconcile
@@ -141,7 +141,7 @@ async def served(folder: Path, legacy: Process, new: Process) -> AsyncIterator[W
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """One gateway for the tests that leave it as it was."""
-    open_files.raise_limit()
+    descriptors.allow_all()
     folder = tmp_path_factory.mktemp("faults")
     async with upstreams(folder) as (legacy, new), served(folder, legacy, new) as running:
         yield running

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -405,3 +406,23 @@ def test_ctrl_c_while_modules_are_imported_is_quiet(tmp_path: Path, while_import
         _, errors = process.communicate(timeout=20)
     assert process.returncode in (130, -signal.SIGINT)
     assert "Traceback" not in errors
+
+
+async def test_a_worker_takes_as_many_open_files_as_it_may_have(tmp_path: Path) -> None:
+    legacy = Upstream(ok)
+    await legacy.start()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))  # what the gateway inherits; the test itself needs more again
+    try:
+        running = gateway(tmp_path, f'[upstreams]\nlegacy = "http://127.0.0.1:{legacy.port}"\n')
+        started = await running.__aenter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        assert resource.prlimit(started.workers()[0], resource.RLIMIT_NOFILE) == (hard, hard)
+        clients = [await started.connect() for _ in range(200)]
+        for client in clients:  # all of them open at the same time
+            assert (await client.request(GET)).status == 200
+    finally:
+        await running.__aexit__(None, None, None)
+        await legacy.stop()

@@ -24,8 +24,8 @@ def test_what_is_even_answered_is_bounded_too() -> None:
 def test_open_files_are_raised_to_what_is_allowed_and_bound_the_share() -> None:
     code = (
         "import logging, resource; logging.basicConfig(format='%(message)s')\n"
-        "from gateway import open_files\nfrom gateway.net.room import share\nfrom gateway.settings import Gateway, Limits\n"
-        "open_files.raise_limit(); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], share(Gateway(workers=1)))\n"
+        "from gateway import descriptors\nfrom gateway.net.room import share\nfrom gateway.settings import Gateway, Limits\n"
+        "descriptors.allow_all(); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], share(Gateway(workers=1)))\n"
         "share(Gateway(workers=1, limits=Limits(connections=5000)))"
     )
     command = ["sh", "-c", 'ulimit -Sn 256; ulimit -Hn 628; exec "$@"', "sh", sys.executable, "-c", code]

@@ -1,0 +1,72 @@
+"""The bars: what each benchmark must hold, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One promise. `unit` follows the figures ('' for a ratio)."""
+
+    what: str
+    limit: float
+    unit: str = ""
+    at_least: bool = False
+
+    def judge(self, seen: float, void: str = "") -> Verdict:
+        """`void`: why what was seen says nothing."""
+        return Verdict(self, seen, void)
+
+    def says(self) -> str:
+        return f"{self.what}: {'at least' if self.at_least else 'at most'} {_figure(self.limit, self.unit)}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A bar, and what was measured."""
+
+    bar: Bar
+    seen: float
+    void: str = ""
+    """Why that says nothing, if it does not. Such a bar is not held."""
+
+    @property
+    def held(self) -> bool:
+        """Not a number holds nothing."""
+        if self.void:
+            return False
+        return self.seen >= self.bar.limit if self.bar.at_least else self.seen <= self.bar.limit
+
+    def __str__(self) -> str:
+        how = "held" if self.held else f"not judged, for {self.void}" if self.void else "missed"
+        return f"{self.bar.says()}; seen {_figure(self.seen, self.bar.unit)}: {how}"
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "bar": self.bar.what,
+            "limit": self.bar.limit,
+            "unit": self.bar.unit,
+            "seen": self.seen,
+            "held": self.held,
+            "void": self.void,
+        }
+
+
+def _figure(value: float, unit: str) -> str:
+    return f"{value:.2f}" if not unit else f"{value:.1f} {unit}"
+
+
+BARS = {
+    # The edge worker's CPU per request over Envoy's, with one core each and as many requests as it carries: so were the figures measured
+    # from which these bars were taken (docs/adr/0001). The fixed rate is shown beside it.
+    "passthrough": Bar("Pass-through CPU a request over Envoy's", 0.5),
+    "shadow": Bar("CPU a request in the shadow over Envoy's", 0.65),
+    "upload": Bar("Throughput of an upload over nginx's", 0.5, at_least=True),
+    "download": Bar("Throughput of a download over nginx's", 0.5, at_least=True),
+    "both": Bar("Throughput of both at once over nginx's", 0.5, at_least=True),
+    "bodies-memory": Bar("RSS while bodies pass, farthest from before", 20.0, "MiB"),
+    "idle": Bar("Memory of an idle connection", 25.0, "KiB"),
+    "busy": Bar("RSS at 1,000 busy connections", 80.0, "MiB"),
+    "latency": Bar("p99 added at half load", 1.5, "ms"),
+}

@@ -1,0 +1,90 @@
+"""Each scenario of the edge's bars, tiny, with real peers: that it still measures what it says, not what it would say of this machine."""
+
+import os
+import resource
+import shutil
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from bench import bodies, busy, descriptors, idle, latency, profile
+from bench.memory import MIB
+from bench.section import Section
+from bench.stage import ClientError, client
+
+PEERS = ["banyan", "nginx"]
+
+
+def said(text: str) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def _nginx() -> None:
+    if shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        if os.environ.get("BANYAN_REQUIRE_ALL"):
+            pytest.fail("nginx is not installed (apt-get install nginx-light)")
+        pytest.skip("nginx is not installed (apt-get install nginx-light)")
+
+
+def bars(section: Section) -> dict[str, float]:
+    assert f"## {section.title}" in section.markdown("measured")
+    assert all(len(row) == len(section.columns) for row in section.all_rows())
+    return {verdict.bar.what: verdict.seen for verdict in section.verdicts}
+
+
+def test_bodies() -> None:
+    seen = bars(bodies.run(only=[*PEERS, "nginx-unbuffered"], size=MIB, rounds=1, say=said))
+    for kind in ("an upload", "a download", "both at once"):
+        assert 0.02 < seen[f"Throughput of {kind} over nginx's"] < 50
+    assert seen["RSS while bodies pass, farthest from before"] < 20
+
+
+def test_idle_connections() -> None:
+    section = idle.run(only=PEERS, count=50, settle=0.1, say=said)
+    assert set(section.data["peers"]) == set(PEERS)  # type: ignore[call-overload] # it is a dict
+    assert bars(section)["Memory of an idle connection"] < 400  # of 50 connections, a page here or there
+
+
+def test_busy_connections() -> None:
+    section = busy.run(only=PEERS, count=50, seconds=1.2, say=said)
+    assert 10 < bars(section)["RSS at 1,000 busy connections"] < 200
+
+
+def test_latency() -> None:
+    section = latency.run(only=PEERS, rounds=1, seconds=0.3, say=said)
+    assert list(bars(section)) == ["p99 added at half load"]
+    assert {row[0].split()[0] for row in section.rows} == {"no", "nginx", "Banyan"}
+
+
+def test_the_profile() -> None:
+    section = profile.run(only=["nginx"], rounds=1, seconds=0.5, deep=False, say=said)
+    assert [row[0] for row in section.rows][:3] == ["kernel", "event loop", "Banyan's own"]
+    together = float(section.rows[3][1].strip("*"))
+    assert together == pytest.approx(sum(float(row[1]) for row in section.rows[:3]), abs=0.2)
+    assert 1 < together < 10_000
+
+
+def test_a_connection_that_is_closed_spoils_the_run() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = str(nobody.getsockname()[1])
+    with pytest.raises(ClientError, match="refused"):
+        client("bench.transfer", port, "download", "10", "/dev/null", timeout=20)
+    with pytest.raises(ClientError, match="refused"):
+        client("bench.idlers", port, "10", timeout=20)
+    with pytest.raises(ClientError, match="refused"):
+        client("bench.crowd", port, "10", "1", timeout=20)
+
+
+def test_too_few_open_files_are_said() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        pytest.skip("this machine knows no limit")
+    run: list[Callable[[], object]] = [
+        lambda: descriptors.allow(hard + 1),
+        lambda: idle.run(only=PEERS, count=hard, say=said),
+        lambda: busy.run(only=PEERS, count=hard, say=said),
+    ]
+    for each in run:
+        with pytest.raises(descriptors.TooFewError, match=f"the hard limit is {hard}"):
+            each()
