@@ -172,7 +172,7 @@ def application(supervisor: Supervisor) -> Starlette:
 async def serve(supervisor: Supervisor) -> None:
     """Runs the admin port until cancelled."""
     settings = uvicorn.Config(application(supervisor), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
-    await _Server(settings).serve(sockets=[supervisor.admin_socket])
+    await _Server(settings).serve(sockets=[supervisor.sockets.admin])
 
 
 def flag_states(supervisor: Supervisor) -> dict[str, bool]:

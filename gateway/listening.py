@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.config import parse_address
@@ -14,6 +15,62 @@ from gateway.config import parse_address
 
 class BindError(Exception):
     """An address cannot be listened on. The message says which and what to do."""
+
+
+class Sockets:
+    """The listening sockets of a gateway: one for each worker and address, and the admin port's.
+
+    Raises:
+        BindError: an address cannot be had.
+    """
+
+    def __init__(self, addresses: Iterable[str], admin: str, *, workers: int) -> None:
+        self.workers: list[list[socket.socket]] = [[] for _ in range(workers)]
+        """Each worker's, in the order of the addresses."""
+        self.addresses: list[str] = []
+        """Those that were taken, with their ports."""
+        for address in addresses:
+            parsed = parse_address(address)
+            if isinstance(parsed, tuple):
+                # First without SO_REUSEPORT: with it, a second gateway of the same user would silently share the port.
+                probe = bind(address)
+                port = probe.getsockname()[1]
+                probe.close()
+                shown = f"[{parsed[0]}]" if ":" in parsed[0] else parsed[0]
+                taken = f"{shown}:{port}"
+                for sockets in self.workers:
+                    sockets.append(bind(taken, reuse_port=True))
+                self.addresses.append(taken)
+            else:
+                shared = bind(address)
+                for sockets in self.workers:
+                    sockets.append(shared)
+                self.addresses.append(address)
+        self.admin = bind(admin)
+        self.admin_address = "{}:{}".format(*self.admin.getsockname()[:2]) if self.admin.family != socket.AF_UNIX else ""
+
+    def shut(self) -> None:
+        """Nothing new comes into the queues of connections, so that the workers can empty them.
+
+        Raises:
+            OSError: this system has no socket filters.
+        """
+        for sock in {id(sock): sock for sockets in self.workers for sock in sockets}.values():
+            shut(sock)
+
+    def stop(self) -> None:
+        """Clients are refused, as far as this process goes."""
+        for sockets in self.workers:
+            for sock in sockets:
+                sock.close()
+
+    def close(self) -> None:
+        """Ends all of them, the admin port's too, and removes what unix sockets leave behind."""
+        self.stop()
+        self.admin.close()
+        for address in self.addresses:
+            if isinstance(parsed := parse_address(address), str):
+                Path(parsed).unlink(missing_ok=True)
 
 
 def bind(address: str, *, reuse_port: bool = False) -> socket.socket:

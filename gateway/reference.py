@@ -17,7 +17,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
 _SETTINGS = """# Settings: banyan.toml
 
-Written by `scripts/reference` from gateway/settings.py.
+Written by `scripts/reference` from gateway/settings/.
 
 An unknown key, a bad value or an impossible combination is an error that names the key, and nothing starts. Durations are strings with
 their unit ("250ms", "2s", "14d"), sizes too ("64KiB"). `${NAME}` reads the environment. Relative paths are relative to the file.

@@ -12,7 +12,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import ssl
 import sys
 import tempfile
@@ -25,14 +24,12 @@ from flags import source as flag_source
 from flags.snapshot import Snapshot
 from gateway import tls
 from gateway.children import Child, Said, WorkerProcess
-from gateway.config import Config, parse_address
+from gateway.config import Config
 from gateway.control import Applied, Certificates, Configure, Drain, FlagState, Ready, Refuse, Report
-from gateway.listening import bind, shut, why_not
-from gateway.mitm.unfit import unfit
-from gateway.reload import Reloads, for_the_shipper, unwritable
+from gateway.listening import Sockets, why_not
+from gateway.reload import Reloads, for_the_shipper
 from gateway.telemetry import Stats, merge
-from shadow import database
-from shadow.redact import load_key
+from gateway.usable import unprepared, unusable
 
 _log = logging.getLogger("banyan.supervisor")
 
@@ -104,54 +101,16 @@ class Supervisor:
             BindError: one cannot be had.
             StartError: the access log cannot be written, the comparisons cannot be kept, or a certificate cannot be used.
         """
-        self._check_files()
-        self.listeners: list[list[socket.socket]] = [[] for _ in range(self._count)]
-        self.addresses: list[str] = []
-        for address, _ in self.config.gateway.addresses:
-            parsed = parse_address(address)
-            if isinstance(parsed, tuple):
-                # First without SO_REUSEPORT: with it, a second gateway of the same user would silently share the port.
-                probe = bind(address)
-                port = probe.getsockname()[1]
-                probe.close()
-                shown = f"[{parsed[0]}]" if ":" in parsed[0] else parsed[0]
-                taken = f"{shown}:{port}"
-                for sockets in self.listeners:
-                    sockets.append(bind(taken, reuse_port=True))
-                self.addresses.append(taken)
-            else:
-                shared = bind(address)
-                for sockets in self.listeners:
-                    sockets.append(shared)
-                self.addresses.append(address)
-        self.admin_socket = bind(self.config.gateway.admin)
-        self.admin_address = "{}:{}".format(*self.admin_socket.getsockname()[:2]) if self.admin_socket.family != socket.AF_UNIX else ""
-
-    def _check_files(self) -> None:
-        """What a child would stumble over is said before one is started."""
         config = self.config
-        url = config.shadow.database
-        if problems := self._unusable(config):
+        if problems := self._unusable(config) or unprepared(config):
             raise StartError("\n".join(f"{config.path}: {problem}" for problem in problems))
-        try:
-            database.prepare(url, config.folder)
-            load_key(database.state_folder(url, config.folder) / "redact.key")
-        except OSError as error:
-            raise StartError(f"{config.path}: shadow.database: {error.filename}: {error.strerror}. Name another file") from error
-        except ValueError as error:
-            raise StartError(f"{config.path}: shadow.database: {error}") from error
         for warning in (*self.certificates.read(), *tls.check_upstreams(config)):
             _log.warning("%s", warning)
+        gateway = config.gateway
+        self.sockets = Sockets([address for address, _ in gateway.addresses], gateway.admin, workers=self._count)
 
     def _unusable(self, config: Config) -> list[str]:
-        """What is right by itself and cannot be carried out: by this engine, or on this machine as it is now."""
-        problems = [*(unfit(config) if self._engine == "gateway.mitm" else ()), *unwritable(config)]
-        try:
-            tls.Certificates(config).read()
-            tls.check_upstreams(config)
-        except tls.TlsError as error:
-            problems.append(str(error))
-        return problems
+        return unusable(config, self._engine)
 
     async def run(self, admin: Callable[[Supervisor], Coroutine[object, object, None]]) -> int:
         """Until SIGTERM or SIGINT. Returns the exit status.
@@ -169,7 +128,7 @@ class Supervisor:
         try:
             await self._wait_for_flags(flags_task)
             self._start_shipper()
-            for index, sockets in enumerate(self.listeners):
+            for index, sockets in enumerate(self.sockets.workers):
                 worker = WorkerProcess(index, self._engine, sockets, self._configure(), self._told, self._heard)
                 self.workers.append(worker)
                 self._keep(worker.run(self._restarted), f"worker {index}")
@@ -197,28 +156,8 @@ class Supervisor:
             for path in self._runtime.iterdir():
                 path.unlink(missing_ok=True)
             self._runtime.rmdir()
-            self._stop_listening()
-            self.admin_socket.close()
-            self._clear_away()
+            self.sockets.close()
         return 0
-
-    def _stop_listening(self) -> None:
-        for sockets in self.listeners:
-            for sock in sockets:
-                sock.close()
-
-    def _shut(self) -> None:
-        """Nothing new comes into the queues of connections, so that the workers can empty them."""
-        try:
-            for sock in {id(sock): sock for sockets in self.listeners for sock in sockets}.values():
-                shut(sock)
-        except OSError as error:
-            _log.warning("connections that come while the sockets are being closed may be reset: %s", error.strerror)
-
-    def _clear_away(self) -> None:
-        for address in self.addresses:
-            if isinstance(parsed := parse_address(address), str):
-                Path(parsed).unlink(missing_ok=True)
 
     # Certificates
 
@@ -346,8 +285,8 @@ class Supervisor:
     async def _greet(self) -> None:
         count = f"{self._count} worker{'s' if self._count > 1 else ''}"
         secure = [secure for _, secure in self.config.gateway.addresses]
-        served = ", ".join(f"https://{address}" if tls else address for address, tls in zip(self.addresses, secure, strict=True))
-        self._announce(f"banyan: serving on {served} with {count}; admin on {self.admin_address}")
+        served = ", ".join(f"https://{address}" if tls else address for address, tls in zip(self.sockets.addresses, secure, strict=True))
+        self._announce(f"banyan: serving on {served} with {count}; admin on {self.sockets.admin_address}")
         legacy = self.config.upstreams["legacy"]
         context = tls.client_context(legacy, "legacy", self.config)
         name = (legacy.tls.server_name or legacy.places[0][0]) if context is not None else None
@@ -439,7 +378,10 @@ class Supervisor:
         for worker in self.workers:
             worker.send(Refuse())
         await asyncio.sleep(min(self._patience, limit / 2))
-        self._shut()
+        try:
+            self.sockets.shut()
+        except OSError as error:
+            _log.warning("connections that come while the sockets are being closed may be reset: %s", error.strerror)
         if self._patience:
             await asyncio.sleep(min(HANDSHAKES_SECONDS, limit / 10))
         left = max(0.5, limit - min(ENDING_SECONDS, limit / 4) - (time.monotonic() - began))
@@ -447,7 +389,7 @@ class Supervisor:
             worker.stopping = True
             worker.send(Drain(left))
         # With the workers' own, these were the last: from now on connections are refused, not left waiting for somebody to take them.
-        self._stop_listening()
+        self.sockets.stop()
         await asyncio.gather(*(worker.ended(left + 3.0) for worker in self.workers))
 
     def _keep(self, work: Coroutine[object, object, object], name: str) -> asyncio.Task[object]:

@@ -1,0 +1,93 @@
+"""The shape of banyan.toml: every section, key, default and rule, as immutable values.
+
+An unknown key is an error: a misspelt `fallbck = false` must not become a default. Reading the file is config.py's matter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import PrivateAttr, field_validator, model_validator
+
+from gateway.settings.addresses import parse_address
+from gateway.settings.flags import FlagSource
+from gateway.settings.gateway import Certificate, Gateway, Limits
+from gateway.settings.identity import Identity
+from gateway.settings.routes import Compare, Gate, Route, RouteShadow
+from gateway.settings.section import Section
+from gateway.settings.shadow import Shadow
+from gateway.settings.upstreams import Upstream, UpstreamTls
+
+__all__ = [
+    "Certificate",
+    "Compare",
+    "Config",
+    "FlagSource",
+    "Gate",
+    "Gateway",
+    "Identity",
+    "Limits",
+    "Route",
+    "RouteShadow",
+    "Shadow",
+    "Upstream",
+    "UpstreamTls",
+    "parse_address",
+]
+
+
+class Config(Section):
+    """The whole file."""
+
+    gateway: Gateway = Gateway()
+    upstreams: dict[str, Upstream]
+    flags: FlagSource = FlagSource()
+    identity: Identity = Identity()
+    routes: list[Route] = []
+    shadow: Shadow = Shadow()
+    _path: Path = PrivateAttr(default=Path("banyan.toml"))
+
+    @field_validator("upstreams", mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        if isinstance(value, Mapping):
+            return {name: {"url": item} if isinstance(item, str) else item for name, item in value.items()}
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        if "legacy" not in self.upstreams:
+            raise ValueError('upstreams.legacy is missing: add  legacy = "http://host:port"  under [upstreams]')
+        seen: dict[str, str] = {}
+        patterns: dict[tuple[str, str], str] = {}
+        for route in self.routes:
+            if route.candidate not in self.upstreams:
+                known = ", ".join(sorted(self.upstreams))
+                raise ValueError(f"route {route.name!r}: candidate {route.candidate!r} is not under [upstreams] (there: {known})")
+            if route.candidate == "legacy":
+                raise ValueError(f"route {route.name!r}: the candidate cannot be legacy itself")
+            if route.name in seen:
+                raise ValueError(f"two routes are named {route.name!r}: names are flags, give each its own")
+            seen[route.name] = route.match
+            for method in route.methods or ["*"]:
+                key = (method, re.sub(r"\{\w+\}", "{}", route.match))
+                if key in patterns:
+                    raise ValueError(f"routes {patterns[key]!r} and {route.name!r} match the same requests: {method} {route.match}")
+                patterns[key] = route.name
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The file that this came from."""
+        return self._path
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths in the file are relative to."""
+        return self._path.parent
+
+    def resolve(self, path: str) -> Path:
+        """A path as written in the file, made absolute."""
+        return (self.folder / path).absolute()

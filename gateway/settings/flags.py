@@ -1,0 +1,66 @@
+"""[flags]: where the flags live."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import SecretStr, ValidationInfo, field_validator, model_validator
+
+from flags.source import check_token, check_url
+from gateway.settings.section import Section
+from gateway.units import Seconds
+
+_OFTENEST = 0.05
+"""Seconds between two looks at Unleash."""
+
+
+class FlagSource(Section):
+    """Where the flags live."""
+
+    source: Literal["file", "unleash"] = "file"
+    """Where the flags live."""
+    path: str = "flags.json"
+    """file: Unleash's own client-features JSON, watched for changes."""
+    url: str = ""
+    """unleash: its API, such as http://127.0.0.1:4242/api."""
+    token: SecretStr = SecretStr("")
+    """unleash: a client token. Write ${NAME} to read it from the environment."""
+    admin_token: SecretStr = SecretStr("")
+    """unleash: an admin token; only for `banyan flags`."""
+    refresh: Seconds = 0.5
+    """Unleash publishes changes once a second: asking twice as often keeps a flip under two seconds at the worst phase."""
+    backup: str = "var/flags-backup.json"
+    """unleash: the last good state, used when Unleash is down at start."""
+    app_name: str = "banyan"
+    """Unleash's appName."""
+    environment: str = "development"
+    """Unleash's environment."""
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str, info: ValidationInfo) -> str:
+        if value and info.data.get("source") == "unleash":
+            check_url(value)
+        return value
+
+    @field_validator("token", "admin_token")
+    @classmethod
+    def _token(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if value and info.data.get("source") == "unleash":
+            check_token(value.get_secret_value(), f"flags.{info.field_name}")
+        return value
+
+    @field_validator("refresh")
+    @classmethod
+    def _refresh(cls, value: float) -> float:
+        if value < _OFTENEST:
+            raise ValueError('nobody can ask Unleash that often; write "50ms" or more')
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> FlagSource:
+        if self.source == "unleash" and not (self.url and self.token.get_secret_value()):
+            raise ValueError(
+                'source = "unleash" needs url and token, such as url = "http://127.0.0.1:4242/api", token = "${UNLEASH_TOKEN}"'
+            )
+        return self

@@ -1,0 +1,46 @@
+"""[shadow]: where exchanges go, and what of them is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from gateway.settings.section import Section
+from gateway.units import Bytes, Seconds
+from shadow.database import settings as database_settings
+from shadow.redact import Redactor
+
+
+class Shadow(Section):
+    """Where exchanges go and what of them is kept."""
+
+    sink: Literal["local"] = "local"
+    """local: compared in the shipper on this machine."""
+    database: str = "sqlite:///var/banyan.sqlite3"
+    """Where verdicts go: sqlite:///path (relative to this file) or postgres://…"""
+    redact: list[str] = ["authorization", "cookie", "set-cookie", "$..password", "$..email", "$..phone"]
+    """Header names, and JSON paths such as $..password, whose values become keyed hashes before anything is stored."""
+    retention: Seconds = 14 * 86400.0
+    """Samples and counts older than this are deleted."""
+    timeout: Seconds = 5.0
+    """How long a mirrored request may take."""
+    concurrency: int = Field(default=64, ge=1)
+    """Mirrored requests under way at once, per worker and route."""
+    queue: int = Field(default=2000, ge=1)
+    """Exchanges waiting for the shipper, per worker."""
+    queue_bytes: Bytes = 32 * 1024**2
+    """The same in bytes."""
+
+    @field_validator("redact")
+    @classmethod
+    def _redact(cls, value: list[str]) -> list[str]:
+        Redactor(value, b"")
+        return value
+
+    @field_validator("database")
+    @classmethod
+    def _database(cls, value: str) -> str:
+        database_settings(value, Path())
+        return value

@@ -1,0 +1,34 @@
+"""What is right in banyan.toml by itself, and cannot be carried out: by this engine, or on this machine as it is now."""
+
+from __future__ import annotations
+
+from gateway import tls
+from gateway.config import Config
+from gateway.mitm.unfit import unfit
+from gateway.reload import unwritable
+from shadow import database
+from shadow.redact import load_key
+
+
+def unusable(config: Config, engine: str) -> list[str]:
+    """Before a start, and before a reload: one line for each obstacle. `engine`: the module that a worker runs."""
+    problems = [*(unfit(config) if engine == "gateway.mitm" else ()), *unwritable(config)]
+    try:
+        tls.Certificates(config).read()
+        tls.check_upstreams(config)
+    except tls.TlsError as error:
+        problems.append(str(error))
+    return problems
+
+
+def unprepared(config: Config) -> list[str]:
+    """Before a start: makes the database's tables and the key that redacts, where they are not there. What a child would stumble over."""
+    url = config.shadow.database
+    try:
+        database.prepare(url, config.folder)
+        load_key(database.state_folder(url, config.folder) / "redact.key")
+    except OSError as error:
+        return [f"shadow.database: {error.filename}: {error.strerror}. Name another file"]
+    except ValueError as error:
+        return [f"shadow.database: {error}"]
+    return []
