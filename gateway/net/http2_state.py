@@ -10,7 +10,7 @@ from h2.settings import SettingCodes, Settings
 from mypy_extensions import mypyc_attr
 
 MAX_STREAMS: Final = 100
-"""At once; what is opened beyond is refused. RFC 9113, 6.5.2 recommends no fewer; nginx: 128, Envoy and HAProxy: 100."""
+"""At once; what is opened beyond is refused. RFC 9113, 6.5.2 recommends no fewer. nginx: 128; HAProxy: 100; Envoy recommends 100."""
 WINDOW: Final = 65_535
 """Bytes of a request's body that are on their way or wait for the upstream, for each stream."""
 TABLE: Final = 4096
