@@ -119,6 +119,8 @@ def test_the_smallest_useful_file(tmp_path: Path) -> None:
         (GOOD + "[routes.shadow]\nsample = 2.0", ["routes[0].shadow.sample"]),
         ("[flags]\nsource = 'unleash'\n" + GOOD, ['source = "unleash" needs url and token']),
         ("[flags]\ntoken = '${NO_SUCH_VARIABLE}'\n" + GOOD, ["flags.token: the environment has no NO_SUCH_VARIABLE"]),
+        ("[gateway.limits]\nconnections = 0\n" + GOOD, ["gateway.limits.connections: expected 1 or more"]),
+        ("[identity]\nstamp = { key = 'x' }\n" + GOOD, ["identity.stamp: the identity stamp not built yet"]),
         ("[gateway.tls]\ncertificate = 'x'\n" + GOOD, ["gateway.tls[0].key: is missing"]),
         ("[gateway]\nlisten = ['https://127.0.0.1:1']\n" + GOOD, ["'https://127.0.0.1:1' needs a certificate: add  tls = {"]),
         ("[gateway]\nlisten = ['ftp://127.0.0.1:1']\n" + GOOD, ['gateway.listen: write "host:port"']),
