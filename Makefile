@@ -16,7 +16,7 @@ demo: setup
 	@.venv/bin/banyan demo
 
 test: setup
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile
 
 check: setup
 	.venv/bin/ruff check .

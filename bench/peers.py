@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +22,7 @@ from pathlib import Path
 from bench import cpu
 from bench.load import BODIES as PAGES
 from bench.load import PATH
-from demo.processes import Running, answers, listen, python, start
+from demo.processes import Running, StartError, answers, listen, python, start
 
 MANY_CONNECTIONS = 16_384
 """nginx takes memory for each that it may have, at its start."""
@@ -198,7 +199,10 @@ def _banyan(folder: Path, legacy: int, mirror: int | None, engine: str, workers:
     )
     command = python("-m", "gateway.cli", "run", "--config", str(config), "--engine", engine)
     process = start("banyan", command, log_dir=folder, port=port, ready=answers(f"{PATH}/3"), timeout=60)
-    serving = [pid for pid in cpu.children(process.pid) if "banyan: worker" in cpu.title(pid)]
+    while len(serving := [pid for pid in cpu.children(process.pid) if "banyan: worker" in cpu.title(pid)]) < workers:
+        if not process.alive():
+            raise StartError(f"banyan ended: {process.tail()}")
+        time.sleep(0.05)  # it answers as soon as one of them does
     others = [pid for pid in cpu.children(process.pid) if pid not in serving]
     name = "Banyan" if engine == "edge" else "Banyan, engine mitmproxy"
     return Peer(name, port, process, serving, {"shipper": others})
