@@ -17,6 +17,8 @@ from gateway.control import Applied, Channel, Configure, Configured, Ready, Repo
 _log = logging.getLogger("banyan.supervisor")
 
 BACKOFF_SECONDS = (0.2, 10.0)
+CANNOT_START = 126
+"""The status of a child that could not be started, as shells have it."""
 HEALTHY_SECONDS = 30.0
 """A child that lived this long did not die of its start: the wait before its next start is short again."""
 
@@ -64,8 +66,14 @@ class Child:
         backoff = Backoff()
         while not self._stopping:
             backoff.began()
-            # A session of its own: Ctrl-C in the terminal is the supervisor's to pass on.
-            self._process = await asyncio.create_subprocess_exec(*self._command, start_new_session=True)
+            try:
+                # A session of its own: Ctrl-C in the terminal is the supervisor's to pass on.
+                self._process = await asyncio.create_subprocess_exec(*self._command, start_new_session=True)
+            except OSError as error:  # no open files or no memory left: it may be otherwise soon
+                _log.error("the %s cannot be started: %s", self._name, error.strerror)
+                self._ended(self._name, CANNOT_START)
+                await asyncio.sleep(backoff.wait())
+                continue
             if self._stopping:  # while it was being started
                 self._process.terminate()
             status = await self._process.wait()
@@ -132,17 +140,23 @@ class WorkerProcess:
     async def run(self, ended: Ended) -> None:
         """Keeps a process running until `stopping`."""
         backoff = Backoff()
-        while not self.stopping:
-            backoff.began()
-            status = await self._once()
-            self.ready.clear()
-            self.number = -1
-            self.gauges = (0, 0)
-            if self.stopping:
-                break
-            ended(f"worker {self.index}", status)
-            await asyncio.sleep(backoff.wait())
-        self._gone.set()
+        try:
+            while not self.stopping:
+                backoff.began()
+                try:
+                    status = await self._once()
+                except OSError as error:  # no open files or no memory left: it may be otherwise soon
+                    _log.error("worker %d cannot be started: %s", self.index, error.strerror)
+                    status = CANNOT_START
+                self.ready.clear()
+                self.number = -1
+                self.gauges = (0, 0)
+                if self.stopping:
+                    break
+                ended(f"worker {self.index}", status)
+                await asyncio.sleep(backoff.wait())
+        finally:
+            self._gone.set()
 
     def send(self, message: ToWorker) -> None:
         """To the running process, if there is one: the next is told everything anew."""
@@ -175,19 +189,13 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         listen = ",".join(str(sock.fileno()) for sock in self._sockets)
-        process = self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self._engine,
-            "--control",
-            str(theirs.fileno()),
-            "--listen",
-            listen,
-            pass_fds=[theirs.fileno(), *(sock.fileno() for sock in self._sockets)],
-            start_new_session=True,
-            env=os.environ | ALLOCATOR,
-        )
-        theirs.close()
+        try:
+            process = self._process = await self._start(theirs, listen)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         channel: Channel[ToSupervisor] = Channel(reader, writer, ToSupervisor)
         self._channel = channel
@@ -207,3 +215,17 @@ class WorkerProcess:
         self._channel = None
         channel.close()
         return await process.wait()
+
+    async def _start(self, control: socket.socket, listen: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            self._engine,
+            "--control",
+            str(control.fileno()),
+            "--listen",
+            listen,
+            pass_fds=[control.fileno(), *(sock.fileno() for sock in self._sockets)],
+            start_new_session=True,
+            env=os.environ | ALLOCATOR,
+        )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -101,7 +102,13 @@ def read(path: Path) -> str:
         ConfigError: it cannot be read, or is not text.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        # Not blocking: a named pipe that nobody writes is an error here, not a wait without end.
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(number, "rb") as file:
+            kind = os.fstat(number).st_mode
+            if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+                raise ConfigError(path, ["is not a file; name another with --config FILE"])
+            return file.read().decode()
     except OSError as error:
         raise ConfigError(path, [f"cannot be read ({error.strerror}); name another with --config FILE"]) from error
     except UnicodeDecodeError as error:
@@ -118,9 +125,16 @@ def parse(path: Path, text: str) -> Config:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, [f"is not TOML: {error}"]) from error
+    except ValueError as error:  # of Python's own, for a number of more than 4,300 digits
+        raise ConfigError(path, ["holds a number with too many digits"]) from error
+    except RecursionError as error:
+        raise ConfigError(path, ["is nested too deeply"]) from error
     problems: list[str] = []
     taken: dict[str, str] = {}
-    document = _substitute(document, "", problems, taken)
+    try:
+        document = _substitute(document, "", problems, taken)
+    except RecursionError as error:
+        raise ConfigError(path, ["is nested too deeply"]) from error
     planned = list(_planned(document))
     problems += [f"{key}: {PLANNED[pattern]} not built yet in this version; remove the key" for key, pattern in planned]
     if problems:
@@ -151,6 +165,8 @@ def _substitute(value: Any, where: str, problems: list[str], taken: dict[str, st
         taken[os.environ[name]] = found[0]
         return os.environ[name]
 
+    if "\0" in value:
+        problems.append(f"{where}: holds a NUL character; remove it")
     filled = _VARIABLE.sub(replace, value)
     if filled != value:
         taken[filled] = value

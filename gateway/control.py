@@ -25,6 +25,11 @@ class Configure(msgspec.Struct, tag="configure"):
     """The shipper's socket path; '' when there is none."""
     number: int = 0
     """Counts the configurations of this supervisor."""
+    files: dict[str, bytes] = {}
+    """What files that the configuration names for upstreams' TLS held when it was found good."""
+
+    def __repr__(self) -> str:
+        return f"Configure({self.path!r}, {self.number})"  # neither secrets nor keys are printed
 
 
 class Certificates(msgspec.Struct, tag="certificates"):

@@ -93,6 +93,7 @@ class Worker:
         if not isinstance(first, Configure):
             return
         config = self._config = parse(Path(first.path), first.text)
+        config.hold(first.files)
         self._number = first.number
         self.decisions = Decisions(app_name=config.flags.app_name, environment=config.flags.environment)
         self.access = AccessLog(_log_target(config))
@@ -115,7 +116,10 @@ class Worker:
             elif isinstance(message, Configure):
                 await self._reconfigure(message)
             elif isinstance(message, Certificates):
-                engine.certify([Pair(*pair) for pair in message.pairs])
+                try:
+                    engine.certify([Pair(*pair) for pair in message.pairs])
+                except Exception:  # whatever it is, the old ones still serve
+                    _log.exception("the new certificates could not be taken")
             elif isinstance(message, FlagState):
                 await self._take_flags(message)
                 if started:
@@ -152,21 +156,25 @@ class Worker:
         return link
 
     async def _reconfigure(self, message: Configure) -> None:
+        before, path = self.shipper, self._shipper_path
         try:
             # Off the loop, as with flags: requests go on meanwhile.
             config = await self._loop.run_in_executor(None, parse, Path(message.path), message.text)
+            config.hold(message.files)
             policy = await self._loop.run_in_executor(None, build.policy, config, self.decisions)
+            if message.shipper != path:
+                self.shipper = self._link(message.shipper, config)
+            self.engine.reconfigure(config, policy, self.shipper)
         except Exception as error:  # whatever it is, to serve on under the old configuration is right
             _log.exception("the new configuration could not be taken")
+            made, self.shipper, self._shipper_path = self.shipper, before, path
+            if made is not None and made is not before:
+                await made.close()
             self._channel.send(Configured(message.number, f"{type(error).__name__}: {error}"))
             return
-        before = self.shipper
-        if message.shipper != self._shipper_path:
-            self.shipper = self._link(message.shipper, config)
-        elif before is not None:
+        if before is not None and before is self.shipper:
             before.resize(config.shadow.queue, config.shadow.queue_bytes)
         self.access.reopen(_log_target(config))
-        self.engine.reconfigure(config, policy, self.shipper)
         self._config, self._number = config, message.number
         if before is not None and before is not self.shipper:
             await before.close()  # what it holds was captured for the old shipper, whose rules are those of its time

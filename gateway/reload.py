@@ -137,6 +137,9 @@ class Reloads:
                 config = await asyncio.to_thread(self._usable, text)
             except ConfigError as error:
                 return self._note(Outcome(why, time.time(), tuple(str(error).splitlines())))
+            except Exception as error:  # a file that stumbles us costs this reload, not those after it
+                _log.exception("%s cannot be judged", self._path)
+                return self._note(Outcome(why, time.time(), (f"{self._path}: cannot be judged ({type(error).__name__}): see the log",)))
             return self._note(Outcome(why, time.time(), unconfirmed=tuple(await self._adopt(config, text))))
 
     def _usable(self, text: str) -> Config:

@@ -78,11 +78,14 @@ class Supervisor:
         self._runtime = Path()
         self._failed = ""
         """Why the start has come to an end."""
+        self._reloading: asyncio.Task[object] | None = None
         self._shipper: Child | None = None
         self._shippers = 0
         """Started so far: each listens on an address of its own."""
         self.reloads = Reloads(text, lambda: self.config, self._unusable, self._adopt)
         self.certificates = tls.Certificates(config)
+        self._files: dict[str, bytes] = {}
+        """For upstreams' TLS, as they were when the configuration was found good."""
         self.source = flag_source.create(
             source=config.flags.source,
             path=config.flags.path,
@@ -104,7 +107,12 @@ class Supervisor:
         config = self.config
         if problems := self._unusable(config) or unprepared(config):
             raise StartError("\n".join(f"{config.path}: {problem}" for problem in problems))
-        for warning in (*self.certificates.read(), *tls.check_upstreams(config)):
+        try:
+            self._files = tls.hold_upstreams(config)
+            warnings = [*self.certificates.read(), *tls.check_upstreams(config)]
+        except tls.TlsError as error:  # it was good a moment ago
+            raise StartError(f"{config.path}: {error}") from error
+        for warning in warnings:
             _log.warning("%s", warning)
         gateway = config.gateway
         self.sockets = Sockets([address for address, _ in gateway.addresses], gateway.admin, workers=self._count)
@@ -139,7 +147,7 @@ class Supervisor:
             self.ready = not self._stop.is_set()
             if self.ready:
                 await self._greet()
-                self._keep(self.reloads.run(), "reloads")
+                self._reloading = self._keep(self.reloads.run(), "reloads")
             await self._stop.wait()
             if self._failed:
                 raise StartError(self._failed)
@@ -311,7 +319,7 @@ class Supervisor:
     # Reload
 
     def _configure(self) -> Configure:
-        return Configure(str(self.config.path), self._text, self._shipper_socket(), self.number)
+        return Configure(str(self.config.path), self._text, self._shipper_socket(), self.number, self._files)
 
     async def _adopt(self, config: Config, text: str) -> list[str]:
         """Puts a validated configuration in force. What went wrong, worker by worker."""
@@ -319,13 +327,14 @@ class Supervisor:
             return ["the gateway is draining: it serves nothing new"]
         certificates = tls.Certificates(config)
         try:
+            files = await asyncio.to_thread(tls.hold_upstreams, config)
             warnings = await asyncio.to_thread(certificates.read)
         except tls.TlsError as error:
             return [str(error)]  # it was good a moment ago
         for warning in warnings:
             _log.warning("%s", warning)
         same_rules = for_the_shipper(self.config) == for_the_shipper(config)
-        self.config, self._text, self.certificates = config, text, certificates
+        self.config, self._text, self.certificates, self._files = config, text, certificates, files
         self.number += 1
         shipper = self._shipper
         if same_rules:
@@ -370,6 +379,8 @@ class Supervisor:
             self._patience = max(0.0, self._patience - (time.monotonic() - self.left_at))
         self.draining = True
         self.ready = False
+        if self._reloading is not None:
+            self._reloading.cancel()  # it would serve nothing any more
         self._stop.set()
 
     async def _drain(self) -> None:

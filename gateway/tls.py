@@ -109,6 +109,10 @@ class _Files:
         self._stamp = self._seen = self._state()
         pair = Pair(_read(self._certificate, f"{self._where}.certificate"), _read(self._key, f"{self._where}.key"))
         warnings = _judge(pair.certificate, self._certificate, f"{self._where}.certificate")
+        try:
+            _names(pair.certificate)
+        except Exception as error:  # whatever else is wrong with its extensions: workers would stumble over the same
+            raise TlsError(f"{self._where}.certificate: {self._certificate}: its names cannot be read. Name another file") from error
         _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pair, self._key, self._certificate, f"{self._where}.key")
         self.pair = pair
         return warnings
@@ -141,7 +145,7 @@ class Front:
         names: dict[str, ssl.SSLContext] = {}
         for pair in pairs:
             context = _server_context(self._protocols)
-            with _as_file(pair.certificate + b"\n" + pair.key) as path:
+            with as_file(pair.certificate + b"\n" + pair.key) as path:
                 context.load_cert_chain(path, password=_no_password)
             first = first or context
             for name in _names(pair.certificate):
@@ -206,14 +210,14 @@ def client_context(upstream: Upstream, name: str, config: Config) -> ssl.SSLCont
     elif tls.ca:
         path = config.resolve(tls.ca)
         try:
-            context.load_verify_locations(cadata=_read(path, f"{where}.ca").decode("ascii", "replace"))
-        except ssl.SSLError as error:
+            context.load_verify_locations(cadata=_content(config, tls.ca, f"{where}.ca").decode("ascii", "replace"))
+        except (ssl.SSLError, ValueError) as error:  # an empty file is a ValueError
             raise TlsError(f"{where}.ca: {path} holds no certificate in PEM. Name another file") from error
     else:
         context.load_verify_locations(*system_authorities())
     if tls.certificate:
         path, key = config.resolve(tls.certificate), config.resolve(tls.key)
-        pair = Pair(_read(path, f"{where}.certificate"), _read(key, f"{where}.key"))
+        pair = Pair(_content(config, tls.certificate, f"{where}.certificate"), _content(config, tls.key, f"{where}.key"))
         _judge(pair.certificate, path, f"{where}.certificate")
         _load(context, pair, key, path, f"{where}.key")
     return context
@@ -229,15 +233,35 @@ def client_contexts(config: Config) -> dict[str, ssl.SSLContext | None]:
 
 
 def material(upstream: Upstream, config: Config) -> bytes:
-    """What its context is made of, as a digest: another one when a file holds something else than before, or is gone."""
+    """What its context is made of, as a digest: another one when a file held something else when the configuration was found good."""
     total = hashlib.sha256()
-    for name in (upstream.tls.ca, upstream.tls.certificate, upstream.tls.key):
-        if name:
-            try:
-                total.update(hashlib.sha256(config.resolve(name).read_bytes()).digest())
-            except OSError:
-                total.update(b"gone")
+    for name in _named(upstream):
+        try:
+            total.update(hashlib.sha256(config.content(name)).digest())
+        except OSError:
+            total.update(b"gone")
     return total.digest()
+
+
+def hold_upstreams(config: Config) -> dict[str, bytes]:
+    """Reads what upstreams need, once, for the supervisor and for every worker that goes by `config`, those that are started later too: a
+    file that goes bad meanwhile costs nobody anything.
+
+    Raises:
+        TlsError: a file cannot be used.
+    """
+    files = {
+        name: _read(config.resolve(name), f"upstreams.{upstream_name}.tls")
+        for upstream_name, upstream in config.upstreams.items()
+        for name in _named(upstream)
+    }
+    config.hold(files)
+    client_contexts(config)
+    return files
+
+
+def _named(upstream: Upstream) -> list[str]:
+    return [name for name in (upstream.tls.ca, upstream.tls.certificate, upstream.tls.key) if name]
 
 
 def check_upstreams(config: Config) -> list[str]:
@@ -256,7 +280,7 @@ def check_upstreams(config: Config) -> list[str]:
         if upstream.tls.certificate:
             path = config.resolve(upstream.tls.certificate)
             key = f"upstreams.{name}.tls.certificate"
-            warnings += _judge(_read(path, key), path, key)
+            warnings += _judge(_content(config, upstream.tls.certificate, key), path, key)
     return warnings
 
 
@@ -292,6 +316,13 @@ def system_authorities() -> tuple[str | None, str | None]:
 # Both
 
 
+def _content(config: Config, name: str, where: str) -> bytes:
+    try:
+        return config.content(name)
+    except OSError as error:
+        raise TlsError(f"{where}: {config.resolve(name)}: {why_not(error)}. Name another file") from error
+
+
 def _read(path: Path, where: str) -> bytes:
     try:
         return path.read_bytes()
@@ -318,7 +349,7 @@ def _judge(data: bytes, path: Path, where: str) -> list[str]:
 def _load(context: ssl.SSLContext, pair: Pair, key: Path, certificate: Path, where: str) -> None:
     try:
         # Two files: where both are in one, OpenSSL would take whichever key comes first.
-        with _as_file(pair.certificate) as chain, _as_file(pair.key) as secret:
+        with as_file(pair.certificate) as chain, as_file(pair.key) as secret:
             context.load_cert_chain(chain, secret, password=_no_password)
     except _EncryptedError as error:
         raise TlsError(f"{where}: {key} is encrypted. Name a key without a passphrase, readable for the gateway alone") from error
@@ -350,7 +381,7 @@ def _names(certificate: bytes) -> list[str]:
 
 
 @contextmanager
-def _as_file(data: bytes) -> Iterator[str]:
+def as_file(data: bytes) -> Iterator[str]:
     """`data` as a path, which is all that ssl reads keys from. In memory, where the system can do that."""
     if sys.platform == "linux":
         number = os.memfd_create("banyan", os.MFD_CLOEXEC)

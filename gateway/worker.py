@@ -39,8 +39,8 @@ class EdgeEngine:
         self._listener.refuse()
 
     def reconfigure(self, config: Config, policy: Policy, shipper: ShipperLink | None) -> None:
+        self._edge.reconfigure(config, policy)  # first: it may fail, and then nothing has changed
         self._edge.shipper = shipper
-        self._edge.reconfigure(config, policy)
         self._listener.reconfigure(config.gateway)
 
     def certify(self, pairs: Sequence[Pair]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,9 @@ def run(*, config: Path = Path("banyan.toml"), engine: Literal["edge", "mitmprox
     engine
         edge: fast, for production. mitmproxy: slower, for looking inside.
     """
+    # Until the supervisor takes them: there is nothing to reload yet, and nothing to drain.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     from setproctitle import setproctitle
 
     from flags.file import FlagFileError

@@ -73,8 +73,8 @@ class MitmEngine:
         self._shared.draining = True
 
     def reconfigure(self, config: Config, policy: Policy, shipper: ShipperLink | None) -> None:
+        self._shared.reconfigure(config, policy)  # first: it may fail, and then nothing has changed
         self._shared.shipper = shipper
-        self._shared.reconfigure(config, policy)
         self._set_options(config)
 
     def certify(self, pairs: Sequence[Pair]) -> None:

@@ -11,7 +11,7 @@ from mitmproxy.tls import TlsData
 from OpenSSL import SSL, crypto
 
 from gateway.settings import Config
-from gateway.tls import PROTOCOLS, system_authorities
+from gateway.tls import PROTOCOLS, as_file, system_authorities
 
 
 class UpstreamsTls:
@@ -57,10 +57,13 @@ class UpstreamsTls:
         if store is not None:
             store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
         if tls.ca:
-            context.load_verify_locations(str(self._config.resolve(tls.ca)))
+            with as_file(self._config.content(tls.ca)) as path:
+                context.load_verify_locations(path)
         elif tls.verify:
             context.load_verify_locations(*system_authorities())
         if tls.certificate:
-            context.use_certificate_chain_file(str(self._config.resolve(tls.certificate)))
-            context.use_privatekey_file(str(self._config.resolve(tls.key)))
+            with as_file(self._config.content(tls.certificate)) as path:
+                context.use_certificate_chain_file(path)
+            with as_file(self._config.content(tls.key)) as path:
+                context.use_privatekey_file(path)
         return context

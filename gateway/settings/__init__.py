@@ -48,6 +48,7 @@ class Config(Section):
     routes: list[Route] = []
     shadow: Shadow = Shadow()
     _path: Path = PrivateAttr(default=Path("banyan.toml"))
+    _files: dict[str, bytes] = PrivateAttr(default_factory=dict)
 
     @field_validator("upstreams", mode="before")
     @classmethod
@@ -87,6 +88,19 @@ class Config(Section):
     def folder(self) -> Path:
         """What relative paths in the file are relative to."""
         return self._path.parent
+
+    def hold(self, files: Mapping[str, bytes]) -> None:
+        """What files that it names held when it was found good: whoever goes by it later goes by this, whatever is in them by then."""
+        self._files = dict(files)
+
+    def content(self, path: str) -> bytes:
+        """Of a file that is named in it.
+
+        Raises:
+            OSError: it is not held, and cannot be read.
+        """
+        held = self._files.get(path)
+        return held if held is not None else self.resolve(path).read_bytes()
 
     def resolve(self, path: str) -> Path:
         """A path as written in the file, made absolute."""
