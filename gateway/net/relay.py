@@ -39,7 +39,6 @@ class Relay(Sink):
     """See the module's docstring. It is the Sink of the upstream connection that serves the client."""
 
     __slots__ = (
-        "_attempt_stale",
         "_body",
         "_capture",
         "_connecting",
@@ -47,6 +46,7 @@ class Relay(Sink):
         "_mirrored",
         "_replay_size",
         "_replayable",
+        "_sent_anew",
         "_started",
         "address",
         "body_complete",
@@ -98,7 +98,9 @@ class Relay(Sink):
         self._started = False
         self._held: list[bytes] | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._attempt_stale = False
+        self._sent_anew = False
+        """It has met a connection that had died in the pool. From then on none is taken from there: so it is sent once, once more for this,
+        and once to a fallback, and never a fourth time (edge.md 46)."""
         self._capture: Capture | None = None
         self._mirrored = False
         self.terms.in_flight += 1
@@ -156,7 +158,7 @@ class Relay(Sink):
     def _send(self, target: Target) -> None:
         self.serve = target
         pool = self.terms.pools[target.upstream]
-        connection = None if self._attempt_stale else pool.acquire(repeatable=may_repeat(self.head.method, replayable=self._replayable))
+        connection = None if self._sent_anew else pool.acquire(repeatable=may_repeat(self.head.method, replayable=self._replayable))
         if connection is None:
             self._connecting = pool.connect(self._connected)
         else:
@@ -263,9 +265,9 @@ class Relay(Sink):
             return
         method = self.head.method
         whole = self._replayable and self.body_complete
-        if stale and not self._attempt_stale and may_repeat(method, replayable=whole):
+        if stale and not self._sent_anew and may_repeat(method, replayable=whole):
             # The server closed it while it lay in the pool: once more, on a connection that cannot be stale (edge.md 40).
-            self._attempt_stale = True
+            self._sent_anew = True
             assert self.serve is not None  # noqa: S101 - it just failed
             self._send(self.serve)
             return
@@ -417,7 +419,6 @@ class Relay(Sink):
 
     def _fall_back(self, target: Target, why: str) -> None:
         self.fell_back = why
-        self._attempt_stale = False
         decision = self.decision
         self.edge.tally.route(decision.route if decision else "").fell_back(why)
         self._send(target)

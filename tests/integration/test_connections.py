@@ -37,9 +37,14 @@ name = "moved"
 match = "/moved/*"
 candidate = "new"
 fallback = false
+[[routes]]
+name = "tried"
+match = "/tried/*"
+candidate = "new"
 """
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 MOVED = GET.replace(b"/x", b"/moved/x")
+TRIED = GET.replace(b"/x", b"/tried/x")
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -58,7 +63,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wor
     await new.start()
     try:
         toml = TOML.format(legacy=legacy.port, new=new.port, trusted="")
-        async with gateway(tmp_path_factory.mktemp("connections"), toml, moved=True) as started:
+        async with gateway(tmp_path_factory.mktemp("connections"), toml, moved=True, tried=True) as started:
             yield World(started, legacy, new)
     finally:
         await legacy.stop()
@@ -359,7 +364,7 @@ async def test_43_a_connection_that_is_never_accepted(world: World, tmp_path: Pa
             waiting.setblocking(False)
             waiting.connect_ex(("127.0.0.1", port))
         toml = TOML.format(legacy=world.legacy.port, new=port, trusted="")
-        async with gateway(tmp_path, toml, moved=True) as before:
+        async with gateway(tmp_path, toml, moved=True, tried=True) as before:
             client = await before.connect()
             answer = await client.request(MOVED)
             assert (answer.status, answer.header("Banyan-Error")) == (504, "upstream-connect-timeout")
@@ -377,3 +382,32 @@ async def test_46_no_request_is_sent_more_than_three_times(world: World) -> None
         world.legacy.handler = die
         assert (await world.gateway.request(raw)).status == 502
         assert 1 <= len(world.legacy.requests) <= most
+
+
+@pytest.mark.parametrize("fresh", [200, 502])
+@pytest.mark.parametrize("method", [b"GET", b"PUT"])
+async def test_46_nor_with_a_fallback_whose_pool_is_dead_too(world: World, method: bytes, fresh: int) -> None:
+    """Both pools hold a connection that is about to die. `fresh`: what a connection to legacy that comes from no pool leads to."""
+    pooled = []
+
+    async def remember(exchange: Exchange) -> None:
+        pooled.append(exchange.writer)
+        await exchange.answer()
+
+    async def die(exchange: Exchange) -> None:
+        exchange.reset()
+
+    async def die_if_pooled(exchange: Exchange) -> None:
+        await (die if fresh == 502 or exchange.writer in pooled else ok)(exchange)
+
+    world.legacy.handler = world.new.handler = remember
+    for raw in (GET, TRIED):
+        assert (await world.gateway.request(raw)).status == 200
+    assert [len(world.new.requests), len(world.legacy.requests)] == [1, 1]
+    world.new.requests.clear()
+    world.legacy.requests.clear()
+    world.new.handler, world.legacy.handler = die, die_if_pooled
+    raw = TRIED.replace(b"GET", method).replace(b"\r\n\r\n", b"\r\nContent-Length: 0\r\n\r\n")
+    assert (await world.gateway.request(raw)).status == fresh
+    # The candidate's pool, the candidate, and legacy by a connection that cannot be a dead one.
+    assert [len(world.new.requests), len(world.legacy.requests)] == [2, 1]
