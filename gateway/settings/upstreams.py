@@ -8,7 +8,7 @@ from pydantic import field_validator, model_validator
 
 from gateway.settings.addresses import parse_address
 from gateway.settings.section import Section
-from gateway.units import Seconds
+from gateway.units import Timeout
 
 
 class UpstreamTls(Section):
@@ -41,9 +41,9 @@ class Upstream(Section):
     """http://host:port, https://host:port, or unix:/path for a server that listens on a unix socket (edge engine only)."""
     urls: list[str] = []
     """Several of them in place of `url` (edge engine only): the one with the fewest requests pending is asked."""
-    connect_timeout: Seconds = 1.0
+    connect_timeout: Timeout = 1.0
     """How long opening a connection may take, the TLS handshake included."""
-    response_timeout: Seconds = 5.0
+    response_timeout: Timeout = 5.0
     """How long the answer's head may take, counted from the last byte that was sent."""
     tls: UpstreamTls = UpstreamTls()
     """For https."""

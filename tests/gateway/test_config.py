@@ -120,6 +120,34 @@ def test_the_smallest_useful_file(tmp_path: Path) -> None:
         ("[flags]\nsource = 'unleash'\n" + GOOD, ['source = "unleash" needs url and token']),
         ("[flags]\ntoken = '${NO_SUCH_VARIABLE}'\n" + GOOD, ["flags.token: the environment has no NO_SUCH_VARIABLE"]),
         ("[gateway.limits]\nconnections = 0\n" + GOOD, ["gateway.limits.connections: expected 1 or more"]),
+        *(
+            (f"{section}{key} = {none}\n" + GOOD, [f"{where}.{key}: in no time nothing can happen; write more than 0, such as "])
+            for section, where, keys_ in (
+                ("[gateway.limits]\n", "gateway.limits", ("header_timeout", "idle_timeout", "drain_timeout")),
+                ("[upstreams.new]\nurl = 'http://a'\n", "upstreams.new", ("connect_timeout", "response_timeout")),
+                ("[shadow]\n", "shadow", ("timeout",)),
+                ("[identity]\n", "identity", ("timeout",)),
+            )
+            for key in keys_
+            for none in ("0", "0.0", "'0s'", "'0.0ms'")
+        ),
+        *(
+            (
+                f"[gateway.limits]\nheader_bytes = {less}\n" + GOOD,
+                ['gateway.limits.header_bytes: no browser\'s head is that short; write "1KiB"'],
+            )
+            for less in ("0", "'0B'", "'1023B'")
+        ),
+        *(
+            (f"[gateway.limits]\n{key} = {less}\n" + GOOD, [f"gateway.limits.{key}: write a {what} with its unit"])
+            for key, what in (
+                ("header_bytes", "size"),
+                ("body_bytes", "size"),
+                ("header_timeout", "duration"),
+                ("drain_timeout", "duration"),
+            )
+            for less in ("-1", "'-1KiB'", "'-1s'")
+        ),
         ("[identity]\nstamp = { key = 'x' }\n" + GOOD, ["identity.stamp: the identity stamp not built yet"]),
         ("[gateway.tls]\ncertificate = 'x'\n" + GOOD, ["gateway.tls[0].key: is missing"]),
         ("[gateway]\nlisten = ['https://127.0.0.1:1']\n" + GOOD, ["'https://127.0.0.1:1' needs a certificate: add  tls = {"]),

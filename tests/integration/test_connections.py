@@ -126,6 +126,18 @@ async def thrown_away(legacy: Recorder) -> None:
     raise AssertionError("the upstream's connection is still open")
 
 
+async def test_30_a_gateway_that_takes_no_bodies(tmp_path: Path, world: World) -> None:
+    toml = f'[gateway.limits]\nbody_bytes = 0\n[upstreams]\nlegacy = "http://127.0.0.1:{world.legacy.port}"\n'
+    async with gateway(tmp_path, toml) as closed:
+        statuses = [
+            (await closed.request(raw)).status for raw in (GET, POST.replace(b"5\r\n\r\nhello", b"0\r\n\r\n"), CHUNKED + b"0\r\n\r\n")
+        ]
+        assert statuses == [200, 200, 200]
+        world.legacy.requests.clear()
+        assert [(await closed.request(raw)).status for raw in (POST, CHUNKED + b"5\r\nhello\r\n0\r\n\r\n")] == [413, 413]
+        assert world.legacy.requests == []
+
+
 async def test_09_a_bad_chunk_after_the_answer_began_cuts_both_off(edge: Callee) -> None:
     async with edge() as (client, legacy):
         legacy.script = Script(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nbegun", early=True)
