@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from gateway.settings.addresses import parse_address, without_scheme
+from gateway.settings.files import PemFile
 from gateway.settings.section import Section
 from gateway.units import Bytes, Timeout
 
@@ -48,10 +49,10 @@ class Limits(Section):
 class Certificate(Section):
     """What the gateway shows to clients."""
 
-    certificate: str
+    certificate: PemFile
     """A PEM file: the certificate, and after it those that lead to its authority. One table, tls = { certificate = …, key = … }, or a list
     of such: each client sees the one with the name that it asks for (SNI; *.name stands for one label), or the first."""
-    key: str
+    key: PemFile
     """A PEM file: the certificate's private key, not encrypted. Both files are watched: a new certificate is shown within two seconds and
     no connection notices; a broken one leaves the old one in place."""
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import field_validator, model_validator
 
 from gateway.settings.addresses import parse_address
+from gateway.settings.files import PemFile
 from gateway.settings.section import Section
 from gateway.units import Timeout
 
@@ -14,15 +15,15 @@ from gateway.units import Timeout
 class UpstreamTls(Section):
     """How an https upstream proves who it is, and the gateway who it is."""
 
-    ca: str = ""
+    ca: PemFile = ""
     """A PEM file with the authorities that its certificate may come from. By default those of the machine, or certifi's."""
     verify: bool = True
     """false: whoever answers is believed to be the upstream. Said at every start."""
     server_name: str = ""
     """The name that its certificate must have, and that it is asked for (SNI), if that is not the URL's host."""
-    certificate: str = ""
+    certificate: PemFile = ""
     """A PEM file: what the gateway shows to the upstream, if that wants to know. Read at start and at a reload."""
-    key: str = ""
+    key: PemFile = ""
     """A PEM file: that certificate's private key, not encrypted."""
 
     @model_validator(mode="after")

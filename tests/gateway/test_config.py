@@ -1,9 +1,11 @@
 """Bad input: one clear line each, naming the key and what would be right."""
 
+import base64
 import datetime as dt
 import math
 import traceback
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -251,6 +253,24 @@ def test_a_short_value_from_the_environment_leaves_the_sentence_whole(tmp_path: 
         "routes[0].host (route 'reviews'): a host is a name or address with an optional port: '${A} b' is not"
     ]
     assert problems(tmp_path, GOOD + 'host = "${A}/"')[0].endswith("optional port: '${A}/' is not")
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMhunter2\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("secret", [PEM, PEM.replace("\n", ""), "MIGHAgEAhunter2\nMIGHAgEA", base64.b64encode(PEM.encode() * 4).decode()])
+@pytest.mark.parametrize(
+    ("where", "key"),
+    [*product(("gateway.tls[0]", "upstreams.new.tls"), ("certificate", "key")), ("upstreams.new.tls", "ca")],
+)
+def test_a_key_in_place_of_its_files_name_is_refused_and_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, key: str, secret: str
+) -> None:
+    monkeypatch.setenv("TLS_SECRET", secret)
+    tls = {"certificate": "a", "key": "b", key: "${TLS_SECRET}"}
+    upstream = f"{GOOD}[upstreams.new]\nurl = 'https://a'\ntls = {toml(tls)}"
+    text = f"[gateway]\ntls = {toml(tls)}\n{GOOD}" if where.startswith("gateway") else upstream
+    assert problems(tmp_path, text) == [f"{where}.{key}: this is no file's name, but perhaps what is in one; write the name of a PEM file"]
 
 
 WRONG: tuple[Any, ...] = (
