@@ -42,6 +42,7 @@ class Relay(Sink):
         "_body",
         "_capture",
         "_connecting",
+        "_gathering",
         "_held",
         "_mirrored",
         "_replay_size",
@@ -95,6 +96,8 @@ class Relay(Sink):
         """The request's body as it goes out (chunks framed), as long as it is replayable or not yet sent."""
         self._replay_size = 0
         self._replayable = True
+        self._gathering = False
+        """Nobody is asked before the body is whole."""
         self._started = False
         self._held: list[bytes] | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -136,6 +139,11 @@ class Relay(Sink):
                 self._body.append(out)
         if connection is not None:
             connection.write(out, last=last)
+        elif self._gathering:
+            if last:
+                self._gathering = False
+                assert self.decision is not None  # noqa: S101 - made before anything is gathered
+                self._send(self.decision.serve)
         elif self._replay_size > self.terms.replay_buffer:
             self.client.pause_reading()  # until there is a connection to pass it on to
         if last:
@@ -151,9 +159,15 @@ class Relay(Sink):
         decision = self.decision = self.terms.policy.decide(method, self.head.target, context)
         if decision.shadow is not None:
             self._capture = consider(self, decision)
-        self._send(decision.serve)
+        head = self.head
         if self.body_complete:
+            self._send(decision.serve)
             self._request_complete()
+        elif 0 < head.length <= self.terms.replay_buffer and not head.expect:
+            # It is kept in any case. A slow client occupies no upstream meanwhile, and where nobody can be reached, all of it is at hand.
+            self._gathering = True
+        else:
+            self._send(decision.serve)
 
     def _send(self, target: Target) -> None:
         self.serve = target

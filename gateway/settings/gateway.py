@@ -74,7 +74,8 @@ class Gateway(Section):
     """Trusted proxies begin each connection with the PROXY protocol, version 1 or 2; one of theirs that does not is refused. Only the edge
     engine reads it."""
     replay_buffer: Bytes = 64 * 1024
-    """A request body up to this size can be sent again: to legacy as a fallback, or to the shadow."""
+    """A request body up to this size can be sent again: to legacy as a fallback, or to the shadow. Where
+    Content-Length says that it is no longer, no upstream is asked before it is there (edge engine)."""
     expose_decision: bool = False
     """Adds Banyan-Route to every answer: which route, who served, why. A trusted proxy always gets it."""
     access_log: str = "-"

@@ -207,12 +207,49 @@ async def test_27_what_a_trusted_proxy_says_stays_and_underscores_are_counted(wo
 
 async def test_32_a_body_that_stalls_is_given_up(edge: Callee) -> None:
     async with edge(BODY_STALL_SECONDS=0.3) as (client, legacy):
-        await client.send(POST[:-3])
+        await client.send(CHUNKED + b"2\r\nhe\r\n")
         answer = await client.response()
         assert (answer.status, answer.header("Banyan-Error"), answer.header("Connection")) == (408, "request-timeout", "close")
         assert await client.rest() == b""
         await thrown_away(legacy)
         assert not legacy.requests[-1].complete
+
+
+async def test_32_nobody_is_asked_before_a_small_body_is_whole(edge: Callee) -> None:
+    async with edge(BODY_STALL_SECONDS=1.0) as (client, legacy):
+        await client.send(POST[:-4])
+        await asyncio.sleep(0.3)
+        await client.send(b"el")
+        await asyncio.sleep(0.3)
+        assert (legacy.opened, bytes(legacy.raw)) == (0, b"")
+        await client.send(b"lo" + GET)
+        assert (await client.response()).body == b"POST /x hello"
+        assert (await client.response()).body == b"GET /x "
+        legacy.forget()
+        await client.send(POST[:-4])
+        answer = await client.response()
+        assert (answer.status, answer.header("Banyan-Error"), answer.header("Connection")) == (408, "request-timeout", "close")
+        assert await client.rest() == b""
+        assert bytes(legacy.raw) == b""
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        CHUNKED + b"1\r\nh\r\n",
+        POST[:-4].replace(b"Length: 5", b"Length: 65537"),
+        POST[:-4].replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"),
+    ],
+)
+async def test_32_but_before_another_is(edge: Callee, begun: bytes) -> None:
+    async with edge() as (client, legacy):
+        await client.send(begun)
+        for _ in range(100):
+            if legacy.raw.endswith((b"h", b"h\r\n")):
+                break
+            await asyncio.sleep(0.02)
+        assert legacy.raw.startswith(b"POST /x ")
+        assert legacy.raw.endswith((b"h", b"h\r\n"))
 
 
 async def test_32_a_body_that_goes_on_slowly_is_not(edge: Callee) -> None:
