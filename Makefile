@@ -1,10 +1,11 @@
 # Every target sets itself up first; `make` alone says what there is.
 PY := .venv/bin/python
 
-.PHONY: help setup demo test check bench lock
+.PHONY: help setup demo test soak check bench lock
 help:
 	@echo "make demo    a shop, two new services, the gateway and the console, with traffic; Ctrl-C stops everything"
 	@echo "make test    every test"
+	@echo "make soak    the fault and reload tests at length: 20 SIGTERMs, 100 reloads"
 	@echo "make check   lint and types"
 	@echo "make bench   speed and memory beside nginx, HAProxy, Envoy and mitmproxy, in one run"
 	@echo "make lock    resolve the dependencies anew"
@@ -17,6 +18,10 @@ demo: setup
 
 test: setup
 	$(PY) -m pytest -n 2 --dist loadfile
+
+# One after the other: they load the machine by themselves.
+soak: setup
+	BANYAN_SOAK=1 BANYAN_RELOADS=100 $(PY) -m pytest tests/integration/test_faults.py tests/integration/test_reload.py
 
 check: setup
 	.venv/bin/ruff check .

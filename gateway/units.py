@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -44,5 +44,13 @@ def size(value: object) -> int:
     return int(found[1]) * _BYTES[found[2]]
 
 
+def _some(value: float) -> float:
+    if value == 0:
+        raise ValueError('in no time nothing can happen; write more than 0, such as "250ms", "2s" or "5m"')
+    return value
+
+
 Seconds = Annotated[float, BeforeValidator(seconds)]
+Timeout = Annotated[float, BeforeValidator(seconds), AfterValidator(_some)]
+"""A duration in which something has to be possible: more than 0."""
 Bytes = Annotated[int, BeforeValidator(size)]

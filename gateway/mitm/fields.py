@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from gateway.policy.problems import Problem
+from gateway.policy.via import names_us
 from gateway.settings import Limits
 from gateway.trace import valid
 
@@ -101,7 +102,7 @@ def clean_request(method: bytes, target: bytes, authority: bytes, version: bytes
             if value.strip().lower() != b"100-continue":
                 raise RefusedError(Problem.EXPECTATION, "The Expect field asks for something other than 100-continue.")
             expects = version == b"HTTP/1.1"
-        elif key == b"via" and b"banyan" in value.lower():
+        elif key == b"via" and names_us(value):
             raise RefusedError(Problem.LOOP, "The request's Via field names this gateway.")
         elif key == b"upgrade":
             upgrade = upgrade or value.strip().lower() != b"h2c"

@@ -31,6 +31,7 @@ from gateway.net.lines import (
     VIA,
 )
 from gateway.policy.problems import Problem
+from gateway.policy.via import names_us
 from gateway.trace import valid
 
 MAX_TARGET: Final = 8 * 1024
@@ -180,7 +181,7 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
             length = line.value
             continue
         if kind == VIA:
-            if b"banyan" in line.value.lower():
+            if names_us(line.value):
                 raise HeadError(Problem.LOOP, "The request's Via field names this gateway.")
             continue
         if kind == FORWARDED and trusted:

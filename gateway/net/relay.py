@@ -39,14 +39,15 @@ class Relay(Sink):
     """See the module's docstring. It is the Sink of the upstream connection that serves the client."""
 
     __slots__ = (
-        "_attempt_stale",
         "_body",
         "_capture",
         "_connecting",
+        "_gathering",
         "_held",
         "_mirrored",
         "_replay_size",
         "_replayable",
+        "_sent_anew",
         "_started",
         "address",
         "body_complete",
@@ -95,10 +96,14 @@ class Relay(Sink):
         """The request's body as it goes out (chunks framed), as long as it is replayable or not yet sent."""
         self._replay_size = 0
         self._replayable = True
+        self._gathering = False
+        """Nobody is asked before the body is whole."""
         self._started = False
         self._held: list[bytes] | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._attempt_stale = False
+        self._sent_anew = False
+        """It has met a connection that had died in the pool. From then on none is taken from there: so it is sent once, once more for this,
+        and once to a fallback, and never a fourth time (edge.md 46)."""
         self._capture: Capture | None = None
         self._mirrored = False
         self.terms.in_flight += 1
@@ -134,6 +139,11 @@ class Relay(Sink):
                 self._body.append(out)
         if connection is not None:
             connection.write(out, last=last)
+        elif self._gathering:
+            if last:
+                self._gathering = False
+                assert self.decision is not None  # noqa: S101 - made before anything is gathered
+                self._send(self.decision.serve)
         elif self._replay_size > self.terms.replay_buffer:
             self.client.pause_reading()  # until there is a connection to pass it on to
         if last:
@@ -149,14 +159,20 @@ class Relay(Sink):
         decision = self.decision = self.terms.policy.decide(method, self.head.target, context)
         if decision.shadow is not None:
             self._capture = consider(self, decision)
-        self._send(decision.serve)
+        head = self.head
         if self.body_complete:
+            self._send(decision.serve)
             self._request_complete()
+        elif 0 < head.length <= self.terms.replay_buffer and not head.expect:
+            # It is kept in any case. A slow client occupies no upstream meanwhile, and where nobody can be reached, all of it is at hand.
+            self._gathering = True
+        else:
+            self._send(decision.serve)
 
     def _send(self, target: Target) -> None:
         self.serve = target
         pool = self.terms.pools[target.upstream]
-        connection = None if self._attempt_stale else pool.acquire(repeatable=may_repeat(self.head.method, replayable=self._replayable))
+        connection = None if self._sent_anew else pool.acquire(repeatable=may_repeat(self.head.method, replayable=self._replayable))
         if connection is None:
             self._connecting = pool.connect(self._connected)
         else:
@@ -263,9 +279,9 @@ class Relay(Sink):
             return
         method = self.head.method
         whole = self._replayable and self.body_complete
-        if stale and not self._attempt_stale and may_repeat(method, replayable=whole):
+        if stale and not self._sent_anew and may_repeat(method, replayable=whole):
             # The server closed it while it lay in the pool: once more, on a connection that cannot be stale (edge.md 40).
-            self._attempt_stale = True
+            self._sent_anew = True
             assert self.serve is not None  # noqa: S101 - it just failed
             self._send(self.serve)
             return
@@ -417,7 +433,6 @@ class Relay(Sink):
 
     def _fall_back(self, target: Target, why: str) -> None:
         self.fell_back = why
-        self._attempt_stale = False
         decision = self.decision
         self.edge.tally.route(decision.route if decision else "").fell_back(why)
         self._send(target)

@@ -30,7 +30,10 @@ def client(peer: str, forwarded_for: Iterable[bytes], trusts: Callable[[str], bo
 
 
 def _address(text: str) -> str | None:
-    """`text` as an IP address, without the port that some proxies add."""
+    """`text` as an IP address, without the port that some proxies add. One with a zone is no client's: it means something on one machine
+    only, and a zone may hold anything, quotes and tabs too (RFC 4007, 11.2)."""
+    if "%" in text:
+        return None
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

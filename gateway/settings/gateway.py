@@ -10,38 +10,49 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from gateway.settings.addresses import parse_address, without_scheme
+from gateway.settings.files import PemFile
 from gateway.settings.section import Section
-from gateway.units import Bytes, Seconds
+from gateway.units import Bytes, Timeout
+
+_SMALLEST_HEAD = 1024
+"""Bytes."""
 
 
 class Limits(Section):
     """What one client may ask of a worker, and how many may ask. Beyond it: 431, 413, 503, 408."""
 
     header_bytes: Bytes = 32 * 1024
-    """A head longer than this is answered 431."""
+    """A head longer than this is answered 431. At least 1KiB."""
     headers: int = Field(default=100, ge=1, le=10_000)
     """More header fields than this are answered 431."""
     body_bytes: Bytes = 100 * 1024**2
-    """A request body longer than this is answered 413."""
+    """A request body longer than this is answered 413; with 0, every body."""
     connections: int = Field(default=10_000, ge=1, le=1_000_000)
     """Open client connections, shared out evenly among the workers; fewer where open files (ulimit -Hn) do not suffice for two each. One
     more takes the place of the one that has been idle longest; where none is idle it is answered 503. Only the edge engine reads it."""
-    header_timeout: Seconds = 10.0
+    header_timeout: Timeout = 10.0
     """A head that was begun and not finished in this time is answered 408."""
-    idle_timeout: Seconds = 75.0
+    idle_timeout: Timeout = 75.0
     """A client connection without a request for this long is closed."""
-    drain_timeout: Seconds = 30.0
+    drain_timeout: Timeout = 30.0
     """After SIGTERM the gateway ends within this time. All but the last 3 s (a quarter, where that is less) is for requests in flight to be
     answered in; who is not, is told so. It has to be shorter than the patience of whoever sends SIGKILL afterwards."""
+
+    @field_validator("header_bytes")
+    @classmethod
+    def _header_bytes(cls, value: int) -> int:
+        if value < _SMALLEST_HEAD:
+            raise ValueError('no browser\'s head is that short; write "1KiB" or more')
+        return value
 
 
 class Certificate(Section):
     """What the gateway shows to clients."""
 
-    certificate: str
+    certificate: PemFile
     """A PEM file: the certificate, and after it those that lead to its authority. One table, tls = { certificate = …, key = … }, or a list
     of such: each client sees the one with the name that it asks for (SNI; *.name stands for one label), or the first."""
-    key: str
+    key: PemFile
     """A PEM file: the certificate's private key, not encrypted. Both files are watched: a new certificate is shown within two seconds and
     no connection notices; a broken one leaves the old one in place."""
 
@@ -63,7 +74,8 @@ class Gateway(Section):
     """Trusted proxies begin each connection with the PROXY protocol, version 1 or 2; one of theirs that does not is refused. Only the edge
     engine reads it."""
     replay_buffer: Bytes = 64 * 1024
-    """A request body up to this size can be sent again: to legacy as a fallback, or to the shadow."""
+    """A request body up to this size can be sent again: to legacy as a fallback, or to the shadow. Where
+    Content-Length says that it is no longer, no upstream is asked before it is there (edge engine)."""
     expose_decision: bool = False
     """Adds Banyan-Route to every answer: which route, who served, why. A trusted proxy always gets it."""
     access_log: str = "-"

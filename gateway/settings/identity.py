@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from gateway.settings.section import TOKEN, Section
-from gateway.units import Seconds
+from gateway.units import Seconds, Timeout
 
 
 class Identity(Section):
@@ -24,7 +24,7 @@ class Identity(Section):
     """How long an answer is remembered."""
     negative_cache: Seconds = 2.0
     """How long it is remembered that a session belongs to nobody."""
-    timeout: Seconds = 2.0
+    timeout: Timeout = 2.0
     """How long legacy may take to say; after that the caller is anonymous for this request."""
     entries: int = Field(default=100_000, ge=1)
     """Answers that are remembered at the most."""

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from gateway.settings.section import Section
-from gateway.units import Bytes, Seconds
+from gateway.units import Bytes, Seconds, Timeout
 from shadow.database import settings as database_settings
 from shadow.redact import Redactor
 
@@ -24,7 +24,7 @@ class Shadow(Section):
     """Header names, and JSON paths such as $..password, whose values become keyed hashes before anything is stored."""
     retention: Seconds = 14 * 86400.0
     """Samples and counts older than this are deleted."""
-    timeout: Seconds = 5.0
+    timeout: Timeout = 5.0
     """How long a mirrored request may take."""
     concurrency: int = Field(default=64, ge=1)
     """Mirrored requests under way at once, per worker and route."""

@@ -7,22 +7,23 @@ from urllib.parse import urlsplit
 from pydantic import field_validator, model_validator
 
 from gateway.settings.addresses import parse_address
+from gateway.settings.files import PemFile
 from gateway.settings.section import Section
-from gateway.units import Seconds
+from gateway.units import Timeout
 
 
 class UpstreamTls(Section):
     """How an https upstream proves who it is, and the gateway who it is."""
 
-    ca: str = ""
+    ca: PemFile = ""
     """A PEM file with the authorities that its certificate may come from. By default those of the machine, or certifi's."""
     verify: bool = True
     """false: whoever answers is believed to be the upstream. Said at every start."""
     server_name: str = ""
     """The name that its certificate must have, and that it is asked for (SNI), if that is not the URL's host."""
-    certificate: str = ""
+    certificate: PemFile = ""
     """A PEM file: what the gateway shows to the upstream, if that wants to know. Read at start and at a reload."""
-    key: str = ""
+    key: PemFile = ""
     """A PEM file: that certificate's private key, not encrypted."""
 
     @model_validator(mode="after")
@@ -41,9 +42,9 @@ class Upstream(Section):
     """http://host:port, https://host:port, or unix:/path for a server that listens on a unix socket (edge engine only)."""
     urls: list[str] = []
     """Several of them in place of `url` (edge engine only): the one with the fewest requests pending is asked."""
-    connect_timeout: Seconds = 1.0
+    connect_timeout: Timeout = 1.0
     """How long opening a connection may take, the TLS handshake included."""
-    response_timeout: Seconds = 5.0
+    response_timeout: Timeout = 5.0
     """How long the answer's head may take, counted from the last byte that was sent."""
     tls: UpstreamTls = UpstreamTls()
     """For https."""

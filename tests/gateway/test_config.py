@@ -1,9 +1,11 @@
 """Bad input: one clear line each, naming the key and what would be right."""
 
+import base64
 import datetime as dt
 import math
 import traceback
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -120,6 +122,34 @@ def test_the_smallest_useful_file(tmp_path: Path) -> None:
         ("[flags]\nsource = 'unleash'\n" + GOOD, ['source = "unleash" needs url and token']),
         ("[flags]\ntoken = '${NO_SUCH_VARIABLE}'\n" + GOOD, ["flags.token: the environment has no NO_SUCH_VARIABLE"]),
         ("[gateway.limits]\nconnections = 0\n" + GOOD, ["gateway.limits.connections: expected 1 or more"]),
+        *(
+            (f"{section}{key} = {none}\n" + GOOD, [f"{where}.{key}: in no time nothing can happen; write more than 0, such as "])
+            for section, where, keys_ in (
+                ("[gateway.limits]\n", "gateway.limits", ("header_timeout", "idle_timeout", "drain_timeout")),
+                ("[upstreams.new]\nurl = 'http://a'\n", "upstreams.new", ("connect_timeout", "response_timeout")),
+                ("[shadow]\n", "shadow", ("timeout",)),
+                ("[identity]\n", "identity", ("timeout",)),
+            )
+            for key in keys_
+            for none in ("0", "0.0", "'0s'", "'0.0ms'")
+        ),
+        *(
+            (
+                f"[gateway.limits]\nheader_bytes = {less}\n" + GOOD,
+                ['gateway.limits.header_bytes: no browser\'s head is that short; write "1KiB"'],
+            )
+            for less in ("0", "'0B'", "'1023B'")
+        ),
+        *(
+            (f"[gateway.limits]\n{key} = {less}\n" + GOOD, [f"gateway.limits.{key}: write a {what} with its unit"])
+            for key, what in (
+                ("header_bytes", "size"),
+                ("body_bytes", "size"),
+                ("header_timeout", "duration"),
+                ("drain_timeout", "duration"),
+            )
+            for less in ("-1", "'-1KiB'", "'-1s'")
+        ),
         ("[identity]\nstamp = { key = 'x' }\n" + GOOD, ["identity.stamp: the identity stamp not built yet"]),
         ("[gateway.tls]\ncertificate = 'x'\n" + GOOD, ["gateway.tls[0].key: is missing"]),
         ("[gateway]\nlisten = ['https://127.0.0.1:1']\n" + GOOD, ["'https://127.0.0.1:1' needs a certificate: add  tls = {"]),
@@ -223,6 +253,24 @@ def test_a_short_value_from_the_environment_leaves_the_sentence_whole(tmp_path: 
         "routes[0].host (route 'reviews'): a host is a name or address with an optional port: '${A} b' is not"
     ]
     assert problems(tmp_path, GOOD + 'host = "${A}/"')[0].endswith("optional port: '${A}/' is not")
+
+
+PEM = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMhunter2\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("secret", [PEM, PEM.replace("\n", ""), "MIGHAgEAhunter2\nMIGHAgEA", base64.b64encode(PEM.encode() * 4).decode()])
+@pytest.mark.parametrize(
+    ("where", "key"),
+    [*product(("gateway.tls[0]", "upstreams.new.tls"), ("certificate", "key")), ("upstreams.new.tls", "ca")],
+)
+def test_a_key_in_place_of_its_files_name_is_refused_and_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, key: str, secret: str
+) -> None:
+    monkeypatch.setenv("TLS_SECRET", secret)
+    tls = {"certificate": "a", "key": "b", key: "${TLS_SECRET}"}
+    upstream = f"{GOOD}[upstreams.new]\nurl = 'https://a'\ntls = {toml(tls)}"
+    text = f"[gateway]\ntls = {toml(tls)}\n{GOOD}" if where.startswith("gateway") else upstream
+    assert problems(tmp_path, text) == [f"{where}.{key}: this is no file's name, but perhaps what is in one; write the name of a PEM file"]
 
 
 WRONG: tuple[Any, ...] = (

@@ -37,9 +37,14 @@ name = "moved"
 match = "/moved/*"
 candidate = "new"
 fallback = false
+[[routes]]
+name = "tried"
+match = "/tried/*"
+candidate = "new"
 """
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 MOVED = GET.replace(b"/x", b"/moved/x")
+TRIED = GET.replace(b"/x", b"/tried/x")
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -58,7 +63,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wor
     await new.start()
     try:
         toml = TOML.format(legacy=legacy.port, new=new.port, trusted="")
-        async with gateway(tmp_path_factory.mktemp("connections"), toml, moved=True) as started:
+        async with gateway(tmp_path_factory.mktemp("connections"), toml, moved=True, tried=True) as started:
             yield World(started, legacy, new)
     finally:
         await legacy.stop()
@@ -119,6 +124,18 @@ async def thrown_away(legacy: Recorder) -> None:
             return
         await asyncio.sleep(0.05)
     raise AssertionError("the upstream's connection is still open")
+
+
+async def test_30_a_gateway_that_takes_no_bodies(tmp_path: Path, world: World) -> None:
+    toml = f'[gateway.limits]\nbody_bytes = 0\n[upstreams]\nlegacy = "http://127.0.0.1:{world.legacy.port}"\n'
+    async with gateway(tmp_path, toml) as closed:
+        statuses = [
+            (await closed.request(raw)).status for raw in (GET, POST.replace(b"5\r\n\r\nhello", b"0\r\n\r\n"), CHUNKED + b"0\r\n\r\n")
+        ]
+        assert statuses == [200, 200, 200]
+        world.legacy.requests.clear()
+        assert [(await closed.request(raw)).status for raw in (POST, CHUNKED + b"5\r\nhello\r\n0\r\n\r\n")] == [413, 413]
+        assert world.legacy.requests == []
 
 
 async def test_09_a_bad_chunk_after_the_answer_began_cuts_both_off(edge: Callee) -> None:
@@ -190,12 +207,49 @@ async def test_27_what_a_trusted_proxy_says_stays_and_underscores_are_counted(wo
 
 async def test_32_a_body_that_stalls_is_given_up(edge: Callee) -> None:
     async with edge(BODY_STALL_SECONDS=0.3) as (client, legacy):
-        await client.send(POST[:-3])
+        await client.send(CHUNKED + b"2\r\nhe\r\n")
         answer = await client.response()
         assert (answer.status, answer.header("Banyan-Error"), answer.header("Connection")) == (408, "request-timeout", "close")
         assert await client.rest() == b""
         await thrown_away(legacy)
         assert not legacy.requests[-1].complete
+
+
+async def test_32_nobody_is_asked_before_a_small_body_is_whole(edge: Callee) -> None:
+    async with edge(BODY_STALL_SECONDS=1.0) as (client, legacy):
+        await client.send(POST[:-4])
+        await asyncio.sleep(0.3)
+        await client.send(b"el")
+        await asyncio.sleep(0.3)
+        assert (legacy.opened, bytes(legacy.raw)) == (0, b"")
+        await client.send(b"lo" + GET)
+        assert (await client.response()).body == b"POST /x hello"
+        assert (await client.response()).body == b"GET /x "
+        legacy.forget()
+        await client.send(POST[:-4])
+        answer = await client.response()
+        assert (answer.status, answer.header("Banyan-Error"), answer.header("Connection")) == (408, "request-timeout", "close")
+        assert await client.rest() == b""
+        assert bytes(legacy.raw) == b""
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        CHUNKED + b"1\r\nh\r\n",
+        POST[:-4].replace(b"Length: 5", b"Length: 65537"),
+        POST[:-4].replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"),
+    ],
+)
+async def test_32_but_before_another_is(edge: Callee, begun: bytes) -> None:
+    async with edge() as (client, legacy):
+        await client.send(begun)
+        for _ in range(100):
+            if legacy.raw.endswith((b"h", b"h\r\n")):
+                break
+            await asyncio.sleep(0.02)
+        assert legacy.raw.startswith(b"POST /x ")
+        assert legacy.raw.endswith((b"h", b"h\r\n"))
 
 
 async def test_32_a_body_that_goes_on_slowly_is_not(edge: Callee) -> None:
@@ -359,7 +413,7 @@ async def test_43_a_connection_that_is_never_accepted(world: World, tmp_path: Pa
             waiting.setblocking(False)
             waiting.connect_ex(("127.0.0.1", port))
         toml = TOML.format(legacy=world.legacy.port, new=port, trusted="")
-        async with gateway(tmp_path, toml, moved=True) as before:
+        async with gateway(tmp_path, toml, moved=True, tried=True) as before:
             client = await before.connect()
             answer = await client.request(MOVED)
             assert (answer.status, answer.header("Banyan-Error")) == (504, "upstream-connect-timeout")
@@ -377,3 +431,32 @@ async def test_46_no_request_is_sent_more_than_three_times(world: World) -> None
         world.legacy.handler = die
         assert (await world.gateway.request(raw)).status == 502
         assert 1 <= len(world.legacy.requests) <= most
+
+
+@pytest.mark.parametrize("fresh", [200, 502])
+@pytest.mark.parametrize("method", [b"GET", b"PUT"])
+async def test_46_nor_with_a_fallback_whose_pool_is_dead_too(world: World, method: bytes, fresh: int) -> None:
+    """Both pools hold a connection that is about to die. `fresh`: what a connection to legacy that comes from no pool leads to."""
+    pooled = []
+
+    async def remember(exchange: Exchange) -> None:
+        pooled.append(exchange.writer)
+        await exchange.answer()
+
+    async def die(exchange: Exchange) -> None:
+        exchange.reset()
+
+    async def die_if_pooled(exchange: Exchange) -> None:
+        await (die if fresh == 502 or exchange.writer in pooled else ok)(exchange)
+
+    world.legacy.handler = world.new.handler = remember
+    for raw in (GET, TRIED):
+        assert (await world.gateway.request(raw)).status == 200
+    assert [len(world.new.requests), len(world.legacy.requests)] == [1, 1]
+    world.new.requests.clear()
+    world.legacy.requests.clear()
+    world.new.handler, world.legacy.handler = die, die_if_pooled
+    raw = TRIED.replace(b"GET", method).replace(b"\r\n\r\n", b"\r\nContent-Length: 0\r\n\r\n")
+    assert (await world.gateway.request(raw)).status == fresh
+    # The candidate's pool, the candidate, and legacy by a connection that cannot be a dead one.
+    assert [len(world.new.requests), len(world.legacy.requests)] == [2, 1]

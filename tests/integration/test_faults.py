@@ -1,6 +1,6 @@
 """Faults under load, reconciled from three ledgers by request id (tests/support/ledgers.py): nothing is ever lost, doubled or crossed.
 
-The gateway, its upstreams and what happens to them are real processes. `BANYAN_SOAK=1` runs the long versions: 20 SIGTERMs, 100 reloads.
+The gateway, its upstreams and what happens to them are real processes. `make soak` runs the long versions: 20 SIGTERMs, 100 reloads.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ TERMS = 20 if SOAK else 2
 RELOADS = 100 if SOAK else 10
 SLOW_HEADS = 2000
 HEADER_TIMEOUT = 3.0
-DRAIN_TIMEOUT = 8.0
+DRAIN_TIMEOUT = 12.0
+"""From here on a whole 3 s of it are for what comes after the last answer: enough on a machine that has much else to do."""
 
 TOML = """
 [gateway]
@@ -488,9 +489,7 @@ async def test_sigterm_again_and_again(tmp_path: Path) -> None:
             folder.mkdir()
             async with served(folder, legacy, new) as world:
                 times.append(await _terminate(world, number))
-    # How long processes take to end is the machine's too, when it has much else to do: once is enough to show that it can be done.
-    assert min(times) < DRAIN_TIMEOUT, times
-    assert max(times) < DRAIN_TIMEOUT + 5.0, times
+    assert max(times) < DRAIN_TIMEOUT, times
 
 
 async def _terminate(world: World, number: int) -> float:

@@ -24,7 +24,7 @@ from gateway.cli.run import ENGINES
 from tests.support.gateway import Client, Exchange, Gateway, Upstream, gateway
 
 RELOADS = int(os.environ.get("BANYAN_RELOADS", "25"))
-"""`BANYAN_RELOADS=100 pytest tests/integration/test_reload.py -k under_load` is the whole run."""
+"""`make soak` is the whole run: 100."""
 
 GET = b"GET /reviews/3 HTTP/1.1\r\nHost: shop.test\r\n\r\n"
 ROUTE = '[[routes]]\nname = "reviews"\nmatch = "/reviews/*"\ncandidate = "new"\n'
@@ -507,6 +507,7 @@ async def events(exchange: Exchange) -> None:
         await exchange.answer(exchange.line)
 
 
+@pytest.mark.timeout(120 + 3 * RELOADS)
 @pytest.mark.parametrize("engine", list(ENGINES))
 async def test_reloads_under_load(tmp_path: Path, engine: str) -> None:
     """Steady load on kept connections while everything that a reload may change changes, again and again: no request fails, no connection
