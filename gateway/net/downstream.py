@@ -168,7 +168,7 @@ class Downstream:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WATER)
         if self._secure:
-            self._listener.handshakes.end(self.handshake)
+            self._listener.handshakes.done(self.handshake)
             if self._listener.began_http2(transport):
                 return
         peer = transport.get_extra_info("peername")

@@ -5,7 +5,8 @@ and to whoever is woken by it. So one that is more than the share
 - takes the place of the connection that has been idle longest, as nginx does: most of a crowd are kept alive and ask nothing;
 - or, where none is idle, is answered 503 with Retry-After as soon as it has asked, told apart and counted like everything that the gateway
   answers itself;
-- or, where already an eighth more than the share wait for that, is reset at once: nothing here grows without bound.
+- or, where already an eighth more than the share wait for that, is reset at once: nothing here grows without
+  bound. TLS handshakes that are not done count there too (gateway/net/handshakes.py).
 """
 
 from __future__ import annotations
