@@ -347,7 +347,7 @@ class Downstream:
 
     def _too_many(self, data: bytes) -> bool:
         """Is there still no room for it? Then it is told so."""
-        self.surplus = len(self.edge.connections) > self._listener.share
+        self.surplus = self._listener.taken > self._listener.share
         if self.surplus:
             self._refuse(Problem.CONNECTIONS, "The gateway has as many connections as it may have. Try again.", data)
         return self.surplus

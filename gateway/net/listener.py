@@ -58,6 +58,8 @@ class Listener:
         self._servers: list[asyncio.Server] = []
         self._http2 = False
         self.share = room.share(gateway)
+        self.further = 0
+        """HTTP/2 streams beside the first of their connections: each counts as a connection (gateway/net/room.py)."""
 
     def http2(self, host: str, *, secure: bool) -> Http2:
         """A client that has chosen HTTP/2."""
@@ -114,11 +116,8 @@ class Listener:
     def admit(self, connection: Downstream | Http2) -> bool:
         """One that has just come. False: nothing is read from it (edge.md 36, gateway/net/room.py)."""
         edge = self.edge
-        count = len(edge.connections)
-        if count <= self.share:
-            return True
-        if self._made_room():
-            edge.tally.event("idle-connection-made-room")
+        count = self.taken
+        if count <= self.share or self._made_room():
             return True
         connection.surplus = True
         if count + len(self.handshakes) <= room.beyond(self.share):
@@ -126,17 +125,29 @@ class Listener:
         edge.tally.event("connection-reset-over-limit")
         return False
 
+    @property
+    def taken(self) -> int:
+        """How much of the share."""
+        return len(self.edge.connections) + self.further
+
+    def admit_stream(self) -> bool:
+        """May a connection that has a stream have one more?"""
+        return self.taken < self.share or self._made_room()
+
     def _made_room(self) -> bool:
+        """Was there a connection that could be spared?"""
         since = self.edge.clock.now - room.IDLE_ENOUGH
         idle = self.idle.oldest(since)
         if idle is not None:
             self.idle.end(idle)
             idle.idle_expired()
+            self.edge.tally.event("idle-connection-made-room")
             return True
         other = self.http2_idle.oldest(since) if self._http2 else None
         if other is not None:
             self.http2_idle.end(other)
             other.idle_expired()
+            self.edge.tally.event("idle-connection-made-room")
             return True
         return False
 

@@ -7,6 +7,9 @@ and to whoever is woken by it. So one that is more than the share
   answers itself;
 - or, where already an eighth more than the share wait for that, is reset at once: nothing here grows without
   bound. TLS handshakes that are not done count there too (gateway/net/handshakes.py).
+
+A connection has one request in flight, and so at most one upstream's connection beside its own: share() counts on it. Where HTTP/2 has more
+of them in one connection, each further one takes the place of a connection; where there is none, its stream is refused.
 """
 
 from __future__ import annotations
