@@ -31,7 +31,7 @@ class EdgeEngine:
         edge = self._edge
         tally, edge.tally = edge.tally, Tally()
         stats = tally.report()
-        stats.connections = len(edge.connections)
+        stats.connections = len(edge.connections) + len(self._listener.handshakes)
         stats.in_flight = edge.in_flight
         return stats
 

@@ -168,7 +168,7 @@ class Downstream:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WATER)
         if self._secure:
-            self._listener.handshakes.end(self.handshake)
+            self._listener.handshakes.done(self.handshake)
             if self._listener.began_http2(transport):
                 return
         peer = transport.get_extra_info("peername")
@@ -347,7 +347,7 @@ class Downstream:
 
     def _too_many(self, data: bytes) -> bool:
         """Is there still no room for it? Then it is told so."""
-        self.surplus = len(self.edge.connections) > self._listener.share
+        self.surplus = self._listener.taken > self._listener.share
         if self.surplus:
             self._refuse(Problem.CONNECTIONS, "The gateway has as many connections as it may have. Try again.", data)
         return self.surplus

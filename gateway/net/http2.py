@@ -317,9 +317,10 @@ class Http2:
         number = event.stream_id
         ended = event.stream_ended is not None
         edge, listener = self.edge, self._listener
-        if self._last_said or len(self._streams) >= MAX_STREAMS:
+        full = self._last_said or len(self._streams) >= MAX_STREAMS
+        if full or (self._streams and not listener.admit_stream()):
             # Whoever is told this may send the request again (RFC 9113, 8.7).
-            edge.tally.event("http2-refused-stream")
+            edge.tally.event("http2-refused-stream" if full else "http2-stream-over-limit")
             self.out.reset(number, ErrorCodes.REFUSED_STREAM)
             if not self._patience.take(edge.clock.now):
                 self._fail(ErrorCodes.ENHANCE_YOUR_CALM, "http2-flood")
@@ -329,7 +330,9 @@ class Http2:
         except MalformedError:
             self._malformed(number)
             return
-        if not self._streams:
+        if self._streams:
+            listener.further += 1
+        else:
             listener.http2_idle.end(self)
             listener.http2_leaving.end(self)
         if self._terms is not edge.terms:
@@ -402,6 +405,8 @@ class Http2:
         """Nothing more comes or goes there."""
         if self._streams.pop(stream.number, None) is None:
             return
+        if self._streams:
+            self._listener.further -= 1
         self.out.forget(stream)
         stream.acknowledge()
         if not self._streams:
@@ -455,6 +460,8 @@ class Http2:
 
     def _lose_streams(self) -> None:
         streams = list(self._streams.values())
+        if streams:
+            self._listener.further -= len(streams) - 1
         self._streams.clear()
         for stream in streams:
             self.out.forget(stream)

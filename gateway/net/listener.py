@@ -12,6 +12,7 @@ from gateway.net import room
 from gateway.net.deadlines import Timeouts
 from gateway.net.downstream import Downstream
 from gateway.net.edge import Edge
+from gateway.net.handshakes import Handshakes
 from gateway.settings import Gateway
 from gateway.tls import HANDSHAKE_SECONDS, Front
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from gateway.net.http2 import Http2
     from gateway.net.http2_stream import Stream
 
+BACKLOG = 1024
+"""Connections that wait to be accepted, for each socket."""
 BODY_STALL_SECONDS = 30.0
 SLOW_READER_SECONDS = 60.0
 LINGER_SECONDS = 2.0
@@ -51,13 +54,12 @@ class Listener:
         self.slow = deadlines.add(SLOW_READER_SECONDS, Downstream.abort)
         self.lingering = deadlines.add(LINGER_SECONDS, Downstream.lingered)
         self.tunnels = deadlines.add(TUNNEL_SECONDS, Downstream.abort)
-        # uvloop ends a handshake that takes too long, and says nothing of one that failed: whatever is left here a moment later has.
-        self._handshake = 0
-        self.handshakes = deadlines.add(handshake_timeout + 1.0, self._handshake_failed)
-        self._handshake_timeout = handshake_timeout
+        self.handshakes = Handshakes(self, handshake_timeout, SHUTDOWN_SECONDS)
         self._servers: list[asyncio.Server] = []
         self._http2 = False
         self.share = room.share(gateway)
+        self.further = 0
+        """HTTP/2 streams beside the first of their connections: each counts as a connection (gateway/net/room.py)."""
 
     def http2(self, host: str, *, secure: bool) -> Http2:
         """A client that has chosen HTTP/2."""
@@ -104,63 +106,55 @@ class Listener:
         for sock, secure in zip_longest(sockets, [secure for _, secure in self.edge.terms.config.gateway.addresses], fillvalue=False):
             assert isinstance(sock, socket.socket)  # noqa: S101 - there is at least one for each address
             if secure:
-                made = self.edge.loop.create_server(
-                    self._secure,
-                    sock=sock,
-                    backlog=1024,
-                    ssl=self.front.context,
-                    ssl_handshake_timeout=self._handshake_timeout,
-                    ssl_shutdown_timeout=SHUTDOWN_SECONDS,
-                )
+                self.handshakes.listen(sock, BACKLOG)
             else:
-                made = self.edge.loop.create_server(self._plain, sock=sock, backlog=1024)
-            self._servers.append(await made)
+                self._servers.append(await self.edge.loop.create_server(self._plain, sock=sock, backlog=BACKLOG))
 
     def _plain(self) -> asyncio.BaseProtocol:
         return Downstream(self, secure=False)  # type: ignore[return-value] # a Protocol in all but name
 
-    def _secure(self) -> asyncio.BaseProtocol:
-        connection = Downstream(self, secure=True)
-        self._handshake += 1
-        connection.handshake = self._handshake
-        self.handshakes.begin(connection.handshake, self.edge.clock.read())
-        return connection  # type: ignore[return-value] # a Protocol in all but name
-
-    def _handshake_failed(self, _: int) -> None:
-        self.edge.tally.event("tls-handshake-failed")
-
     def admit(self, connection: Downstream | Http2) -> bool:
         """One that has just come. False: nothing is read from it (edge.md 36, gateway/net/room.py)."""
         edge = self.edge
-        count = len(edge.connections)
-        if count <= self.share:
-            return True
-        if self._made_room():
-            edge.tally.event("idle-connection-made-room")
+        count = self.taken
+        if count <= self.share or self._made_room():
             return True
         connection.surplus = True
-        if count <= room.beyond(self.share):
+        if count + len(self.handshakes) <= room.beyond(self.share):
             return True
         edge.tally.event("connection-reset-over-limit")
         return False
 
+    @property
+    def taken(self) -> int:
+        """How much of the share."""
+        return len(self.edge.connections) + self.further
+
+    def admit_stream(self) -> bool:
+        """May a connection that has a stream have one more?"""
+        return self.taken < self.share or self._made_room()
+
     def _made_room(self) -> bool:
+        """Was there a connection that could be spared?"""
         since = self.edge.clock.now - room.IDLE_ENOUGH
         idle = self.idle.oldest(since)
         if idle is not None:
             self.idle.end(idle)
             idle.idle_expired()
+            self.edge.tally.event("idle-connection-made-room")
             return True
         other = self.http2_idle.oldest(since) if self._http2 else None
         if other is not None:
             self.http2_idle.end(other)
             other.idle_expired()
+            self.edge.tally.event("idle-connection-made-room")
             return True
         return False
 
     def stop_accepting(self) -> None:
         for server in self._servers:
             server.close()
+        self.handshakes.stop_accepting()
 
     def refuse(self) -> None:
         """From now on every answer ends its connection, or where several requests share one, no more of them are wanted there."""
@@ -176,6 +170,7 @@ class Listener:
         grace = min(GRACE_SECONDS, seconds / 2)
         await self._until(lambda: not edge.connections, grace)
         answered = await self._until(lambda: edge.in_flight == 0, seconds - grace)
+        await self.handshakes.end()
         for connection in list(edge.connections):
             connection.leave()
         await self._until(lambda: not edge.connections, LINGER_SECONDS)

@@ -5,7 +5,11 @@ and to whoever is woken by it. So one that is more than the share
 - takes the place of the connection that has been idle longest, as nginx does: most of a crowd are kept alive and ask nothing;
 - or, where none is idle, is answered 503 with Retry-After as soon as it has asked, told apart and counted like everything that the gateway
   answers itself;
-- or, where already an eighth more than the share wait for that, is reset at once: nothing here grows without bound.
+- or, where already an eighth more than the share wait for that, is reset at once: nothing here grows without
+  bound. TLS handshakes that are not done count there too (gateway/net/handshakes.py).
+
+A connection has one request in flight, and so at most one upstream's connection beside its own: share() counts on it. Where HTTP/2 has more
+of them in one connection, each further one takes the place of a connection; where there is none, its stream is refused.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.gateway import Client, Exchange, Gateway, Upstream, gateway, ok
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -17,9 +18,9 @@ LIMIT = 4
 
 
 @asynccontextmanager
-async def served(folder: Path, upstream: Upstream) -> AsyncIterator[Gateway]:
+async def served(folder: Path, upstream: Upstream, front: str = "") -> AsyncIterator[Gateway]:
     await upstream.start()
-    toml = f'[gateway.limits]\nconnections = {LIMIT}\n[upstreams]\nlegacy = "http://127.0.0.1:{upstream.port}"\n'
+    toml = f'{front}[gateway.limits]\nconnections = {LIMIT}\n[upstreams]\nlegacy = "http://127.0.0.1:{upstream.port}"\n'
     try:
         async with gateway(folder, toml) as running:
             yield running
@@ -27,12 +28,14 @@ async def served(folder: Path, upstream: Upstream) -> AsyncIterator[Gateway]:
         await upstream.stop()
 
 
-async def metric(running: Gateway, name: str) -> float:
-    """As soon as a worker has reported it."""
+async def metric(running: Gateway, name: str, default: float | None = None) -> float:
+    """As soon as a worker has reported it; at once, if there is a default."""
     for _ in range(60):
         found = re.search(rf"(?m)^{re.escape(name)} (\S+)$", await asyncio.to_thread(running.metrics))
         if found:
             return float(found[1])
+        if default is not None:
+            return default
         await asyncio.sleep(0.05)
     raise AssertionError(f"there is no {name}")
 
@@ -130,6 +133,40 @@ async def test_a_crowd_that_says_nothing_is_bounded(tmp_path: Path, held: Held) 
         assert [(await client.response()).status for client in clients] == [200] * LIMIT
         assert await metric(running, 'banyan_events_total{event="connection-reset-over-limit"}') == 84.0
         assert await metric(running, 'banyan_connections{worker="0"}') == LIMIT + 16
+        for each in ended:
+            each.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
+
+
+async def test_handshakes_are_bounded_too_and_old_ones_make_way(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("shop", "shop.test")
+    front = '[gateway]\ntls = { certificate = "shop.pem", key = "shop.key" }\n'
+    async with served(tmp_path, Upstream(ok), front) as running:
+        for _ in range(100):
+            (await running.connect()).writer.transport.abort()
+            await asyncio.sleep(0.005)
+        assert await metric(running, 'banyan_connections{worker="0"}') == 0.0
+        for _ in range(3):
+            client = await running.connect()
+            await client.send(b"no handshake\r\n\r\n")
+            await client.rest()
+        assert (await running.request(GET, authority.client())).status == 200, "what has failed takes no place"
+        reset = await metric(running, 'banyan_events_total{event="connection-reset-over-limit"}', 0.0)
+        ended = [asyncio.create_task(say_nothing(running)) for _ in range(100)]
+        most = LIMIT + 16
+        for _ in range(100):
+            if sum(each.done() for each in ended) >= 100 - most:
+                break
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)
+        assert sum(each.done() for each in ended) == 100 - most, "at once, and not when their time is up"
+        assert all(isinstance(each.exception(), ConnectionResetError) for each in ended if each.done())
+        assert await metric(running, 'banyan_connections{worker="0"}') == most
+        assert await metric(running, 'banyan_events_total{event="connection-reset-over-limit"}') - reset == 100 - most
+        await asyncio.sleep(0.8)
+        assert (await running.request(GET, authority.client())).status == 200, "who speaks gets in"
+        assert sum(each.done() for each in ended) == 100 - most + 1, "instead of one that has said nothing for a second"
         for each in ended:
             each.cancel()
         await asyncio.gather(*ended, return_exceptions=True)

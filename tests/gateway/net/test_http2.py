@@ -934,6 +934,62 @@ async def test_streams_at_once(world: World) -> None:
     assert (await client.request(get())).status == 200
 
 
+async def test_further_streams_take_the_place_of_connections(world: World) -> None:
+    go = asyncio.Event()
+
+    async def waiting(exchange: Exchange) -> None:
+        await go.wait()
+        await exchange.answer()
+
+    legacy = await upstream(world, waiting)
+    await world.start(legacy.port)
+    world.listener.share = 5
+    client, other = await world.client(), await world.client()
+    first = await other.send(get())
+    numbers = [await client.send(get()) for _ in range(6)]
+    for number in numbers[4:]:
+        assert (await client.answer(number)).reset == REFUSED_STREAM
+    await until(lambda: len(legacy.requests) == 5)
+    assert world.event("http2-stream-over-limit") == 2
+    third = await world.client()
+    assert (await third.request(get())).status == 503, "nor is there room for a connection"
+    third.close()
+    await until(lambda: len(world.edge.connections) == 2)
+    go.set()
+    assert [(await client.answer(number)).status for number in numbers[:4]] == [200] * 4
+    assert (await other.answer(first)).status == 200
+    assert world.listener.further == 0
+    many = [await client.send(get()) for _ in range(4)]
+    assert [(await client.answer(number)).status for number in many] == [200] * 4
+    go.clear()
+    many = [await client.send(get()) for _ in range(4)]
+    await until(lambda: world.edge.in_flight == 4)
+    client.close()
+    await until(lambda: len(world.edge.connections) == 1)
+    assert world.listener.further == 0, "nor is anything left of who is gone"
+
+
+async def test_an_idle_connection_makes_room_for_a_stream(world: World) -> None:
+    go = asyncio.Event()
+
+    async def waiting(exchange: Exchange) -> None:
+        await go.wait()
+        await exchange.answer()
+
+    legacy = await upstream(world, waiting)
+    await world.start(legacy.port)
+    world.listener.share = 2
+    idle, client = await world.client(), await world.client()
+    await asyncio.sleep(1.2)
+    numbers = [await client.send(get()) for _ in range(3)]
+    assert (await client.answer(numbers[2])).reset == REFUSED_STREAM
+    await until(lambda: len(world.edge.connections) == 1 and len(legacy.requests) == 2)
+    assert world.event("idle-connection-made-room") == 1
+    go.set()
+    assert [(await client.answer(number)).status for number in numbers[:2]] == [200] * 2
+    idle.close()
+
+
 async def test_rapid_reset(world: World) -> None:
     async def hang(exchange: Exchange) -> None:
         await exchange.reader.read()
