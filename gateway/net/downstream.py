@@ -14,7 +14,7 @@ from gateway.net import proxy_protocol
 from gateway.net.answers import problem
 from gateway.net.chunked import ChunkedReader, ChunkError, TrailerError
 from gateway.net.head import HeadError, RequestHead
-from gateway.net.peer import Peer
+from gateway.net.peer import Peer, nobody, unmapped
 from gateway.net.recurring import Requests
 from gateway.net.relay import Relay
 from gateway.net.transports import pause_reading, reset_at_close, resume_reading, untaken
@@ -36,6 +36,7 @@ class Downstream:
     """See the module's docstring. An asyncio.Protocol in all but name: compiled classes have no interpreted bases."""
 
     __slots__ = (
+        "_anybody",
         "_buffer",
         "_chunks",
         "_half_closed",
@@ -90,6 +91,8 @@ class Downstream:
         self._half_closed = False
         self._preface: bytes | None = None
         """What has come of a PROXY header that has to come first."""
+        self._anybody = False
+        """Its balancer has not said whom it has it from."""
         self._tunnel: Tunnel | None = None
         self._lingering = False
         self._reading_paused = False
@@ -190,7 +193,7 @@ class Downstream:
 
     def _is_from(self, host: str) -> None:
         terms = self.terms = self.edge.terms
-        self.peer = Peer(host, terms.trusts, secure=self._secure)
+        self.peer = Peer(unmapped(host), nobody if self._anybody else terms.trusts, secure=self._secure)
         self._heads = Requests(trusted=self.peer.trusted, max_fields=terms.max_fields)
 
     def _read_preface(self, data: bytes) -> bytes:
@@ -206,8 +209,8 @@ class Downstream:
             return b""
         self._preface = None
         address, size = found
-        if address is not None:
-            self._is_from(address)
+        self._anybody = address is None
+        self._is_from(self.peer.host if address is None else address)
         return data[size:]
 
     def data_received(self, data: bytes) -> None:

@@ -47,6 +47,8 @@ LENGTH_VALUE: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5})?")
 _ABSOLUTE: Final = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?]*+)(.*)", re.DOTALL)
 
+PROTOCOL: Final = re.compile(rb"([" + TOKEN + rb"]++)(?:/[" + TOKEN + rb"]++)?")
+
 _OURS: Final = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"content-length", b"host", b""))
 """Options of a request's Connection field that name no field to cut. The framing fields and Host are ours to keep, whoever names them."""
 
@@ -209,8 +211,10 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
                 head.request_id = line.value[:MAX_REQUEST_ID]
         elif kind == UNDERSCORED:
             head.underscored += 1
-        elif kind == UPGRADE and line.value.lower() != b"h2c":
-            upgrade = line.value if upgrade is None else upgrade + b", " + line.value
+        elif kind == UPGRADE:
+            asked = _protocols(line.value)
+            if asked:
+                upgrade = asked if upgrade is None else upgrade + b", " + asked
     if traced is not None and (len(traced) > 1 or not valid(head.traceparent)):
         # W3C Trace Context, 3.2.2.5: one that is not valid is as none; of two, neither is believed.
         head.traceparent = b""
@@ -311,6 +315,12 @@ def parse_response(data: bytes, lines: list[bytes] | None = None) -> ResponseHea
         if named:
             head.fields = without(head.fields, frozenset(named))
     return head
+
+
+def _protocols(value: bytes) -> bytes:
+    """An Upgrade field's protocols without h2c, which nobody may speak past the gateway, and without what is none (RFC 9110, 7.8)."""
+    found = [PROTOCOL.fullmatch(member.strip(b" \t")) for member in value.split(b",")]
+    return b", ".join([match[0] for match in found if match is not None and match[1].lower() != b"h2c"])
 
 
 def _check_coding(coding: bytes, length: bytes | None, http11: bool) -> None:

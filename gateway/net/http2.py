@@ -25,7 +25,7 @@ from gateway.net.http2_frames import FrameError, Frames, Patience, Resets
 from gateway.net.http2_outbox import Outbox
 from gateway.net.http2_state import MAX_STREAM_ID, MAX_STREAMS, State
 from gateway.net.http2_stream import Stream
-from gateway.net.peer import Peer
+from gateway.net.peer import Peer, unmapped
 from gateway.net.recurring import Requests
 from gateway.net.transports import pause_reading, resume_reading, untaken
 from gateway.net.upstream import HIGH_WATER
@@ -77,7 +77,7 @@ class Http2:
     def __init__(self, listener: Listener, host: str, *, secure: bool) -> None:
         edge = self.edge = listener.edge
         self._listener = listener
-        self._host = host
+        self._host = unmapped(host)
         self._secure = secure
         self._go_by(edge.terms)
         self._frames = Frames()

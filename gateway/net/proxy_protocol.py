@@ -27,8 +27,8 @@ class ProxyError(Exception):
 
 
 def read(data: bytes) -> tuple[str | None, int] | None:
-    """(the client's address, bytes that told it); address None: the balancer speaks for itself, such as to ask whether we live. None: more
-    has to come.
+    """(the client's address, bytes that told it); address None: it tells none, or the balancer speaks for itself, such as to ask
+    whether we live: nothing that is said there is to be believed. None: more has to come.
 
     Raises:
         ProxyError: this is no PROXY header.

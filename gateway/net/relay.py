@@ -199,7 +199,7 @@ class Relay(Sink):
                 self._body.clear()
                 self.client.resume_reading()
         head = self.head
-        connection.begin(self, data, head_only=head.method == "HEAD", whole=self.body_complete, upgrade=head.upgrade != b"")
+        connection.begin(self, data, head_only=head.method == "HEAD", whole=self.body_complete, upgrade=head.upgrade)
 
     # The answer: Sink
 

@@ -125,15 +125,15 @@ class UpstreamConnection:
         self._head_only = False
         self._reusable = False
         self._sent = False
-        self._upgrade = False
+        self._upgrade = b""
         self._written = 0
         """Bytes of the request, head and body."""
 
     # What the engine asks of it
 
-    def begin(self, sink: Sink, data: bytes, *, head_only: bool, whole: bool, upgrade: bool = False) -> None:
+    def begin(self, sink: Sink, data: bytes, *, head_only: bool, whole: bool, upgrade: bytes = b"") -> None:
         """Sends a request's head, with what is there of its body. `whole`: nothing more will follow. `head_only`: it is a HEAD. `upgrade`:
-        the answer may be a 101."""
+        the answer may be a 101 to one of these protocols."""
         self.sink = sink
         self._upgrade = upgrade
         self.state = State.HEAD
@@ -277,7 +277,7 @@ class UpstreamConnection:
             data = data[head.size :]
             if head.status >= 200:
                 break
-            if self.sink is None or (head.status == 101 and not (self._upgrade and head.upgrade)):
+            if self.sink is None or (head.status == 101 and not _asked_for(head.upgrade, self._upgrade)):
                 self._fail(Failure.BAD_ANSWER)  # a switch that nobody asked for
                 return
             if head.status == 101:
@@ -392,3 +392,9 @@ class UpstreamConnection:
         pool.answering.end(self)
         pool.streaming.end(self)
         pool.forget(self)
+
+
+def _asked_for(chosen: bytes, asked: bytes) -> bool:
+    """Is it among the protocols that were asked for (RFC 9110, 7.8), and all of it?"""
+    members = {member.strip(b" \t") for member in asked.lower().split(b",")}
+    return bool(chosen) and bool(asked) and all(member.strip(b" \t") in members for member in chosen.lower().split(b","))

@@ -65,6 +65,14 @@ async def test_from_a_trusted_balancer_it_is_read_and_required(tmp_path: Path) -
             # A balancer that asks for itself is who it is.
             assert (await running.request(LOCAL + GET)).status == 200
             assert legacy.requests[-1].header("X-Forwarded-For") == ["127.0.0.1"]
+            # And so is one that does not say for whom; but what comes from there may be anybody's.
+            unix = SIGNATURE + b"\x21\x31\x00\xd8" + bytes(216)
+            for nothing in (LOCAL, b"PROXY UNKNOWN\r\n", unix):
+                await running.request(nothing + GET[:-2] + b"X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\n\r\n")
+                assert legacy.requests[-1].header("X-Forwarded-For") == ["127.0.0.1"]
+                assert legacy.requests[-1].header("X-Forwarded-Proto") == ["http"]
+            await running.request(b"PROXY TCP6 ::ffff:9.9.9.9 ::1 1 2\r\n" + GET)
+            assert legacy.requests[-1].header("X-Forwarded-For") == ["9.9.9.9"]
             seen = len(legacy.requests)
             for wrong in (GET, b"PROXY TCP4 9.9.9.9\r\n" + GET, SIGNATURE + b"\x21\x41\x00\x00" + GET):
                 client = await running.connect()
@@ -108,5 +116,19 @@ async def test_over_a_unix_socket(tmp_path: Path, engine: str, trusted: str, exp
             client.close()
             assert answer.status == 200
             assert legacy.requests[0].header("X-Forwarded-For") == expected
+    finally:
+        await legacy.stop()
+
+
+@pytest.mark.parametrize("engine", ["edge", "mitmproxy"])
+async def test_an_ipv4_client_of_an_ipv6_socket_is_ipv4(tmp_path: Path, engine: str) -> None:
+    legacy = Upstream(ok)
+    await legacy.start()
+    toml = TOML.format(trusted='["127.0.0.0/8"]', folder=tmp_path, legacy=legacy.port).replace("proxy_protocol = true\n", "")
+    try:
+        async with gateway(tmp_path, toml, engine=engine, listen='"[::]:0"') as running:
+            assert (await running.request(GET[:-2] + b"X-Forwarded-For: 9.9.9.9\r\n\r\n")).status == 200
+            said = b",".join(value.encode() for value in legacy.requests[0].header("X-Forwarded-For"))
+            assert said.replace(b" ", b"") == b"9.9.9.9,127.0.0.1"
     finally:
         await legacy.stop()

@@ -155,6 +155,16 @@ async def test_a_switch_that_nobody_asked_for_is_no_answer(world: World, request
     assert world.legacy.requests[0].header("Upgrade") == world.legacy.requests[0].header("Connection") == []
 
 
+@pytest.mark.parametrize("chosen", [b"h2c", b"echo/2", b"echo/1, h2c"])
+async def test_a_switch_to_what_was_not_asked_for_is_no_answer(world: World, chosen: bytes) -> None:
+    async def other(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % chosen)
+
+    world.legacy.handler = other
+    answer = await world.gateway.request(UPGRADE)
+    assert (answer.status, answer.header("Banyan-Error")) == (502, "upstream-bad-answer")
+
+
 async def test_a_switch_to_nothing_is_no_answer_either(world: World) -> None:
     async def bare(exchange: Exchange) -> None:
         await exchange.send(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")

@@ -186,6 +186,27 @@ def test_an_upgrade_that_harms_nobody_is_cut(fields: list[bytes]) -> None:
     assert field(head.fields, b"upgrade") is None
 
 
+@pytest.mark.parametrize(
+    ("value", "asked"),
+    [
+        (b"h2c, foo", b"foo"),
+        (b"foo,H2C", b"foo"),
+        (b"websocket, h2c, a/1", b"websocket, a/1"),
+        (b"h2c,", b""),
+        (b",h2c", b""),
+        (b"h2c h2c", b""),
+        (b"h2c;q=1", b""),
+        (b"h2c/1", b""),
+        (b'"h2c"', b""),
+        (b"h2cx", b"h2cx"),
+    ],
+)
+def test_h2c_is_never_asked_for_however_it_is_written(value: bytes, asked: bytes) -> None:
+    head = parse_request(request(b"Connection: Upgrade", b"Upgrade: " + value))
+    assert head.upgrade == asked
+    assert field(head.fields, b"upgrade") is None
+
+
 def test_helpers() -> None:
     assert without(b"\r\nA: 1\r\nB: 2\r\na: 3", frozenset({b"a"})) == b"\r\nB: 2"
     assert field(b"\r\nA:  1 \r\nB: 2", b"b") == b"2"
