@@ -104,6 +104,8 @@ class WorkerProcess:
     ) -> None:
         self.index = index
         self.ready = asyncio.Event()
+        self.away_at = time.monotonic()
+        """Since when it is not ready, if it is not."""
         self.revision = ""
         """Of the flags that it decides by."""
         self.gauges = (0, 0)
@@ -135,6 +137,7 @@ class WorkerProcess:
         while not self.stopping:
             backoff.began()
             status = await self._once()
+            self.away_at = time.monotonic() if self.ready.is_set() else self.away_at
             self.ready.clear()
             self.number = -1
             self.gauges = (0, 0)
