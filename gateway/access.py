@@ -1,6 +1,8 @@
 """The access log: one JSON line a request, with everything in it, written by a thread so that the loop never waits for a disk or a pipe.
 
-Lines wait in a bounded buffer. When the target is slow, full or gone, lines are what is lost, and the loss is counted: requests go on.
+Lines wait in a bounded buffer. When the target is slow, full or gone, lines are what is lost, and the loss is counted: requests go on, and
+the target is tried again. Only the thread opens, looks at and writes to it: a disk that hangs or a pipe that nobody reads holds up no start
+of a worker either. A start of the gateway refuses what cannot be written, before anything runs (`check`).
 
 A line is written where it arises. Handing dictionaries to the thread looked cheaper and was not: 12 µs a request against 1.5, because they
 lived long enough to cost a page fault each, and because the thread then fought for the interpreter's lock. And `line` puts the JSON
@@ -9,25 +11,25 @@ together itself: of its twelve values only three can hold anything that JSON wou
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-import select
-import stat
-import sys
 import threading
+import time
 from collections.abc import Iterable
 from typing import Final
 
 import orjson
 
+from gateway.log_target import Target, open_target
 from gateway.secret_fields import NAMES, masked
 
-_log = logging.getLogger("banyan.worker")
-
 FLUSH_SECONDS: Final = 0.2
-MAX_LINES: Final = 50_000
-"""About 15 MB of waiting lines."""
+LOOK_SECONDS: Final = 1.0
+"""How often it is looked whether the target is still what its path names, and one that could not be opened is tried again."""
+MAX_BYTES: Final = 2**24
+"""Of lines that wait, those that the thread has in hand included: some 60,000 usual ones, or 2,000 of the longest targets."""
+BATCH: Final = 1000
+"""Lines that the thread takes at a time: what it has in hand stays counted, and in memory, until all of it is written."""
 
 
 def line(
@@ -71,19 +73,13 @@ def _escaped(text: str) -> str:
     return orjson.dumps(text).decode()[1:-1]
 
 
-def _open(target: str, flags: int = 0) -> int:
-    # 0600: paths and client addresses are personal data.
-    return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOCTTY | flags, 0o600)
-
-
 def check(target: str) -> None:
     """
     Raises:
         OSError: a log cannot be written to `target`.
     """
     if target not in ("", "-"):
-        # Not blocking: a named pipe that nobody reads is an error here, not a wait without end.
-        os.close(_open(target, os.O_NONBLOCK))
+        os.close(open_target(target))
 
 
 def secret_names(redact: Iterable[str]) -> frozenset[str]:
@@ -114,96 +110,105 @@ class Mask:
 
 
 class AccessLog:
-    """`target`: "-" is standard output, "" is nowhere, anything else a path to append to."""
+    """`target`: "-" is standard output, "" is nowhere, anything else a path to append to.
+
+    Every count is added to by one thread only, so none is lost: the loop's are `_taken` and `_refused`, the writer's `_done` and its target's
+    `lost`.
+    """
 
     def __init__(self, target: str) -> None:
         self.enabled = target != ""
-        self.dropped = 0
-        """Lines lost so far."""
         self._lines: list[bytes] = []
+        self._taken = 0
+        """Bytes of all lines that were ever taken …"""
+        self._done = 0
+        """… and of those that are written or lost."""
+        self._refused = 0
+        self._in_hand = 0
+        """Lines that the thread has taken."""
         self._closing = threading.Event()
+        self._until = 0.0
+        """Once it is closing: monotonic time at which a pipe that takes nothing is left."""
         self._next: str | None = None
         """The target to go over to, as soon as the thread comes to it."""
-        self._fd = -1
-        self._piece = sys.maxsize
+        self._target = Target()
+        self._look_at = 0.0
         self._writer: threading.Thread | None = None
         if self.enabled:
-            self._take(1 if target == "-" else _open(target))
-            self._start()
+            self.reopen(target)
+
+    @property
+    def dropped(self) -> int:
+        """Lines lost so far. It only grows."""
+        return self._refused + self._target.lost
 
     def reopen(self, target: str) -> None:
         """Goes over to `target`, which may be the same path and another file by now (a log that was rotated). Opening may take long, so the
-        thread does it; what waits is written to the new one. One that cannot be opened costs lines, as one that cannot be written does."""
+        thread does it; what waits is written to the new one. One that cannot be opened costs lines, as one that cannot be written does, and
+        is tried again."""
         self._next = target
         self.enabled = target != ""
         if self.enabled and self._writer is None:
-            self._start()
+            self._writer = threading.Thread(target=self._run, name="access log", daemon=True)
+            self._writer.start()
 
     def write(self, line: bytes) -> None:
         """Takes one request's line."""
-        if len(self._lines) < MAX_LINES:
+        taken = self._taken + len(line)
+        if taken - self._done <= MAX_BYTES:
+            self._taken = taken
             self._lines.append(line)
         else:
-            self.dropped += 1
+            self._refused += 1
 
     def close(self, seconds: float = 2.0) -> None:
-        """Writes what is left, for at most `seconds`."""
-        if self._writer is not None:
-            self._closing.set()
-            self._writer.join(seconds)
-
-    def _start(self) -> None:
-        self._writer = threading.Thread(target=self._run, name="access log", daemon=True)
-        self._writer.start()
-
-    def _take(self, fd: int) -> None:
-        if self._fd > 2:
-            os.close(self._fd)
-        self._fd = fd
-        # Several workers write to one pipe: up to PIPE_BUF bytes arrive in one piece, more may be torn by another's (POSIX, write).
-        self._piece = sys.maxsize if fd < 0 or stat.S_ISREG(os.fstat(fd).st_mode) else select.PIPE_BUF
-
-    def _go_over(self) -> None:
-        target, self._next = self._next, None
-        if target is None:
+        """Writes what is left, for at most `seconds`; what cannot be written by then is counted as lost."""
+        if self._writer is None:
             return
-        fd = -1
-        try:
-            fd = 1 if target == "-" else _open(target) if target else -1
-        except OSError as error:
-            _log.error("the access log %s cannot be opened (%s): its lines are lost", target, error.strerror)
-        self._take(fd)
+        self._until = time.monotonic() + seconds * 0.75
+        self._closing.set()
+        self._writer.join(seconds)
+        if self._writer.is_alive():  # standard output that nobody reads, or a disk that hangs
+            self._refused += len(self._lines) + self._in_hand
 
     def _run(self) -> None:
         closing = False
         while not closing:
+            self._keep_up()
             closing = self._closing.wait(FLUSH_SECONDS)
-            if self._next:
-                self._go_over()
-            # Two steps, each whole under the interpreter's lock; what is appended between them stays for the next time.
-            lines = self._lines[:]
-            del self._lines[: len(lines)]
-            if lines:
-                self._flush(lines)
+            while self._lines:
+                self._keep_up()
+                self._flush()
             if self._next is not None:
                 self._go_over()  # to nowhere, after the last lines
 
-    def _flush(self, lines: list[bytes]) -> None:
-        piece: list[bytes] = []
-        size = 0
-        for each in lines:
-            if piece and size + len(each) > self._piece:
-                self._put(piece)
-                piece, size = [], 0
-            piece.append(each)
-            size += len(each)
-        self._put(piece)
+    def _keep_up(self) -> None:
+        if self._next:
+            self._go_over()
+        elif time.monotonic() >= self._look_at:
+            self._target.look()
+            self._look_at = time.monotonic() + LOOK_SECONDS
 
-    def _put(self, lines: list[bytes]) -> None:
-        data = memoryview(b"".join(lines))
-        try:
-            while data:
-                written = os.write(self._fd, data)  # on a line of its own: compiled, a memoryview's slice evaluates its bounds twice
-                data = data[written:]
-        except OSError:
-            self.dropped += len(lines)
+    def _go_over(self) -> None:
+        target, self._next = self._next, None
+        if target is not None:
+            self._target.go_to(target)
+            self._look_at = time.monotonic() + LOOK_SECONDS
+
+    def _flush(self) -> None:
+        # Two steps, each whole under the interpreter's lock; what is appended between them stays for the next time.
+        lines = self._lines[:BATCH]
+        self._in_hand = len(lines)
+        del self._lines[: len(lines)]
+        size = 0
+        for line in lines:
+            size += len(line)
+        while lines:
+            del lines[: self._target.put(lines, self._leave)]
+            self._in_hand = len(lines)
+            if self._next:
+                self._go_over()
+        self._done += size
+
+    def _leave(self) -> bool:
+        return self._next is not None or (self._closing.is_set() and time.monotonic() > self._until)

@@ -35,6 +35,8 @@ class _Server(uvicorn.Server):
         yield
 
 
+AWAY_SECONDS = 2.0
+"""A worker that ends is back within this time (edge.md 66), and nobody has to look away; one that stays away for longer keeps ending."""
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]", "::1"))
 
 
@@ -72,8 +74,13 @@ def application(supervisor: Supervisor) -> Starlette:
     async def readyz(request: Request) -> Response:
         if supervisor.draining or supervisor.left_at is not None:
             return _json({"status": "draining"}, 503)
-        if not supervisor.ready or not any(worker.ready.is_set() for worker in supervisor.workers):
+        if not supervisor.ready:
             return _json({"status": "starting"}, 503)
+        now = time.monotonic()
+        if away := [each for each in supervisor.workers if not each.ready.is_set() and now - each.away_at > AWAY_SECONDS]:
+            # Its share of new connections waits in its socket (ADR 3): better they came where they are answered.
+            reason = ", ".join(f"worker {worker.index} has been away for {now - worker.away_at:.0f} s" for worker in away)
+            return _json({"status": "degraded", "reason": reason}, 503)
         return _json({"status": "ready"})
 
     async def metrics(request: Request) -> Response:

@@ -112,6 +112,8 @@ class WorkerProcess:
     ) -> None:
         self.index = index
         self.ready = asyncio.Event()
+        self.away_at = time.monotonic()
+        """Since when it is not ready, if it is not."""
         self.revision = ""
         """Of the flags that it decides by."""
         self.gauges = (0, 0)
@@ -148,6 +150,7 @@ class WorkerProcess:
                 except OSError as error:  # no open files or no memory left: it may be otherwise soon
                     _log.error("worker %d cannot be started: %s", self.index, error.strerror)
                     status = CANNOT_START
+                self.away_at = time.monotonic() if self.ready.is_set() else self.away_at
                 self.ready.clear()
                 self.number = -1
                 self.gauges = (0, 0)

@@ -20,6 +20,7 @@ MODULES = (
     "flags/decisions.py",
     "gateway/access.py",
     "gateway/identity/introspection.py",
+    "gateway/log_target.py",
     "gateway/net/*.py",
     "gateway/policy/decision.py",
     "gateway/policy/failover.py",

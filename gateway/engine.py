@@ -86,6 +86,8 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._lost = 0
         """Records for the shipper that it could not be given before another took its place."""
+        self._dropped = 0
+        """Of the access log's lost lines, those that were reported."""
 
     async def run(self) -> None:
         """Until told to drain, or until the supervisor is gone."""
@@ -140,12 +142,12 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await engine.close()
+        await self._loop.run_in_executor(None, self.access.close)  # first: what it loses at the end is reported too
         self._send_report()
         if self.shipper is not None:
             await self.shipper.close()
         await self._channel.flush()
         self._channel.close()
-        self.access.close()
 
     def _link(self, path: str, config: Config) -> ShipperLink | None:
         self._shipper_path = path
@@ -205,9 +207,10 @@ class Worker:
         if self._lost:
             stats.event("shadow-lost-in-reload", self._lost)
             self._lost = 0
-        if self.access.dropped:
-            stats.event("access-log-dropped", self.access.dropped)
-            self.access.dropped = 0
+        dropped = self.access.dropped
+        if dropped > self._dropped:
+            stats.event("access-log-dropped", dropped - self._dropped)
+            self._dropped = dropped
         self._channel.send(Report(stats))
         if self.shipper is not None and stats.routes:
             counts = {name: route.shadow for name, route in stats.routes.items()}

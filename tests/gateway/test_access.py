@@ -2,12 +2,18 @@
 
 import json
 import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demo.processes import ROOT
 from gateway import access
 from gateway.access import AccessLog, Mask, line
 from gateway.settings import Shadow
@@ -66,19 +72,183 @@ def test_a_target_that_cannot_be_written_costs_lines_and_they_are_counted() -> N
 
 
 def test_a_target_that_does_not_take_them_costs_lines_beyond_the_bound(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    pipe, reader = a_pipe(tmp_path)
+    log = AccessLog(str(pipe))
+    wide = b"y" * 8191 + b"\n"
+    number = 6 * access.MAX_BYTES // len(wide)
+    before = resident()
     try:
-        log = AccessLog(str(pipe))
-        wide = b"y" * 100 + b"\n"
-        for _ in range(3 * access.MAX_LINES):
-            log.write(wide)  # the pipe takes 64 KiB, then the thread stands still
-        assert log.dropped > 0
-        assert len(log._lines) <= access.MAX_LINES
+        for at in range(number):
+            log.write(b"%d" % at + wide)  # the pipe takes 64 KiB, then the thread waits
+            if at % 500 == 0:
+                time.sleep(0.05)  # and has time to take what waits
+        # What the thread has in hand is part of the bound: 16 MiB, and what it makes of them to write them.
+        assert resident() - before < 1.5 * access.MAX_BYTES
+        kept = number - log.dropped
+        assert 0 < kept * len(wide) < access.MAX_BYTES + 2**17
     finally:
         os.close(reader)  # a pipe without a reader: the thread fails, and ends with the rest counted
     log.close()
+    assert log.dropped >= number - 2**16 // len(wide), "all but what the pipe itself holds"
+
+
+def a_pipe(folder: Path) -> tuple[Path, int]:
+    """A named pipe, and a reader's end that has not read anything."""
+    pipe = folder / "pipe"
+    os.mkfifo(pipe)
+    return pipe, os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+
+
+def resident() -> int:
+    """Bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def until(true: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Waits until it is."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.01)
+
+
+def test_a_pipe_that_is_full_can_be_left_for_another_target(tmp_path: Path) -> None:
+    pipe, reader = a_pipe(tmp_path)
+    log = AccessLog(str(pipe))
+    line = b"y" * 99 + b"\n"
+    for _ in range(2000):
+        log.write(line)
+    until(lambda: log._in_hand > 0)
+    time.sleep(0.3)
+    log.reopen(str(tmp_path / "file"))
+    log.close()
+    piped = len(os.read(reader, 2**20))
+    os.close(reader)
+    filed = (tmp_path / "file").stat().st_size
+    assert filed > 0
+    assert piped + filed + log.dropped * len(line) == 2000 * len(line)
+    assert log.dropped <= 41, "the piece that the pipe did not take, of at most 4096 bytes"
+
+
+def test_what_still_waits_at_the_end_is_counted(tmp_path: Path) -> None:
+    pipe, reader = a_pipe(tmp_path)
+    log = AccessLog(str(pipe))
+    for _ in range(1000):
+        log.write(b"y" * 99 + b"\n")
+    began = time.monotonic()
+    log.close(0.5)
+    assert time.monotonic() - began < 1.5
+    piped = len(os.read(reader, 2**20))
+    os.close(reader)
+    assert piped == (1000 - log.dropped) * 100
+
+
+@pytest.mark.parametrize("obstacle", ["folder missing", "a folder itself", "pipe without a reader"])
+def test_a_target_that_cannot_be_opened_is_tried_again(tmp_path: Path, obstacle: str) -> None:
+    path = tmp_path / "folder" / "access.log"
+    if obstacle == "a folder itself":
+        path.mkdir(parents=True)
+    elif obstacle == "pipe without a reader":
+        path.parent.mkdir()
+        os.mkfifo(path)
+    began = time.monotonic()
+    log = AccessLog(str(path))
+    assert time.monotonic() - began < 0.5, "whoever makes one does not wait for it"
+    log.write(b"lost\n")
+    until(lambda: log.dropped == 1)
+    reader = -1
+    if obstacle == "pipe without a reader":
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    elif obstacle == "a folder itself":
+        path.rmdir()
+    else:
+        path.parent.mkdir()
+    time.sleep(access.LOOK_SECONDS + 0.5)
+    log.write(b"kept\n")
+    log.close()
+    assert (os.read(reader, 100) if reader >= 0 else path.read_bytes()) == b"kept\n"
+    assert log.dropped == 1
+    if reader >= 0:
+        os.close(reader)
+
+
+def numbers(path: Path) -> list[int]:
+    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_a_file_that_was_renamed_is_made_anew_without_being_told(tmp_path: Path) -> None:
+    path, old = tmp_path / "access.log", tmp_path / "access.log.1"
+    log = AccessLog(str(path))
+    until(path.exists)
+    at = 0
+    while len(numbers(path)) < 5 or not old.exists():
+        assert at < 500
+        log.write(b"%d\n" % at)
+        at += 1
+        time.sleep(0.01)
+        if at == 30:
+            path.rename(old)
+    log.close()
+    assert numbers(old) + numbers(path) == list(range(at)), "no line lost, none twice"
+    assert log.dropped == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("then", ["nothing", "another file"])
+def test_lines_in_a_file_that_was_deleted_are_counted(tmp_path: Path, then: str) -> None:
+    path = tmp_path / "access.log"
+    log = AccessLog(str(path))
+    until(path.exists)
+    path.unlink()
+    if then == "another file":
+        path.touch(0o600)
+    at = 0
+    while len(numbers(path)) < 5:
+        assert at < 500
+        log.write(b"%d\n" % at)
+        at += 1
+        time.sleep(0.01)
+    log.close()
+    kept = numbers(path)
+    assert kept == list(range(at - len(kept), at))
+    assert log.dropped == at - len(kept) > 0
+
+
+FULL = """
+import os, resource, signal, sys, time
+from gateway.access import AccessLog
+
+path, limit = sys.argv[1], int(sys.argv[2])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+log = AccessLog(path)
+def put(*numbers):
+    for number in numbers:
+        log.write(b"%08d\\n" % number)
+    while log._lines or log._in_hand:
+        time.sleep(0.01)
+put(*range(10))
+again = AccessLog(path)  # another worker's, that never tore a line itself
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+log, torn = (again, log) if sys.argv[3] == "another" else (log, again)
+put(10, 11)
+log.close(), torn.close()
+print(log.dropped + torn.dropped)
+"""
+
+
+@pytest.mark.parametrize("who", ["the same", "another"])
+@pytest.mark.parametrize("room", [40, 45])
+def test_a_full_disk_costs_the_lines_that_are_not_whole_and_glues_none(tmp_path: Path, room: int, who: str) -> None:
+    """Full, as far as a process can tell, is a file that must not grow: in a process of its own, as the limit is the process's."""
+    path = tmp_path / "access.log"
+    command = [sys.executable, "-c", FULL, str(path), str(room), who]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    lines = path.read_text().splitlines()
+    torn = [line for line in lines if len(line) != 8]
+    assert [int(line) for line in lines if line not in torn] == [*range(room // 9), 10, 11]
+    assert torn == ([f"{4:08}"[: room % 9]] if room % 9 else [])
+    assert int(ended.stdout) == 10 - room // 9
 
 
 def test_secrets_in_a_query_are_not_logged() -> None:
@@ -101,12 +271,12 @@ def test_two_writers_to_one_pipe_do_not_tear_each_others_lines() -> None:
         for log, each in zip(logs, lines.values(), strict=True):
             log.write(each)
             expected += len(each)
-    os.close(writing)
     data = b""
     while len(data) < expected:
         data += os.read(reading, 65536)
     for log in logs:
         log.close()
+    os.close(writing)
     os.close(reading)
     assert set(data.splitlines(keepends=True)) == set(lines.values())
     assert data.count(b"\n") == 4000

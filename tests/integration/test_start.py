@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import resource
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from demo.processes import ROOT, python
 from gateway.config import load
 from gateway.listening import BindError, bind
 from gateway.supervisor import StartError, Supervisor
-from tests.support.gateway import Exchange, Upstream, gateway, ok, write_flags
+from tests.support.gateway import Exchange, Gateway, Upstream, gateway, ok, write_flags
 
 GET = b"GET /reviews/3 HTTP/1.1\r\nHost: shop.test\r\n\r\n"
 
@@ -186,6 +188,102 @@ async def test_a_killed_worker_costs_its_own_requests_and_is_replaced_within_two
         assert len(failed) == first
         assert {end.body for end in ends if not isinstance(end, BaseException)} <= {b"late"}
         assert min(times) < 2.0, times
+    await legacy.stop()
+
+
+def readiness(running: Gateway) -> tuple[int, dict[str, str]]:
+    try:
+        return 200, running.get("/readyz")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+async def test_readyz_says_which_worker_stays_away(tmp_path: Path) -> None:
+    """Whose share of new connections waits for nobody."""
+    legacy = Upstream(ok)
+    await legacy.start()
+    async with gateway(tmp_path, f'[upstreams]\nlegacy = "http://127.0.0.1:{legacy.port}"\n', workers=2) as running:
+        both = running.workers()
+        os.kill(both[1], signal.SIGKILL)
+        began = time.monotonic()
+        while both[1] in running.workers() or 'banyan_worker_config_current{worker="1"} 1.0' not in running.metrics():
+            status, _ = await asyncio.to_thread(readiness, running)
+            passed = time.monotonic() - began
+            assert passed < 10
+            assert status == 200 or passed > 2.0, "a restart is no reason to go elsewhere"
+            await asyncio.sleep(0.02)
+        # One that keeps ending: its successors do not live long enough to accept.
+        started = running.workers()[1]
+        os.kill(started, signal.SIGKILL)
+        began = time.monotonic()
+        unready = 0.0
+        while time.monotonic() - began < 6:
+            for pid in running.workers()[1:]:
+                os.kill(pid, signal.SIGKILL)
+            status, said = await asyncio.to_thread(readiness, running)
+            if status == 503:
+                unready = time.monotonic() - began
+                break
+            await asyncio.sleep(0.02)
+        assert 2.0 <= unready < 4.0
+        assert said["status"] == "degraded"
+        assert re.fullmatch(r"worker 1 has been away for \d s", said["reason"])
+        assert (await asyncio.to_thread(running.get, "/healthz"))["status"] == "alive"
+        for _ in range(200):
+            if (await asyncio.to_thread(readiness, running))[0] == 200:
+                break
+            await asyncio.sleep(0.05)
+        assert await asyncio.to_thread(readiness, running) == (200, {"status": "ready"})
+        assert (await running.request(GET)).status == 200
+    await legacy.stop()
+
+
+@pytest.mark.parametrize("becomes", ["without its folder", "a folder itself", "a pipe that nobody reads"])
+async def test_a_worker_comes_back_whatever_became_of_the_access_log(tmp_path: Path, becomes: str) -> None:
+    legacy = Upstream(ok)
+    await legacy.start()
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    log = logs / "access.log"
+    toml = f'[gateway]\naccess_log = "logs/access.log"\n[upstreams]\nlegacy = "http://127.0.0.1:{legacy.port}"\n'
+    async with gateway(tmp_path, toml) as running:
+        assert (await running.request(GET)).status == 200
+        log.unlink()
+        if becomes == "without its folder":
+            logs.rmdir()
+        elif becomes == "a folder itself":
+            log.mkdir()
+        else:
+            os.mkfifo(log)
+        (first,) = running.workers()
+        os.kill(first, signal.SIGKILL)
+        answers = [await running.request(GET) for _ in range(5)]
+        assert {answer.status for answer in answers} == {200}
+        for _ in range(100):
+            if 'banyan_events_total{event="access-log-dropped"} 5.0' in running.metrics():
+                break
+            await asyncio.sleep(0.05)
+        assert 'banyan_events_total{event="access-log-dropped"} 5.0' in running.metrics()
+        assert 'banyan_child_restarts_total{child="worker"} 1.0' in running.metrics()
+        assert (await asyncio.to_thread(readiness, running))[0] == 200
+        # And once it can be written again, it is.
+        if becomes == "without its folder":
+            logs.mkdir()
+        elif becomes == "a folder itself":
+            log.rmdir()
+        else:
+            log.unlink()
+        for _ in range(100):
+            if log.is_file():
+                break
+            await asyncio.sleep(0.05)
+        assert (await running.request(GET)).status == 200
+        for _ in range(100):
+            if log.read_text().count("\n") == 1:
+                break
+            await asyncio.sleep(0.05)
+        assert json.loads(log.read_text())["target"] == "/reviews/3"
     await legacy.stop()
 
 
