@@ -112,8 +112,8 @@ class Mask:
 class AccessLog:
     """`target`: "-" is standard output, "" is nowhere, anything else a path to append to.
 
-    Every count is added to by one thread only, so none is lost: the loop's are `_taken` and `_refused`, the writer's `_done` and its target's
-    `lost`.
+    Every count is added to by one thread only, so none is lost: the loop's are `_taken` and `_refused`, the writer's `_done` and its
+    target's `lost`.
     """
 
     def __init__(self, target: str) -> None:
