@@ -71,7 +71,8 @@ class Upstream:
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def start(self, port: int = 0) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=2**20, ssl=self.tls)
+        # A queue for a crowd: whom it has no place for tries again after a second, which is a connect timeout.
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=2**20, backlog=1024, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def start_on(self, path: Path) -> None:
