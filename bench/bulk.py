@@ -16,7 +16,7 @@ import tempfile
 import threading
 
 PIECE = 1024 * 1024
-_LENGTH = re.compile(rb"(?i)\r\ncontent-length: (\d+)")
+LENGTH = re.compile(rb"(?i)\r\ncontent-length: (\d+)")
 _WANTED = re.compile(rb"[?&]bytes=(\d+)")
 
 
@@ -48,7 +48,7 @@ def serve(sock: socket.socket, pages: Pages) -> None:
                     return
                 buffer += data
             head, _, buffer = buffer.partition(b"\r\n\r\n")
-            length = _LENGTH.search(head)
+            length = LENGTH.search(head)
             if head.startswith(b"POST "):
                 size = int(length[1]) if length else 0
                 digest = hashlib.sha256() if b"check=1" in head else None

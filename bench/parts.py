@@ -21,7 +21,7 @@ PARTS = {
     "routing and the flag decision": ("CPyDef_decision___Policy___decide", "CPyDef_peer___Peer___context"),
     "a connection, the head that goes upstream": ("CPyDef_relay___Relay____send",),
     "reading the answer's head": ("CPyDef_recurring___Responses___read",),
-    "the access log": ("CPyDef_access___line", "CPyDef_access___AccessLog___presentable", "CPyDef_access___AccessLog___write"),
+    "the access log": ("CPyDef_access___line", "CPyDef_access___Mask___presentable", "CPyDef_access___AccessLog___write"),
     "metrics": ("CPyDef_tally___RouteTally___finish", "CPyDef_tally___Tally___route"),
 }
 """Functions with all that they call; none calls another's."""

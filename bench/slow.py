@@ -6,17 +6,17 @@ GET /waiting says how many requests it held at most at one time, which is the pr
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 import sys
 from typing import cast
 
 import uvloop
 
+from bench.bulk import LENGTH
+
 DELAY = 0.5
 """Seconds."""
 ANSWER = b"z" * 16 * 1024
-_LENGTH = re.compile(rb"(?i)\r\ncontent-length: (\d+)")
 
 
 class Counts:
@@ -40,7 +40,7 @@ class Slow(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.buffer += data
         head, end, body = self.buffer.partition(b"\r\n\r\n")
-        length = _LENGTH.search(head)
+        length = LENGTH.search(head)
         if not end or len(body) < (int(length[1]) if length else 0):
             return
         self.buffer = b""

@@ -10,17 +10,14 @@ import argparse
 import hashlib
 import json
 import os
-import re
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 
-from bench.bulk import PIECE
+from bench.bulk import LENGTH, PIECE
 from bench.load import PATH
-
-_LENGTH = re.compile(rb"(?i)\r\ncontent-length: (\d+)")
 
 
 class WrongError(Exception):
@@ -41,7 +38,7 @@ def upload(port: int, size: int, fd: int, *, check: bool) -> None:
         while at < size:
             at += os.sendfile(sock.fileno(), fd, at, min(PIECE, size - at))
         answer_head, body = _head(sock)
-        found = _LENGTH.search(answer_head)
+        found = LENGTH.search(answer_head)
         while found and len(body) < int(found[1]):
             body += sock.recv(1000)
         wanted = _digest(fd, size) if check else str(size)
@@ -58,7 +55,7 @@ def download(port: int, size: int, *, check: bool) -> str:
     with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
         sock.sendall(f"GET {PATH}/3?bytes={size} HTTP/1.1\r\nHost: shop.example.com\r\n\r\n".encode())
         head, body = _head(sock)
-        found = _LENGTH.search(head)
+        found = LENGTH.search(head)
         if not head.startswith(b"HTTP/1.1 200 ") or found is None or int(found[1]) != size:
             raise WrongError(f"a download was answered {head!r}")
         digest = hashlib.sha256(body)

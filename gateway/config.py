@@ -121,18 +121,14 @@ def parse(path: Path, text: str) -> Config:
     Raises:
         ConfigError: as `load`.
     """
+    problems: list[str] = []
+    taken: dict[str, str] = {}
     try:
-        document = tomllib.loads(text)
+        document = _substitute(tomllib.loads(text), "", problems, taken)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path, [f"is not TOML: {error}"]) from error
     except ValueError as error:  # of Python's own, for a number of more than 4,300 digits
         raise ConfigError(path, ["holds a number with too many digits"]) from error
-    except RecursionError as error:
-        raise ConfigError(path, ["is nested too deeply"]) from error
-    problems: list[str] = []
-    taken: dict[str, str] = {}
-    try:
-        document = _substitute(document, "", problems, taken)
     except RecursionError as error:
         raise ConfigError(path, ["is nested too deeply"]) from error
     planned = list(_planned(document))

@@ -98,7 +98,7 @@ class Worker:
         config.hold(first.files)
         self._number = first.number
         self.decisions = Decisions(app_name=config.flags.app_name, environment=config.flags.environment)
-        self.access = AccessLog(_log_target(config))
+        self.access = AccessLog(config.log_target)
         self.shipper = self._link(first.shipper, config)
         engine = self.engine = self._make(config, build.policy(config, self.decisions), self.access, self.shipper)
         # What start-up made will live as long as the process: the collector need not walk it again (5 % of CPU, measured).
@@ -176,7 +176,7 @@ class Worker:
             return
         if before is not None and before is self.shipper:
             before.resize(config.shadow.queue, config.shadow.queue_bytes)
-        self.access.reopen(_log_target(config))
+        self.access.reopen(config.log_target)
         self._config, self._number = config, message.number
         if before is not None and before is not self.shipper:
             await before.close()  # what it holds was captured for the old shipper, whose rules are those of its time
@@ -215,11 +215,6 @@ class Worker:
         if self.shipper is not None and stats.routes:
             counts = {name: route.shadow for name, route in stats.routes.items()}
             self.shipper.offer(Summary(time.time(), str(os.getpid()), counts))
-
-
-def _log_target(config: Config) -> str:
-    log = config.gateway.access_log
-    return str(config.resolve(log)) if log not in ("", "-") else log
 
 
 async def _serve(control: int, listen: list[int], make: Make) -> None:

@@ -195,9 +195,8 @@ def fixed(old: Config, new: Config) -> Iterator[str]:
 
 def unwritable(config: Config) -> Iterator[str]:
     """The access log, if it cannot be written."""
-    log = config.gateway.access_log
     try:
-        access.check(str(config.resolve(log)) if log not in ("", "-") else log)
+        access.check(config.log_target)
     except OSError as error:
         yield f"gateway.access_log: {error.filename}: {error.strerror}. Name another file"
 

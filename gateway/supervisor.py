@@ -84,8 +84,6 @@ class Supervisor:
         """Started so far: each listens on an address of its own."""
         self.reloads = Reloads(text, lambda: self.config, self._unusable, self._adopt)
         self.certificates = tls.Certificates(config)
-        self._files: dict[str, bytes] = {}
-        """For upstreams' TLS, as they were when the configuration was found good."""
         self.source = flag_source.create(
             source=config.flags.source,
             path=config.flags.path,
@@ -108,7 +106,6 @@ class Supervisor:
         if problems := self._unusable(config) or unprepared(config):
             raise StartError("\n".join(f"{config.path}: {problem}" for problem in problems))
         try:
-            self._files = tls.hold_upstreams(config)
             warnings = [*self.certificates.read(), *tls.check_upstreams(config)]
         except tls.TlsError as error:  # it was good a moment ago
             raise StartError(f"{config.path}: {error}") from error
@@ -319,7 +316,7 @@ class Supervisor:
     # Reload
 
     def _configure(self) -> Configure:
-        return Configure(str(self.config.path), self._text, self._shipper_socket(), self.number, self._files)
+        return Configure(str(self.config.path), self._text, self._shipper_socket(), self.number, self.config.held)
 
     async def _adopt(self, config: Config, text: str) -> list[str]:
         """Puts a validated configuration in force. What went wrong, worker by worker."""
@@ -327,14 +324,13 @@ class Supervisor:
             return ["the gateway is draining: it serves nothing new"]
         certificates = tls.Certificates(config)
         try:
-            files = await asyncio.to_thread(tls.hold_upstreams, config)
             warnings = await asyncio.to_thread(certificates.read)
         except tls.TlsError as error:
             return [str(error)]  # it was good a moment ago
         for warning in warnings:
             _log.warning("%s", warning)
         same_rules = for_the_shipper(self.config) == for_the_shipper(config)
-        self.config, self._text, self.certificates, self._files = config, text, certificates, files
+        self.config, self._text, self.certificates = config, text, certificates
         self.number += 1
         shipper = self._shipper
         if same_rules:

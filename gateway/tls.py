@@ -235,41 +235,34 @@ def client_contexts(config: Config) -> dict[str, ssl.SSLContext | None]:
 def material(upstream: Upstream, config: Config) -> bytes:
     """What its context is made of, as a digest: another one when a file held something else when the configuration was found good."""
     total = hashlib.sha256()
-    for name in _named(upstream):
+    for file in _named(upstream).values():
         try:
-            total.update(hashlib.sha256(config.content(name)).digest())
+            total.update(hashlib.sha256(config.content(file)).digest())
         except OSError:
             total.update(b"gone")
     return total.digest()
 
 
-def hold_upstreams(config: Config) -> dict[str, bytes]:
-    """Reads what upstreams need, once, for the supervisor and for every worker that goes by `config`, those that are started later too: a
-    file that goes bad meanwhile costs nobody anything.
-
-    Raises:
-        TlsError: a file cannot be used.
-    """
-    files = {
-        name: _read(config.resolve(name), f"upstreams.{upstream_name}.tls")
-        for upstream_name, upstream in config.upstreams.items()
-        for name in _named(upstream)
-    }
-    config.hold(files)
-    client_contexts(config)
-    return files
-
-
-def _named(upstream: Upstream) -> list[str]:
-    return [name for name in (upstream.tls.ca, upstream.tls.certificate, upstream.tls.key) if name]
+def _named(upstream: Upstream) -> dict[str, str]:
+    """The files that it names, by key."""
+    files = {"ca": upstream.tls.ca, "certificate": upstream.tls.certificate, "key": upstream.tls.key}
+    return {key: file for key, file in files.items() if file}
 
 
 def check_upstreams(config: Config) -> list[str]:
-    """Reads what upstreams need, as a worker will. What should be said about it.
+    """Reads what upstreams need, once: `config` holds it from then on, for the supervisor and for every worker that goes by it, those that
+    are started later too. So a file that goes bad meanwhile costs nobody anything. What should be said about it.
 
     Raises:
         TlsError: a file cannot be used.
     """
+    config.hold(
+        {
+            file: _read(config.resolve(file), f"upstreams.{name}.tls.{key}")
+            for name, upstream in config.upstreams.items()
+            for key, file in _named(upstream).items()
+        }
+    )
     client_contexts(config)
     warnings = []
     for name, upstream in config.upstreams.items():

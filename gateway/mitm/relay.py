@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from ipaddress import IPv6Address
 
 import orjson
 from mitmproxy import http
@@ -22,19 +21,9 @@ from gateway.mitm.shadow import Capture
 from gateway.mitm.shared import Shared
 from gateway.policy.decision import Decision, Target
 from gateway.policy.failure import Failure
+from gateway.policy.forwarded import unmapped
 from gateway.policy.problems import Problem
 from gateway.telemetry import GATEWAY
-
-
-def _unmapped(host: str) -> str:
-    """An IPv4 client as IPv4, where an IPv6 socket takes both."""
-    if ":" not in host:
-        return host
-    try:
-        mapped = IPv6Address(host).ipv4_mapped
-    except ValueError:
-        return host
-    return host if mapped is None else str(mapped)
 
 
 class Relay:
@@ -44,7 +33,7 @@ class Relay:
         peer = client.peername
         self.shared = shared
         self.terms = shared.terms
-        self.host = _unmapped(peer[0]) if peer else "unix"
+        self.host = unmapped(peer[0]) if peer else "unix"
         self.address = self.host
         """The client's: the peer's, or whom a trusted proxy has the request from."""
         self.trusted = self.terms.trusts(self.host)

@@ -43,31 +43,14 @@ class Terms:
         for name, upstream in config.upstreams.items():
             unchanged = before is not None and before.config.upstreams.get(name) == upstream
             same = before if unchanged and before is not None and before.upstream_files[name] == self.upstream_files[name] else None
-            tls = client_context(upstream, name, config)
             self.clients[name] = (
-                same.clients[name]
-                if same is not None
-                else Client(
-                    upstream.address,
-                    connect_timeout=upstream.connect_timeout,
-                    response_timeout=upstream.response_timeout,
-                    connections=CONNECTIONS,
-                    tls=tls,
-                    server_name=upstream.server_name,
-                )
+                same.clients[name] if same is not None else _client(config, name, upstream.response_timeout, connections=CONNECTIONS)
             )
             old = same.config.shadow if same is not None else None
             self.shadow_clients[name] = (
                 same.shadow_clients[name]
                 if same is not None and old is not None and (old.timeout, old.concurrency) == (shadow.timeout, shadow.concurrency)
-                else Client(
-                    upstream.address,
-                    connect_timeout=upstream.connect_timeout,
-                    response_timeout=shadow.timeout,
-                    connections=shadow.concurrency,
-                    tls=tls,
-                    server_name=upstream.server_name,
-                )
+                else _client(config, name, shadow.timeout, connections=shadow.concurrency)
             )
         self.callers: Callers | None = None
         if config.identity.source == "introspection":
@@ -105,3 +88,15 @@ class Terms:
         for client in (*self.clients.values(), *self.shadow_clients.values()):
             if id(client) not in used:
                 await client.close()
+
+
+def _client(config: Config, name: str, response_timeout: float, *, connections: int) -> Client:
+    upstream = config.upstreams[name]
+    return Client(
+        upstream.address,
+        connect_timeout=upstream.connect_timeout,
+        response_timeout=response_timeout,
+        connections=connections,
+        tls=client_context(upstream, name, config),
+        server_name=upstream.server_name,
+    )

@@ -14,11 +14,12 @@ from gateway.net import proxy_protocol
 from gateway.net.answers import problem
 from gateway.net.chunked import ChunkedReader, ChunkError, TrailerError
 from gateway.net.head import HeadError, RequestHead
-from gateway.net.peer import Peer, nobody, unmapped
+from gateway.net.peer import Peer, nobody
 from gateway.net.recurring import Requests
 from gateway.net.relay import Relay
 from gateway.net.transports import pause_reading, reset_at_close, resume_reading, untaken
 from gateway.net.upstream import HIGH_WATER
+from gateway.policy.forwarded import unmapped
 from gateway.policy.problems import Problem
 from gateway.telemetry import GATEWAY
 
@@ -233,16 +234,16 @@ class Downstream:
     def eof_received(self) -> bool:
         """The client sends no more; what it asked for is still answered (edge.md 38)."""
         self._half_closed = True
-        tunnelled = self._tunnel is not None and not self._lingering
-        if self._tunnel is not None and not self._lingering:
-            self._tunnel.client_ended()
+        tunnel = None if self._lingering else self._tunnel
+        if tunnel is not None:
+            tunnel.client_ended()
         if self._secure:
             # uvloop answers the end of a TLS connection with its own at once: there is none that is half closed. An answer that is not
             # whole must not look so: before that end is sent, the connection is cut off.
             if self._relay is not None and not self._lingering:
                 self.abort()
             return False
-        if tunnelled:
+        if tunnel is not None:
             return True
         if self._relay is None or self._lingering:
             return False

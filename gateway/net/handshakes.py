@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-import struct
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.net import room
 from gateway.net.downstream import Downstream
+from gateway.net.transports import RESET
 
 if TYPE_CHECKING:
     from gateway.net.listener import Listener
@@ -26,7 +26,6 @@ PAUSE: Final = 0.1
 OLD: Final = 1.0
 """Seconds: where there is no room, a handshake that has taken longer than this makes way for a new one. It needs two round trips."""
 _EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-_RESET: Final = struct.pack("ii", 1, 0)
 
 
 class Handshakes:
@@ -97,7 +96,7 @@ class Handshakes:
                 self._begin(client)
             else:
                 self._listener.edge.tally.event("connection-reset-over-limit")
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                 client.close()
 
     def _room(self) -> bool:

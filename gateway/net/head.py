@@ -23,6 +23,7 @@ from gateway.net.lines import (
     REQUEST,
     REQUEST_ID,
     RESPONSE,
+    TARGET,
     TOKEN,
     TRACE,
     UNDERSCORED,
@@ -40,7 +41,7 @@ MAX_REQUEST_ID: Final = 128
 """Bytes of a trusted proxy's X-Request-ID."""
 
 # The target: visible ASCII without # (never sent, RFC 9112, 3.2) and \ (which some servers read as /).
-REQUEST_LINE: Final = re.compile(rb"([" + TOKEN + rb"]{1,32}+) ([\x21\x22\x24-\x5b\x5d-\x7e]++) HTTP/1\.([01])")
+REQUEST_LINE: Final = re.compile(rb"([" + TOKEN + rb"]{1,32}+) ([" + TARGET + rb"]++) HTTP/1\.([01])")
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [" + VALUE + rb"]*+)?")
 LENGTH_VALUE: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
 # RFC 9110, 7.2: host [ ":" port ]. Registered names and IPv6 literals; no userinfo, comma, path or percent signs.

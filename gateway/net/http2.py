@@ -25,10 +25,11 @@ from gateway.net.http2_frames import FrameError, Frames, Patience, Resets
 from gateway.net.http2_outbox import Outbox
 from gateway.net.http2_state import MAX_STREAM_ID, MAX_STREAMS, State
 from gateway.net.http2_stream import Stream
-from gateway.net.peer import Peer, unmapped
+from gateway.net.peer import Peer
 from gateway.net.recurring import Requests
 from gateway.net.transports import pause_reading, resume_reading, untaken
 from gateway.net.upstream import HIGH_WATER
+from gateway.policy.forwarded import unmapped
 
 if TYPE_CHECKING:
     from gateway.net.listener import Listener

@@ -14,15 +14,15 @@ from typing import Final
 from hpack.struct import HeaderTuple, NeverIndexedHeaderTuple
 
 from gateway.net.head import LENGTH_VALUE
-from gateway.net.lines import VALUE
+from gateway.net.lines import TARGET, TOKEN, VALUE
 
 # RFC 9110, 5.6.2, without upper case (RFC 9113, 8.2.1).
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]++")
 # RFC 9110, 5.5; no white space around it (RFC 9113, 8.2.1).
 _VALUE: Final = re.compile(rb"(?![\t ])[" + VALUE + rb"]*+(?<![\t ])")
-_METHOD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}+")
-# RFC 9113, 8.3.1: a path, or * with OPTIONS. Its characters as in HTTP/1 (gateway/net/head.py). An absolute URL is none.
-_PATH: Final = re.compile(rb"/[\x21\x22\x24-\x5b\x5d-\x7e]*+|\*")
+_METHOD: Final = re.compile(rb"[" + TOKEN + rb"]{1,32}+")
+# RFC 9113, 8.3.1: a path, or * with OPTIONS. An absolute URL is none.
+_PATH: Final = re.compile(rb"/[" + TARGET + rb"]*+|\*")
 _PSEUDO: Final = frozenset((b":method", b":scheme", b":authority", b":path"))
 # RFC 9113, 8.2.2.
 _CONNECTION: Final = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))

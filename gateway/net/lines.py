@@ -16,6 +16,8 @@ TOKEN = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 """RFC 9110, 5.6.2, as the inside of a character class."""
 VALUE = rb"\t\x20-\x7e\x80-\xff"
 """What a field's value may consist of (RFC 9110, 5.5): no control byte but the tab."""
+TARGET = rb"\x21\x22\x24-\x5b\x5d-\x7e"
+"""What a request's target may consist of: what is printable, but for # and \\ (edge.md 14)."""
 
 # Possessive over disjoint classes: linear in the line's length.
 _LINE: Final = re.compile(rb"([" + TOKEN + rb"]++):[\t ]*+([" + VALUE + rb"]*+)")

@@ -6,23 +6,11 @@ What is told stays the same from request to request, mostly, and so is made only
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv6Address
 
 from flags.snapshot import Context
 from gateway.net.fields import values
 from gateway.net.head import RequestHead
 from gateway.policy.forwarded import client
-
-
-def unmapped(host: str) -> str:
-    """An IPv4 client as IPv4: where IPv6 sockets take both, the system writes it ::ffff:a.b.c.d (RFC 4291, 2.5.5.2)."""
-    if ":" not in host:
-        return host
-    try:
-        mapped = IPv6Address(host).ipv4_mapped
-    except ValueError:
-        return host
-    return host if mapped is None else str(mapped)
 
 
 def nobody(host: str) -> bool:

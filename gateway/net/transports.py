@@ -10,7 +10,8 @@ import struct
 import termios
 from typing import Any, Final
 
-_RESET: Final = struct.pack("ii", 1, 0)
+RESET: Final = struct.pack("ii", 1, 0)
+"""For SO_LINGER: closing resets."""
 
 
 def reset_at_close(transport: asyncio.Transport) -> None:
@@ -19,7 +20,7 @@ def reset_at_close(transport: asyncio.Transport) -> None:
     if sock is not None:
         # uvloop's own object does not set options; a duplicate is the same socket.
         with socket.socket(fileno=os.dup(sock.fileno())) as same:
-            same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
 
 def untaken(transport: asyncio.Transport) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 MAX_HOPS = 32
 """Addresses that are looked at."""
@@ -27,6 +27,17 @@ def client(peer: str, forwarded_for: Iterable[bytes], trusts: Callable[[str], bo
         if not trusts(found):
             break
     return found
+
+
+def unmapped(host: str) -> str:
+    """An IPv4 client as IPv4: where IPv6 sockets take both, the system writes it ::ffff:a.b.c.d (RFC 4291, 2.5.5.2)."""
+    if ":" not in host:
+        return host
+    try:
+        mapped = IPv6Address(host).ipv4_mapped
+    except ValueError:
+        return host
+    return host if mapped is None else str(mapped)
 
 
 def _address(text: str) -> str | None:

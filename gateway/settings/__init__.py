@@ -93,6 +93,11 @@ class Config(Section):
         """What files that it names held when it was found good: whoever goes by it later goes by this, whatever is in them by then."""
         self._files = dict(files)
 
+    @property
+    def held(self) -> dict[str, bytes]:
+        """What it holds, by the name as written."""
+        return self._files
+
     def content(self, path: str) -> bytes:
         """Of a file that is named in it.
 
@@ -101,6 +106,12 @@ class Config(Section):
         """
         held = self._files.get(path)
         return held if held is not None else self.resolve(path).read_bytes()
+
+    @property
+    def log_target(self) -> str:
+        """Where the access log goes: "-", "" or an absolute path."""
+        log = self.gateway.access_log
+        return str(self.resolve(log)) if log not in ("", "-") else log
 
     def resolve(self, path: str) -> Path:
         """A path as written in the file, made absolute."""

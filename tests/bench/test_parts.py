@@ -1,5 +1,8 @@
 """What the benchmarks conclude from what they measured: bars, percentiles, ratios, the page, and the words of perf and callgrind."""
 
+from importlib import import_module
+from operator import attrgetter
+
 import pytest
 
 from bench import page, parts, perf
@@ -8,6 +11,7 @@ from bench.bodies import ratio
 from bench.latency import Times
 from bench.open_loop import percentile
 from bench.section import Section
+from gateway import compiled
 
 
 def test_the_bars_are_what_was_promised() -> None:
@@ -107,7 +111,7 @@ def test_samples_are_counted_by_what_was_called() -> None:
         "\tffffffff81 tcp_ack ([kernel.kallsyms])\n\tffffffff82 ksys_write ([kernel.kallsyms])\n\t7f00 write (/usr/lib/libc.so.6)\n\n"
         "\tffffffff81 _raw_spin ([kernel.kallsyms])\n\tffffffff82 __x64_sys_epoll_pwait ([kernel.kallsyms])\n\n"
         "\tffffffff81 irq_entry ([kernel.kallsyms])\n\n"
-        "\t7f01 CPyDef_relay___Relay___start (/work/python3.13/gateway/edge__mypyc.cpython-313-x86_64-linux-gnu.so)\n\n"
+        "\t7f01 CPyDef_relay___Relay___start (/srv/python3.13/gateway/edge__mypyc.cpython-313-x86_64-linux-gnu.so)\n\n"
         "\t7f02 uv__io_poll (/lib/python3.13/site-packages/uvloop/loop.cpython-313-x86_64-linux-gnu.so)\n\n"
         "\t7f03 _PyObject_Malloc (/usr/lib/libpython3.13.so.1.0)\n"
     )
@@ -119,6 +123,14 @@ def test_samples_are_counted_by_what_was_called() -> None:
         "uvloop": 1,
         "CPython": 1,
     }
+
+
+@pytest.mark.parametrize("name", [*parts.ENTRIES, *(name for names in parts.PARTS.values() for name in names)])
+def test_what_is_counted_as_a_part_is_a_function_of_the_engine(name: str) -> None:
+    module, *attributes = name.removeprefix("CPyDef_").split("___")
+    (source,) = [path for path in compiled.sources() if path.stem == module]
+    dotted = ".".join(source.relative_to(compiled.ROOT).with_suffix("").parts)
+    assert callable(attrgetter(".".join(attributes))(import_module(dotted)))
 
 
 def test_the_parts_of_the_engine_are_split_by_what_callgrind_counted() -> None:

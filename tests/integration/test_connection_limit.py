@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificates import Authority
-from tests.support.gateway import Client, Exchange, Gateway, Upstream, gateway, ok
+from tests.support.gateway import Client, Gateway, Held, Upstream, gateway, ok
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 LIMIT = 4
@@ -38,17 +38,6 @@ async def metric(running: Gateway, name: str, default: float | None = None) -> f
             return default
         await asyncio.sleep(0.05)
     raise AssertionError(f"there is no {name}")
-
-
-class Held:
-    """An upstream's handler that answers when it may."""
-
-    def __init__(self) -> None:
-        self.go = asyncio.Event()
-
-    async def __call__(self, exchange: Exchange) -> None:
-        await self.go.wait()
-        await exchange.answer()
 
 
 @pytest.fixture

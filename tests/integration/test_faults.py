@@ -52,7 +52,7 @@ legacy = {{ url = "http://127.0.0.1:{legacy}", response_timeout = "20s" }}
 new = "http://127.0.0.1:{new}"
 [[routes]]
 name = "work"
-match = "/work/*"
+match = "/jobs/*"
 candidate = "new"
 [[routes]]
 name = "alone"
@@ -151,7 +151,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 def somewhere(rng: random.Random) -> Plan:
     """With a fallback, without one, or legacy's own."""
     plan = reads_and_writes(rng)
-    return Plan(plan.method, rng.choice(("/work", "/alone", "/legacy")), plan.fields, plan.lines)
+    return Plan(plan.method, rng.choice(("/jobs", "/alone", "/legacy")), plan.fields, plan.lines)
 
 
 def p95(asked: list[Asked]) -> float:
@@ -187,7 +187,7 @@ async def test_an_upstream_that_resets(world: World, fault: str) -> None:
         faulted += 1
         held = "X-Coding" not in plan_.fields and int(plan_.fields["X-Lines"]) < LONG
         begun = fault in ("head sent", "mid body", "before the end")
-        if plan_.path == "/work" and plan_.method == "GET" and (held or not begun):
+        if plan_.path == "/jobs" and plan_.method == "GET" and (held or not begun):
             assert asked.outcome is Outcome.ANSWERED, (asked, plan_)
         elif not begun:
             assert (asked.outcome, asked.status) == (Outcome.REFUSED, 502), (asked, plan_)
@@ -577,7 +577,7 @@ async def test_reloads_again_and_again(tmp_path: Path) -> None:
     assert len(running.asked) > RELOADS * 20
     by_candidate = {executed.id for executed in new.executed()}
     paths = {running.plans[name].path for name in by_candidate}
-    assert paths == {"/work", "/alone"}
+    assert paths == {"/jobs", "/alone"}
     assert {asked.id for asked in running.asked if running.plans[asked.id].path in paths} - by_candidate, "and at times by legacy"
     ports = {asked.port for asked in running.asked}
     assert len(ports) == 8, "no connection was dropped"

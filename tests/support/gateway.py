@@ -139,6 +139,17 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
+class Held:
+    """An upstream's handler that answers when it may."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+
+    async def __call__(self, exchange: Exchange) -> None:
+        await self.go.wait()
+        await exchange.answer()
+
+
 async def ok(exchange: Exchange) -> None:
     await exchange.answer()
 

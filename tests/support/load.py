@@ -28,7 +28,7 @@ class Plan:
     """What is asked next."""
 
     method: str = "GET"
-    path: str = "/work"
+    path: str = "/jobs"
     fields: Fields = field(default_factory=dict)
     lines: int = 0
     """Of the request's body."""

@@ -35,7 +35,7 @@ from gateway.net.http2_stream import Stream
 from gateway.net.listener import Listener
 from gateway.net.relay import Relay
 from tests.gateway.net.test_http2_fields import MALFORMED
-from tests.support.gateway import Exchange, Upstream, ok
+from tests.support.gateway import Exchange, Held, Upstream, ok
 from tests.support.http2 import Answer, Client, Fields, frame, get
 from tests.support.recording import Recorder, Script
 
@@ -889,18 +889,13 @@ async def test_draining_waits_for_what_is_on_its_way_to_the_client(world: World)
 
 
 async def test_a_client_that_says_goodbye_still_gets_its_answers(world: World) -> None:
-    go = asyncio.Event()
-
-    async def waiting(exchange: Exchange) -> None:
-        await go.wait()
-        await exchange.answer()
-
+    waiting = Held()
     await world.start((await upstream(world, waiting)).port)
     client = await world.client()
     number = await client.send(get())
     await client.raw(frame(frames.GOAWAY, 0, 0, bytes(8)))
     await asyncio.sleep(0.1)
-    go.set()
+    waiting.go.set()
     assert (await client.answer(number)).body == b"ok"
     await client.end()
     await world.over()
@@ -910,12 +905,7 @@ async def test_a_client_that_says_goodbye_still_gets_its_answers(world: World) -
 
 
 async def test_streams_at_once(world: World) -> None:
-    go = asyncio.Event()
-
-    async def waiting(exchange: Exchange) -> None:
-        await go.wait()
-        await exchange.answer()
-
+    waiting = Held()
     legacy = await upstream(world, waiting)
     await world.start(legacy.port)
     client = await world.client()
@@ -928,19 +918,14 @@ async def test_streams_at_once(world: World) -> None:
         assert (await client.answer(number)).reset == REFUSED_STREAM
     await until(lambda: len(legacy.requests) == MAX_STREAMS)
     assert world.event("http2-refused-stream") == 5
-    go.set()
+    waiting.go.set()
     for number in numbers[:MAX_STREAMS]:
         assert (await client.answer(number)).status == 200
     assert (await client.request(get())).status == 200
 
 
 async def test_further_streams_take_the_place_of_connections(world: World) -> None:
-    go = asyncio.Event()
-
-    async def waiting(exchange: Exchange) -> None:
-        await go.wait()
-        await exchange.answer()
-
+    waiting = Held()
     legacy = await upstream(world, waiting)
     await world.start(legacy.port)
     world.listener.share = 5
@@ -955,13 +940,13 @@ async def test_further_streams_take_the_place_of_connections(world: World) -> No
     assert (await third.request(get())).status == 503, "nor is there room for a connection"
     third.close()
     await until(lambda: len(world.edge.connections) == 2)
-    go.set()
+    waiting.go.set()
     assert [(await client.answer(number)).status for number in numbers[:4]] == [200] * 4
     assert (await other.answer(first)).status == 200
     assert world.listener.further == 0
     many = [await client.send(get()) for _ in range(4)]
     assert [(await client.answer(number)).status for number in many] == [200] * 4
-    go.clear()
+    waiting.go.clear()
     many = [await client.send(get()) for _ in range(4)]
     await until(lambda: world.edge.in_flight == 4)
     client.close()
@@ -970,12 +955,7 @@ async def test_further_streams_take_the_place_of_connections(world: World) -> No
 
 
 async def test_an_idle_connection_makes_room_for_a_stream(world: World) -> None:
-    go = asyncio.Event()
-
-    async def waiting(exchange: Exchange) -> None:
-        await go.wait()
-        await exchange.answer()
-
+    waiting = Held()
     legacy = await upstream(world, waiting)
     await world.start(legacy.port)
     world.listener.share = 2
@@ -985,7 +965,7 @@ async def test_an_idle_connection_makes_room_for_a_stream(world: World) -> None:
     assert (await client.answer(numbers[2])).reset == REFUSED_STREAM
     await until(lambda: len(world.edge.connections) == 1 and len(legacy.requests) == 2)
     assert world.event("idle-connection-made-room") == 1
-    go.set()
+    waiting.go.set()
     assert [(await client.answer(number)).status for number in numbers[:2]] == [200] * 2
     idle.close()
 
@@ -1127,12 +1107,7 @@ async def test_errors_of_the_connection(world: World, raw: bytes, code: int) -> 
 
 
 async def test_more_after_the_end_of_a_stream(world: World) -> None:
-    go = asyncio.Event()
-
-    async def waiting(exchange: Exchange) -> None:
-        await go.wait()
-        await exchange.answer()
-
+    waiting = Held()
     legacy = await upstream(world, waiting)
     await world.start(legacy.port)
     client = await world.client()
@@ -1143,7 +1118,7 @@ async def test_more_after_the_end_of_a_stream(world: World) -> None:
             await until(lambda: len(legacy.requests) > 1)
             await client.raw(more[:5] + number.to_bytes(4) + more[9:])
             assert (await client.answer(number)).reset in (PROTOCOL_ERROR, 5), "STREAM_CLOSED is what RFC 9113, 5.1 asks for"
-    go.set()
+    waiting.go.set()
     assert (await client.answer(other)).status == 200
     client.close()
     await world.over()
