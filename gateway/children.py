@@ -23,8 +23,9 @@ HEALTHY_SECONDS = 30.0
 """A child that lived this long did not die of its start: the wait before its next start is short again."""
 
 ALLOCATOR = {"PYTHONMALLOC": "mimalloc"} if sysconfig.get_config_var("WITH_MIMALLOC") and "PYTHONMALLOC" not in os.environ else {}
-"""For workers: CPython's other allocator, where it was built in (--with-mimalloc, the default since 3.13). It takes 4 % less CPU a request
-than pymalloc (two workers in turns under the load of `python -m bench passthrough`: 19.6 µs against 20.3; PYTHONMALLOC chooses another)."""
+"""For workers: CPython's other allocator, where it was built in (--with-mimalloc, the default since 3.13). A worker with it takes 0.95 of
+the CPU that one with pymalloc takes for a pass-through, and as much in the shadow (both in turns under the loads of `python -m bench`, 15 and
+9 rounds). PYTHONMALLOC chooses another."""
 
 Ended = Callable[[str, int], None]
 Said = Ready | Configured | Applied | Report

@@ -31,11 +31,6 @@ MODULES = (
 )
 
 
-# Nobody outside the library calls into it but by Python's means, so its functions may call each other directly and be put into each other:
-# 5 % of the engine's own time (python -m bench.engine: 6.0 µs against 6.3). Both gcc and clang know it.
-FLAGS = ("-fvisibility=hidden",)
-
-
 def sources() -> list[Path]:
     """The modules that are compiled."""
     found = [path for pattern in MODULES for path in sorted(ROOT.glob(pattern)) if path.name != "__init__.py"]
@@ -84,8 +79,7 @@ def build() -> bool:
         # The part that they share lies within the package: whoever finds that finds it too.
         f"modules = mypycify({names!r}, opt_level='3', debug_level='0', group_name='gateway.edge')\n"
         # Another compiler's new warning is no reason to run interpreted.
-        "for module in modules:\n"
-        f"    module.extra_compile_args = [flag for flag in module.extra_compile_args if flag != '-Werror'] + {list(FLAGS)!r}\n"
+        "for module in modules: module.extra_compile_args = [flag for flag in module.extra_compile_args if flag != '-Werror']\n"
         "setup(name='banyan-edge', packages=[], py_modules=[], ext_modules=modules)"
     )
     ended = subprocess.run(  # noqa: S603 - this interpreter, on these sources
