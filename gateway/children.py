@@ -24,8 +24,8 @@ HEALTHY_SECONDS = 30.0
 
 ALLOCATOR = {"PYTHONMALLOC": "mimalloc"} if sysconfig.get_config_var("WITH_MIMALLOC") and "PYTHONMALLOC" not in os.environ else {}
 """For workers: CPython's other allocator, where it was built in (--with-mimalloc, the default since 3.13). A worker with it takes 0.95 of
-the CPU that one with pymalloc takes for a pass-through, and as much in the shadow (both in turns under the loads of `python -m bench`, 15 and
-9 rounds). PYTHONMALLOC chooses another."""
+the CPU that one with pymalloc takes for a pass-through, and as much in the shadow (both in turns under the loads of `python -m bench`, 15
+and 9 rounds). PYTHONMALLOC chooses another."""
 
 Ended = Callable[[str, int], None]
 Said = Ready | Configured | Applied | Report
