@@ -33,6 +33,8 @@ class FlagSource(Section):
     """unleash: the last good state, used when Unleash is down at start."""
     app_name: str = "banyan"
     """Unleash's appName."""
+    project: str = "default"
+    """Unleash's project: where `banyan flags` looks for flags and makes them."""
     environment: str = "development"
     """Unleash's environment."""
 
