@@ -37,14 +37,16 @@ Key = Callable[[Context], Hashable]
 class _Plan:
     """How one flag is decided, and how often it said yes and no since usage was last taken."""
 
-    __slots__ = ("answer", "constant", "identity", "key", "memo", "name", "no", "yes")
+    __slots__ = ("answer", "constant", "identity", "key", "memo", "name", "no", "own", "yes")
 
     def __init__(
         self, name: str, *, answer: bool | None = None, constant: bool = False, key: Key | None = None, identity: bool = False
     ) -> None:
         self.name = name
         self.answer = answer
-        """Set: the answer to everybody."""
+        """Set: the answer to everybody, by an override or by the flag itself."""
+        self.own = answer
+        """What `answer` is without an override."""
         self.constant = constant
         """Reads nothing: the engine's first answer becomes `answer`."""
         self.key = key
@@ -67,6 +69,7 @@ class Decisions:
         self._engine: UnleashEngine | None = None
         self._plans: dict[str, _Plan] = {}
         self._carried: dict[str, tuple[int, int]] = {}
+        self._overrides: dict[str, bool] = {}
         self._unknowns = 0
 
     @classmethod
@@ -95,13 +98,26 @@ class Decisions:
         self.install(self.build(snapshot, app_name=self._fixed["appName"], environment=self._fixed["environment"]))
 
     def install(self, built: Decisions) -> None:
-        """Decides by what `built` knows from now on. Only the usage counts stay; `built` must not be used further."""
+        """Decides by what `built` knows from now on. The usage counts and the overrides stay; `built` must not be used further."""
         for name, (yes, no) in self._counts().items():
             before = self._carried.get(name, (0, 0))
             self._carried[name] = (before[0] + yes, before[1] + no)
         self._plans, self._engine = built._plans, built._engine
         self._unknowns = 0
         self.revision = built.revision
+        self._force()
+
+    def override(self, answers: Mapping[str, bool]) -> None:
+        """Puts `answers` in the place of the overrides in force: each of these flags, known or not, answers that to everybody."""
+        for name in self._overrides:
+            plan = self._plans[name]
+            plan.answer = plan.own
+        self._overrides = dict(answers)
+        self._force()
+
+    def overridden(self, flag: str) -> bool:
+        """Whether an override answers for `flag`."""
+        return flag in self._overrides
 
     def enabled(self, flag: str, context: Context) -> bool:
         """Whether `flag` is on for `context`."""
@@ -141,7 +157,7 @@ class Decisions:
     def _decide(self, plan: _Plan, context: Context) -> bool:
         key = plan.key
         if plan.constant:
-            constant = plan.answer = self.evaluate(plan.name, context)
+            constant = plan.answer = plan.own = self.evaluate(plan.name, context)
             return constant
         if key is None or (plan.identity and context.user_id is None and context.session_id is None):
             return self.evaluate(plan.name, context)
@@ -160,6 +176,13 @@ class Decisions:
             self._unknowns += 1
             self._plans[flag] = plan
         return plan
+
+    def _force(self) -> None:
+        for name, answer in self._overrides.items():
+            plan = self._plans.get(name)
+            if plan is None:
+                plan = self._plans[name] = _Plan(name, answer=False)  # as many as there are overrides: no matter of `unknown_limit`
+            plan.answer = answer
 
     def _counts(self) -> dict[str, tuple[int, int]]:
         return {plan.name: (plan.yes, plan.no) for plan in self._plans.values() if plan.yes or plan.no}
