@@ -37,7 +37,7 @@ Key = Callable[[Context], Hashable]
 class _Plan:
     """How one flag is decided, and how often it said yes and no since usage was last taken."""
 
-    __slots__ = ("answer", "constant", "identity", "key", "memo", "name", "no", "own", "yes")
+    __slots__ = ("answer", "constant", "identity", "key", "memo", "name", "no", "own", "session", "yes")
 
     def __init__(
         self, name: str, *, answer: bool | None = None, constant: bool = False, key: Key | None = None, identity: bool = False
@@ -53,6 +53,8 @@ class _Plan:
         """None: nothing may be remembered, ask the engine every time."""
         self.identity = identity
         """Without a user and a session this is a dice roll, and dice are not remembered."""
+        self.session = False
+        """It reads who is asking by the session."""
         self.memo: dict[Hashable, bool] = {}
         self.yes = 0
         self.no = 0
@@ -118,6 +120,11 @@ class Decisions:
     def overridden(self, flag: str) -> bool:
         """Whether an override answers for `flag`."""
         return flag in self._overrides
+
+    def by_session(self, flag: str) -> bool:
+        """Whether it matters to `flag` which session, or visitor, is asking."""
+        plan = self._plans.get(flag)
+        return plan is not None and plan.answer is None and plan.session
 
     def enabled(self, flag: str, context: Context) -> bool:
         """Whether `flag` is on for `context`."""
@@ -207,11 +214,11 @@ def _plan(name: str, features: Mapping[str, Mapping[str, Any]], segments: Mappin
         found = reads(name, features, segments)
     except (AttributeError, KeyError, TypeError):
         return _Plan(name)  # a shape that the engine takes and we do not know: never remembered, so never wrong
-    if found.chance:
-        return _Plan(name)
-    if not found.fields:
+    if not found.chance and not found.fields:
         return _Plan(name, constant=True)
-    return _Plan(name, key=_key(sorted(found.fields)), identity=found.chance_without_identity)
+    plan = _Plan(name) if found.chance else _Plan(name, key=_key(sorted(found.fields)), identity=found.chance_without_identity)
+    plan.session = "sessionId" in found.fields
+    return plan
 
 
 def _key(fields: list[str]) -> Key:

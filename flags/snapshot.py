@@ -45,3 +45,11 @@ class Flags(Protocol):
     revision: str
 
     def enabled(self, flag: str, context: Context) -> bool: ...
+
+    def overridden(self, flag: str) -> bool:
+        """Whether somebody set it on this gateway, past where it lives."""
+        ...
+
+    def by_session(self, flag: str) -> bool:
+        """Whether it matters to the flag which session, or visitor, is asking."""
+        ...
