@@ -27,6 +27,8 @@ class Snapshot:
     """Unix seconds of the last time the source confirmed this state."""
     error: str = ""
     """Why the source could not be asked lately; '' when all is well."""
+    refused: tuple[tuple[str, str], ...] = ()
+    """(flag, why) of those that had to be left out of `features`, since they would have cost all others. They are off."""
 
 
 @dataclass(frozen=True, slots=True)
