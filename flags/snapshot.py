@@ -39,6 +39,8 @@ class Context:
     session_id: str | None = None
     remote_address: str | None = None
     properties: Mapping[str, str] = field(default=_NOTHING)
+    current_time: str | None = None
+    """When, in ISO 8601; None is now."""
 
 
 class Flags(Protocol):
