@@ -23,9 +23,9 @@ HEALTHY_SECONDS = 30.0
 """A child that lived this long did not die of its start: the wait before its next start is short again."""
 
 ALLOCATOR = {"PYTHONMALLOC": "mimalloc"} if sysconfig.get_config_var("WITH_MIMALLOC") and "PYTHONMALLOC" not in os.environ else {}
-"""For workers: CPython's other allocator, where it was built in (--with-mimalloc, the default since 3.13). As fast as answers come, a worker
-with it takes 0.95 of the CPU that one with pymalloc takes for a pass-through; in the shadow, and at 2,000 requests/s, no difference was seen
-(both in turns under the loads of `python -m bench`, 9 to 15 rounds). PYTHONMALLOC chooses another."""
+"""For workers: CPython's other allocator, where it was built in (--with-mimalloc, the default since 3.13). As fast as answers come, a
+worker with it takes 0.95 of the CPU that one with pymalloc takes for a pass-through; in the shadow, and at 2,000 requests/s, no difference
+was seen (both in turns under the loads of `python -m bench`, 9 to 15 rounds). PYTHONMALLOC chooses another."""
 
 Ended = Callable[[str, int], None]
 Said = Ready | Configured | Applied | Report

@@ -220,6 +220,58 @@ def test_usage_counts_remembered_answers_and_survives_a_new_state() -> None:
     assert live.take_usage() == {}
 
 
+def test_an_override_answers_everybody_until_it_is_lifted() -> None:
+    live = Decisions.build(snapshot(flag(), flag(rollout(50, "userId"), name="half"), flag(name="off", enabled=False)))
+    people = [Context(user_id=str(user)) for user in range(100)]
+    halves = [live.enabled("half", person) for person in people]
+    assert set(halves) == {True, False}
+    live.override({"f": False, "half": True, "off": True, "nowhere": True})
+    for person in people:
+        answers = [live.enabled(name, person) for name in ("f", "half", "off", "nowhere", "elsewhere")]
+        assert answers == [False, True, True, True, False]
+    assert [live.overridden(name) for name in ("f", "half", "off", "nowhere", "elsewhere")] == [True, True, True, True, False]
+    live.override({"half": False})
+    assert live.enabled("half", people[0]) is False
+    assert [live.enabled(name, people[0]) for name in ("f", "off", "nowhere")] == [True, False, False]
+    live.override({})
+    assert [live.enabled("half", person) for person in people] == halves
+    assert not live.overridden("half")
+
+
+def test_an_override_survives_a_new_state_and_what_is_under_it_is_the_new_one() -> None:
+    live = Decisions.build(snapshot(flag(), flag(enabled=False, name="g")))
+    live.override({"f": False, "g": True, "new": False})
+    live.load(snapshot(flag(enabled=False), flag(name="g"), flag(name="new")))
+    assert [live.enabled(name, Context()) for name in ("f", "g", "new")] == [False, True, False]
+    live.load(snapshot())
+    assert [live.enabled(name, Context()) for name in ("f", "g", "new")] == [False, True, False]
+    live.load(snapshot(flag(enabled=False), flag(name="g"), flag(name="new")))
+    live.override({})
+    assert [live.enabled(name, Context()) for name in ("f", "g", "new")] == [False, True, True]
+
+
+def test_an_override_is_counted_by_what_was_answered() -> None:
+    live = Decisions.build(snapshot(flag()))
+    live.enabled("f", Context())
+    live.override({"f": False, "nowhere": True})
+    for _ in range(2):
+        live.enabled("f", Context())
+        live.enabled("nowhere", Context())
+    live.load(snapshot(flag()))
+    live.override({})
+    live.enabled("f", Context())
+    live.enabled("nowhere", Context())
+    assert live.take_usage() == {"f": (2, 2), "nowhere": (2, 1)}
+
+
+def test_overrides_work_beyond_the_bound_of_unknown_names() -> None:
+    live = Decisions()
+    live.unknown_limit = 1
+    live.enabled("unknown", Context())
+    live.override({"another": True})
+    assert live.enabled("another", Context()) is True
+
+
 def test_an_engine_that_fails_means_off_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
     built = Decisions.build(snapshot(flag(rollout(50, "userId"))))
 
@@ -258,3 +310,20 @@ def test_building_in_a_thread_leaves_the_loop_free() -> None:
             longest, last = max(longest, now - last), now
         shortest = min(shortest, longest)
     assert shortest < 0.02
+
+
+def test_which_flags_care_about_the_session() -> None:
+    built = Decisions.build(
+        snapshot(
+            flag(rollout(50), name="default"),
+            flag(rollout(50, "sessionId"), name="session", impressionData=True),
+            flag(rollout(50), {"name": "gradualRolloutRandom", "parameters": {"percentage": "5"}}, name="dice"),
+            flag(rollout(50, "userId"), name="user"),
+            flag(rollout(50), name="off", enabled=False),
+            flag(rollout(100), name="everybody"),
+        )
+    )
+    names = ("default", "session", "dice", "user", "off", "everybody", "unknown")
+    assert [name for name in names if built.by_session(name)] == ["default", "session", "dice"]
+    built.override({"default": True, "session": False})
+    assert [name for name in names if built.by_session(name)] == ["dice"]
