@@ -76,7 +76,9 @@ def wanted(reads: Sequence[Read]) -> list[Wanted]:
         )
         text = f"{OURS}{read.route} ({methods}{read.match}): {effect}."
         before = found.get(read.flag)
-        found[read.flag] = Wanted(read.flag, f"{before.description} {text}" if before else text, before.type if before else _TYPES[read.role])
+        found[read.flag] = Wanted(
+            read.flag, f"{before.description} {text}" if before else text, before.type if before else _TYPES[read.role]
+        )
     return list(found.values())
 
 
