@@ -39,6 +39,7 @@ from flags.salvage import Salvaged
 from flags.snapshot import Snapshot
 from flags.source import Publish, check_token, check_url
 from flags.usage import Usage
+from flags.variants import NO_VARIANTS
 
 _log = logging.getLogger("banyan.flags")
 
@@ -175,9 +176,9 @@ class UnleashSource:
         """See `Source.staleness`."""
         return time.monotonic() - self._confirmed
 
-    def report(self, usage: Mapping[str, tuple[int, int]]) -> None:
+    def report(self, usage: Mapping[str, tuple[int, int]], variants: Mapping[str, Mapping[str, int]] = NO_VARIANTS) -> None:
         """See `Source.report`. Kept while Unleash is down."""
-        self._usage.add(usage)
+        self._usage.add(usage, variants)
 
     def close(self) -> None:
         """See `Source.close`. Sends the last usage; with an Unleash that hangs, some twelve seconds at most."""
