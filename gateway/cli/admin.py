@@ -82,7 +82,7 @@ class AdminPort:
         if not 200 <= response.status < 300:
             raise AdminPortError(f"the gateway at {self.address} says {response.status}: {_said(answer)}", response.status)
         if answer is None:
-            raise AdminPortError(f"{self.address} answers {path} with something else than JSON. Is it a gateway's admin port?", response.status)
+            raise AdminPortError(f"{self.address} answers {path} with no JSON. Is it a gateway's admin port?", response.status)
         return answer
 
     def _connection(self, within: float) -> http.client.HTTPConnection:

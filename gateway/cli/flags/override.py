@@ -144,5 +144,3 @@ def _line(name: str, result: Mapping[str, Any], clear: bool) -> str:
     until = float(answer.get("until") or 0)
     state = "on" if answer.get("enabled") else "off"
     return f"{result['gateway']}: {name} is {state} for everybody until {clock(until)} (for {duration(until - time.time())}); {how}"
-
-
