@@ -49,7 +49,7 @@ def answering(
             except OSError:
                 pass  # nobody waited
 
-        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _answer
+        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _answer  # noqa: N815 - its parent's names
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its parent's name
             """Silent."""
