@@ -117,6 +117,8 @@ class WorkerProcess:
         """Since when it is not ready, if it is not."""
         self.revision = ""
         """Of the flags that it decides by."""
+        self.overrides = -1
+        """The number of the overrides that it decides by."""
         self.gauges = (0, 0)
         """Connections and requests in flight, as last reported."""
         self.configured = asyncio.Event()
@@ -153,7 +155,7 @@ class WorkerProcess:
                     status = CANNOT_START
                 self.away_at = time.monotonic() if self.ready.is_set() else self.away_at
                 self.ready.clear()
-                self.number = -1
+                self.number = self.overrides = -1
                 self.gauges = (0, 0)
                 if self.stopping:
                     break
