@@ -143,7 +143,7 @@ class Decisions:
             counts = plan.variants = {}
         counts[found.name] = counts.get(found.name, 0) + 1
         if plan.watched is not None:
-            self._impress(flag, context, found.feature_enabled)
+            self._impress(flag, context, enabled=found.feature_enabled)
         return found
 
     def weights(self, flag: str) -> dict[str, int] | None:
@@ -219,11 +219,15 @@ class Decisions:
             return self.evaluate(plan.name, context)
         answer = watched.answer
         if answer is None:
-            answer = self._decide(watched, context)
-        self._impress(plan.name, context, answer)
+            try:
+                answer = self._decide(watched, context)
+            except Exception:
+                self._impress(plan.name, context, enabled=False)  # which is what our caller will say
+                raise
+        self._impress(plan.name, context, enabled=answer)
         return answer
 
-    def _impress(self, flag: str, context: Context, enabled: bool) -> None:
+    def _impress(self, flag: str, context: Context, *, enabled: bool) -> None:
         if self.on_impression is None:
             return
         try:
