@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import socket
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
-from urllib.parse import quote
 
 from cyclopts import Parameter
 
@@ -67,6 +63,8 @@ def override(
     body: dict[str, object] = {"by": by or _who(), "why": why}
     if not clear:
         body = {"enabled": state == "on", "seconds": _seconds(duration), **body}
+    from concurrent.futures import ThreadPoolExecutor
+
     addresses = admin or [_configured(config)]
     with ThreadPoolExecutor(min(len(addresses), 16)) as pool:
         results = list(pool.map(lambda address: _ask(address, name, "DELETE" if clear else "PUT", body), addresses))
@@ -94,6 +92,9 @@ def _seconds(text: str) -> float:
 
 
 def _who() -> str:
+    import getpass
+    import socket
+
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in containers
@@ -112,6 +113,8 @@ def _configured(config: Path) -> str:
 
 
 def _ask(address: str, name: str, method: str, body: Mapping[str, object]) -> dict[str, Any]:
+    from urllib.parse import quote
+
     from gateway.cli.admin import AdminPort, AdminPortError
 
     began = time.monotonic()
