@@ -15,6 +15,11 @@ comes with it."""
 class AdminError(RuntimeError):
     """The flag could not be changed. The message says what, where and what to do."""
 
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+        """HTTP's, of Unleash's answer; 0 where there was none."""
+
 
 class ArchivedError(AdminError):
     """Unleash keeps a flag of that name in its archive. Gateways do not get it, so it counts as off."""

@@ -250,6 +250,12 @@ def test_off_is_tried_again_where_that_can_help() -> None:
         with pytest.raises(AdminError, match="500"):
             admin.off("reviews")
         assert len(place.requests) == 3
+    with answering(200, "", after=30) as place, UnleashAdmin(f"{place.url}/api", "*:*.token", timeout=0.3) as admin:
+        began = time.monotonic()
+        with pytest.raises(AdminError, match="can't be reached: timed out"):
+            admin.off("reviews")
+        assert len(place.requests) == 3
+        assert time.monotonic() - began < 15
     with answering(400, json.dumps({"message": "Cannot perform this operation on archived features"})) as place:
         with UnleashAdmin(f"{place.url}/api", "*:*.token") as admin, pytest.raises(ArchivedError):
             admin.off("reviews")
