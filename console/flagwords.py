@@ -31,23 +31,22 @@ def state(feature: Feature | None) -> str:
 
 
 def _for_whom(feature: Feature) -> str:
-    strategies = [item for item in _dicts(feature.get("strategies")) if not item.get("disabled")]
-    if "too_large" in feature:
+    configured = _dicts(feature.get("strategies"))
+    strategies = [item for item in configured if not item.get("disabled")]
+    if "too_large" in feature or (configured and not strategies):
         return "by its strategies"
     if not strategies:
         return "for everybody"
     said = [_strategy(strategy) for strategy in strategies]
     if "for everybody" in said:  # one yes is enough
         return "for everybody"
-    return (
-        said[0]
-        if len(said) == 1 and said[0]
-        else f"by its {f'{len(said)} ' if len(said) > 1 else ''}strateg{'y' if len(said) == 1 else 'ies'}"
-    )
+    if len(said) > 1:
+        return f"by its {len(said)} strategies"
+    return said[0] or "by its strategy"
 
 
 def _strategy(strategy: Feature) -> str:
-    """ "" where that takes more than a few words."""
+    """Nothing where that takes more than a few words."""
     if strategy.get("constraints") or strategy.get("segments"):
         return ""
     parameters = strategy.get("parameters")
