@@ -43,6 +43,8 @@ _SILENT: Final = frozenset(
     }
 )
 """Events that change nothing of what clients are told of a flag."""
+_TOKEN: Final = -42
+"""Unleash's number for whoever came with an admin token. Its name is the token's, which may be a person's, too."""
 _OUTCOME: Final = {"feature-environment-enabled": True, "feature-environment-disabled": False}
 """Whether the flag is on after such an event."""
 
@@ -85,13 +87,14 @@ def parse(body: bytes) -> list[Event]:
 
 
 def _event(item: dict[str, Any]) -> Event:
+    by = str(item.get("createdBy") or "")
     return Event(
         number=int(item["id"]),
         at=datetime.fromisoformat(item["createdAt"]).timestamp(),
         kind=str(item["type"]),
         flag=str(item["featureName"]),
         environment=str(item.get("environment") or ""),
-        by=str(item.get("createdBy") or ""),
+        by=f"{by} (a token)" if by and item.get("createdByUserId") == _TOKEN else by,
     )
 
 

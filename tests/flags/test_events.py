@@ -32,14 +32,21 @@ def test_an_answer_is_read_oldest_first() -> None:
     body = {
         "events": [
             {"id": 8, "createdAt": "2026-11-24T16:00:01.500Z", "type": ON, "createdBy": "ana", "featureName": "r", "environment": "d"},
-            {"id": 7, "createdAt": "2026-11-24T16:00:00.000Z", "type": "feature-created", "createdBy": "bob", "featureName": "r"},
+            {
+                "id": 7,
+                "createdAt": "2026-11-24T16:00:00.000Z",
+                "type": "feature-created",
+                "createdBy": "bob",
+                "featureName": "r",
+                "createdByUserId": -42,
+            },
             {"id": 6, "createdAt": "2026-11-24T15:00:00.000Z", "type": "project-created", "createdBy": "eve", "environment": None},
         ],
         "total": 3,
     }
     created, enabled = parse(orjson.dumps(body))
     assert enabled == Event(8, 1795536001.5, ON, "r", "d", "ana")
-    assert created == Event(7, 1795536000.0, "feature-created", "r", "", "bob")
+    assert created == Event(7, 1795536000.0, "feature-created", "r", "", "bob (a token)")
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"events": 7}', b'{"events": [{"featureName": "x", "id": 1}]}', b'{"events": [3]}'])

@@ -79,11 +79,20 @@ class AdminPort:
         told = {"number": self.number, "at": moment, "kind": kind, "flag": flag, "old": old, "new": new, "by": by, "why": why}
         self.changes.append(told)
 
+    def burst(self, changes: list[tuple[str, Any, Any]]) -> None:
+        """All of them between two questions."""
+        told = [
+            {"number": self.number + index, "at": time.time(), "kind": "flag", "flag": flag, "old": old, "new": new, "by": "", "why": ""}
+            for index, (flag, old, new) in enumerate(changes, 1)
+        ]
+        self.number += len(told)
+        self.changes = deque([*self.changes, *told], maxlen=self.changes.maxlen)
+
     def restart(self) -> None:
         """As a gateway that was started anew."""
-        self.gateway = f"run-{int(self.gateway.removeprefix('run-')) + 1}"
         self.changes.clear()
         self.number = 0
+        self.gateway = f"run-{int(self.gateway.removeprefix('run-')) + 1}"
 
     def start(self) -> None:
         """On the port that it had."""
