@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
@@ -13,6 +10,7 @@ import pytest
 
 from flags.events import MAX_FLAGS, Event, EventLog, EventsError, authors, behind, parse
 from flags.source import FlagSourceError
+from tests.support.unleash_events import EventsApi, events_api
 
 ON, OFF = "feature-environment-enabled", "feature-environment-disabled"
 
@@ -89,50 +87,30 @@ def test_a_flip_that_is_not_in_what_was_seen_came_after_it() -> None:
 
 
 @pytest.fixture
-def unleash() -> Iterator[tuple[str, dict[str, Any]]]:
-    """An Admin API that answers what `said` holds; `said` gets the question."""
-    said: dict[str, Any] = {"status": 200, "body": b'{"events": [], "total": 0}'}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            said["path"], said["token"] = self.path, self.headers["Authorization"]
-            said["asked"] = said.get("asked", 0) + 1
-            self.send_response(said["status"])
-            self.end_headers()
-            self.wfile.write(said["body"])
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/api", said
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def unleash() -> Iterator[EventsApi]:
+    with events_api() as running:
+        yield running
 
 
-def test_the_question(unleash: tuple[str, dict[str, Any]]) -> None:
-    url, said = unleash
-    log = EventLog(url, "*:*.secret")
+def test_the_question(unleash: EventsApi) -> None:
+    log = EventLog(unleash.url, "*:*.secret")
     assert log.of(["reviews", "reviews.shadow", "not a name"], 1795536000.0) == []
-    parts = urlsplit(said["path"])
+    ((path, token),) = unleash.asked
+    parts = urlsplit(path)
     assert parts.path == "/api/admin/search/events"
     assert parse_qs(parts.query) == {"feature": ["IS_ANY_OF:reviews,reviews.shadow"], "from": ["IS:2026-11-23"], "limit": ["200"]}
-    assert said["token"] == "*:*.secret"
+    assert token == "*:*.secret"
     assert log.of(["not a name"], 0.0) == []
-    assert said["asked"] == 1, "nothing is asked about what cannot be a flag there"
+    assert len(unleash.asked) == 1, "nothing is asked about what cannot be a flag there"
     log.of([f"flag-{number}" for number in range(100)], 1795536000.0)
-    assert parse_qs(urlsplit(said["path"]).query)["feature"][0].count(",") == MAX_FLAGS - 1
+    assert parse_qs(urlsplit(unleash.asked[-1][0]).query)["feature"][0].count(",") == MAX_FLAGS - 1
     log.close()
 
 
 @pytest.mark.parametrize(("status", "message"), [(401, "not valid there"), (403, "may not read them"), (500, "answered 500")])
-def test_a_refusal_is_said_without_the_token(unleash: tuple[str, dict[str, Any]], status: int, message: str) -> None:
-    url, said = unleash
-    said["status"] = status
-    log = EventLog(url, "*:*.secret")
+def test_a_refusal_is_said_without_the_token(unleash: EventsApi, status: int, message: str) -> None:
+    unleash.status = status
+    log = EventLog(unleash.url, "*:*.secret")
     with pytest.raises(EventsError, match=message) as caught:
         log.of(["reviews"], 0.0)
     log.close()
@@ -140,7 +118,7 @@ def test_a_refusal_is_said_without_the_token(unleash: tuple[str, dict[str, Any]]
     assert caught.value.kind == f"status {status}"
 
 
-def test_an_unleash_that_is_not_there(unleash: tuple[str, dict[str, Any]]) -> None:
+def test_an_unleash_that_is_not_there() -> None:
     log = EventLog("http://127.0.0.1:1/api", "*:*.secret")
     with pytest.raises(EventsError, match="can't be asked"):
         log.of(["reviews"], 0.0)
