@@ -11,15 +11,15 @@ the 40); everything else belongs to the event loop's thread.
 from __future__ import annotations
 
 import logging
-import operator
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
 from yggdrasil_engine.engine import UnleashEngine  # type: ignore[import-untyped]  # it ships no types
 
 from flags.features import EMPTY, FeaturesError, parse
-from flags.reads import reads
+from flags.plans import ATTRIBUTES, Choice, Plan, lacks, plan_for, weights_of
 from flags.snapshot import Context, Snapshot
+from flags.variants import NONE, OFF, Variant
 
 _log = logging.getLogger("banyan.flags")
 
@@ -28,34 +28,7 @@ MEMO_LIMIT: Final = 10_000
 UNKNOWN_LIMIT: Final = 1_000
 """Names asked for that no document knows. They come from the configuration, so a thousand is already a mistake somewhere."""
 
-_ATTRIBUTES: Final = {"userId": "user_id", "sessionId": "session_id", "remoteAddress": "remote_address"}
-_RESERVED: Final = frozenset({*_ATTRIBUTES, "appName", "environment", "currentTime"})
-
-Key = Callable[[Context], Hashable]
-
-
-class _Plan:
-    """How one flag is decided, and how often it said yes and no since usage was last taken."""
-
-    __slots__ = ("answer", "constant", "identity", "key", "memo", "name", "no", "own", "yes")
-
-    def __init__(
-        self, name: str, *, answer: bool | None = None, constant: bool = False, key: Key | None = None, identity: bool = False
-    ) -> None:
-        self.name = name
-        self.answer = answer
-        """Set: the answer to everybody, by an override or by the flag itself."""
-        self.own = answer
-        """What `answer` is without an override."""
-        self.constant = constant
-        """Reads nothing: the engine's first answer becomes `answer`."""
-        self.key = key
-        """None: nothing may be remembered, ask the engine every time."""
-        self.identity = identity
-        """Without a user and a session this is a dice roll, and dice are not remembered."""
-        self.memo: dict[Hashable, bool] = {}
-        self.yes = 0
-        self.no = 0
+_RESERVED: Final = frozenset({*ATTRIBUTES, "appName", "environment", "currentTime"})
 
 
 class Decisions:
@@ -65,10 +38,14 @@ class Decisions:
         self.revision = ""
         self.memo_limit = MEMO_LIMIT
         self.unknown_limit = UNKNOWN_LIMIT
+        self.on_impression: Callable[[str, Context, bool], None] | None = None
+        """Called at each decision of a flag whose impressionData is true, remembered or not, with the flag, the context and the answer."""
         self._fixed = {"appName": app_name, "environment": environment}
         self._engine: UnleashEngine | None = None
-        self._plans: dict[str, _Plan] = {}
+        self._plans: dict[str, Plan] = {}
         self._carried: dict[str, tuple[int, int]] = {}
+        self._carried_variants: dict[str, dict[str, int]] = {}
+        self._weights: dict[str, dict[str, int]] = {}
         self._overrides: dict[str, bool] = {}
         self._unknowns = 0
 
@@ -88,7 +65,8 @@ class Decisions:
             raise FeaturesError(f"the engine took {known} of {len(document['features'])} flags")
         features = {feature["name"]: feature for feature in document["features"]}
         segments = {segment["id"]: segment for segment in document.get("segments") or ()}
-        self._plans = {name: _plan(name, features, segments) for name in features}
+        self._plans = {name: plan_for(name, features, segments) for name in features}
+        self._weights = {name: found for name, feature in features.items() if (found := weights_of(feature))}
         self._engine = engine
         self.revision = snapshot.revision
         return self
@@ -102,7 +80,8 @@ class Decisions:
         for name, (yes, no) in self._counts().items():
             before = self._carried.get(name, (0, 0))
             self._carried[name] = (before[0] + yes, before[1] + no)
-        self._plans, self._engine = built._plans, built._engine
+        self._carried_variants = self.take_variants()
+        self._plans, self._weights, self._engine = built._plans, built._weights, built._engine
         self._unknowns = 0
         self.revision = built.revision
         self._force()
@@ -110,7 +89,7 @@ class Decisions:
     def override(self, answers: Mapping[str, bool]) -> None:
         """Puts `answers` in the place of the overrides in force: each of these flags, known or not, answers that to everybody."""
         for name in self._overrides:
-            plan = self._plans[name]
+            plan = self._plans[name].decider
             plan.answer = plan.own
         self._overrides = dict(answers)
         self._force()
@@ -118,6 +97,11 @@ class Decisions:
     def overridden(self, flag: str) -> bool:
         """Whether an override answers for `flag`."""
         return flag in self._overrides
+
+    def by_session(self, flag: str) -> bool:
+        """Whether it matters to `flag` which session, or visitor, is asking."""
+        plan = self._plans.get(flag)
+        return plan is not None and plan.decider.answer is None and plan.decider.session
 
     def enabled(self, flag: str, context: Context) -> bool:
         """Whether `flag` is on for `context`."""
@@ -138,6 +122,38 @@ class Decisions:
             plan.no += 1
         return answer
 
+    def variant(self, flag: str, context: Context) -> Variant:
+        """Which of its variants `flag` is for `context`. A flag that is off, by an override too, has none; and so has one that only an
+        override turned on.
+        """
+        plan = self._plans.get(flag)
+        if plan is None:
+            plan = self._unknown(flag)
+        try:
+            found = self._choose(plan, context)
+        except Exception:
+            _log.exception("the variant of flag %r could not be chosen; it counts as off", flag)
+            found = OFF
+        if found.feature_enabled:
+            plan.yes += 1
+        else:
+            plan.no += 1
+        counts = plan.variants
+        if counts is None:
+            counts = plan.variants = {}
+        counts[found.name] = counts.get(found.name, 0) + 1
+        if plan.watched is not None:
+            self._impress(flag, context, found.feature_enabled)
+        return found
+
+    def weights(self, flag: str) -> dict[str, int] | None:
+        """How much each variant of `flag` weighs, beside the others; people whom an override of a variant names do not matter here.
+
+        None where the flag is off (for everybody where it lives, or by an override), unknown, or without variants, or where its strategies
+        have different ones.
+        """
+        return None if self._overrides.get(flag) is False else self._weights.get(flag)
+
     def take_usage(self) -> dict[str, tuple[int, int]]:
         """How often each flag said (yes, no) since the last call, remembered answers included."""
         usage, self._carried = self._carried, {}
@@ -148,18 +164,45 @@ class Decisions:
             plan.yes = plan.no = 0
         return usage
 
+    def take_variants(self) -> dict[str, dict[str, int]]:
+        """How often each variant of each flag was the answer since the last call, "disabled" included. To be taken beside `take_usage`."""
+        taken, self._carried_variants = self._carried_variants, {}
+        for plan in self._plans.values():
+            counts = plan.variants
+            if counts is not None:
+                plan.variants = None
+                total = taken.setdefault(plan.name, {})
+                for name, count in counts.items():
+                    total[name] = total.get(name, 0) + count
+        return taken
+
     def evaluate(self, flag: str, context: Context) -> bool:
         """What the engine says, neither remembered nor counted."""
         if self._engine is None:
             return False
         return bool(self._engine.check_enabled(flag, self._engine_context(context)).is_enabled)
 
-    def _decide(self, plan: _Plan, context: Context) -> bool:
+    def evaluate_variant(self, flag: str, context: Context) -> Variant:
+        """Which variant the engine says, neither remembered nor counted."""
+        if self._engine is None:
+            return OFF
+        found = self._engine.check_variant(flag, self._engine_context(context)).variant
+        payload = found.payload
+        return Variant(
+            str(found.name),
+            enabled=bool(found.enabled),
+            feature_enabled=bool(found.feature_enabled),
+            payload=(str(payload["type"]), str(payload["value"])) if payload else None,
+        )
+
+    def _decide(self, plan: Plan, context: Context) -> bool:
         key = plan.key
         if plan.constant:
             constant = plan.answer = plan.own = self.evaluate(plan.name, context)
             return constant
-        if key is None or (plan.identity and context.user_id is None and context.session_id is None):
+        if key is None:
+            return self._undecided(plan, context)
+        if plan.identity and context.user_id is None and context.session_id is None:
             return self.evaluate(plan.name, context)
         remembered = key(context)
         memo = plan.memo
@@ -170,8 +213,56 @@ class Decisions:
             answer = memo[remembered] = self.evaluate(plan.name, context)
         return answer
 
-    def _unknown(self, flag: str) -> _Plan:
-        plan = _Plan(flag, answer=False)
+    def _undecided(self, plan: Plan, context: Context) -> bool:
+        watched = plan.watched
+        if watched is None:
+            return self.evaluate(plan.name, context)
+        answer = watched.answer
+        if answer is None:
+            answer = self._decide(watched, context)
+        self._impress(plan.name, context, answer)
+        return answer
+
+    def _impress(self, flag: str, context: Context, enabled: bool) -> None:
+        if self.on_impression is None:
+            return
+        try:
+            self.on_impression(flag, context, enabled)
+        except Exception:
+            _log.exception("the impression of flag %r could not be told; its answer stands", flag)
+
+    def _choose(self, plan: Plan, context: Context) -> Variant:
+        decider = plan.decider
+        choice = decider.choice
+        if choice is None or decider.answer is False:
+            answer = decider.answer
+            if answer is None:
+                answer = self._decide(decider, context)
+            return NONE if answer else OFF
+        found = self._chosen(decider.name, choice, context)
+        if not found.feature_enabled and decider.answer:  # by an override, or the engine would say so
+            return NONE
+        return found
+
+    def _chosen(self, flag: str, choice: Choice, context: Context) -> Variant:
+        key = choice.key
+        if (
+            key is None
+            or (choice.identity and context.user_id is None and context.session_id is None)
+            or (choice.without and lacks(context, choice.without))
+        ):
+            return self.evaluate_variant(flag, context)
+        remembered = key(context)
+        memo = choice.memo
+        found = memo.get(remembered)
+        if found is None:
+            if len(memo) >= self.memo_limit:
+                memo.clear()
+            found = memo[remembered] = self.evaluate_variant(flag, context)
+        return found
+
+    def _unknown(self, flag: str) -> Plan:
+        plan = Plan(flag, answer=False)
         if self._unknowns < self.unknown_limit:
             self._unknowns += 1
             self._plans[flag] = plan
@@ -181,8 +272,8 @@ class Decisions:
         for name, answer in self._overrides.items():
             plan = self._plans.get(name)
             if plan is None:
-                plan = self._plans[name] = _Plan(name, answer=False)  # as many as there are overrides: no matter of `unknown_limit`
-            plan.answer = answer
+                plan = self._plans[name] = Plan(name, answer=False)  # as many as there are overrides: no matter of `unknown_limit`
+            plan.decider.answer = answer
 
     def _counts(self) -> dict[str, tuple[int, int]]:
         return {plan.name: (plan.yes, plan.no) for plan in self._plans.values() if plan.yes or plan.no}
@@ -195,35 +286,8 @@ class Decisions:
             given["sessionId"] = context.session_id
         if context.remote_address is not None:
             given["remoteAddress"] = context.remote_address
+        if context.current_time is not None:
+            given["currentTime"] = context.current_time
         # The engine would take a property named userId for a missing user: what a header says must never pass for an identity.
         given["properties"] = {name: value for name, value in context.properties.items() if name not in _RESERVED}
         return given
-
-
-def _plan(name: str, features: Mapping[str, Mapping[str, Any]], segments: Mapping[Any, Mapping[str, Any]]) -> _Plan:
-    if not features[name]["enabled"]:
-        return _Plan(name, answer=False)
-    try:
-        found = reads(name, features, segments)
-    except (AttributeError, KeyError, TypeError):
-        return _Plan(name)  # a shape that the engine takes and we do not know: never remembered, so never wrong
-    if found.chance:
-        return _Plan(name)
-    if not found.fields:
-        return _Plan(name, constant=True)
-    return _Plan(name, key=_key(sorted(found.fields)), identity=found.chance_without_identity)
-
-
-def _key(fields: list[str]) -> Key:
-    """A function from a context to the values of `fields`; in C where no property is among them."""
-    attributes = [_ATTRIBUTES[name] for name in fields if name in _ATTRIBUTES]
-    properties = [name for name in fields if name not in _ATTRIBUTES]
-    if not properties:
-        return operator.attrgetter(*attributes)
-    if not attributes and len(properties) == 1:
-        (only,) = properties
-        return lambda context: context.properties.get(only)
-    if not attributes:
-        return lambda context: tuple([context.properties.get(name) for name in properties])
-    read: Key = operator.attrgetter(*attributes)  # annotated: a value for one attribute, a tuple for several, which typeshed leaves out
-    return lambda context: (read(context), *[context.properties.get(name) for name in properties])

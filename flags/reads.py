@@ -25,6 +25,8 @@ class Reads:
     """It may differ between two equal contexts: a dice roll, or the time of day."""
     chance_without_identity: bool = False
     """Chance, but only where the context has neither a user nor a session (Unleash's default stickiness)."""
+    chance_without: set[str] = field(default_factory=set)
+    """Chance, but only where the context lacks one of these. For variants alone: whoever lacks what a rollout is sticky by is outside."""
 
 
 def reads(name: str, features: Mapping[str, Mapping[str, Any]], segments: Mapping[Any, Mapping[str, Any]]) -> Reads:
@@ -32,6 +34,21 @@ def reads(name: str, features: Mapping[str, Mapping[str, Any]], segments: Mappin
     found = Reads()
     _feature(name, features, segments, found, set())
     found.fields -= CONSTANT
+    return found
+
+
+def reads_variant(name: str, features: Mapping[str, Mapping[str, Any]], segments: Mapping[Any, Mapping[str, Any]]) -> Reads:
+    """What choosing a variant of the flag `name` reads, and whether it is on at all."""
+    found = reads(name, features, segments)
+    feature = features[name]
+    _variants(feature.get("variants"), found)
+    for strategy in feature["strategies"]:
+        if strategy.get("variants"):
+            # The engine goes by the strategy's stickiness, Unleash's documentation by the variants'. They are equal where its UI made them.
+            _variant_stickiness((strategy.get("parameters") or {}).get("stickiness"), found)
+            _variants(strategy["variants"], found)
+    found.fields -= CONSTANT
+    found.chance_without -= CONSTANT
     return found
 
 
@@ -87,6 +104,19 @@ def _stickiness(stickiness: str, found: Reads) -> None:
         found.chance = True
     else:
         found.fields.add(stickiness)
+
+
+def _variants(variants: Iterable[Mapping[str, Any]] | None, found: Reads) -> None:
+    for variant in variants or ():
+        _variant_stickiness(variant.get("stickiness"), found)
+        found.fields |= {override["contextName"] for override in variant.get("overrides") or ()}
+
+
+def _variant_stickiness(stickiness: str | None, found: Reads) -> None:
+    stickiness = "default" if stickiness is None else stickiness
+    _stickiness(stickiness, found)
+    if stickiness != "default":
+        found.chance_without.add(stickiness)
 
 
 def _constraints(constraints: Iterable[Mapping[str, Any]] | None, found: Reads) -> None:

@@ -27,6 +27,8 @@ class Snapshot:
     """Unix seconds of the last time the source confirmed this state."""
     error: str = ""
     """Why the source could not be asked lately; '' when all is well."""
+    refused: tuple[tuple[str, str], ...] = ()
+    """(flag, why) of those that had to be left out of `features`, since they would have cost all others. They are off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Context:
     session_id: str | None = None
     remote_address: str | None = None
     properties: Mapping[str, str] = field(default=_NOTHING)
+    current_time: str | None = None
+    """When, in ISO 8601; None is now."""
 
 
 class Flags(Protocol):
@@ -45,3 +49,11 @@ class Flags(Protocol):
     revision: str
 
     def enabled(self, flag: str, context: Context) -> bool: ...
+
+    def overridden(self, flag: str) -> bool:
+        """Whether somebody set it on this gateway, past where it lives."""
+        ...
+
+    def by_session(self, flag: str) -> bool:
+        """Whether it matters to the flag which session, or visitor, is asking."""
+        ...

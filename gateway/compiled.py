@@ -18,6 +18,7 @@ STAMP = ROOT / "gateway" / "net" / ".compiled"
 # What runs for every request. Not: enums with an __init__ (failure, problems), and msgspec's structs (telemetry), which mypyc cannot do.
 MODULES = (
     "flags/decisions.py",
+    "flags/plans.py",
     "gateway/access.py",
     "gateway/identity/introspection.py",
     "gateway/log_target.py",

@@ -26,7 +26,20 @@ from flags.snapshot import Snapshot
 from gateway import build, descriptors
 from gateway.access import AccessLog
 from gateway.config import parse
-from gateway.control import Applied, Certificates, Channel, Configure, Configured, Drain, FlagState, Ready, Refuse, Report, ToWorker
+from gateway.control import (
+    Applied,
+    Certificates,
+    Channel,
+    Configure,
+    Configured,
+    Drain,
+    FlagState,
+    Overrides,
+    Ready,
+    Refuse,
+    Report,
+    ToWorker,
+)
 from gateway.policy.decision import Policy
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
@@ -84,6 +97,8 @@ class Worker:
         self._make = make
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._overrides = 0
+        """The number of those in force."""
         self._lost = 0
         """Records for the shipper that it could not be given before another took its place."""
         self._dropped = 0
@@ -125,12 +140,17 @@ class Worker:
             elif isinstance(message, FlagState):
                 await self._take_flags(message)
                 if started:
-                    self._channel.send(Applied(self.decisions.revision))
+                    self._channel.send(Applied(self.decisions.revision, self._overrides))
                 else:
                     started = True
                     await engine.start(self._sockets)
                     self._keep(self._report_for_ever(), "report")
-                    self._channel.send(Ready(self.decisions.revision, self._number))
+                    self._channel.send(Ready(self.decisions.revision, self._number, self._overrides))
+            elif isinstance(message, Overrides):
+                self.decisions.override(message.answers)
+                self._overrides = message.number
+                if started:
+                    self._channel.send(Applied(self.decisions.revision, self._overrides))
         if drain is None:  # nobody said: the supervisor is gone
             drain = self._config.gateway.limits.drain_timeout
         # Nothing comes into the queues any more (gateway/listening.py, shut): one more turn of the loop, and what is in them is accepted.

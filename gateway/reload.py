@@ -40,6 +40,7 @@ FIXED = (
     "flags.backup",
     "flags.app_name",
     "flags.environment",
+    "flags.overrides",
     "shadow.sink",
     "shadow.database",
 )

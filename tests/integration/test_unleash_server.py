@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from demo import npm
 from demo import unleash as server
 from demo.postgres import start_postgres
 from demo.processes import StartError
@@ -72,13 +73,13 @@ def test_installing_is_done_once_for_all_who_ask(unleash: RunningUnleash, tmp_pa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     installed: list[Path] = []
 
-    def pretend(folder: Path, say: server.Say) -> None:
+    def pretend(package: npm.Package, folder: Path, say: npm.Say) -> None:
         installed.append(folder)
         program = folder / "node_modules" / "unleash-server" / "dist" / "server.js"
         program.parent.mkdir(parents=True)
         program.touch()
 
-    monkeypatch.setattr(server, "_npm_ci", pretend)
+    monkeypatch.setattr(npm, "_npm_ci", pretend)
     said: list[str] = []
     threads = [threading.Thread(target=install, args=(said.append,)) for _ in range(4)]
     for thread in threads:
@@ -99,7 +100,7 @@ def test_an_installation_that_fails_says_what_npm_said(tmp_path: Path, monkeypat
     monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9/")
     monkeypatch.setenv("npm_config_cache", str(tmp_path / "npm"))
     monkeypatch.setenv("npm_config_fetch_retries", "0")
-    with pytest.raises(StartError, match=r"npm could not install Unleash(.|\n)*ECONNREFUSED"):
+    with pytest.raises(StartError, match=r"npm could not install the Unleash server(.|\n)*ECONNREFUSED"):
         install(lambda line: None)
     assert [path.name for path in (tmp_path / "banyan").iterdir()] == [f"unleash-{server.VERSION}.lock"]
 
