@@ -52,7 +52,8 @@ class Authors:
         if self._log is None:
             return
         for row in rows:
-            if row.kind == row.Kind.FLAG and not row.by and row.source == "unleash":
+            # What is the same before and after has changed elsewhere: in a segment, say. That is none of the flag's events.
+            if row.kind == row.Kind.FLAG and not row.by and row.source == "unleash" and row.old != row.new:
                 self._waiting[row.pk] = (row, 0)
         while len(self._waiting) > MAX_WAITING:
             self._waiting.popitem(last=False)

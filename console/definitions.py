@@ -11,6 +11,7 @@ from typing import Any
 from console.admin_port import FlagsNow
 from flags.features import FeaturesError, normalised, parse, revision
 from flags.file import MAX_BYTES
+from flags.salvage import salvage
 from gateway.config import Config
 
 
@@ -29,7 +30,8 @@ class Definitions:
         """Flag → its definition, for the revision that the gateway decides by; None where no file has that."""
         if now.revision == self._revision and self._features is not None:
             return self._features
-        path = self._file if now.source == "file" else self._backup
+        file = now.source == "file"
+        path = self._file if file else self._backup
         try:
             stat = path.stat()
             stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
@@ -37,16 +39,17 @@ class Definitions:
                 return None  # read, and it was another
             self._revision, self._stamp, self._features = now.revision, stamp, None
             if path.is_file() and stat.st_size <= MAX_BYTES:
-                self._features = _read(path, now.revision)
+                self._features = _read(path, now.revision, file=file)
         except (OSError, FeaturesError):
             return None
         return self._features
 
 
-def _read(path: Path, wanted: str) -> dict[str, dict[str, Any]] | None:
+def _read(path: Path, wanted: str, *, file: bool) -> dict[str, dict[str, Any]] | None:
     data = path.read_bytes()
     if revision(data) != wanted:
-        data = normalised(data)  # what a person wrote reaches the engine in Unleash's own form
+        # What a person wrote reaches the engine in Unleash's own form, and what Unleash sent without what the engine would refuse.
+        data = normalised(data) if file else salvage(data).features
         if revision(data) != wanted:
             return None
     return {feature["name"]: feature for feature in parse(data)["features"]}

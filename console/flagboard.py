@@ -132,7 +132,4 @@ def ui(config: Config) -> str:
     """Below which address Unleash shows a flag of that name; "" where the flags are not there."""
     if config.flags.source != "unleash":
         return ""
-    return f"{config.flags.url.rstrip('/').removesuffix('/api')}/projects/{quote(PROJECT, safe='')}/features"
-
-
-PROJECT: Final = "default"
+    return f"{config.flags.url.rstrip('/').removesuffix('/api')}/projects/{quote(config.flags.project, safe='')}/features"

@@ -54,9 +54,9 @@ def line(row: FlagChange) -> ChangeLine:
     if row.kind == FlagChange.Kind.MISSED:
         return ChangeLine(row, "", "", "")
     if row.kind == FlagChange.Kind.OVERRIDE:
-        return ChangeLine(row, flagwords.override(row.old), flagwords.override(row.new), row.by or "nobody said who")
+        return ChangeLine(row, flagwords.override(row.old), flagwords.override(row.new), row.by or ("" if row.why else "nobody said who"))
     old, new = flagwords.state(row.old), flagwords.state(row.new)
-    by = row.by or ("the file changed" if row.source == "file" else "not known")
+    by = row.by or ("the file changed" if row.source == "file" else "" if row.why else "not known")
     return ChangeLine(row, old, new, by, flagwords.changed(row.old, row.new) if old == new else "")
 
 

@@ -78,10 +78,10 @@ def override(value: Feature | None) -> str:
 
 
 def changed(old: Feature | None, new: Feature | None) -> str:
-    """What changed, where the words for both states are the same: the names of the fields."""
+    """What changed, where the words for both states are the same: the names of the fields; "" where it is not in the flag itself."""
     old, new = old or {}, new or {}
     fields = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
-    return ", ".join(map(str, fields)) or "nothing that is kept"
+    return ", ".join(map(str, fields))
 
 
 @dataclass(frozen=True, slots=True)

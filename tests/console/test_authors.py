@@ -89,6 +89,8 @@ def test_what_needs_no_name_is_not_asked_for(naming: Authors, unleash: EventsApi
     naming.add(changed(change(1, by="ana")))
     naming.add(changed(change(2, kind="override")))
     naming.add(changed(change(3), source="file"))
+    same = feature("reviews", True)
+    naming.add(changed(Change(4, time.time(), "flag", "reviews", same, same, why="the segment 3 has changed")))
     naming.name()
     assert unleash.asked == []
 

@@ -61,7 +61,7 @@ def test_an_override_in_words() -> None:
 def test_what_changed_where_the_words_do_not_say_it() -> None:
     assert flagwords.changed(flag(rollout("10"), rollout("20")), flag(rollout("10"), rollout("30"))) == "strategies"
     assert flagwords.changed(flag(description="a"), flag(stale=True)) == "description, stale"
-    assert flagwords.changed(flag(), flag()) == "nothing that is kept"
+    assert flagwords.changed(flag(), flag()) == ""
 
 
 def test_the_difference_line_by_line() -> None:
