@@ -21,7 +21,7 @@ SLOWEST: Final = 10.0
 _PART: Final = 64 * 1024
 
 
-class AnswerError(requests.RequestException):
+class AnswerError(Exception):
     """An answer that is of no use. The message reads on after "Unleash at <url> "."""
 
 
@@ -31,7 +31,8 @@ def bounded(head: Callable[[requests.Response], None]) -> Callable[..., requests
     def hook(response: requests.Response, *_args: object, **_options: object) -> requests.Response:
         head(response)
         method = response.request.method
-        body = read(response.raw, response.headers.get("Content-Length")) if method == "GET" and response.status_code == 200 else b""
+        wanted = method == "GET" and response.status_code == 200
+        body = read(response.raw, response.headers.get("Content-Length"), largest=LARGEST, slowest=SLOWEST) if wanted else b""
         response.close()
         read_already = requests.Response()
         read_already.status_code = response.status_code
@@ -46,7 +47,7 @@ def bounded(head: Callable[[requests.Response], None]) -> Callable[..., requests
     return hook
 
 
-def read(raw: Any, declared: str | None, *, largest: int = LARGEST, slowest: float = SLOWEST) -> bytes:
+def read(raw: Any, declared: str | None, *, largest: int, slowest: float) -> bytes:
     """The body of a urllib3 response, decompressed.
 
     Raises:

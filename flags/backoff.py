@@ -1,4 +1,4 @@
-"""How long to leave a failing Unleash alone: longer each time, never in step with other gateways, never so long that a flip waits for minutes."""
+"""How long to leave a failing Unleash alone: longer each time, never in step with other gateways, and never for minutes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LONGEST: Final = 30.0
 def wait(failures: int, refresh: float, asked: float, random: Callable[[], float]) -> float:
     """Seconds until the next poll after the last `failures` (at least 1) polls failed, where `refresh` is the usual interval.
 
-    From `refresh` on it doubles up to `LONGEST`, or up to `refresh` where that is longer. Of each such time, at least the half is waited and
+    From `refresh` on it doubles up to `LONGEST`, or up to `refresh` where that is longer. Of each such time at least the half is waited;
     the rest is left to `random`, which returns numbers from 0 to 1. `asked` is what Unleash asked for (`retry_after`): it is kept to within
-    the bound, and nobody comes back exactly then.
+    the bound.
     """
     bound = max(LONGEST, refresh)
-    longest = min(bound, refresh * 2 ** min(failures, 30))
+    longest = min(bound, refresh * 2.0 ** min(failures, 30))
     shortest = max(refresh, longest / 2, min(asked, bound))
     longest = min(bound, max(longest, 1.5 * shortest if asked > refresh else 0.0))
     return shortest + (longest - shortest) * random()

@@ -41,7 +41,7 @@ class Backup:
         """
         try:
             # Opened first, looked at then: what is looked at is what is read. A pipe must not make a start wait.
-            with open(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            with os.fdopen(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
                 about = os.fstat(file.fileno())
                 self._check(about)
                 data = file.read(MAX_BYTES + 1)

@@ -19,6 +19,7 @@ from typing import Final
 from flags.features import FeaturesError, normalised, revision
 from flags.snapshot import Snapshot
 from flags.source import Publish
+from flags.variants import NO_VARIANTS
 
 _log = logging.getLogger("banyan.flags")
 
@@ -80,7 +81,7 @@ class FileSource:
         """See `Source.staleness`."""
         return time.monotonic() - self._confirmed
 
-    def report(self, usage: Mapping[str, tuple[int, int]]) -> None:
+    def report(self, usage: Mapping[str, tuple[int, int]], variants: Mapping[str, Mapping[str, int]] = NO_VARIANTS) -> None:
         """A file has nobody to tell."""
 
     def close(self) -> None:

@@ -31,8 +31,8 @@ class Source(Protocol):
         """Seconds since the source last confirmed the published state; infinite before the first time."""
         ...
 
-    def report(self, usage: Mapping[str, tuple[int, int]]) -> None:
-        """Takes how often each flag said (yes, no) since the last report."""
+    def report(self, usage: Mapping[str, tuple[int, int]], variants: Mapping[str, Mapping[str, int]] = ...) -> None:
+        """Takes how often each flag said (yes, no) since the last report, and how often each of its variants was the answer."""
         ...
 
     def close(self) -> None:

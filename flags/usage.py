@@ -1,4 +1,4 @@
-"""What Unleash is still to be told: how often each flag said yes and no. Counts stay here until Unleash has taken them.
+"""What Unleash is still to be told: how often each flag said yes and no, and which variant. Counts stay here until Unleash has taken them.
 
 The SDK's own reports would lose some. What it can't post it forgets. And Unleash drops, with 202 all the same, the usage of a flag that it
 does not know; it goes by a list of its flags that it reads anew when the list is 10 s old, so it drops that of a flag just made, too.
@@ -18,6 +18,7 @@ import orjson
 import requests
 
 from flags.handover import reason
+from flags.variants import NO_VARIANTS
 
 _log = logging.getLogger("banyan.flags")
 
@@ -39,18 +40,23 @@ class Usage:
         self._about = about
         self._options = options
         self._waiting: dict[str, tuple[int, int]] = {}
+        self._variants: dict[str, dict[str, int]] = {}
         self._lock = threading.Lock()
         self._seen: dict[str, float] = {}
         """Since when each flag that there is has been seen, by time.monotonic()."""
         self._since = datetime.now(UTC)
         self._refused = False
 
-    def add(self, usage: Mapping[str, tuple[int, int]]) -> None:
-        """Takes (yes, no) by flag."""
+    def add(self, usage: Mapping[str, tuple[int, int]], variants: Mapping[str, Mapping[str, int]] = NO_VARIANTS) -> None:
+        """Takes (yes, no) by flag, and how often each variant was the answer. Flags of `variants` are among those of `usage`."""
         with self._lock:
             for name, (yes, no) in usage.items():
                 before = self._waiting.get(name, (0, 0))
                 self._waiting[name] = (before[0] + yes, before[1] + no)
+            for name, counts in variants.items():
+                total = self._variants.setdefault(name, {})
+                for variant, count in counts.items():
+                    total[variant] = total.get(variant, 0) + count
 
     def known(self, features: bytes) -> None:
         """A new state: which flags there are."""
@@ -64,26 +70,33 @@ class Usage:
             ready = {name: counts for name, counts in self._waiting.items() if self._seen.get(name, -math.inf) <= until}
             for name in ready:
                 del self._waiting[name]
+            variants = {name: self._variants.pop(name) for name in ready if name in self._variants}
         if not ready:
             return
         now = datetime.now(UTC)
-        why = self._post(ready, now, LAST_TIMEOUT if last else TIMEOUT)
+        why = self._post(ready, variants, now, LAST_TIMEOUT if last else TIMEOUT)
         if not why:
             self._since = now
             if self._refused:
                 _log.info("flags: Unleash takes usage again")
             self._refused = False
             return
-        self.add(ready)
+        self.add(ready, variants)
         if last:
             _log.warning("flags: Unleash did not take the last usage (%s): it is not counted there", why)
         elif not self._refused:
             _log.warning("flags: Unleash does not take usage (%s); it is kept and added to the next report", why)
         self._refused = True
 
-    def _post(self, counts: Mapping[str, tuple[int, int]], now: datetime, timeout: tuple[float, float]) -> str:
+    def _post(
+        self,
+        counts: Mapping[str, tuple[int, int]],
+        variants: Mapping[str, Mapping[str, int]],
+        now: datetime,
+        timeout: tuple[float, float],
+    ) -> str:
         """Why it was not taken; empty where it was."""
-        toggles = {name: {"yes": yes, "no": no, "variants": {}} for name, (yes, no) in counts.items()}
+        toggles = {name: {"yes": yes, "no": no, "variants": variants.get(name, {})} for name, (yes, no) in counts.items()}
         bucket = {"start": self._since.isoformat(), "stop": now.isoformat(), "toggles": toggles}
         body = orjson.dumps({**self._about, "bucket": bucket})
         try:

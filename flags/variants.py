@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 
@@ -25,6 +26,9 @@ OFF: Final = Variant("disabled", enabled=False, feature_enabled=False)
 """The flag is off."""
 NONE: Final = Variant("disabled", enabled=False, feature_enabled=True)
 """The flag is on, and there is no variant to get."""
+
+NO_VARIANTS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType({})
+"""No flag had a variant for an answer."""
 
 
 def has_choice(feature: Mapping[str, Any]) -> bool:

@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
-import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings
 
 from flags.decisions import Decisions
-from flags.features import FeaturesError, revision
-from flags.reads import reads
+from flags.features import FeaturesError
+from flags.plans import lacks
+from flags.reads import reads, reads_variant
 from flags.snapshot import Context, Snapshot
-
-
-def snapshot(*features: dict[str, Any], segments: list[dict[str, Any]] | None = None) -> Snapshot:
-    data = orjson.dumps({"version": 2, "features": list(features), "segments": segments or []})
-    return Snapshot(revision=revision(data), features=data, source="file", fetched_at=0.0)
-
-
-def flag(*strategies: dict[str, Any], name: str = "f", enabled: bool = True, **more: Any) -> dict[str, Any]:
-    return {"name": name, "enabled": enabled, "strategies": list(strategies), **more}
-
-
-def rollout(percent: int, stickiness: str = "default", **more: Any) -> dict[str, Any]:
-    return {
-        "name": "flexibleRollout",
-        "parameters": {"rollout": str(percent), "stickiness": stickiness, "groupId": "f"},
-        **more,
-    }
-
-
-def only_if(name: str, *values: str, operator: str = "IN") -> dict[str, Any]:
-    return {"contextName": name, "operator": operator, "values": list(values), "inverted": False}
+from tests.support.flags import CONTEXTS, documents, flag, only_if, rollout, snapshot
 
 
 @pytest.mark.parametrize(
@@ -74,6 +54,54 @@ def test_what_a_flag_reads(feature: dict[str, Any], fields: set[str], chance: bo
     assert (found.fields, found.chance, found.chance_without_identity) == (fields, chance, chance_without_identity)
 
 
+def sticky(*fields: str | None, **more: Any) -> list[dict[str, Any]]:
+    """Variants that are sticky by these."""
+    return [{"name": "v", "weight": 1, **more, **({} if name is None else {"stickiness": name})} for name in fields]
+
+
+@pytest.mark.parametrize(
+    ("feature", "fields", "chance", "chance_without_identity", "chance_without"),
+    [
+        (flag(variants=sticky(None)), {"userId", "sessionId"}, False, True, set()),
+        (flag(variants=sticky("default")), {"userId", "sessionId"}, False, True, set()),
+        (flag(variants=sticky("userId")), {"userId"}, False, False, {"userId"}),
+        (flag(variants=sticky("tenant", "tenant")), {"tenant"}, False, False, {"tenant"}),
+        (flag(variants=sticky("appName")), set(), False, False, set()),
+        (flag(variants=sticky("random")), {"tenant"}, True, False, {"tenant"}),
+        (
+            flag(variants=sticky("userId", overrides=[{"contextName": "plan", "values": []}])),
+            {"userId", "plan"},
+            False,
+            False,
+            {"userId"},
+        ),
+        (flag(rollout(50, "plan"), variants=sticky("userId")), {"userId", "plan"}, False, False, {"userId"}),
+        # Inside a strategy, the engine goes by the strategy's stickiness.
+        (flag(rollout(100, variants=sticky("plan"))), {"userId", "sessionId", "plan"}, False, True, {"plan"}),
+        (flag(rollout(100, "plan", variants=sticky("plan"))), {"plan"}, False, False, {"plan"}),
+        (flag({"name": "default", "variants": sticky("plan")}), {"userId", "sessionId", "plan"}, False, True, {"plan"}),
+        (flag(rollout(100, "random", variants=sticky("plan"))), {"plan"}, True, False, {"plan"}),
+    ],
+)
+def test_what_choosing_a_variant_reads(
+    feature: dict[str, Any], fields: set[str], chance: bool, chance_without_identity: bool, chance_without: set[str]
+) -> None:
+    found = reads_variant("f", {"f": feature}, {})
+    assert (found.chance, found.chance_without_identity) == (chance, chance_without_identity)
+    if not chance:  # else nothing else matters
+        assert (found.fields, found.chance_without) == (fields, chance_without)
+
+
+def test_the_stickiness_of_a_strategy_is_that_of_its_variants() -> None:
+    """What the line above says of the engine: or we would remember one user's variant for another."""
+    many = [{"name": f"v{number}", "weight": 1, "stickiness": "plan"} for number in range(50)]
+    built = Decisions.build(snapshot(flag(rollout(100, variants=many)), flag({"name": "default", "variants": many}, name="g")))
+    for name in ("f", "g"):
+        of = [built.variant(name, Context(user_id=str(user), properties={"plan": "a"})) for user in range(50)]
+        assert len(set(of)) > 10
+        assert of == [built.evaluate_variant(name, Context(user_id=str(user), properties={"plan": "b"})) for user in range(50)]
+
+
 @pytest.mark.parametrize(
     "constraint",
     [
@@ -87,78 +115,36 @@ def test_time_is_never_remembered(constraint: dict[str, Any]) -> None:
     assert reads("f", {"f": feature}, {}).chance
 
 
-# Values are few, so that constraints often hold, and every context meets every flag, so that two contexts often differ in one field alone.
-_names = st.sampled_from(["userId", "sessionId", "remoteAddress", "country", "plan", "appName"])
-_values = st.lists(st.sampled_from(["a", "b", "1", "10.0.0.1", "banyan"]), min_size=1, max_size=3)
-_constraint = st.one_of(
-    st.builds(
-        lambda name, operator, values, inverted: {"contextName": name, "operator": operator, "values": values, "inverted": inverted},
-        _names,
-        st.sampled_from(["IN", "NOT_IN", "STR_CONTAINS", "STR_STARTS_WITH", "STR_ENDS_WITH"]),
-        _values,
-        st.booleans(),
-    ),
-    st.builds(
-        lambda name, operator, value: {"contextName": name, "operator": operator, "value": value},
-        _names,
-        st.sampled_from(["NUM_EQ", "NUM_LTE", "SEMVER_EQ", "SEMVER_GT"]),
-        st.sampled_from(["1", "1.0.0"]),
-    ),
-)
-_strategy = st.builds(
-    lambda strategy, constraints, segments: {**strategy, "constraints": constraints, "segments": segments},
-    st.one_of(
-        st.builds(rollout, st.sampled_from([1, 30, 50, 70, 99]), st.sampled_from(["default", "userId", "sessionId", "country", "plan"])),
-        st.sampled_from(
-            [
-                rollout(0),
-                rollout(100),
-                rollout(100, "random"),
-                rollout(100, "plan"),
-                {"name": "default"},
-                {"name": "made-up", "parameters": {"x": "1"}},
-                {"name": "userWithId", "parameters": {"userIds": "a, 1"}},
-                {"name": "remoteAddress", "parameters": {"IPs": "10.0.0.0/8"}},
-                {"name": "gradualRolloutUserId", "parameters": {"percentage": "50", "groupId": "g"}},
-                {"name": "gradualRolloutSessionId", "parameters": {"percentage": "50", "groupId": "g"}},
-            ]
-        ),
-    ),
-    st.lists(_constraint, max_size=1),
-    st.sampled_from([[], [], [1], [404]]),
-)
-_CONTEXTS = [
-    Context(user_id=user, session_id=session, remote_address=address, properties=properties)
-    for user in (None, "", "a", "1")
-    for session in (None, "a", "2")
-    for address in (None, "10.0.0.1")
-    for properties in ({}, {"country": "a"}, {"country": "1", "plan": "b"}, {"plan": "a", "userId": "a", "x": "y"}, {"plan": "1.0.1"})
-]
+def dice(context: Context, *, identity: bool, without: Sequence[str]) -> bool:
+    """Whether chance has a say for this one, where it has none for everybody."""
+    return (identity and context.user_id is None and context.session_id is None) or lacks(context, without)
 
 
-@settings(max_examples=100, deadline=None)
-@given(
-    parent=st.builds(
-        lambda strategies, enabled: flag(*strategies, name="parent", enabled=enabled, variants=[{"name": "v", "weight": 1000}]),
-        st.lists(_strategy, max_size=1),
-        st.sampled_from([True, True, False]),
-    ),
-    strategies=st.lists(_strategy, max_size=2),
-    dependency=st.sampled_from(
-        [[], [], [{"feature": "parent"}], [{"feature": "parent", "enabled": False}], [{"feature": "parent", "variants": ["v"]}]]
-    ),
-    segment=st.lists(_constraint, min_size=1, max_size=1),
-)
-def test_remembering_never_changes_an_answer(
-    parent: dict[str, Any], strategies: list[dict[str, Any]], dependency: list[dict[str, Any]], segment: list[dict[str, Any]]
-) -> None:
-    built = Decisions.build(snapshot(flag(*strategies, dependencies=dependency), parent, segments=[{"id": 1, "constraints": segment}]))
+@settings(max_examples=500, deadline=None)
+@given(documents)
+def test_remembering_never_changes_an_answer(state: Snapshot) -> None:
+    built = Decisions.build(state)
     plan = built._plans["f"]
-    for context in _CONTEXTS:
-        remembered = plan.constant or plan.key is not None
-        if context.user_id is None and context.session_id is None and (plan.identity or not remembered):
-            continue  # a dice roll differs from the next one
-        assert built.enabled("f", context) == built.evaluate("f", context), context
+    assume(plan.constant or plan.key is not None or plan.answer is not None)  # else there is nothing to remember
+    for context in CONTEXTS:
+        if not dice(context, identity=plan.identity, without=()):
+            assert built.enabled("f", context) == built.evaluate("f", context), context
+
+
+@settings(max_examples=500, deadline=None)
+@given(documents)
+def test_remembering_never_changes_a_variant(state: Snapshot) -> None:
+    built = Decisions.build(state)
+    plan = built._plans["f"]
+    choice = plan.choice
+    if choice is None:
+        assume(plan.constant or plan.key is not None or plan.answer is not None)
+    else:
+        assume(choice.key is not None)
+    for context in CONTEXTS:
+        identity, without = (plan.identity, ()) if choice is None else (choice.identity, choice.without)
+        if not dice(context, identity=identity, without=without):
+            assert built.variant("f", context) == built.evaluate_variant("f", context), context
 
 
 def test_each_user_stays_on_a_side_and_the_share_is_right() -> None:

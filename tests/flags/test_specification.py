@@ -8,6 +8,7 @@ the second time, and once more after every other case of its file has been asked
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
@@ -19,6 +20,7 @@ from yggdrasil_engine.engine import UnleashEngine
 from flags.decisions import Decisions
 from flags.features import normalised, revision
 from flags.snapshot import Context, Snapshot
+from tests.support.flags import OPERATORS
 from tests.support.specification import LOCK, VERSION, Case, cases, folder
 
 SPECIFICATIONS = folder()
@@ -87,6 +89,12 @@ def test_it_is_all_of_it(count: int) -> None:
     assert Counter(case.file for case in CASES) == {path.stem: path.read_text().count('"expectedResult"') for path in files}
     assert len(files) >= 22
     assert count >= 279
+
+
+def test_it_has_no_operator_that_our_own_tests_leave_out() -> None:
+    """What they ask of memory and engine (tests/support/flags.py) is as wide as the specification."""
+    found = {operator for case in CASES for operator in re.findall(r'"operator": "([A-Z_]+)"', json.dumps(case.state))}
+    assert found - {"NOT_A_VALID_OPERATOR"} == OPERATORS - {"NO_SUCH_OPERATOR"}
 
 
 class Counting:
