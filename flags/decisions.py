@@ -194,13 +194,13 @@ class Decisions:
         """What the engine says, neither remembered nor counted."""
         if self._engine is None:
             return False
-        return bool(self._engine.check_enabled(flag, self._engine_context(context)).is_enabled)
+        return bool(self._engine.check_enabled(flag, engine_context(context, self._fixed)).is_enabled)
 
     def evaluate_variant(self, flag: str, context: Context) -> Variant:
         """Which variant the engine says, neither remembered nor counted."""
         if self._engine is None:
             return OFF
-        found = self._engine.check_variant(flag, self._engine_context(context)).variant
+        found = self._engine.check_variant(flag, engine_context(context, self._fixed)).variant
         payload = found.payload
         return Variant(
             str(found.name),
@@ -296,16 +296,18 @@ class Decisions:
     def _counts(self) -> dict[str, tuple[int, int]]:
         return {plan.name: (plan.yes, plan.no) for plan in self._plans.values() if plan.yes or plan.no}
 
-    def _engine_context(self, context: Context) -> dict[str, Any]:
-        given: dict[str, Any] = dict(self._fixed)
-        if context.user_id is not None:
-            given["userId"] = context.user_id
-        if context.session_id is not None:
-            given["sessionId"] = context.session_id
-        if context.remote_address is not None:
-            given["remoteAddress"] = context.remote_address
-        if context.current_time is not None:
-            given["currentTime"] = context.current_time
-        # The engine would take a property named userId for a missing user: what a header says must never pass for an identity.
-        given["properties"] = {name: value for name, value in context.properties.items() if name not in _RESERVED}
-        return given
+
+def engine_context(context: Context, fixed: Mapping[str, str]) -> dict[str, Any]:
+    """`context` as the engine takes it, in the gateway that `fixed` names: its appName and environment."""
+    given: dict[str, Any] = dict(fixed)
+    if context.user_id is not None:
+        given["userId"] = context.user_id
+    if context.session_id is not None:
+        given["sessionId"] = context.session_id
+    if context.remote_address is not None:
+        given["remoteAddress"] = context.remote_address
+    if context.current_time is not None:
+        given["currentTime"] = context.current_time
+    # The engine would take a property named userId for a missing user: what a header says must never pass for an identity.
+    given["properties"] = {name: value for name, value in context.properties.items() if name not in _RESERVED}
+    return given

@@ -21,12 +21,19 @@ class Reads:
     """The context fields that a decision reads."""
 
     fields: set[str] = field(default_factory=set)
-    chance: bool = False
-    """It may differ between two equal contexts: a dice roll, or the time of day."""
+    dice: bool = False
+    """It may differ between two equal contexts at one time."""
+    clock: bool = False
+    """It may differ between two times."""
     chance_without_identity: bool = False
     """Chance, but only where the context has neither a user nor a session (Unleash's default stickiness)."""
     chance_without: set[str] = field(default_factory=set)
     """Chance, but only where the context lacks one of these. For variants alone: whoever lacks what a rollout is sticky by is outside."""
+
+    @property
+    def chance(self) -> bool:
+        """It may differ between two equal contexts: a dice roll, or the time of day."""
+        return self.dice or self.clock
 
 
 def reads(name: str, features: Mapping[str, Mapping[str, Any]], segments: Mapping[Any, Mapping[str, Any]]) -> Reads:
@@ -70,7 +77,7 @@ def _feature(
         _feature(parent["feature"], features, segments, found, seen)
         if parent.get("variants"):
             # On only for those who get one of these variants, and whoever lacks the field that a variant is sticky by gets a random one.
-            found.chance = True
+            found.dice = True
 
 
 def _strategy(strategy: Mapping[str, Any], found: Reads) -> None:
@@ -85,7 +92,7 @@ def _strategy(strategy: Mapping[str, Any], found: Reads) -> None:
     elif name == "remoteAddress":
         found.fields.add("remoteAddress")
     elif name == "gradualRolloutRandom":
-        found.chance = True
+        found.dice = True
     # What is left reads nothing: "default" and "applicationHostname" are constants here, and a custom strategy, of which the
     # gateway has none, is always false.
 
@@ -100,8 +107,10 @@ def _stickiness(stickiness: str, found: Reads) -> None:
     if stickiness == "default":
         found.fields |= {"userId", "sessionId"}
         found.chance_without_identity = True
-    elif stickiness in {"random", "currentTime"}:
-        found.chance = True
+    elif stickiness == "random":
+        found.dice = True
+    elif stickiness == "currentTime":
+        found.dice = found.clock = True
     else:
         found.fields.add(stickiness)
 
@@ -123,5 +132,5 @@ def _constraints(constraints: Iterable[Mapping[str, Any]] | None, found: Reads) 
     for constraint in constraints or ():
         name = constraint["contextName"]
         if name == "currentTime" or str(constraint.get("operator", "")).startswith("DATE_"):
-            found.chance = True
+            found.clock = True
         found.fields.add(name)

@@ -85,7 +85,7 @@ class Collector(Base):
         )
         for flag, override in supervisor.flags.overrides.by_flag.items():
             overridden.add_metric([flag, "true" if override.enabled else "false"], override.until)
-        wrong = GaugeMetricFamily("banyan_flag_problems", "What is wrong with a flag that a route reads; GET /flags says what", labels=["flag"])
+        wrong = GaugeMetricFamily("banyan_flag_problems", "What is wrong with a flag that a route reads: see GET /flags", labels=["flag"])
         for flag, count in Counter(problem.flag for problem in supervisor.flags.problems).items():
             wrong.add_metric([flag], count)
         decisions = CounterMetricFamily("banyan_flag_decisions", "Decisions by flag and answer", labels=["flag", "enabled"])

@@ -117,6 +117,12 @@ class Config(Section):
         log = self.gateway.access_log
         return str(self.resolve(log)) if log not in ("", "-") else log
 
+    @property
+    def impressions_target(self) -> str:
+        """Where impressions go, in the same way."""
+        target = self.flags.impressions
+        return str(self.resolve(target)) if target not in ("", "-") else target
+
     def resolve(self, path: str) -> Path:
         """A path as written in the file, made absolute."""
         return (self.folder / path).absolute()

@@ -40,6 +40,8 @@ class FlagSource(Section):
     """Unleash's environment."""
     headers: list[str] = []
     """Request header fields that strategies may read, as properties of these names in lower case, beside route and method."""
+    impressions: str = ""
+    """Where each decision of a flag with impression data goes, as a line of JSON: a path, "-" (standard output) or "" (nowhere)."""
     overrides: str = "var/flag-overrides.json"
     """What `banyan flags override` set, until it expires: a restart of the gateway does not forget it."""
 

@@ -33,6 +33,7 @@ connect_timeout = "500ms"
 response_timeout = "700ms"
 [flags]
 headers = ["X-App-Version"]
+impressions = "{folder}/impressions.log"
 [identity]
 source = "introspection"
 path = "/who"

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def put(world: World, *strategies: dict[str, Any]) -> None:
+async def put(world: World, *strategies: dict[str, Any], **more: object) -> None:
     """The flag `reviews`, on by these strategies alone, and every worker decides by it."""
-    features = [{"name": "reviews", "enabled": True, "strategies": list(strategies)}]
+    features = [{"name": "reviews", "enabled": True, "strategies": list(strategies), **more}]
     temporary = world.gateway.flags.with_suffix(".new")
     temporary.write_text(json.dumps({"version": 1, "features": features}))
     before = await asyncio.to_thread(world.gateway.get, "/flags")
@@ -127,3 +127,32 @@ async def test_no_cookie_where_it_would_not_matter(world: World) -> None:
     assert (await world.gateway.request(get % (b"/reviews/3", b"Cookie: sessionid=visits\r\n"))).header("Set-Cookie") is None
     await put(world, only("method", "GET"))
     assert (await world.gateway.request(get % (b"/reviews/3", b""))).header("Set-Cookie") is None
+
+
+async def test_impressions_where_the_flag_asks_for_them(world: World) -> None:
+    path = world.gateway.folder / "impressions.log"
+    before = len(path.read_text().splitlines())
+    await put(world, only("x-app-version", "4.2"))
+    await side(world)
+    await put(world, only("x-app-version", "4.2"), impressionData=True)
+    for head in ("X-App-Version: 4.2\r\n", "", ""):
+        await side(world, head=head)
+    async with asyncio.timeout(5):
+        while len(lines := path.read_text().splitlines()[before:]) < 3:
+            await asyncio.sleep(0.05)
+    events = [json.loads(line) for line in lines]
+    assert [(event["event_type"], event["feature_name"], event["enabled"]) for event in events] == [
+        ("isEnabled", "reviews", True),
+        ("isEnabled", "reviews", False),
+        ("isEnabled", "reviews", False),
+    ]
+    assert len({event["event_id"] for event in events}) == 3
+    about = events[0]["context"]
+    assert about.pop("sessionId") is None
+    assert about == {
+        "appName": "banyan",
+        "environment": "development",
+        "userId": None,
+        "remoteAddress": "127.0.0.1",
+        "properties": {"route": "reviews", "method": "GET", "x-app-version": "4.2"},
+    }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flags.decisions import Decisions
+from flags.decisions import Decisions, engine_context
 from flags.snapshot import Context
 from flags.variants import NONE, OFF, Variant
 from tests.support.flags import flag, rollout, snapshot
@@ -101,7 +101,7 @@ def test_counts_of_variants_are_those_of_unleashs_engine() -> None:
     for user in (*USERS[:100], *USERS[:100]):
         for name in ("f", "plain", "unknown"):
             built.variant(name, user)
-            built._engine.get_variant(name, built._engine_context(user))
+            built._engine.get_variant(name, engine_context(user, built._fixed))
     toggles = built._engine.get_metrics()["toggles"]
     usage, variants = built.take_usage(), built.take_variants()
     assert {name: (counts["yes"], counts["no"]) for name, counts in toggles.items()} == usage

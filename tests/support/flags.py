@@ -154,6 +154,7 @@ _PARENTS = [
     [{"feature": "parent", "variants": ["v", "x"]}],
     [{"feature": "parent"}, {"feature": "nowhere"}],
     [{"feature": "nowhere", "enabled": False}],
+    [{"feature": "f"}],
 ]
 
 documents: st.SearchStrategy[Snapshot] = st.builds(
