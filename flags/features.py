@@ -2,7 +2,8 @@
 
 Unleash's engine takes a whole document or refuses the whole document, and the SDK does not look at which it was: one numeric `rollout`
 (Unleash writes "50", people write 50) would silently turn every flag off. So numbers are written as Unleash writes them, and what the
-engine would still refuse is an error that names the flag.
+engine would still refuse is an error that names the flag. What a person wrote is refused as a whole; of what Unleash sends, only the
+malformed flags are (flags/salvage.py).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from yggdrasil_engine.engine import UnleashEngine  # type: ignore[import-untyped]  # it ships no types
+
+from flags.verdict import Verdict
 
 EMPTY = b'{"version":1,"features":[]}'
 
@@ -33,6 +35,32 @@ def parse(data: bytes) -> dict[str, Any]:
     Raises:
         FeaturesError: it is not JSON, or not of that shape.
     """
+    return _parse(data)[0]
+
+
+def normalised(data: bytes, *, strict: bool = False) -> bytes:
+    """The document as the engine will take it: `data` itself where nothing had to be rewritten. `strict`: a person wrote it, so what would
+    silently mean "nobody" is an error too.
+
+    Raises:
+        FeaturesError: it is malformed, or the engine refuses it.
+    """
+    document, rewritten = _parse(data)
+    if strict:
+        _check_rollouts(document)
+    if rewritten:
+        data = orjson.dumps(document)
+    if not accepts(data, document["features"]):
+        raise FeaturesError(_refused(document))
+    return data
+
+
+def load(data: bytes) -> tuple[dict[str, Any], bool]:
+    """The document, nothing checked but that it is one; and whether its version had to be added.
+
+    Raises:
+        FeaturesError: it is not JSON, or no flags document.
+    """
     try:
         document = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -40,43 +68,66 @@ def parse(data: bytes) -> dict[str, Any]:
     if not isinstance(document, dict) or not isinstance(document.get("features"), list):
         raise FeaturesError('not a flags document: expected {"version": 1, "features": [...]}')
     # Without it the engine refuses the whole document, though it reads every version alike. (Unleash itself writes 2.)
+    added = "version" not in document
     version = document.setdefault("version", 1)
     if isinstance(version, bool) or not isinstance(version, int) or version < 0:
         raise FeaturesError(f'"version" is a whole number such as 1, not {version!r}')
-    names: set[str] = set()
-    for index, feature in enumerate(document["features"]):
-        if not isinstance(feature, dict) or not isinstance(feature.get("name"), str) or not feature["name"]:
-            raise FeaturesError(f'features[{index}]: expected an object with "name", "enabled" and "strategies"')
-        name = feature["name"]
-        if name in names:
-            raise FeaturesError(f"features[{index}]: the flag {name!r} is there twice")
-        names.add(name)
-        if not isinstance(feature.get("enabled"), bool):
-            raise FeaturesError(f'flag {name!r}: "enabled" must be true or false')
-        _check_strategies(name, feature.get("strategies"))
-    if not isinstance(document.get("segments", []), list):
-        raise FeaturesError('"segments" must be a list')
-    return document
+    return document, added
 
 
-def normalised(data: bytes, *, strict: bool = False) -> bytes:
-    """The document as the engine will take it: `data` itself where nothing had to be rewritten. `strict`: a person wrote it, so what would
-    silently mean "nobody" is an error too; from Unleash it is Unleash's own affair, and no reason to refuse everything.
+def check_feature(feature: object, where: str) -> bool:
+    """Whether one of its parameters had to be rewritten as a string, which is done in place. `where` names it while it has no name.
 
     Raises:
-        FeaturesError: it is malformed, or the engine refuses it.
+        FeaturesError: it has not the shape of a feature.
     """
-    document = parse(data)
-    if strict:
-        _check_rollouts(document)
-    if orjson.loads(data) != document:
-        data = orjson.dumps(document)
-    if not _accepts(data, document["features"]):
-        raise FeaturesError(_refused(document))
-    return data
+    if not isinstance(feature, dict) or not isinstance(feature.get("name"), str) or not feature["name"]:
+        raise FeaturesError(f'{where}: expected an object with "name", "enabled" and "strategies"')
+    name = feature["name"]
+    if not isinstance(feature.get("enabled"), bool):
+        raise FeaturesError(f'flag {name!r}: "enabled" must be true or false')
+    return _check_strategies(name, feature.get("strategies"))
 
 
-def _check_strategies(name: str, strategies: object) -> None:
+def accepts(data: bytes, features: list[dict[str, Any]]) -> bool:
+    """Whether the engine takes the document `data`, which holds `features`."""
+    # A refused document leaves the engine empty.
+    return Verdict(data).flags() == {feature["name"] for feature in features}
+
+
+def culprit(document: Mapping[str, Any], feature: dict[str, Any]) -> str:
+    """What of `feature`, which the engine refuses, it is that it refuses; '' where it does not come to light by leaving things out."""
+    for key in feature.keys() - {"name", "enabled"}:
+        rest = {**feature, key: []} if key == "strategies" else {name: value for name, value in feature.items() if name != key}
+        if accepts(orjson.dumps({**document, "features": [rest]}), [rest]):
+            return _culprit_strategy(document, feature) if key == "strategies" else f'its "{key}"'
+    return ""
+
+
+def _culprit_strategy(document: Mapping[str, Any], feature: dict[str, Any]) -> str:
+    for strategy in feature["strategies"]:
+        rest = {**feature, "strategies": [other for other in feature["strategies"] if other is not strategy]}
+        if accepts(orjson.dumps({**document, "features": [rest]}), [rest]):
+            return f"its strategy {strategy['name']!r}"
+    return 'its "strategies"'
+
+
+def _parse(data: bytes) -> tuple[dict[str, Any], bool]:
+    document, rewritten = load(data)
+    names: set[str] = set()
+    for index, feature in enumerate(document["features"]):
+        rewritten |= check_feature(feature, f"features[{index}]")
+        if feature["name"] in names:
+            raise FeaturesError(f"features[{index}]: the flag {feature['name']!r} is there twice")
+        names.add(feature["name"])
+    segments = document.get("segments", [])
+    if segments is not None and not isinstance(segments, list):
+        raise FeaturesError('"segments" must be a list')
+    return document, rewritten
+
+
+def _check_strategies(name: str, strategies: object) -> bool:
+    rewritten = False
     if not isinstance(strategies, list):
         raise FeaturesError(f'flag {name!r}: "strategies" must be a list (empty: on for everybody while enabled)')
     for strategy in strategies:
@@ -89,6 +140,8 @@ def _check_strategies(name: str, strategies: object) -> None:
             if isinstance(value, (int, float)):
                 whole = isinstance(value, float) and value.is_integer()
                 parameters[key] = str(int(value) if whole else value).lower()
+                rewritten = True
+    return rewritten
 
 
 def _check_rollouts(document: Mapping[str, Any]) -> None:
@@ -102,22 +155,10 @@ def _check_rollouts(document: Mapping[str, Any]) -> None:
                 raise FeaturesError(f'flag {feature["name"]!r}: "rollout" {wrong} a whole number from 0 to 100')
 
 
-def _accepts(data: bytes, features: list[dict[str, Any]]) -> bool:
-    engine = UnleashEngine()
-    try:
-        engine.take_state(data.decode())
-    except (KeyError, TypeError, UnicodeDecodeError):
-        return False
-    # A refused document leaves the engine empty; take_state itself says nothing.
-    return {toggle.name for toggle in engine.list_known_toggles()} == {feature["name"] for feature in features}
-
-
 def _refused(document: Mapping[str, Any]) -> str:
     """Which flag it was: each is offered alone. Only on the way to an error, so its cost does not matter."""
     for feature in document["features"]:
-        alone = {**document, "features": [feature]}
-        if not _accepts(orjson.dumps(alone), alone["features"]):
-            return (
-                f"flag {feature['name']!r}: Unleash's engine refuses it; compare its strategies and constraints with Unleash's own export"
-            )
+        if not accepts(orjson.dumps({**document, "features": [feature]}), [feature]):
+            what = culprit(document, feature) or "it"
+            return f"flag {feature['name']!r}: Unleash's engine refuses {what}; compare it with Unleash's own export"
     return "Unleash's engine refuses the document; compare its segments with Unleash's own export"

@@ -9,6 +9,8 @@ Nothing is written to disk here (the SDK's own cache is a pickle), and nothing t
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 import logging
 import re
 import threading
@@ -21,15 +23,26 @@ import requests
 from UnleashClient.cache import BaseCache
 from UnleashClient.constants import ETAG, FEATURES_URL
 
-from flags.features import FeaturesError, normalised
+from flags.answers import AnswerError
+from flags.backoff import retry_after
+from flags.features import FeaturesError
+from flags.salvage import Salvaged, salvage
 
 _log = logging.getLogger("banyan.flags")
 
 _HINTS: Final = {
+    400: "flags.url must be Unleash's API, which ends with /api",
     401: "flags.token is not valid there",
     403: "flags.token may not read flags; it must be a client (backend) token",
     404: "flags.url must be Unleash's API, which ends with /api",
+    429: "it is asked too often, and is now asked less",
+    502: "what stands before it does not reach it",
+    504: "what stands before it does not reach it in time",
 }
+_REDIRECT: Final = "flags.url must be the address itself, since redirects are not followed"
+_ETAG_REFUSED: Final = frozenset({400, 412, 431})
+"""Answers that the ETag which is sent along may be the reason of."""
+ETAG_BYTES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +51,14 @@ class Poll:
 
     started: float
     """time.monotonic()"""
-    features: bytes | None = None
-    """A new state; None: it is as it was (304), or see `error`."""
+    document: bytes | None = None
+    """What came, where it was new; None: it is as it was, or see `error`."""
+    usable: Salvaged | None = None
+    """What can be used of it."""
     error: str = ""
     """Why there is no answer; reads on after "Unleash at <url> "."""
+    retry_after: float = 0.0
+    """Seconds that Unleash asked to be left alone for."""
 
 
 class Handover(BaseCache):
@@ -50,45 +67,64 @@ class Handover(BaseCache):
     def __init__(self, arrived: Callable[[Poll], None]) -> None:
         self._arrived = arrived
         self._etag = ""
-        self._fresh: str | None = None
-        self._features: bytes | None = None
+        self._known = b""
+        """The digest of the last good document. Not every server and every proxy knows ETags."""
+        self._document: bytes | None = None
+        self._usable: Salvaged | None = None
+        self._retry_after = 0.0
         self._started = 0.0
-        self.known = False
-        """Whether some poll has brought a state."""
+        self.polling_since = 0.0
+        """time.monotonic() of when the poll under way began; 0 when there is none."""
         self.error = ""
         """Why the poll under way failed; set by the SDK's log, see below."""
+
+    def head(self, response: requests.Response) -> None:
+        """Hears of each answer before its body."""
+        if response.request.method != "GET":
+            return
+        if response.status_code in {429, 503}:
+            self._retry_after = retry_after(response.headers.get("Retry-After"))
+        if response.status_code in _ETAG_REFUSED:
+            self._etag = ""
 
     def get(self, key: str, default: Any | None = None) -> Any:
         """The SDK's two questions: which state it has, and what to load."""
         if key == ETAG:
             _polling.handover = self
-            self._started = time.monotonic()
-            self._fresh, self._features, self.error = None, None, ""
+            self._started = self.polling_since = time.monotonic()
+            self._document, self._usable, self._retry_after, self.error = None, None, 0.0, ""
             return self._etag
         if key == FEATURES_URL:
-            fresh, self._fresh = self._fresh, None
-            if fresh is None and not self.error and not self.known:
+            self.polling_since = 0.0
+            if self._document is None and not self.error and not self._known:
                 self.error = "answered that nothing changed when nothing was known"
             if _polling.registration and not self.error:
                 _log.warning("flags: Unleash answers, but did not register this gateway (%s)", _polling.registration)
             _polling.registration = ""
-            self._arrived(Poll(self._started, self._features, self.error))
-            return fresh
+            usable = self._usable
+            poll = Poll(self._started, self._document, usable, self.error, self._retry_after)
+            self._document = self._usable = None
+            self._arrived(poll)
+            return None if usable is None else usable.features.decode()
         return default
 
     def set(self, key: str, value: Any) -> None:
-        """What the server answered: the features, then their ETag."""
+        """What the server answered: the features, then their ETag. (After a 304 its ETag alone, which then is of nothing that we have.)"""
         if key == FEATURES_URL:
+            self._etag = ""
+            document = value.encode()
+            digest = hashlib.sha256(document).digest()
+            if digest == self._known:
+                return
             try:
-                self._features = normalised(value.encode())
+                self._usable = salvage(document)
             except FeaturesError as error:
                 self.error = f"answered with something other than flags ({error}). Is flags.url Unleash's API, ending with /api?"
                 return
-            self._fresh = self._features.decode()
-            self.known = True
-        elif key == ETAG:
+            self._document, self._known = document, digest
+        elif key == ETAG and not self._etag and not self.error and len(value) <= ETAG_BYTES:
             # What was refused must not be confirmed by a 304 later.
-            self._etag = "" if self.error else value
+            self._etag = value
 
     def mset(self, data: dict[str, Any]) -> None:
         """Called once, at the start, with nothing that we need."""
@@ -136,17 +172,23 @@ class _SdkLog(logging.Filter):
 
 def reason(cause: object) -> str:
     """What an HTTP status or an exception of requests means; reads on after "Unleash at <url> "."""
+    if isinstance(cause, AnswerError):
+        return str(cause)
     if isinstance(cause, int):
-        hint = _HINTS.get(cause)
+        hint = _REDIRECT if 300 <= cause < 400 else _HINTS.get(cause)
         return f"answered {cause}: {hint}" if hint else f"answered {cause}"
     if isinstance(cause, requests.exceptions.RetryError):
         status = re.search(r"too many (\d{3}) error", str(cause))
-        return f"answered {status[1] if status else 'with an error'}"
+        return reason(int(status[1])) if status else "answered with an error"
     error = cause if isinstance(cause, BaseException) else None
     while error is not None and error.__context__ is not None:
         error = error.__context__
     if isinstance(error, TimeoutError):  # at the root of requests' own timeouts, whatever they are wrapped in
         return "did not answer in time"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "closed the connection without an answer"
+    if isinstance(error, http.client.HTTPException):
+        return "answered with something other than HTTP. Is flags.url right, and its scheme (http or https)?"
     if isinstance(error, OSError) and error.strerror:
         return f"can't be reached: {error.strerror}"
     return f"can't be reached: {type(error).__name__}"

@@ -41,7 +41,7 @@ class Choice:
 class Plan:
     """How one flag is decided, and how often it said yes and no since usage was last taken."""
 
-    __slots__ = ("answer", "choice", "constant", "identity", "key", "memo", "name", "no", "own", "variants", "watched", "yes")
+    __slots__ = ("answer", "choice", "constant", "identity", "key", "memo", "name", "no", "own", "session", "variants", "watched", "yes")
 
     def __init__(
         self, name: str, *, answer: bool | None = None, constant: bool = False, key: Key | None = None, identity: bool = False
@@ -57,6 +57,8 @@ class Plan:
         """None: nothing may be remembered, ask the engine every time."""
         self.identity = identity
         """Without a user and a session this is a dice roll, and dice are not remembered."""
+        self.session = False
+        """It reads who is asking by the session."""
         self.memo: dict[Hashable, bool] = {}
         self.yes = 0
         self.no = 0
@@ -93,11 +95,11 @@ def _decider(name: str, features: _Features, segments: _Segments) -> Plan:
         found = reads(name, features, segments)
     except (AttributeError, KeyError, TypeError):
         return Plan(name)  # a shape that the engine takes and we do not know: never remembered, so never wrong
-    if found.chance:
-        return Plan(name)
-    if not found.fields:
+    if not found.chance and not found.fields:
         return Plan(name, constant=True)
-    return Plan(name, key=_key(sorted(found.fields)), identity=found.chance_without_identity)
+    plan = Plan(name) if found.chance else Plan(name, key=_key(sorted(found.fields)), identity=found.chance_without_identity)
+    plan.session = "sessionId" in found.fields
+    return plan
 
 
 def _choice(name: str, features: _Features, segments: _Segments) -> Choice | None:

@@ -27,6 +27,8 @@ class Snapshot:
     """Unix seconds of the last time the source confirmed this state."""
     error: str = ""
     """Why the source could not be asked lately; '' when all is well."""
+    refused: tuple[tuple[str, str], ...] = ()
+    """(flag, why) of those that had to be left out of `features`, since they would have cost all others. They are off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +49,11 @@ class Flags(Protocol):
     revision: str
 
     def enabled(self, flag: str, context: Context) -> bool: ...
+
+    def overridden(self, flag: str) -> bool:
+        """Whether somebody set it on this gateway, past where it lives."""
+        ...
+
+    def by_session(self, flag: str) -> bool:
+        """Whether it matters to the flag which session, or visitor, is asking."""
+        ...

@@ -1,8 +1,9 @@
 """Flags from Unleash, through its own SDK: registration and polling. Unleash may be down, slow or wrong; the last good state stands.
 
 The SDK runs in threads of its own: compiling 1,000 flags takes 40 ms, which the supervisor's event loop must not wait for. What a poll
-brought is handed to the loop, and from there published. Streaming is never asked for: open-source Unleash answers it with 404, and the SDK
-would then run with no flags and say nothing.
+brought is handed to the loop, and from there published. While Unleash fails, polls become rarer (flags/backoff.py).
+
+Streaming is never asked for: open-source Unleash answers it with 404, and the SDK would then run with no flags and say nothing.
 """
 
 from __future__ import annotations
@@ -11,23 +12,30 @@ import asyncio
 import logging
 import math
 import os
+import random
 import socket
 import time
 from collections.abc import Mapping
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import requests
-from apscheduler.executors.pool import ThreadPoolExecutor  # type: ignore[import-untyped]  # it ships no types
+from apscheduler.executors.pool import BasePoolExecutor  # type: ignore[import-untyped]  # it ships no types
+from apscheduler.jobstores.base import JobLookupError  # type: ignore[import-untyped]  # it ships no types
 from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]  # it ships no types
 from UnleashClient.clients.unleash_client import UnleashClient
 from UnleashClient.utils import InstanceAllowType
 
-from flags.admin import write_atomically
-from flags.features import EMPTY, FeaturesError, normalised, revision
+from flags import backoff
+from flags.answers import bounded
+from flags.backup import Backup, BackupError
+from flags.daemons import Daemons
+from flags.features import EMPTY, revision
 from flags.handover import Handover, Poll, quieten
+from flags.salvage import Salvaged
 from flags.snapshot import Snapshot
 from flags.source import Publish, check_token, check_url
 from flags.usage import Usage
@@ -39,6 +47,14 @@ REQUEST_TIMEOUT: Final = 2
 """Seconds for each wait on Unleash. There are no retries: the next poll is one."""
 FIRST_ANSWER: Final = 2.0
 """Seconds that the start waits for Unleash before it goes by the backup."""
+TOO_LONG: Final = 15.0
+"""Seconds after which a poll that has not come to an end is a failure, whatever still comes of it."""
+CLOSE: Final = 11.0
+"""Seconds that the end waits for the SDK's threads."""
+LOOK: Final = 1.0
+"""Seconds between two looks at that."""
+SAID: Final = 10
+"""So many malformed flags are said one by one; of more than that, how many there are."""
 
 
 class UnleashSource:
@@ -66,7 +82,10 @@ class UnleashSource:
         check_url(url)
         check_token(token)
         self._url = url.rstrip("/")
-        self._backup = backup
+        self._backup = None if backup is None else Backup(backup)
+        self._saved: tuple[Salvaged, float] | None = None
+        self._unsaved = "no flags.backup is configured"
+        """Why there is nothing in `_saved`."""
         self._refresh = refresh
         self._loop: asyncio.AbstractEventLoop | None = None
         self._publish: Publish | None = None
@@ -75,20 +94,25 @@ class UnleashSource:
         self._answered = asyncio.Event()
         self._waiting: list[tuple[float, asyncio.Future[None]]] = []
         self._healthy = False
+        self._failures = 0
+        self._malformed: frozenset[tuple[str, str]] = frozenset()
+        """What was said of malformed flags."""
         self._closed = False
+        self._threads = Daemons("flags-unleash")
+        self._handover = Handover(self._polled)
         quieten()
         # A poll that takes longer than its interval is waited for, not queued behind, and not worth a line a second.
         scheduler_log = logging.getLogger("banyan.flags.scheduler")
         scheduler_log.setLevel(logging.ERROR)
         scheduler = BackgroundScheduler(
-            executors={"flags": ThreadPoolExecutor(2)},
+            executors={"flags": _In(self._threads)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             logger=scheduler_log,
             timezone=UTC,
         )
         instance = instance_id or f"{socket.gethostname()}-{os.getpid()}"
         authorization = {"Authorization": token}
-        options = {"auth": _as_it_is, "allow_redirects": False}
+        options = {"auth": _as_it_is, "allow_redirects": False, "hooks": {"response": bounded(self._handover.head)}}
         self._client = UnleashClient(
             url=self._url,
             app_name=app_name,
@@ -100,7 +124,7 @@ class UnleashSource:
             request_retries=0,
             custom_headers=authorization,
             custom_options=options,
-            cache=Handover(self._polled),
+            cache=self._handover,
             scheduler=scheduler,
             scheduler_executor="flags",
             # Its duplicate warning would print the beginning and the end of the token.
@@ -114,15 +138,24 @@ class UnleashSource:
         """See `Source.run`. Never raises for anything that Unleash does."""
         self._loop = asyncio.get_running_loop()
         self._publish = publish
-        starting = asyncio.create_task(asyncio.to_thread(self._client.initialize_client), name="flags-unleash-start")
+        if self._backup is not None:
+            await asyncio.to_thread(self._read_backup, self._backup)
+        starting = asyncio.wrap_future(self._threads.submit(self._client.initialize_client))
         try:
             try:
                 await asyncio.wait_for(self._answered.wait(), FIRST_ANSWER)
             except TimeoutError:
                 self._failed("did not answer in time")
-            await starting
-            await asyncio.Event().wait()  # the SDK's threads do the rest, until this task is cancelled
+            while True:  # the SDK's threads do the rest, until this task is cancelled
+                since = self._handover.polling_since
+                if since and time.monotonic() - since > TOO_LONG:
+                    self._healthy = False
+                    self._failed(f"has been at its answer for more than {TOO_LONG:g} s and does not come to its end")
+                if starting.done():
+                    starting.result()
+                await asyncio.sleep(LOOK)
         finally:
+            starting.cancel()
             await asyncio.to_thread(self.close)
 
     async def refresh(self) -> None:
@@ -131,12 +164,12 @@ class UnleashSource:
         Raises:
             TimeoutError: no poll came to an end in several times its usual time.
         """
-        job = getattr(self._client.connector, "job", None)
-        if job is None or self._closed:
-            return
         looked = asyncio.get_running_loop().create_future()
-        self._waiting.append((time.monotonic(), looked))
-        job.modify(next_run_time=datetime.now(UTC))
+        waiting = (time.monotonic(), looked)
+        self._waiting.append(waiting)
+        if not self._poll_in(0.0):
+            self._waiting.remove(waiting)
+            return
         await asyncio.wait_for(looked, 3 * REQUEST_TIMEOUT + self._refresh)
 
     def staleness(self) -> float:
@@ -148,13 +181,19 @@ class UnleashSource:
         self._usage.add(usage, variants)
 
     def close(self) -> None:
-        """See `Source.close`. Sends the last usage; with an Unleash that hangs, some ten seconds at most."""
+        """See `Source.close`. Sends the last usage; with an Unleash that hangs, some twelve seconds at most."""
         if self._closed:
             return
         self._closed = True
         if self._loop is None:
             return  # never ran: there is nothing to end
-        self._client.destroy()  # ends the jobs, and waits for what they are doing
+        # Ends the jobs, and waits for what they are doing; while the first poll is not over, for that, and with no bound of its own.
+        ending = Daemons("flags-unleash-end").submit(self._client.destroy)
+        try:
+            ending.result(CLOSE)
+        except FutureTimeoutError:
+            _log.warning("flags: Unleash at %s still is at an answer; it is not waited for", self._url)
+            return
         if self._healthy:
             self._usage.send(last=True)
 
@@ -163,15 +202,14 @@ class UnleashSource:
         loop = self._loop
         if loop is None or self._closed:
             return
-        if poll.features is not None:
-            self._usage.known(poll.features)
         self._healthy = not poll.error
-        if poll.features is not None and self._backup is not None:
-            try:
-                self._backup.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(self._backup, poll.features, mode=0o600)
-            except OSError as error:
-                _log.warning("flags.backup: %s can't be written (%s). Unleash down at a start would mean no flags", self._backup, error)
+        if poll.usable is not None:
+            self._usage.known(poll.usable.features)
+        if self._backup is not None and not poll.error:
+            if poll.document is not None:
+                self._backup.write(poll.document)  # with its malformed flags: a start by it says of them what was said now
+            else:
+                self._backup.again()
         try:
             loop.call_soon_threadsafe(self._apply, poll)
         except RuntimeError:
@@ -186,26 +224,54 @@ class UnleashSource:
         """On the event loop."""
         self._answered.set()
         if poll.error:
+            self._failures += 1
             self._failed(poll.error)
         else:
+            self._failures = 0
             self._confirmed = time.monotonic()
-            self._succeeded(poll.features)
+            self._succeeded(poll.usable)
         for since, looked in self._waiting[:]:
             if poll.started >= since or looked.done():
                 self._waiting.remove((since, looked))
                 if not looked.done():
                     looked.set_result(None)
+        if self._waiting:
+            self._poll_in(0.1)  # it is still at the end of this one
+        elif self._failures:
+            self._poll_in(backoff.wait(self._failures, self._refresh, poll.retry_after, random.random))
 
-    def _succeeded(self, features: bytes | None) -> None:
+    def _poll_in(self, seconds: float) -> bool:
+        """Moves the next poll. False where there are none: before the first is over, and after the end."""
+        job = getattr(self._client.connector, "job", None)
+        if job is None or self._closed:
+            return False
+        try:
+            job.modify(next_run_time=datetime.now(UTC) + timedelta(seconds=seconds))
+        except JobLookupError:
+            return False  # ended meanwhile
+        return True
+
+    def _succeeded(self, usable: Salvaged | None) -> None:
         before = self._published
         if before is not None and before.error:
             _log.info("flags: Unleash at %s answers again", self._url)
-        if features is not None:
-            snapshot = Snapshot(revision=revision(features), features=features, source="unleash", fetched_at=time.time())
-            if before is None or (before.revision, before.source, before.error) != (snapshot.revision, "unleash", ""):
+        if usable is not None:
+            self._say_malformed(usable)
+            snapshot = Snapshot(revision(usable.features), usable.features, "unleash", time.time(), refused=usable.refused)
+            same = (snapshot.revision, snapshot.source, snapshot.error, snapshot.refused)
+            if before is None or (before.revision, before.source, before.error, before.refused) != same:
                 self._send(snapshot)
         elif before is not None and before.error:
             self._send(replace(before, error="", fetched_at=time.time()))
+
+    def _say_malformed(self, usable: Salvaged) -> None:
+        refused = frozenset(usable.refused)
+        new = sorted(refused - self._malformed)
+        self._malformed = refused
+        for name, why in new[:SAID]:
+            _log.warning("flags: flag %r from Unleash is malformed and left out, so legacy answers: %s", name, why)
+        if len(new) > SAID:
+            _log.warning("flags: %d more flags from Unleash are malformed and left out", len(new) - SAID)
 
     def _failed(self, why: str) -> None:
         before = self._published
@@ -215,29 +281,42 @@ class UnleashSource:
         elif before.error != error:
             if not before.error:
                 _log.warning("flags: %s. The last good flags stay in force", error)
-            self._send(replace(before, error=error))
+            # A start without a backup goes on saying that there is none.
+            missing = f", and {self._unsaved}" if before.source == "none" else ""
+            if before.error != error + missing:
+                self._send(replace(before, error=error + missing))
+
+    def _read_backup(self, backup: Backup) -> None:
+        """In a thread: it compiles the flags."""
+        try:
+            self._saved = backup.read()
+        except BackupError as error:
+            self._unsaved = str(error)
 
     def _from_backup(self, error: str) -> Snapshot:
-        if self._backup is None:
-            missing = "no flags.backup is configured"
-        else:
-            try:
-                features = normalised(self._backup.read_bytes())
-                saved = self._backup.stat().st_mtime
-            except FileNotFoundError:
-                missing = f"there is no backup at {self._backup}"
-            except (OSError, FeaturesError) as bad:
-                missing = f"the backup at {self._backup} can't be used ({bad})"
-            else:
-                _log.warning("flags: %s. The backup at %s is in force", error, self._backup)
-                return Snapshot(revision=revision(features), features=features, source="backup", fetched_at=saved, error=error)
-        _log.warning("flags: %s, and %s. Every flag is off: legacy answers everything", error, missing)
-        return Snapshot(revision=revision(EMPTY), features=EMPTY, source="none", fetched_at=0.0, error=f"{error}, and {missing}")
+        saved, self._saved = self._saved, None
+        if saved is None:
+            _log.warning("flags: %s, and %s. Every flag is off: legacy answers everything", error, self._unsaved)
+            return Snapshot(revision(EMPTY), EMPTY, "none", 0.0, error=f"{error}, and {self._unsaved}")
+        usable, when = saved
+        since = datetime.fromtimestamp(when, UTC).isoformat(" ", "seconds")
+        path = "" if self._backup is None else self._backup.path
+        _log.warning("flags: %s. The backup at %s, of %s, is in force", error, path, since)
+        self._say_malformed(usable)
+        return Snapshot(revision(usable.features), usable.features, "backup", when, error, usable.refused)
 
     def _send(self, snapshot: Snapshot) -> None:
         self._published = snapshot
+        self._saved = None
         if self._publish is not None:
             self._publish(snapshot)
+
+
+class _In(BasePoolExecutor):  # type: ignore[misc]  # its base has no types
+    """Runs jobs in our threads."""
+
+    def __init__(self, threads: Daemons) -> None:
+        super().__init__(threads)
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

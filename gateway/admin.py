@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import orjson
 import uvicorn
 from prometheus_client import generate_latest
 from prometheus_client.registry import CollectorRegistry
@@ -21,6 +20,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway import admin_flags
+from gateway.admin_answers import answer, problem
 from gateway.masking import masked
 from gateway.metrics import Collector
 
@@ -52,12 +53,12 @@ class _OwnName:
         if scope["type"] == "http" and server is not None and server[0] in LOOPBACK:
             name = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
             if name.rpartition(":")[0] not in LOOPBACK and name not in LOOPBACK:
-                refusal = _json({"error": f"this is the admin port of {server[0]}, not of the host that was asked for"}, 421)
+                refusal = answer({"error": f"this is the admin port of {server[0]}, not of the host that was asked for"}, 421)
                 await refusal(scope, receive, send)
                 return
         if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD") and b"origin" in dict(scope["headers"]):
             # Browsers name the page's origin with every POST: no page in somebody's browser drains his gateway.
-            refusal = _json({"error": "this is no page's to ask for: the request has an Origin field"}, 403)
+            refusal = answer({"error": "this is no page's to ask for: the request has an Origin field"}, 403)
             await refusal(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -69,25 +70,25 @@ def application(supervisor: Supervisor) -> Starlette:
     registry.register(Collector(supervisor))
 
     async def healthz(request: Request) -> Response:
-        return _json({"status": "alive"})
+        return answer({"status": "alive"})
 
     async def readyz(request: Request) -> Response:
         if supervisor.draining or supervisor.left_at is not None:
-            return _json({"status": "draining"}, 503)
+            return answer({"status": "draining"}, 503)
         if not supervisor.ready:
-            return _json({"status": "starting"}, 503)
+            return answer({"status": "starting"}, 503)
         now = time.monotonic()
         if away := [each for each in supervisor.workers if not each.ready.is_set() and now - each.away_at > AWAY_SECONDS]:
             # Its share of new connections waits in its socket (ADR 3): better they came where they are answered.
             reason = ", ".join(f"worker {worker.index} has been away for {now - worker.away_at:.0f} s" for worker in away)
-            return _json({"status": "degraded", "reason": reason}, 503)
-        return _json({"status": "ready"})
+            return answer({"status": "degraded", "reason": reason}, 503)
+        return answer({"status": "ready"})
 
     async def metrics(request: Request) -> Response:
         return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def routes(request: Request) -> Response:
-        states = flag_states(supervisor)
+        states = admin_flags.flag_states(supervisor)
         listed = []
         for route in supervisor.config.routes:
             stats = supervisor.totals.route(route.name)
@@ -111,29 +112,12 @@ def application(supervisor: Supervisor) -> Starlette:
                     },
                 }
             )
-        return _json({"routes": listed})
-
-    async def flags(request: Request) -> Response:
-        snapshot = supervisor.snapshot
-        return _json(
-            {
-                "source": snapshot.source,
-                "revision": snapshot.revision,
-                "error": snapshot.error,
-                "staleness_seconds": _finite(supervisor.source.staleness()),
-                "flags": flag_states(supervisor),
-                "workers": {str(worker.index): worker.revision == snapshot.revision for worker in supervisor.workers},
-            }
-        )
-
-    async def refresh(request: Request) -> Response:
-        await supervisor.source.refresh()
-        return await flags(request)
+        return answer({"routes": listed})
 
     async def config(request: Request) -> Response:
         reloads = supervisor.reloads
         last = reloads.last
-        return _json(
+        return answer(
             {
                 "path": str(supervisor.config.path),
                 "number": supervisor.number,
@@ -147,18 +131,18 @@ def application(supervisor: Supervisor) -> Starlette:
 
     async def reload(request: Request) -> Response:
         if not supervisor.ready or supervisor.draining:
-            return _problem(503, "not-serving", "The gateway is starting or draining.", "Nothing was read.")
+            return problem(503, "not-serving", "The gateway is starting or draining.", "Nothing was read.")
         outcome = await supervisor.reloads.reload("POST /reload")
         if outcome.problems:
-            return _problem(422, "configuration", "The file cannot be used; the old configuration serves on.", outcome.error)
+            return problem(422, "configuration", "The file cannot be used; the old configuration serves on.", outcome.error)
         if outcome.unconfirmed:
-            return _problem(500, "unconfirmed", "The file is good, but not every worker serves by it.", outcome.error)
-        return _json({"status": "ok", "number": supervisor.number, "workers": len(supervisor.workers)})
+            return problem(500, "unconfirmed", "The file is good, but not every worker serves by it.", outcome.error)
+        return answer({"status": "ok", "number": supervisor.number, "workers": len(supervisor.workers)})
 
     async def drain(request: Request) -> Response:
         supervisor.leave()
         gauges = [worker.gauges for worker in supervisor.workers]
-        return _json({"status": "draining", "connections": sum(each[0] for each in gauges), "in_flight": sum(each[1] for each in gauges)})
+        return answer({"status": "draining", "connections": sum(each[0] for each in gauges), "in_flight": sum(each[1] for each in gauges)})
 
     return Starlette(
         routes=[
@@ -166,8 +150,7 @@ def application(supervisor: Supervisor) -> Starlette:
             Route("/readyz", readyz),
             Route("/metrics", metrics),
             Route("/routes", routes),
-            Route("/flags", flags),
-            Route("/flags/refresh", refresh, methods=["POST"]),
+            *admin_flags.routes(supervisor),
             Route("/config", config),
             Route("/reload", reload, methods=["POST"]),
             Route("/drain", drain, methods=["POST"]),
@@ -180,23 +163,3 @@ async def serve(supervisor: Supervisor) -> None:
     """Runs the admin port until cancelled."""
     settings = uvicorn.Config(application(supervisor), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     await _Server(settings).serve(sockets=[supervisor.sockets.admin])
-
-
-def flag_states(supervisor: Supervisor) -> dict[str, bool]:
-    """Flag → is it enabled at all (for whom, its strategies say)."""
-    document = orjson.loads(supervisor.snapshot.features or b'{"features":[]}')
-    return {feature["name"]: bool(feature.get("enabled")) for feature in document.get("features", ())}
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(value), status, media_type="application/json", headers={"Cache-Control": "no-store"})
-
-
-def _problem(status: int, code: str, title: str, detail: str) -> Response:
-    """RFC 9457."""
-    document = {"type": f"urn:banyan:problem:{code}", "title": title, "status": status, "detail": detail}
-    return Response(orjson.dumps(document), status, media_type="application/problem+json", headers={"Cache-Control": "no-store"})
-
-
-def _finite(seconds: float) -> float | None:
-    return round(seconds, 3) if seconds < time.time() else None

@@ -23,9 +23,9 @@ HEALTHY_SECONDS = 30.0
 """A child that lived this long did not die of its start: the wait before its next start is short again."""
 
 ALLOCATOR = {"PYTHONMALLOC": "mimalloc"} if sysconfig.get_config_var("WITH_MIMALLOC") and "PYTHONMALLOC" not in os.environ else {}
-"""For workers: CPython's other allocator, where it was built in (--with-mimalloc, the default since 3.13). As fast as answers come, a worker
-with it takes 0.95 of the CPU that one with pymalloc takes for a pass-through; in the shadow, and at 2,000 requests/s, no difference was seen
-(both in turns under the loads of `python -m bench`, 9 to 15 rounds). PYTHONMALLOC chooses another."""
+"""For workers: CPython's other allocator, where it was built in (--with-mimalloc, the default since 3.13). As fast as answers come, a
+worker with it takes 0.95 of the CPU that one with pymalloc takes for a pass-through; in the shadow, and at 2,000 requests/s, no difference
+was seen (both in turns under the loads of `python -m bench`, 9 to 15 rounds). PYTHONMALLOC chooses another."""
 
 Ended = Callable[[str, int], None]
 Said = Ready | Configured | Applied | Report
@@ -117,6 +117,8 @@ class WorkerProcess:
         """Since when it is not ready, if it is not."""
         self.revision = ""
         """Of the flags that it decides by."""
+        self.overrides = -1
+        """The number of the overrides that it decides by."""
         self.gauges = (0, 0)
         """Connections and requests in flight, as last reported."""
         self.configured = asyncio.Event()
@@ -153,7 +155,7 @@ class WorkerProcess:
                     status = CANNOT_START
                 self.away_at = time.monotonic() if self.ready.is_set() else self.away_at
                 self.ready.clear()
-                self.number = -1
+                self.number = self.overrides = -1
                 self.gauges = (0, 0)
                 if self.stopping:
                     break

@@ -51,6 +51,14 @@ class FlagState(msgspec.Struct, tag="flags"):
     error: str
 
 
+class Overrides(msgspec.Struct, tag="overrides"):
+    """What overrides the flags from now on, in the place of what did before (flags/overrides.py)."""
+
+    number: int
+    """Counts them in this supervisor's life."""
+    answers: dict[str, bool]
+
+
 class Drain(msgspec.Struct, tag="drain"):
     """Stop accepting, finish what is in flight within `seconds`, exit."""
 
@@ -61,7 +69,7 @@ class Refuse(msgspec.Struct, tag="refuse"):
     """From now on every answer ends its connection: the load balancer is moving clients elsewhere."""
 
 
-ToWorker = Configure | Certificates | FlagState | Drain | Refuse
+ToWorker = Configure | Certificates | FlagState | Overrides | Drain | Refuse
 
 
 class Ready(msgspec.Struct, tag="ready"):
@@ -70,6 +78,8 @@ class Ready(msgspec.Struct, tag="ready"):
     revision: str
     number: int = 0
     """Of its configuration."""
+    overrides: int = 0
+    """The number of those in force."""
 
 
 class Configured(msgspec.Struct, tag="configured"):
@@ -81,9 +91,10 @@ class Configured(msgspec.Struct, tag="configured"):
 
 
 class Applied(msgspec.Struct, tag="applied"):
-    """The worker now decides by this revision of the flags."""
+    """The worker now decides by this revision of the flags, and these overrides."""
 
     revision: str
+    overrides: int = 0
 
 
 class Report(msgspec.Struct, tag="report"):

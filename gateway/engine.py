@@ -26,7 +26,21 @@ from flags.snapshot import Snapshot
 from gateway import build, descriptors
 from gateway.access import AccessLog
 from gateway.config import parse
-from gateway.control import Applied, Certificates, Channel, Configure, Configured, Drain, FlagState, Ready, Refuse, Report, ToWorker
+from gateway.control import (
+    Applied,
+    Certificates,
+    Channel,
+    Configure,
+    Configured,
+    Drain,
+    FlagState,
+    Overrides,
+    Ready,
+    Refuse,
+    Report,
+    ToWorker,
+)
+from gateway.impressions import Impressions
 from gateway.policy.decision import Policy
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
@@ -84,10 +98,12 @@ class Worker:
         self._make = make
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._overrides = 0
+        """The number of those in force."""
         self._lost = 0
         """Records for the shipper that it could not be given before another took its place."""
-        self._dropped = 0
-        """Of the access log's lost lines, those that were reported."""
+        self._dropped: dict[str, int] = {}
+        """Of the logs' lost lines, those that were reported."""
 
     async def run(self) -> None:
         """Until told to drain, or until the supervisor is gone."""
@@ -99,6 +115,8 @@ class Worker:
         self._number = first.number
         self.decisions = Decisions(app_name=config.flags.app_name, environment=config.flags.environment)
         self.access = AccessLog(config.log_target)
+        self.impressions = Impressions(config.impressions_target, config.flags.app_name, config.flags.environment)
+        self.decisions.on_impression = self.impressions
         self.shipper = self._link(first.shipper, config)
         engine = self.engine = self._make(config, build.policy(config, self.decisions), self.access, self.shipper)
         # What start-up made will live as long as the process: the collector need not walk it again (5 % of CPU, measured).
@@ -125,12 +143,17 @@ class Worker:
             elif isinstance(message, FlagState):
                 await self._take_flags(message)
                 if started:
-                    self._channel.send(Applied(self.decisions.revision))
+                    self._channel.send(Applied(self.decisions.revision, self._overrides))
                 else:
                     started = True
                     await engine.start(self._sockets)
                     self._keep(self._report_for_ever(), "report")
-                    self._channel.send(Ready(self.decisions.revision, self._number))
+                    self._channel.send(Ready(self.decisions.revision, self._number, self._overrides))
+            elif isinstance(message, Overrides):
+                self.decisions.override(message.answers)
+                self._overrides = message.number
+                if started:
+                    self._channel.send(Applied(self.decisions.revision, self._overrides))
         if drain is None:  # nobody said: the supervisor is gone
             drain = self._config.gateway.limits.drain_timeout
         # Nothing comes into the queues any more (gateway/listening.py, shut): one more turn of the loop, and what is in them is accepted.
@@ -142,7 +165,8 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await engine.close()
-        await self._loop.run_in_executor(None, self.access.close)  # first: what it loses at the end is reported too
+        for log in (self.access, self.impressions.log):  # first: what they lose at the end is reported too
+            await self._loop.run_in_executor(None, log.close)
         self._send_report()
         if self.shipper is not None:
             await self.shipper.close()
@@ -177,6 +201,7 @@ class Worker:
         if before is not None and before is self.shipper:
             before.resize(config.shadow.queue, config.shadow.queue_bytes)
         self.access.reopen(config.log_target)
+        self.impressions.log.reopen(config.impressions_target)
         self._config, self._number = config, message.number
         if before is not None and before is not self.shipper:
             await before.close()  # what it holds was captured for the old shipper, whose rules are those of its time
@@ -207,10 +232,11 @@ class Worker:
         if self._lost:
             stats.event("shadow-lost-in-reload", self._lost)
             self._lost = 0
-        dropped = self.access.dropped
-        if dropped > self._dropped:
-            stats.event("access-log-dropped", dropped - self._dropped)
-            self._dropped = dropped
+        for event, log in (("access-log-dropped", self.access), ("impressions-dropped", self.impressions.log)):
+            dropped, reported = log.dropped, self._dropped.get(event, 0)
+            if dropped > reported:
+                stats.event(event, dropped - reported)
+                self._dropped[event] = dropped
         self._channel.send(Report(stats))
         if self.shipper is not None and stats.routes:
             counts = {name: route.shadow for name, route in stats.routes.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -74,9 +75,19 @@ class Collector(Base):
             label = [str(worker.index)]
             connections.add_metric(label, worker.gauges[0])
             in_flight.add_metric(label, worker.gauges[1])
-            current.add_metric(label, float(worker.revision == supervisor.snapshot.revision))
+            current.add_metric(label, float(supervisor.flags.current(worker)))
         staleness = GaugeMetricFamily("banyan_flags_staleness_seconds", "Since the flag source last confirmed its state")
-        staleness.add_metric([], supervisor.source.staleness())
+        staleness.add_metric([], supervisor.flags.source.staleness())
+        overridden = GaugeMetricFamily(
+            "banyan_flag_override_end_timestamp_seconds",
+            "Unix time at which an override (`banyan flags override`) ends; there is one series for each in force",
+            labels=["flag", "enabled"],
+        )
+        for flag, override in supervisor.flags.overrides.by_flag.items():
+            overridden.add_metric([flag, "true" if override.enabled else "false"], override.until)
+        wrong = GaugeMetricFamily("banyan_flag_problems", "What is wrong with a flag that a route reads: see GET /flags", labels=["flag"])
+        for flag, count in Counter(problem.flag for problem in supervisor.flags.problems).items():
+            wrong.add_metric([flag], count)
         decisions = CounterMetricFamily("banyan_flag_decisions", "Decisions by flag and answer", labels=["flag", "enabled"])
         for flag, (on, off) in supervisor.totals.flags.items():
             decisions.add_metric([flag, "true"], on)
@@ -106,6 +117,8 @@ class Collector(Base):
             in_flight,
             current,
             staleness,
+            overridden,
+            wrong,
             decisions,
             restarts,
             config,

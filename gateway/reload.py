@@ -40,6 +40,7 @@ FIXED = (
     "flags.backup",
     "flags.app_name",
     "flags.environment",
+    "flags.overrides",
     "shadow.sink",
     "shadow.database",
 )
@@ -194,11 +195,12 @@ def fixed(old: Config, new: Config) -> Iterator[str]:
 
 
 def unwritable(config: Config) -> Iterator[str]:
-    """The access log, if it cannot be written."""
-    try:
-        access.check(config.log_target)
-    except OSError as error:
-        yield f"gateway.access_log: {error.filename}: {error.strerror}. Name another file"
+    """Logs that cannot be written."""
+    for key, target in (("gateway.access_log", config.log_target), ("flags.impressions", config.impressions_target)):
+        try:
+            access.check(target)
+        except OSError as error:
+            yield f"{key}: {error.filename}: {error.strerror}. Name another file"
 
 
 def for_the_shipper(config: Config) -> bytes:

@@ -2,7 +2,7 @@
 
 Invariants:
 - The listening sockets belong to this process. A worker that dies leaves its queue of new connections to its successor.
-- There is one flag source, and every worker decides by the snapshot that it published last.
+- There is one flag source (gateway/switchboard.py), and every worker decides by the snapshot that it published last.
 - A child that ends unasked is started again, after a wait that doubles while it keeps ending.
 """
 
@@ -20,21 +20,18 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from flags import source as flag_source
-from flags.snapshot import Snapshot
 from gateway import tls
 from gateway.children import Child, Said, WorkerProcess
 from gateway.config import Config
-from gateway.control import Applied, Certificates, Configure, Drain, FlagState, Ready, Refuse, Report
+from gateway.control import Applied, Certificates, Configure, Drain, Ready, Refuse, Report, ToWorker
 from gateway.listening import Sockets, why_not
 from gateway.reload import Reloads, for_the_shipper
+from gateway.switchboard import Switchboard
 from gateway.telemetry import Stats, merge
 from gateway.usable import unprepared, unusable
 
 _log = logging.getLogger("banyan.supervisor")
 
-FIRST_FLAGS_SECONDS = 5.0
-"""How long start-up waits for the flags; then everything is legacy's until they come."""
 START_TRIES = 3
 """A worker that ends this often before the gateway was ready for the first time ends the start."""
 ACCEPT_AFTER_TERM_SECONDS = 5.0
@@ -58,7 +55,6 @@ class Supervisor:
     def __init__(self, config: Config, text: str, *, engine: str = "gateway.worker", announce: Callable[[str], None] = print) -> None:
         self.config = config
         self.workers: list[WorkerProcess] = []
-        self.snapshot = Snapshot("", b'{"version":1,"features":[]}', "none", 0.0, "no flags were read yet")
         self.totals = Stats()
         self.started_at = time.time()
         self.ready = False
@@ -74,7 +70,6 @@ class Supervisor:
         self._count = config.gateway.processes
         self._tasks: set[asyncio.Task[object]] = set()
         self._stop = asyncio.Event()
-        self._first_flags = asyncio.Event()
         self._runtime = Path()
         self._failed = ""
         """Why the start has come to an end."""
@@ -84,16 +79,7 @@ class Supervisor:
         """Started so far: each listens on an address of its own."""
         self.reloads = Reloads(text, lambda: self.config, self._unusable, self._adopt)
         self.certificates = tls.Certificates(config)
-        self.source = flag_source.create(
-            source=config.flags.source,
-            path=config.flags.path,
-            url=config.flags.url,
-            token=config.flags.token.get_secret_value(),
-            refresh=config.flags.refresh,
-            backup=config.flags.backup,
-            folder=config.folder,
-            app_name=config.flags.app_name,
-        )
+        self.flags = Switchboard(config, self.workers, self._keep)
 
     def listen(self) -> None:
         """Takes the addresses, before anything is started: one listening socket for each worker and address.
@@ -128,10 +114,10 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._terminate, number)
         loop.add_signal_handler(signal.SIGHUP, self.reloads.ask)  # before the start is over too: it is done afterwards
-        flags_task = self._keep(self.source.run(self._publish), "flags")
+        flags_task = self._keep(self.flags.run(), "flags")
         self._runtime = Path(tempfile.mkdtemp(prefix="banyan-"))
         try:
-            await self._wait_for_flags(flags_task)
+            await self.flags.wait_for_first(flags_task, self._stop)
             self._start_shipper()
             for index, sockets in enumerate(self.sockets.workers):
                 worker = WorkerProcess(index, self._engine, sockets, self._configure(), self._told, self._heard)
@@ -153,7 +139,7 @@ class Supervisor:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            self.source.close()
+            self.flags.source.close()
             for worker in self.workers:
                 worker.kill()
             if self._shipper is not None:
@@ -184,38 +170,14 @@ class Supervisor:
 
     # Flags
 
-    def _publish(self, snapshot: Snapshot) -> None:
-        changed = snapshot.revision != self.snapshot.revision or not self._first_flags.is_set()
-        self.snapshot = snapshot
-        self._first_flags.set()
-        if changed:
-            for worker in self.workers:
-                worker.send(self._flag_state())
-
-    def _flag_state(self) -> FlagState:
-        snapshot = self.snapshot
-        return FlagState(snapshot.revision, snapshot.features, snapshot.source, snapshot.fetched_at, snapshot.error)
-
-    def _told(self) -> list[Certificates | Refuse | FlagState]:
+    def _told(self) -> list[ToWorker]:
         """What a worker has to know before it begins, which it does with the flags."""
-        told: list[Certificates | Refuse | FlagState] = []
+        told: list[ToWorker] = []
         if self.config.gateway.tls:
             told.append(self._certified())
         if self.left_at is not None or self.draining:
             told.append(Refuse())
-        return [*told, self._flag_state()]
-
-    async def _wait_for_flags(self, flags_task: asyncio.Task[object]) -> None:
-        first = asyncio.create_task(self._first_flags.wait(), name="first flags")
-        stop = asyncio.create_task(self._stop.wait(), name="stop")
-        tasks: set[asyncio.Task[Any]] = {first, stop, flags_task}
-        done, _ = await asyncio.wait(tasks, timeout=FIRST_FLAGS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        first.cancel()
-        stop.cancel()
-        if flags_task in done:
-            flags_task.result()  # a flag file that cannot be read at start ends the start
-        elif not self._first_flags.is_set() and not self._stop.is_set():
-            _log.warning("no flags after %g s: legacy answers everything until they come", FIRST_FLAGS_SECONDS)
+        return [*told, *self.flags.told()]
 
     # Children
 
@@ -266,13 +228,8 @@ class Supervisor:
         if isinstance(message, Report):
             worker.gauges = (message.stats.connections, message.stats.in_flight)
             merge(self.totals, message.stats)
-            if message.stats.flags:
-                self.source.report(message.stats.flags)
-        elif isinstance(message, Ready | Applied):
-            worker.revision = message.revision
-            # It may have been started with a snapshot that was replaced while it compiled it.
-            if isinstance(message, Ready) and message.revision != self.snapshot.revision:
-                worker.send(self._flag_state())
+        if isinstance(message, Report | Ready | Applied):
+            self.flags.heard(worker, message)
 
     async def _all_ready(self) -> None:
         every = asyncio.create_task(self._each_ready(), name="workers ready")
@@ -332,6 +289,7 @@ class Supervisor:
         same_rules = for_the_shipper(self.config) == for_the_shipper(config)
         self.config, self._text, self.certificates = config, text, certificates
         self.number += 1
+        self.flags.take_routes(config)
         shipper = self._shipper
         if same_rules:
             self._write_down()
@@ -407,5 +365,5 @@ class Supervisor:
 
     def _task_done(self, task: asyncio.Task[object]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None and not self._stop.is_set() and self._first_flags.is_set():
+        if not task.cancelled() and task.exception() is not None and not self._stop.is_set() and self.flags.first.is_set():
             _log.error("the task %r failed", task.get_name(), exc_info=task.exception())

@@ -8,16 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
 
 import orjson
 
+from gateway.policy.properties import LONGEST
 from gateway.settings import Identity
 
-User = tuple[str | None, str | None]
-"""(user id, session id), each None where there is none."""
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
-ANONYMOUS: User = (None, None)
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling, as far as it is known."""
+
+    user_id: str | None = None
+    session_id: str | None = None
+    claims: Mapping[str, str] = field(default=_NOTHING)
+    """What else legacy said of a user, as text: plan, country …"""
+
+
+ANONYMOUS: Final = Caller()
 MAX_ANSWER = 64 * 1024
 """Bytes of legacy's answer."""
 
@@ -27,7 +41,7 @@ class Question:
 
     __slots__ = ("credential", "key", "waiting")
 
-    def __init__(self, key: bytes, credential: bytes, then: Callable[[User], None]) -> None:
+    def __init__(self, key: bytes, credential: bytes, then: Callable[[Caller], None]) -> None:
         self.key = key
         self.credential = credential
         self.waiting = [then]
@@ -43,10 +57,10 @@ class Callers:
     def __init__(self, settings: Identity) -> None:
         self._settings = settings
         self._cookie = re.compile(rb"(?:\r\n(?i:cookie):[^\r]*?[ ;:])" + re.escape(settings.cookie.encode()) + rb"=([^;\r\s]*)")
-        self._known: dict[bytes, tuple[User, float]] = {}
+        self._known: dict[bytes, tuple[Caller, float]] = {}
         self._asking: dict[bytes, Question] = {}
 
-    def lookup(self, fields: bytes, then: Callable[[User], None], now: float) -> User | Question | None:
+    def lookup(self, fields: bytes, then: Callable[[Caller], None], now: float) -> Caller | Question | None:
         """The caller; or a question that must be asked now; or None. In both latter cases `then` is called once it is known.
 
         `fields` are a head's field lines, each with its CRLF before it.
@@ -68,25 +82,25 @@ class Callers:
         question = self._asking[key] = Question(key, credential, then)
         return question
 
-    def learned(self, question: Question, user: User, now: float, *, known: bool) -> None:
+    def learned(self, question: Question, caller: Caller, now: float, *, known: bool) -> None:
         """The question was answered; `known`: by legacy; else it is believed only for a moment."""
         self._asking.pop(question.key, None)
         if len(self._known) >= self._settings.entries:
             del self._known[next(iter(self._known))]  # the oldest: entries live for seconds, so order of age is good enough
-        seconds = self._settings.negative_cache if user[0] is None else self._settings.cache
+        seconds = self._settings.negative_cache if caller.user_id is None else self._settings.cache
         if not known:
             seconds = FAILURE_SECONDS
-        self._known[question.key] = (user, now + seconds)
+        self._known[question.key] = (caller, now + seconds)
         for then in question.waiting:
-            then(user)
+            then(caller)
 
     def cookie(self, question: Question) -> bytes:
         """The Cookie field's value that asks the question."""
         return self._settings.cookie.encode() + b"=" + question.credential
 
 
-def understand(status: int, body: bytes) -> tuple[User, bool]:
-    """What legacy's answer says: who it is, and whether legacy knew."""
+def understand(status: int, body: bytes, claims: Collection[str] = ()) -> tuple[Caller, bool]:
+    """What legacy's answer says: who it is, with those of its `claims`, and whether legacy knew."""
     if status != 200:
         return ANONYMOUS, False
     try:
@@ -95,7 +109,22 @@ def understand(status: int, body: bytes) -> tuple[User, bool]:
         return ANONYMOUS, False
     if not isinstance(document, dict):
         return ANONYMOUS, False
-    user, session = document.get("user_id"), document.get("session_id")
+    user, session, said = document.get("user_id"), document.get("session_id"), document.get("claims")
     if not document.get("authenticated"):
-        user = None
-    return (None if user is None else str(user), None if session is None else str(session)), True
+        user = said = None
+    known = _known(said, claims) if isinstance(said, dict) else _NOTHING
+    return Caller(None if user is None else str(user), None if session is None else str(session), known), True
+
+
+def _known(said: Mapping[str, object], names: Collection[str]) -> Mapping[str, str]:
+    """As flags compare them, which know text only: true is "true", a list is joined with commas. Anything else says nothing."""
+    known = {}
+    for name in names:
+        value = said.get(name)
+        if isinstance(value, bool):
+            known[name] = "true" if value else "false"
+        elif isinstance(value, str | int | float):
+            known[name] = str(value)
+        elif isinstance(value, list) and all(isinstance(item, str) for item in value):
+            known[name] = ",".join(value)
+    return {name: value for name, value in known.items() if len(value) <= LONGEST}

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from gateway.identity.callers import ANONYMOUS, MAX_ANSWER, Callers, Question, User, understand
+from gateway.identity.callers import ANONYMOUS, MAX_ANSWER, Caller, Callers, Question, understand
 from gateway.net.head import ResponseHead
 from gateway.net.pool import Pool
 from gateway.net.upstream import Sink, UpstreamConnection
@@ -26,8 +26,9 @@ class Introspection:
         self._settings = settings
         self._callers = Callers(settings)
         self._asking: set[_Asking] = set()
+        self.claims = settings.claims
 
-    def lookup(self, fields: bytes, then: Callable[[User], None]) -> User | None:
+    def lookup(self, fields: bytes, then: Callable[[Caller], None]) -> Caller | None:
         """The caller, or None: then `then` is called once it is known."""
         found = self._callers.lookup(fields, then, time.monotonic())
         if isinstance(found, Question):
@@ -42,9 +43,9 @@ class Introspection:
         for asking in list(self._asking):
             asking.answered(ANONYMOUS)
 
-    def learned(self, asking: _Asking, question: Question, user: User, *, known: bool) -> None:
+    def learned(self, asking: _Asking, question: Question, caller: Caller, *, known: bool) -> None:
         self._asking.discard(asking)
-        self._callers.learned(question, user, time.monotonic(), known=known)
+        self._callers.learned(question, caller, time.monotonic(), known=known)
 
     def _request(self, question: Question) -> bytes:
         place = self._pool.places[0]
@@ -80,7 +81,7 @@ class _Asking(Sink):
         else:
             self._connected(connection)
 
-    def answered(self, user: User, *, known: bool = False) -> None:
+    def answered(self, caller: Caller, *, known: bool = False) -> None:
         if self._done:
             return
         self._done = True
@@ -88,7 +89,7 @@ class _Asking(Sink):
             self._timeout.cancel()
         if self._connection is not None:
             self._connection.abandon()
-        self._owner.learned(self, self._question, user, known=known)
+        self._owner.learned(self, self._question, caller, known=known)
 
     def _connected(self, result: UpstreamConnection | Failure) -> None:
         if isinstance(result, Failure):
@@ -115,8 +116,8 @@ class _Asking(Sink):
         self._body += data
         if complete:
             self._connection = None
-            user, known = understand(self._status, self._body)
-            self.answered(user, known=known)
+            caller, known = understand(self._status, self._body, self._owner.claims)
+            self.answered(caller, known=known)
         elif len(self._body) > MAX_ANSWER:
             self.answered(ANONYMOUS)
 

@@ -26,9 +26,9 @@ from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 
-from flags.snapshot import Context
+from gateway.identity.callers import ANONYMOUS
 from gateway.mitm.client import Reply
-from gateway.mitm.fields import RefusedError, clean_request, clean_response, find
+from gateway.mitm.fields import RefusedError, clean_request, clean_response, field_lines, find
 from gateway.mitm.identity import Introspection
 from gateway.mitm.layer import ANSWER, GatewayHttpLayer
 from gateway.mitm.outgoing import Outgoing, forwarding
@@ -40,6 +40,7 @@ from gateway.policy.failover import may_repeat
 from gateway.policy.failure import Failure
 from gateway.policy.forwarded import client
 from gateway.policy.problems import Problem
+from gateway.policy.properties import context
 
 RELAY = "banyan.relay"
 """The key in a flow's metadata."""
@@ -103,14 +104,24 @@ class GatewayAddon:
         shared.ids.begin()
         relay.request_id = head.request_id or shared.ids.request_id()
         trace = b"" if head.traceparent else shared.ids.traceparent()
-        added = forwarding(head, relay.host, trusted=relay.trusted, secure=self._secure(flow))
+        relay.secure = self._secure(flow)
+        added = forwarding(head, relay.host, trusted=relay.trusted, secure=relay.secure)
         relay.outgoing = Outgoing(head, relay.request_id, trace, added)
-        user, session = None, None
         terms = relay.terms
-        if terms.callers is not None and terms.policy.routed(head.method, head.target):
-            user, session = await Introspection(shared, terms, terms.callers).who(head.fields)
-        context = Context(user, session, relay.address, {"method": head.method})
-        decision = relay.decision = terms.policy.decide(head.method, head.target, context)
+        found = terms.policy.find(head.method, head.target)
+        if isinstance(found, Decision):
+            decision = found
+        else:
+            caller = await Introspection(shared, terms, terms.callers).who(head.fields) if terms.callers is not None else ANONYMOUS
+            lines = field_lines(head.fields)
+            if terms.visitors is not None and caller.user_id is None and caller.session_id is None:
+                caller = terms.visitors.known(lines) or caller
+                if caller is ANONYMOUS and terms.policy.flags.by_session(found.serve_flag):
+                    caller, relay.visitor = terms.visitors.new()
+            told = terms.flag_headers.read(lines)
+            user, session, claims = caller.user_id, caller.session_id, caller.claims
+            decision = terms.policy.decide(found, context(found.route, head.method, relay.address, user, session, claims, told))
+        relay.decision = decision
         # `stream` was set by mitmproxy (option stream_large_bodies) for a declared length over the replay buffer.
         relay.capture = prepare(shared, terms, decision, relay.outgoing, replayable=not request.stream)
         relay.serve = decision.serve

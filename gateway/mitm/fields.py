@@ -187,3 +187,8 @@ def _check_target(method: bytes, target: bytes, authority: bytes, host: bytes) -
         raise RefusedError(Problem.FRAMING, "The target's authority differs from Host.")
     if b"%00" in target:
         raise RefusedError(Problem.FRAMING, "The target holds an encoded NUL.")
+
+
+def field_lines(fields: Fields) -> bytes:
+    """As a head's lines, each with its CRLF before it."""
+    return b"".join(b"\r\n%b: %b" % field for field in fields)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.identity.callers import ANONYMOUS, MAX_ANSWER, Callers, Question, User, understand
+from gateway.identity.callers import ANONYMOUS, MAX_ANSWER, Caller, Callers, Question, understand
 from gateway.mitm.client import Ask, Client, Reply
-from gateway.mitm.fields import Fields
+from gateway.mitm.fields import Fields, field_lines
 from gateway.mitm.shared import Shared
 from gateway.mitm.terms import Terms
 
@@ -22,16 +22,15 @@ class Introspection:
         host, port = terms.config.upstreams["legacy"].address
         self._host = f"{host}:{port}".encode()
 
-    async def who(self, fields: Fields) -> User:
+    async def who(self, fields: Fields) -> Caller:
         """The caller whose head has these fields."""
-        answer: asyncio.Future[User] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Caller] = asyncio.get_running_loop().create_future()
 
-        def learned(user: User) -> None:
+        def learned(caller: Caller) -> None:
             if not answer.done():
-                answer.set_result(user)
+                answer.set_result(caller)
 
-        lines = b"".join(b"\r\n%b: %b" % field for field in fields)
-        found = self._callers.lookup(lines, learned, self._shared.now())
+        found = self._callers.lookup(field_lines(fields), learned, self._shared.now())
         if isinstance(found, Question):
             self._shared.keep(self._ask(found), "introspection")
         elif found is not None:
@@ -39,7 +38,7 @@ class Introspection:
         return await answer
 
     async def _ask(self, question: Question) -> None:
-        user, known = ANONYMOUS, False
+        caller, known = ANONYMOUS, False
         ask = Ask(
             "GET",
             self._settings.path.encode(),
@@ -54,8 +53,8 @@ class Introspection:
             async with asyncio.timeout(self._settings.timeout):
                 reply = await self._client.ask(ask, limit=MAX_ANSWER, repeatable=True)
             if isinstance(reply, Reply) and not reply.skipped:
-                user, known = understand(reply.status, reply.body)
+                caller, known = understand(reply.status, reply.body, self._settings.claims)
         except TimeoutError:
             pass  # the caller is anonymous for this request
         finally:
-            self._callers.learned(question, user, self._shared.now(), known=known)
+            self._callers.learned(question, caller, self._shared.now(), known=known)

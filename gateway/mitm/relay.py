@@ -15,7 +15,7 @@ from mitmproxy.connection import Client
 from mitmproxy.net.http import status_codes
 
 from gateway.access import line
-from gateway.mitm.fields import Fields, Head
+from gateway.mitm.fields import Fields, Head, field_lines, find
 from gateway.mitm.outgoing import Outgoing
 from gateway.mitm.shadow import Capture
 from gateway.mitm.shared import Shared
@@ -37,6 +37,8 @@ class Relay:
         self.address = self.host
         """The client's: the peer's, or whom a trusted proxy has the request from."""
         self.trusted = self.terms.trusts(self.host)
+        self.secure = False
+        """Its client has come over TLS."""
         self.method = method.decode("latin-1")
         self.target = target
         """As it came, for the log, also when it is refused."""
@@ -46,6 +48,8 @@ class Relay:
         self.outgoing: Outgoing | None = None
         self.decision: Decision | None = None
         self.serve: Target | None = None
+        self.visitor = b""
+        """The cookie of a visitor who comes for the first time."""
         self.fell_back = ""
         self.problem: Problem | None = None
         """What the gateway itself answers."""
@@ -117,6 +121,12 @@ class Relay:
     def client_fields(self, fields: Fields) -> Fields:
         """An upstream's fields as the client gets them."""
         out = list(fields)
+        visitors = self.terms.visitors
+        if self.visitor and visitors is not None:
+            told = self.trusted and self.head is not None and find(self.head.fields, b"x-forwarded-proto") == b"https"
+            cookie = visitors.set_cookie(self.visitor, field_lines(fields), secure=self.secure or told)
+            if cookie:
+                out.append((b"Set-Cookie", cookie))
         if (self.terms.config.gateway.expose_decision or self.trusted) and self.serve is not None:
             out.append((b"Banyan-Route", f"{self.route or '-'}; served-by={self.serve.side}; reason={self.reason}".encode()))
             elapsed = 1000 * (self.shared.now() - self.started_at)

@@ -5,14 +5,17 @@ The same cut as the edge's (gateway/net/terms.py): what a worker needs for its l
 
 from __future__ import annotations
 
+import os
 from ipaddress import ip_address
 
 from gateway.access import Mask
 from gateway.identity.callers import Callers
+from gateway.identity.visitors import Visitors
 from gateway.mitm.client import Client
 from gateway.mitm.fields import Fields, lines, without
 from gateway.mitm.upstream_tls import UpstreamsTls
 from gateway.policy.decision import Policy
+from gateway.policy.properties import Headers
 from gateway.settings import Config
 from gateway.tls import client_context, material
 
@@ -30,6 +33,7 @@ class Terms:
         self.config = config
         self.policy = policy
         self.mask = Mask(config.shadow.redact)
+        self.flag_headers = Headers(config.flags.headers)
         self.in_flight = 0
         """Requests that go by these terms."""
         self.mirroring = 0
@@ -57,6 +61,8 @@ class Terms:
             same_legacy = before is not None and before.clients["legacy"] is self.clients["legacy"]
             kept = before if same_legacy and before is not None and before.config.identity == config.identity else None
             self.callers = kept.callers if kept is not None else Callers(config.identity)
+        visitor = config.identity.visitor
+        self.visitors = Visitors(visitor, os.urandom) if visitor is not None else None
         self._uncaptured = (
             *(name.encode() for name in CREDENTIALS),
             *(name.lower().encode() for name in config.shadow.redact if not name.startswith("$")),

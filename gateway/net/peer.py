@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flags.snapshot import Context
+from gateway.identity.callers import Caller
 from gateway.net.fields import values
 from gateway.net.head import RequestHead
 from gateway.policy.forwarded import client
+from gateway.policy.properties import Headers, context
 
 
 def nobody(host: str) -> bool:
@@ -23,15 +25,16 @@ class Peer:
 
     __slots__ = (
         "_address",
+        "_caller",
         "_context",
         "_fields",
         "_forwarding",
         "_host",
         "_method",
+        "_route",
         "_secure",
-        "_session_id",
+        "_told",
         "_trusts",
-        "_user_id",
         "host",
         "trusted",
     )
@@ -46,10 +49,11 @@ class Peer:
         self._fields: bytes | None = None
         self._forwarding = b""
         self._context: Context | None = None
+        self._route = ""
         self._method = ""
         self._address = ""
-        self._user_id: str | None = None
-        self._session_id: str | None = None
+        self._caller: Caller | None = None
+        self._told: bytes | None = None
 
     def forwarding(self, head: RequestHead) -> bytes:
         """The fields that tell the upstream about the client. A trusted proxy's own stay, and the proxy is added to them."""
@@ -69,15 +73,20 @@ class Peer:
         self._forwarding = b"".join(parts)
         return self._forwarding
 
+    def by_https(self, head: RequestHead) -> bool:
+        """Has the client's request come over TLS, here or before a trusted proxy?"""
+        return self._secure or (self.trusted and values(head.fields, b"x-forwarded-proto")[:1] == [b"https"])
+
     def address(self, head: RequestHead) -> str:
         """The client's: the peer's, or where that is a trusted proxy, whom it has the request from."""
         return self.host if not self.trusted else client(self.host, values(head.fields, b"x-forwarded-for"), self._trusts)
 
-    def context(self, method: str, address: str, user_id: str | None, session_id: str | None) -> Context:
-        """Whom the flags are asked about."""
-        context = self._context
-        known = context is not None and self._method == method and self._address == address
-        if context is None or not known or self._user_id != user_id or self._session_id != session_id:
-            self._method, self._address, self._user_id, self._session_id = method, address, user_id, session_id
-            context = self._context = Context(user_id, session_id, address, {"method": method})
-        return context
+    def context(self, head: RequestHead, route: str, address: str, caller: Caller, headers: Headers) -> Context:
+        """Whom and what the flags are asked about."""
+        known = self._context
+        same = known is not None and self._caller is caller and self._route == route and self._address == address
+        if known is None or not same or self._method != head.method or (headers.any and self._told is not head.fields):
+            self._route, self._method, self._address, self._caller, self._told = route, head.method, address, caller, head.fields
+            user, session, claims = caller.user_id, caller.session_id, caller.claims
+            known = self._context = context(route, head.method, address, user, session, claims, headers.read(head.fields))
+        return known

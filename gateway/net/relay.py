@@ -13,6 +13,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from gateway.access import line
+from gateway.identity.callers import ANONYMOUS, Caller
+from gateway.identity.visitors import Visitors
 from gateway.net.answers import problem
 from gateway.net.chunked import LAST, chunk
 from gateway.net.head import RequestHead, ResponseHead
@@ -20,7 +22,7 @@ from gateway.net.mirror import Capture, consider
 from gateway.net.outgoing import request_head
 from gateway.net.tunnel import Tunnel
 from gateway.net.upstream import Sink, UpstreamConnection
-from gateway.policy.decision import Decision, Policy, Target
+from gateway.policy.decision import Claim, Decision, Policy, Target
 from gateway.policy.failover import SAFE, may_repeat
 from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
@@ -41,6 +43,7 @@ class Relay(Sink):
     __slots__ = (
         "_body",
         "_capture",
+        "_claim",
         "_connecting",
         "_gathering",
         "_held",
@@ -49,6 +52,7 @@ class Relay(Sink):
         "_replayable",
         "_sent_anew",
         "_started",
+        "_visitor",
         "address",
         "body_complete",
         "client",
@@ -105,6 +109,9 @@ class Relay(Sink):
         """It has met a connection that had died in the pool. From then on none is taken from there: so it is sent once, once more for this,
         and once to a fallback, and never a fourth time (edge.md 46)."""
         self._capture: Capture | None = None
+        self._claim: Claim | None = None
+        self._visitor = b""
+        """The cookie of a visitor who comes for the first time."""
         self._mirrored = False
         self.terms.in_flight += 1
 
@@ -112,14 +119,15 @@ class Relay(Sink):
 
     def start(self) -> None:
         """The head is there. Finds out who is calling, decides, and sends."""
-        terms = self.terms
-        if terms.identity is not None and terms.policy.routed(self.head.method, self.head.target):
-            user = terms.identity.lookup(self.head.fields, self._identified)
-            if user is None:
-                return  # asked for; _identified goes on
-            self._identified(user)
-        else:
-            self._decide(None, None)
+        terms, head = self.terms, self.head
+        found = terms.policy.find(head.method, head.target)
+        if isinstance(found, Decision):
+            self._go(found)
+            return
+        self._claim = found
+        caller = terms.identity.lookup(head.fields, self._identified) if terms.identity is not None else ANONYMOUS
+        if caller is not None:  # else it is asked for, and _identified goes on
+            self._identified(caller)
 
     def body(self, data: bytes, last: bool) -> None:
         """More of the request's body, without its framing."""
@@ -149,14 +157,24 @@ class Relay(Sink):
         if last:
             self._request_complete()
 
-    def _identified(self, user: tuple[str | None, str | None]) -> None:
-        if not self.done:
-            self._decide(*user)
+    def _identified(self, caller: Caller) -> None:
+        if self.done:
+            return
+        claim, terms = self._claim, self.terms
+        assert claim is not None  # noqa: S101 - nobody asks who is calling of what no route matched
+        if terms.visitors is not None and caller.user_id is None and caller.session_id is None:
+            caller = self._visiting(terms.visitors, claim)
+        context = self.client.peer.context(self.head, claim.route, self.address, caller, terms.flag_headers)
+        self._go(terms.policy.decide(claim, context))
 
-    def _decide(self, user_id: str | None, session_id: str | None) -> None:
-        method = self.head.method
-        context = self.client.peer.context(method, self.address, user_id, session_id)
-        decision = self.decision = self.terms.policy.decide(method, self.head.target, context)
+    def _visiting(self, visitors: Visitors, claim: Claim) -> Caller:
+        known = visitors.known(self.head.fields)
+        if known is None and self.terms.policy.flags.by_session(claim.serve_flag):
+            known, self._visitor = visitors.new()
+        return known or ANONYMOUS
+
+    def _go(self, decision: Decision) -> None:
+        self.decision = decision
         if decision.shadow is not None:
             self._capture = consider(self, decision)
         head = self.head
@@ -334,6 +352,11 @@ class Relay(Sink):
         client, request = self.client, self.head
         close = not client.keeps_alive(request) or not self.body_complete
         parts = [head.line, head.fields]
+        visitors = self.terms.visitors
+        if self._visitor and visitors is not None:
+            cookie = visitors.set_cookie(self._visitor, head.fields, secure=client.peer.by_https(request))
+            if cookie:
+                parts += (b"\r\nSet-Cookie: ", cookie)
         if (head.chunked and head.status != 204) or (head.length < 0 and not complete):
             if request.http11:
                 parts.append(b"\r\nTransfer-Encoding: chunked")

@@ -7,16 +7,19 @@ place for them; a connection notices at its next request. The old ones are kept 
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from ipaddress import ip_address
 
 from gateway.access import Mask
 from gateway.identity.introspection import Introspection
+from gateway.identity.visitors import Visitors
 from gateway.net.deadlines import Deadlines
 from gateway.net.lines import REQUEST, RESPONSE
 from gateway.net.mirror import Mirror
 from gateway.net.pool import Pool
 from gateway.policy.decision import Policy
+from gateway.policy.properties import Headers
 from gateway.settings import Config, Upstream
 from gateway.tls import client_context, material
 
@@ -37,6 +40,7 @@ class Terms:
         self.max_body = limits.body_bytes
         self.replay_buffer = config.gateway.replay_buffer
         self.expose = config.gateway.expose_decision
+        self.flag_headers = Headers(config.flags.headers)
         self.proxy_protocol = config.gateway.proxy_protocol
         self.shadow = config.shadow
         self.mask = Mask(config.shadow.redact)
@@ -70,6 +74,8 @@ class Terms:
                 self.identity = kept.identity
             else:
                 self.identity = Introspection(legacy, config.identity)
+        visitor = config.identity.visitor
+        self.visitors = Visitors(visitor, os.urandom) if visitor is not None else None
         self._trusted = config.gateway.trusted_proxies
         self._trust: dict[str, bool] = {}
         # All edges of a process share what lines are known; a worker has one edge. What is under way by other secrets is not handed over.

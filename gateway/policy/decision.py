@@ -31,6 +31,8 @@ class Reason(StrEnum):
     AMBIGUOUS = "ambiguous-path"
     FLAG_ON = "flag"
     FLAG_OFF = "flag-off"
+    OVERRIDE = "override"
+    """A person set the flag on this gateway for a while (`banyan flags override`), past where it lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,17 @@ UNROUTED = Decision("", _LEGACY, None, None, Reason.UNROUTED)
 AMBIGUOUS = Decision("", _LEGACY, None, None, Reason.AMBIGUOUS)
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A route's claim on a request: who answers is for its two flags to say."""
+
+    route: str
+    serve_flag: str
+    shadow_flag: str
+    decisions: dict[tuple[bool, bool, bool], Decision]
+    """(serve flag, shadow flag, the serve flag is overridden) → Decision."""
+
+
 class Policy:
     """All routes. `flags` may be replaced at any time: a decision that was made stays as it is."""
 
@@ -97,32 +110,27 @@ class Policy:
         self.flags = flags
         rules = list(routes)
         self._table = Table(route.pattern for route in rules)
-        self._routes = {route.name: (route, _decisions(route)) for route in rules}
+        self._routes = {route.name: route for route in rules}
+        self._claims = {route.name: Claim(route.name, route.serve_flag, route.shadow_flag, _decisions(route)) for route in rules}
 
     @property
     def routes(self) -> list[RouteRules]:
-        return [route for route, _ in self._routes.values()]
+        return list(self._routes.values())
 
-    def routed(self, method: str, target: bytes) -> bool:
-        """Is it a route's? Then it matters who is calling. What is not is legacy's, whoever calls."""
-        query = target.find(b"?")
-        try:
-            return self._table.match(method, target if query < 0 else target[:query]) is not None
-        except AmbiguousPathError:
-            return False
-
-    def decide(self, method: str, target: bytes, context: Context) -> Decision:
-        """Who answers `method` `target` for the caller in `context`."""
+    def find(self, method: str, target: bytes) -> Claim | Decision:
+        """Whose request it is. A route's: then it matters who is calling. A Decision: legacy's, whoever calls."""
         query = target.find(b"?")
         try:
             name = self._table.match(method, target if query < 0 else target[:query])
         except AmbiguousPathError:
             return AMBIGUOUS
-        if name is None:
-            return UNROUTED
-        route, decisions = self._routes[name]
+        return UNROUTED if name is None else self._claims[name]
+
+    def decide(self, claim: Claim, context: Context) -> Decision:
+        """Who answers the request that `claim` is laid to, for the caller in `context`."""
         flags = self.flags
-        return decisions[flags.enabled(route.serve_flag, context), flags.enabled(route.shadow_flag, context)]
+        serve, shadow = flags.enabled(claim.serve_flag, context), flags.enabled(claim.shadow_flag, context)
+        return claim.decisions[serve, shadow, flags.overridden(claim.serve_flag)]
 
     @staticmethod
     def on_response(decision: Decision, method: str, status: int, *, replayable: bool) -> Target | None:
@@ -139,17 +147,16 @@ class Policy:
         return problem_of(failure, method)
 
 
-def _decisions(route: RouteRules) -> dict[tuple[bool, bool], Decision]:
-    """(serve flag, shadow flag) → Decision."""
+def _decisions(route: RouteRules) -> dict[tuple[bool, bool, bool], Decision]:
     made = {}
-    for serve_on, shadow_on in product((False, True), repeat=2):
+    for serve_on, shadow_on, overridden in product((False, True), repeat=3):
         serve, other = (route.candidate, _LEGACY) if serve_on else (_LEGACY, route.candidate)
-        made[serve_on, shadow_on] = Decision(
+        made[serve_on, shadow_on, overridden] = Decision(
             route=route.name,
             serve=serve,
             fallback=_LEGACY if serve_on and route.fallback else None,
             shadow=other if shadow_on else None,
-            reason=Reason.FLAG_ON if serve_on else Reason.FLAG_OFF,
+            reason=Reason.OVERRIDE if overridden else (Reason.FLAG_ON if serve_on else Reason.FLAG_OFF),
             rules=route.shadow,
         )
     return made

@@ -14,7 +14,7 @@ from pydantic import PrivateAttr, field_validator, model_validator
 from gateway.settings.addresses import parse_address
 from gateway.settings.flags import FlagSource
 from gateway.settings.gateway import Certificate, Gateway, Limits
-from gateway.settings.identity import Identity
+from gateway.settings.identity import RESERVED, Identity, Visitor
 from gateway.settings.routes import Compare, Gate, Route, RouteShadow
 from gateway.settings.section import Section
 from gateway.settings.shadow import Shadow
@@ -34,6 +34,7 @@ __all__ = [
     "Shadow",
     "Upstream",
     "UpstreamTls",
+    "Visitor",
     "parse_address",
 ]
 
@@ -77,6 +78,9 @@ class Config(Section):
                 if key in patterns:
                     raise ValueError(f"routes {patterns[key]!r} and {route.name!r} match the same requests: {method} {route.match}")
                 patterns[key] = route.name
+        for name in self.flags.headers:
+            if name in RESERVED or name in self.identity.claims:
+                raise ValueError(f"flags.headers: flags are told of {name!r} already, in any case or by identity.claims")
         return self
 
     @property
@@ -112,6 +116,12 @@ class Config(Section):
         """Where the access log goes: "-", "" or an absolute path."""
         log = self.gateway.access_log
         return str(self.resolve(log)) if log not in ("", "-") else log
+
+    @property
+    def impressions_target(self) -> str:
+        """Where impressions go, in the same way."""
+        target = self.flags.impressions
+        return str(self.resolve(target)) if target not in ("", "-") else target
 
     def resolve(self, path: str) -> Path:
         """A path as written in the file, made absolute."""

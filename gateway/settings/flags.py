@@ -7,11 +7,12 @@ from typing import Literal
 from pydantic import SecretStr, ValidationInfo, field_validator, model_validator
 
 from flags.source import check_token, check_url
-from gateway.settings.section import Section
+from gateway.settings.section import TOKEN, Section
 from gateway.units import Seconds
 
 _OFTENEST = 0.05
 """Seconds between two looks at Unleash."""
+_SECRET = frozenset(("authorization", "cookie", "proxy-authorization", "set-cookie"))
 
 
 class FlagSource(Section):
@@ -33,8 +34,16 @@ class FlagSource(Section):
     """unleash: the last good state, used when Unleash is down at start."""
     app_name: str = "banyan"
     """Unleash's appName."""
+    project: str = "default"
+    """Unleash's project: where `banyan flags` looks for flags and makes them."""
     environment: str = "development"
     """Unleash's environment."""
+    headers: list[str] = []
+    """Request header fields that strategies may read, as properties of these names in lower case, beside route and method."""
+    impressions: str = ""
+    """Where each decision of a flag with impression data goes, as a line of JSON: a path, "-" (standard output) or "" (nowhere)."""
+    overrides: str = "var/flag-overrides.json"
+    """What `banyan flags override` set, until it expires: a restart of the gateway does not forget it."""
 
     @field_validator("url")
     @classmethod
@@ -49,6 +58,16 @@ class FlagSource(Section):
         if value and info.data.get("source") == "unleash":
             check_token(value.get_secret_value(), f"flags.{info.field_name}")
         return value
+
+    @field_validator("headers")
+    @classmethod
+    def _headers(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if not TOKEN.fullmatch(name):
+                raise ValueError(f'{name!r} is no header field\'s name; write names such as "x-app-version"')
+            if name.lower() in _SECRET:
+                raise ValueError(f"{name!r} holds secrets, and what flags read is remembered; legacy can say who is calling: [identity]")
+        return [name.lower() for name in value]
 
     @field_validator("refresh")
     @classmethod

@@ -5,10 +5,39 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from gateway.settings.section import TOKEN, Section
 from gateway.units import Seconds, Timeout
+
+RESERVED = frozenset(("appName", "currentTime", "environment", "method", "remoteAddress", "route", "sessionId", "userId"))
+"""What flags are told in any case."""
+_SHORTEST_KEY = 16
+
+
+class Visitor(Section):
+    """A signed cookie for visitors without an account, so that a gradual rollout keeps each of them on one side."""
+
+    key: SecretStr
+    """Signs it: at least 16 characters. Write ${NAME} to read it from the environment. Gateways that share visitors share it."""
+    cookie: str = "banyan_visitor"
+    """Its name."""
+    max_age: Seconds = 365 * 86400.0
+    """How long browsers keep it."""
+
+    @field_validator("key")
+    @classmethod
+    def _key(cls, value: SecretStr) -> SecretStr:
+        if len(value.get_secret_value()) < _SHORTEST_KEY:
+            raise ValueError(f"at least {_SHORTEST_KEY} characters, and random ones: openssl rand -hex 32 makes a good one")
+        return value
+
+    @field_validator("cookie")
+    @classmethod
+    def _cookie(cls, value: str) -> str:
+        if not TOKEN.fullmatch(value):
+            raise ValueError('write a cookie\'s name, such as "banyan_visitor"')
+        return value
 
 
 class Identity(Section):
@@ -28,6 +57,21 @@ class Identity(Section):
     """How long legacy may take to say; after that the caller is anonymous for this request."""
     entries: int = Field(default=100_000, ge=1)
     """Answers that are remembered at the most."""
+    claims: list[str] = []
+    """What else legacy says of a user that strategies may read, as properties of these names: those of its answer's "claims"."""
+    visitor: Visitor | None = None
+    """With visitor = { key = "${BANYAN_VISITOR_KEY}" }, visitors whom nobody knows get a signed cookie, and are the same sessionId to the
+    flags each time. Without it, a rollout by Unleash's default stickiness throws dice for them at every request."""
+
+    @field_validator("claims")
+    @classmethod
+    def _claims(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if name in RESERVED or not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name):
+                raise ValueError(
+                    f"{name!r} cannot be a property: letters, digits, '.', '_' and '-', and none of {', '.join(sorted(RESERVED))}"
+                )
+        return value
 
     @field_validator("path")
     @classmethod

@@ -31,9 +31,14 @@ legacy = "http://127.0.0.1:{legacy}"
 url = "http://127.0.0.1:{new}"
 connect_timeout = "500ms"
 response_timeout = "700ms"
+[flags]
+headers = ["X-App-Version"]
+impressions = "{folder}/impressions.log"
 [identity]
 source = "introspection"
 path = "/who"
+claims = ["plan"]
+visitor = {{ key = "a key for tests alone" }}
 [shadow]
 timeout = "1s"
 [[routes]]

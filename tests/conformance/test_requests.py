@@ -341,7 +341,7 @@ async def test_behind_a_trusted_proxy_flags_and_the_log_see_the_client(engine: s
     await legacy.start()
     await new.start()
     toml = configuration(tmp_path, legacy, new).replace("expose_decision = true", 'trusted_proxies = ["127.0.0.0/8", "10.0.0.0/8"]')
-    toml = toml.replace('[identity]\nsource = "introspection"\npath = "/who"\n', "")
+    toml = toml.replace('source = "introspection"\npath = "/who"\n', "")
     try:
         async with gateway(tmp_path, toml, engine=engine) as running:
             strategy = {"name": "remoteAddress", "parameters": {"IPs": "9.9.9.9"}}

@@ -296,3 +296,20 @@ def test_building_in_a_thread_leaves_the_loop_free() -> None:
             longest, last = max(longest, now - last), now
         shortest = min(shortest, longest)
     assert shortest < 0.02
+
+
+def test_which_flags_care_about_the_session() -> None:
+    built = Decisions.build(
+        snapshot(
+            flag(rollout(50), name="default"),
+            flag(rollout(50, "sessionId"), name="session", impressionData=True),
+            flag(rollout(50), {"name": "gradualRolloutRandom", "parameters": {"percentage": "5"}}, name="dice"),
+            flag(rollout(50, "userId"), name="user"),
+            flag(rollout(50), name="off", enabled=False),
+            flag(rollout(100), name="everybody"),
+        )
+    )
+    names = ("default", "session", "dice", "user", "off", "everybody", "unknown")
+    assert [name for name in names if built.by_session(name)] == ["default", "session", "dice"]
+    built.override({"default": True, "session": False})
+    assert [name for name in names if built.by_session(name)] == ["dice"]

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from gateway import admin, metrics, reference, reload
+from gateway import admin, admin_flags, metrics, reference, reload
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "reference"
 
@@ -29,11 +29,11 @@ def test_every_metric_is_documented() -> None:
 
 def test_every_answer_of_the_admin_port_is_documented() -> None:
     page = (DOCS / "admin.md").read_text()
-    source = Path(admin.__file__).read_text()
-    found = re.findall(r'Route\("([^"]+)", \w+(, methods=\["POST"\])?\)', source)
-    assert len(found) >= 9
-    documented = set(re.findall(r"^\| `(\w+ \S+)` \|", page, re.MULTILINE))
-    assert documented == {f"{'POST' if post else 'GET'} {path}" for path, post in found}
+    source = Path(admin.__file__).read_text() + Path(admin_flags.__file__).read_text()
+    found = re.findall(r'Route\("([^"]+)", \w+(?:, methods=\["([A-Z]+)"\])?\)', source)
+    assert len(found) >= 13
+    documented = {each.partition("?")[0] for each in re.findall(r"^\| `(\w+ \S+)` \|", page, re.MULTILINE)}
+    assert documented == {f"{method or 'GET'} {path.replace('{flag}', 'FLAG')}" for path, method in found}
 
 
 def test_what_a_reload_cannot_change_is_documented() -> None:

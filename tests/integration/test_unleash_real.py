@@ -155,12 +155,12 @@ def test_the_admin_api(unleash: RunningUnleash) -> None:
     with UnleashAdmin(unleash.api_url, unleash.admin_token) as admin:
         assert admin.ensure_flag("reviews", "served by the new service") is True
         assert admin.ensure_flag("reviews", "again") is False
-        assert admin.set("reviews", True) == FlagState("reviews", True, 100)
-        assert admin.set("reviews", True, 10) == FlagState("reviews", True, 10)
+        assert admin.set("reviews", True) == FlagState("reviews", True, 100, stickiness="default")
+        assert admin.set("reviews", True, 10) == FlagState("reviews", True, 10, stickiness="default")
         admin.off("reviews")
-        assert FlagState("reviews", False, 10, "served by the new service") in admin.list()
-        assert admin.set("reviews", True) == FlagState("reviews", True, 10)
-        with pytest.raises(AdminError, match=r"404.*no such flag"):
+        assert FlagState("reviews", False, 10, "served by the new service", stickiness="default") in admin.list()
+        assert admin.set("reviews", True) == FlagState("reviews", True, 10, stickiness="default")
+        with pytest.raises(AdminError, match=r"404.*no feature named .nowhere.*flags\.project = 'default'"):
             admin.off("nowhere")
         with pytest.raises(AdminError, match="URL friendly"):
             admin.ensure_flag("not a name")

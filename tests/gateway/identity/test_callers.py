@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.identity.callers import ANONYMOUS, FAILURE_SECONDS, Callers, Question, User, understand
+from gateway.identity.callers import ANONYMOUS, FAILURE_SECONDS, Caller, Callers, Question, understand
 from gateway.settings import Identity
 
-ALICE: User = ("7", "abc")
+ALICE = Caller("7", "abc")
 HEAD = b"\r\nHost: a\r\nCookie: theme=dark; sessionid=s3cret; x=y"
 
 
@@ -16,9 +16,9 @@ class Asked:
 
     def __init__(self, **settings: object) -> None:
         self.callers = Callers(Identity.model_validate({"source": "introspection", **settings}))
-        self.told: list[User] = []
+        self.told: list[Caller] = []
 
-    def lookup(self, now: float, fields: bytes = HEAD) -> User | Question | None:
+    def lookup(self, now: float, fields: bytes = HEAD) -> Caller | Question | None:
         return self.callers.lookup(fields, self.told.append, now)
 
     def question(self, now: float, fields: bytes = HEAD) -> Question:
@@ -37,7 +37,7 @@ def test_one_question_however_many_wait() -> None:
 
 
 @pytest.mark.parametrize(("user", "seconds"), [(ALICE, 10), (ANONYMOUS, 2)])
-def test_an_answer_is_remembered_for_its_time(user: User, seconds: float) -> None:
+def test_an_answer_is_remembered_for_its_time(user: Caller, seconds: float) -> None:
     asked = Asked(cache="10s", negative_cache="2s")
     asked.callers.learned(asked.question(0), user, 0, known=True)
     assert asked.lookup(seconds - 0.1) == user
@@ -56,9 +56,9 @@ def test_what_is_remembered_is_bounded_and_holds_no_credential() -> None:
     asked = Asked(entries=2)
     for number in range(3):
         head = b"\r\nCookie: sessionid=s%d" % number
-        asked.callers.learned(asked.question(0, head), (str(number), None), 0, known=True)
+        asked.callers.learned(asked.question(0, head), Caller(str(number)), 0, known=True)
     assert isinstance(asked.lookup(0, b"\r\nCookie: sessionid=s0"), Question)
-    assert asked.lookup(0, b"\r\nCookie: sessionid=s2") == ("2", None)
+    assert asked.lookup(0, b"\r\nCookie: sessionid=s2") == Caller("2")
     assert b"s2" not in b"".join(asked.callers._known)
 
 
@@ -71,11 +71,22 @@ def test_nobody_is_asked_about_nothing(head: bytes) -> None:
     ("status", "body", "user", "known"),
     [
         (200, b'{"authenticated": true, "user_id": 7, "session_id": "abc"}', ALICE, True),
-        (200, b'{"authenticated": false, "user_id": 7, "session_id": "abc"}', (None, "abc"), True),
+        (200, b'{"authenticated": false, "user_id": 7, "session_id": "abc"}', Caller(None, "abc"), True),
         (200, b"[]", ANONYMOUS, False),
         (200, b"<html>", ANONYMOUS, False),
         (500, b'{"authenticated": true, "user_id": 7}', ANONYMOUS, False),
     ],
 )
-def test_what_legacy_says(status: int, body: bytes, user: User, known: bool) -> None:
+def test_what_legacy_says(status: int, body: bytes, user: Caller, known: bool) -> None:
     assert understand(status, body) == (user, known)
+
+
+def test_of_what_legacy_says_of_a_user_the_named_claims_are_kept_as_text() -> None:
+    said = (
+        b'{"authenticated": true, "user_id": 7, "claims": {"plan": "pro", "staff": true, "groups": ["a", "b"], "age": 7, "odd": {}, '
+        b'"long": "' + b"l" * 300 + b'"}}'
+    )
+    caller, _ = understand(200, said, ["plan", "staff", "groups", "age", "odd", "missing", "long"])
+    assert caller.claims == {"plan": "pro", "staff": "true", "groups": "a,b", "age": "7"}
+    assert understand(200, said)[0].claims == {}
+    assert understand(200, said.replace(b"true", b"false", 1), ["plan"])[0] == ANONYMOUS

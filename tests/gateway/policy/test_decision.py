@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from flags.snapshot import Context
-from gateway.policy.decision import AMBIGUOUS, UNROUTED, Policy, Reason, RouteRules, Target
+from gateway.policy.decision import AMBIGUOUS, UNROUTED, Decision, Policy, Reason, RouteRules, Target
 from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
 from gateway.policy.routing import Pattern
@@ -18,13 +18,25 @@ class Flags:
 
     def __init__(self, *on: str) -> None:
         self.on = on
+        self.by_hand: tuple[str, ...] = ()
 
     def enabled(self, flag: str, context: Context) -> bool:
         return flag in self.on
 
+    def overridden(self, flag: str) -> bool:
+        return flag in self.by_hand
+
+    def by_session(self, flag: str) -> bool:
+        return False
+
 
 def policy(*on: str, fallback: bool = True) -> Policy:
     return Policy([RouteRules(Pattern("reviews", "/reviews/*"), Target("new"), "reviews", "reviews.shadow", fallback=fallback)], Flags(*on))
+
+
+def decide(subject: Policy, method: str, target: bytes) -> Decision:
+    found = subject.find(method, target)
+    return found if isinstance(found, Decision) else subject.decide(found, ANYONE)
 
 
 @pytest.mark.parametrize(
@@ -37,25 +49,34 @@ def policy(*on: str, fallback: bool = True) -> Policy:
     ],
 )
 def test_the_two_flags_decide(on: tuple[str, ...], serve: str, shadow: str | None, reason: Reason) -> None:
-    decision = policy(*on).decide("GET", b"/reviews/3?x", ANYONE)
+    decision = decide(policy(*on), "GET", b"/reviews/3?x")
     assert (decision.serve.upstream, decision.shadow and decision.shadow.upstream, decision.reason) == (serve, shadow, reason)
     assert (decision.fallback is not None) == (serve == "new")
 
 
+def test_an_override_is_named_as_the_reason() -> None:
+    subject = policy("reviews")
+    assert isinstance(subject.flags, Flags)
+    subject.flags.by_hand = ("reviews",)
+    assert decide(subject, "GET", b"/reviews/3").reason is Reason.OVERRIDE
+    subject.flags.by_hand = ("reviews.shadow",)
+    assert decide(subject, "GET", b"/reviews/3").reason is Reason.FLAG_ON
+
+
 def test_unrouted_and_ambiguous_paths_are_legacys_whatever_the_flags_say() -> None:
     every = policy("reviews", "reviews.shadow")
-    assert every.decide("GET", b"/other", ANYONE) is UNROUTED
-    assert every.decide("GET", b"/reviews/%2e%2e/other", ANYONE) is AMBIGUOUS
+    assert decide(every, "GET", b"/other") is UNROUTED
+    assert decide(every, "GET", b"/reviews/%2e%2e/other") is AMBIGUOUS
     assert UNROUTED.serve.upstream == AMBIGUOUS.serve.upstream == "legacy"
     assert UNROUTED.shadow is AMBIGUOUS.shadow is None
 
 
 def test_new_flags_are_asked_from_the_next_request_on() -> None:
     subject = policy()
-    before = subject.decide("GET", b"/reviews/3", ANYONE)
+    before = decide(subject, "GET", b"/reviews/3")
     subject.flags = Flags("reviews")
     assert before.serve.upstream == "legacy"
-    assert subject.decide("GET", b"/reviews/3", ANYONE).serve.upstream == "new"
+    assert decide(subject, "GET", b"/reviews/3").serve.upstream == "new"
 
 
 SENT = [Failure.RESET, Failure.TIMEOUT, Failure.BAD_ANSWER]
@@ -66,7 +87,7 @@ UNSENT = [Failure.REFUSED, Failure.CONNECT_TIMEOUT]
     ("failure", "method"), list(itertools.product(SENT + UNSENT, ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST", "PATCH"]))
 )
 def test_a_failure_goes_to_legacy_only_where_nothing_can_happen_twice(failure: Failure, method: str) -> None:
-    decision = policy("reviews").decide(method, b"/reviews/3", ANYONE)
+    decision = decide(policy("reviews"), method, b"/reviews/3")
     outcome = Policy.on_failure(decision, failure, method, replayable=True)
     if failure in UNSENT or method in {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}:
         assert outcome is decision.fallback
@@ -76,14 +97,14 @@ def test_a_failure_goes_to_legacy_only_where_nothing_can_happen_twice(failure: F
 
 @pytest.mark.parametrize("failure", list(Failure))
 def test_without_its_body_at_hand_nothing_is_sent_again(failure: Failure) -> None:
-    decision = policy("reviews").decide("PUT", b"/reviews/3", ANYONE)
+    decision = decide(policy("reviews"), "PUT", b"/reviews/3")
     assert isinstance(Policy.on_failure(decision, failure, "PUT", replayable=False), Problem)
 
 
 def test_no_fallback_where_the_route_forbids_it_or_legacy_itself_failed() -> None:
-    forbidden = policy("reviews", fallback=False).decide("GET", b"/reviews/3", ANYONE)
+    forbidden = decide(policy("reviews", fallback=False), "GET", b"/reviews/3")
     assert Policy.on_failure(forbidden, Failure.REFUSED, "GET", replayable=True) is Problem.UNREACHABLE
-    legacy = policy().decide("GET", b"/reviews/3", ANYONE)
+    legacy = decide(policy(), "GET", b"/reviews/3")
     assert Policy.on_failure(legacy, Failure.TIMEOUT, "GET", replayable=True) is Problem.UPSTREAM_TIMEOUT
 
 
@@ -92,9 +113,9 @@ def test_no_fallback_where_the_route_forbids_it_or_legacy_itself_failed() -> Non
     [(200, "GET", False), (404, "GET", False), (500, "GET", True), (503, "HEAD", True), (500, "POST", False), (500, "PUT", True)],
 )
 def test_a_candidates_5xx_is_replaced_where_the_method_allows(status: int, method: str, falls_back: bool) -> None:
-    decision = policy("reviews").decide(method, b"/reviews/3", ANYONE)
+    decision = decide(policy("reviews"), method, b"/reviews/3")
     assert (Policy.on_response(decision, method, status, replayable=True) is not None) == falls_back
-    assert Policy.on_response(policy().decide(method, b"/reviews/3", ANYONE), method, status, replayable=True) is None
+    assert Policy.on_response(decide(policy(), method, b"/reviews/3"), method, status, replayable=True) is None
 
 
 def test_every_problem_has_a_status_and_a_title() -> None:

@@ -1,0 +1,78 @@
+"""Strategies of Unleash's, as far as a share of the users is concerned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from flags.admin.states import AdminError
+
+Strategy = dict[str, Any]
+ROLLOUT: Final = "flexibleRollout"
+
+
+def percent(rollout: int | None) -> int | None:
+    """
+    Raises:
+        AdminError: it is no percentage.
+    """
+    if rollout is not None and not 0 <= rollout <= 100:
+        raise AdminError(f"rollout {rollout}: a percentage is a whole number from 0 to 100")
+    return rollout
+
+
+def parameters(name: str, rollout: int, stickiness: str | None, current: Strategy | None = None) -> dict[str, str]:
+    """Those of a rollout. Group and stickiness of `current` stay, or other users would change sides."""
+    found = {"stickiness": "default", "groupId": name, **((current or {}).get("parameters") or {}), "rollout": str(rollout)}
+    if stickiness is not None:
+        found["stickiness"] = stickiness
+    return found
+
+
+def in_force(strategies: Sequence[Strategy]) -> list[Strategy]:
+    """Without those that are disabled: Unleash keeps them to itself."""
+    return [strategy for strategy in strategies if not strategy.get("disabled")]
+
+
+def rollout_of(strategies: Sequence[Strategy]) -> int | None:
+    """Percent; None where they are more than one rollout can say."""
+    if not strategies:
+        return 100
+    found = in_force(strategies)
+    if not found:
+        return 0  # Unleash delivers such a flag as off
+    if len(found) > 1 or found[0].get("constraints") or found[0].get("segments"):
+        return None
+    if found[0]["name"] == "default":
+        return 100
+    try:
+        return int((found[0].get("parameters") or {})["rollout"])
+    except (KeyError, ValueError):
+        return None
+
+
+def stickiness_of(strategies: Sequence[Strategy]) -> str:
+    """Of the only rollout; "" where there is not just that."""
+    found = in_force(strategies)
+    if len(found) != 1 or found[0]["name"] != ROLLOUT:
+        return ""
+    return str((found[0].get("parameters") or {}).get("stickiness") or "default")
+
+
+def only_rollout(name: str, strategies: Sequence[Strategy], where: str) -> Strategy | None:
+    """The one strategy whose percentage may be set; None where a new one should be made.
+
+    One that is disabled is it where it is the only one: whoever sets its percentage wants it. Beside one in force it stays what it is.
+
+    Raises:
+        AdminError: somebody configured more than that.
+    """
+    found = in_force(strategies) or list(strategies)
+    if not found:
+        return None
+    (first, *others) = found
+    if others or first["name"] not in {"default", ROLLOUT}:
+        each = ", ".join(strategy["name"] for strategy in found)
+        what = "a strategy" if not others else f"{len(found)} strategies"
+        raise AdminError(f"flag {name!r} has {what} of its own ({each}), which a percentage would destroy: change its share in {where}")
+    return first

@@ -1,0 +1,73 @@
+"""What has changed of the flags while this gateway ran, and when: the first question after "it was fine until ten past three".
+
+Kept in memory, the last thousand: whoever wants them for longer collects them by their numbers, as the console does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import orjson
+
+KEPT: Final = 1000
+
+Feature = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One flag's."""
+
+    number: int
+    """From 1, without gaps."""
+    at: float
+    """Unix seconds at which this gateway learnt of it."""
+    kind: Literal["flag", "override"]
+    flag: str
+    old: Any
+    """flag: as the client API describes it; override: {"enabled", "until"}. None: there was none."""
+    new: Any
+    by: str = ""
+    why: str = ""
+
+
+class Changes:
+    """The last of them."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Change] = deque(maxlen=KEPT)
+        self._next = 1
+        self._features: dict[str, Feature] | None = None
+        self._segments: dict[Any, Any] = {}
+
+    def after(self, number: int) -> list[Change]:
+        """Those with a higher number, oldest first."""
+        return [change for change in self._kept if change.number > number]
+
+    def add(self, at: float, kind: Literal["flag", "override"], flag: str, old: Any, new: Any, by: str = "", why: str = "") -> None:
+        self._kept.append(Change(self._next, at, kind, flag, old, new, by, why))
+        self._next += 1
+
+    def state(self, features: bytes, at: float) -> None:
+        """A new state of all flags: what differs from the last is written down. The first has nothing to differ from."""
+        document = orjson.loads(features)
+        new: dict[str, Feature] = {feature["name"]: feature for feature in document["features"]}
+        segments = {segment.get("id"): segment for segment in document.get("segments") or () if isinstance(segment, dict)}
+        old, self._features = self._features, new
+        changed = {number for number in segments.keys() | self._segments.keys() if segments.get(number) != self._segments.get(number)}
+        self._segments = segments
+        if old is None:
+            return
+        for name in sorted(old.keys() | new.keys()):
+            before, now = old.get(name), new.get(name)
+            if before != now:
+                self.add(at, "flag", name, before, now)
+            elif now is not None and (used := sorted(changed & _segments(now), key=str)):
+                self.add(at, "flag", name, before, now, why=f"the segment {', '.join(map(str, used))} has changed")
+
+
+def _segments(feature: Feature) -> set[Any]:
+    return {number for strategy in feature.get("strategies") or () for number in strategy.get("segments") or ()}

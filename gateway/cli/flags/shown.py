@@ -1,0 +1,40 @@
+"""Flags in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flags.admin import FlagState
+
+
+def in_words(state: FlagState) -> str:
+    """Such as "on   25 % by userId"."""
+    if not state.enabled:
+        return "off"
+    if state.rollout is None:
+        return "on   by its strategies"
+    by = f" by {state.stickiness}" if state.stickiness not in ("", "default") and 0 < state.rollout < 100 else ""
+    return f"on   {state.rollout} %{by}"
+
+
+def duration(seconds: float) -> str:
+    """Such as "29m 12s"; two units at most."""
+    left = round(seconds)
+    if left < 1:
+        return f"{max(0, round(seconds * 1000))}ms"
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        if left >= size:
+            parts.append(f"{left // size}{unit}")
+            left %= size
+    return " ".join(parts[:2])
+
+
+def clock(moment: float) -> str:
+    """The local time, with the day where it is another."""
+    import time
+
+    there, now = time.localtime(moment), time.localtime()
+    same_day = there[:3] == now[:3]
+    return time.strftime("%H:%M:%S" if same_day else "%a %d %b, %H:%M:%S", there)
