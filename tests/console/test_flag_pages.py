@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sqlite3
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -334,3 +336,26 @@ def test_the_pages_are_accessible_light_and_dark_wide_and_narrow(page: Page, con
                 assert results.violations_count == 0, f"{width} {scheme} {path}\n{results.generate_report()}"
                 beyond = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
                 assert beyond <= 0, f"{path} is wider than a window of {width}"
+
+
+@pytest.mark.browser
+def test_the_overview_fits_a_usual_window(page: Page, console: Console) -> None:
+    counts = {
+        "served.legacy": 12345,
+        "served.candidate": 45678,
+        "served.fallback": 3,
+        "eligible": 50000,
+        "matched": 49000,
+        "mismatched": 120,
+    }
+    now = int(time.time()) - 5
+    with closing(sqlite3.connect(console.folder / "var" / "banyan.sqlite3", isolation_level=None)) as database:
+        for name, count in counts.items():
+            database.execute("INSERT INTO shadow_tally (route, at, width, name, count) VALUES ('reviews', ?, 1, ?, ?)", (now, name, count))
+    quarter = feature("reviews", True, strategies=[{"name": "flexibleRollout", "parameters": {"rollout": "25", "stickiness": "userId"}}])
+    console.flags(quarter, feature("reviews.shadow", True))
+    page.goto("/")
+    page.get_by_text("on for 25 % of users").wait_for()
+    page.get_by_text("99.75 %").wait_for()
+    table = page.locator(".scroll").first
+    assert table.evaluate("e => e.scrollWidth - e.clientWidth") <= 0, "a column is cut"
