@@ -206,7 +206,6 @@ def _connections(admin: int) -> list[bool]:
 
 _INTRO = """
 {workers} workers, and {connections} connections over both of them, each of which asks again {interval:.0f} ms after its last answer. The
-time runs from when the change is begun (the file's new content is written, the request to Unleash's Admin API or to the gateway's admin port
-goes out) until the last of the connections is answered by the other side. Flips come at random times. Unleash is the real one, asked every
-500 ms.
+time runs from when the change is begun (the file is written, the request to Unleash or to the gateway's admin port goes out) until the last
+of the connections is answered by the other side. Flips come at random times. Unleash is the real one, asked every 500 ms.
 """
