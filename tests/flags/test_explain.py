@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from flags import words
 from flags.decisions import Decisions
-from flags.explain import Constraint, Explanation, explain
+from flags.explain import explain
+from flags.explanation import Constraint, Explanation
 from flags.snapshot import Context, Snapshot
 from flags.variants import NONE, OFF
 from tests.support.flags import CONTEXTS, OPERATORS, documents, flag, only_if, rollout, snapshot
