@@ -8,6 +8,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from console.flagboard import Board, FlagView
 from gateway.config import Config, load
 from shadow import report
 from shadow.gate import GateResult
@@ -27,6 +28,8 @@ class RouteView:
     totals: RouteReport
     lately: RouteReport
     gate: GateResult | None
+    flags: tuple[FlagView, ...] = ()
+    """The two that decide about it."""
 
     @property
     def candidate_share(self) -> float | None:
@@ -60,9 +63,8 @@ def _load(path: str, _modified: int) -> Config:
     return load(path)
 
 
-def views(names: list[str] | None, since: float, now: float) -> list[RouteView]:
-    """All routes, or those named."""
-    config = configuration()
+def views(names: list[str] | None, since: float, now: float, config: Config | None, board: Board | None) -> list[RouteView]:
+    """All routes, or those named; `config` is what `configuration` gives, `board` the flags'."""
     configured = {route.name: route for route in config.routes} if config else {}
     if names is None:
         names = [*configured, *(name for name in report.known_routes() if name not in configured)]
@@ -72,5 +74,6 @@ def views(names: list[str] | None, since: float, now: float) -> list[RouteView]:
     for total, late in zip(totals, lately, strict=True):
         route = configured.get(total.route)
         gate = report.gate_of(total, minimum=route.gate.minimum, match=route.gate.match) if route else None
-        found.append(RouteView(total.route, route.match if route else "", total, late, gate))
+        flags = board.of(total.route) if board else ()
+        found.append(RouteView(total.route, route.match if route else "", total, late, gate, flags))
     return found

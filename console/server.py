@@ -32,7 +32,8 @@ class ConsoleError(Exception):
 def serve(config: Config, *, sock: socket.socket) -> None:
     """Serves on the listening socket `sock` until SIGTERM or SIGINT.
 
-    BANYAN_CONSOLE_USER and BANYAN_CONSOLE_PASSWORD, where both are set, name a user who can log in from then on.
+    BANYAN_CONSOLE_USER and BANYAN_CONSOLE_PASSWORD, where both are set, name a user who can log in from then on. BANYAN_CONSOLE_ADMIN is
+    the address of the gateway's admin port, where [gateway] admin leaves that to the gateway.
 
     Raises:
         ConsoleError: the database can't be used, or a user can't be made as asked.
@@ -54,8 +55,14 @@ def serve(config: Config, *, sock: socket.socket) -> None:
     from django.db import Error
 
     django.setup()
+    from console import watch
     from shadow import store
 
+    try:
+        place = os.environ.get("BANYAN_CONSOLE_ADMIN", "")
+        parse_address(place or config.gateway.admin)
+    except ValueError as error:
+        raise ConsoleError(f"BANYAN_CONSOLE_ADMIN: {error}") from error
     try:
         store.migrate(lock_folder)
         _first_user()
@@ -76,7 +83,12 @@ def serve(config: Config, *, sock: socket.socket) -> None:
     # uvicorn ends on these signals, then raises them again for the handlers that were here before: being asked to stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    server.run(sockets=[sock])
+    watching = watch.run(config, address=place)
+    try:
+        server.run(sockets=[sock])
+    finally:
+        if not watching.stop():
+            _log.warning("the thread that looks at the gateway did not end in time")
 
 
 def _first_user() -> None:

@@ -6,6 +6,7 @@ BANYAN_CONSOLE_STATE          the folder of that key file, where it is not the d
 BANYAN_CONSOLE_HOSTS          host names that the console answers to, separated by commas; default: loopback
 BANYAN_CONSOLE_HTTPS          1 where people reach it by HTTPS, through a proxy that sets X-Forwarded-Proto: cookies need HTTPS then
 BANYAN_CONSOLE_CONFIG         banyan.toml: shows every route of it, with traffic or without
+BANYAN_CONSOLE_ADMIN          host:port of the gateway's admin port, where it is not banyan.toml's [gateway] admin (console.server)
 """
 
 from __future__ import annotations

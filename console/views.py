@@ -1,4 +1,5 @@
-"""The console's pages. Reading only: everything shown is what shadow stored. The login is required by middleware, for every page."""
+"""The console's pages. Reading only: everything shown is what shadow stored, or what the gateway said last of its flags. The login is
+required by middleware, for every page."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from console import routes, sidebyside
+from console import flagviews, routes, sidebyside
 from shadow import report
 from shadow.compare import Difference, Kind
 from shadow.models import Sample, Signature
@@ -65,8 +66,10 @@ def _spans(chosen: str) -> list[tuple[str, str, bool]]:
 def overview(request: HttpRequest) -> HttpResponse:
     """Every route: who serves it, how far the two agree, and how much of it was looked at."""
     span, since = _span(request)
-    found = routes.views(None, since, time.time())
-    return render(request, "console/overview.html", {"routes": found, "span": span, "spans": _spans(span)})
+    config = routes.configuration()
+    board = flagviews.board(config)
+    found = routes.views(None, since, time.time(), config, board)
+    return render(request, "console/overview.html", {"routes": found, "board": board, "span": span, "spans": _spans(span)})
 
 
 @never_cache
@@ -74,7 +77,9 @@ def overview(request: HttpRequest) -> HttpResponse:
 def route(request: HttpRequest, name: str) -> HttpResponse:
     """One route's signatures."""
     span, since = _span(request)
-    (view,) = routes.views([name], since, time.time())
+    config = routes.configuration()
+    board = flagviews.board(config)
+    (view,) = routes.views([name], since, time.time(), config, board)
     every = Signature.objects.filter(route=name)
     rows = every.filter(last_seen__gte=since).order_by("-last_seen", "-count")
     signatures = [report.signature_line(row) for row in rows[:MAX_SIGNATURES_SHOWN]]
@@ -82,6 +87,8 @@ def route(request: HttpRequest, name: str) -> HttpResponse:
         raise Http404(f"no route {name!r}")
     context = {
         "view": view,
+        "board": board,
+        "changes": flagviews.newest([flag.name for flag in view.flags]),
         "signatures": signatures,
         "more": max(0, rows.count() - len(signatures)),
         "earlier": every.filter(last_seen__lt=since).count(),

@@ -42,14 +42,16 @@ def salvage(data: bytes) -> Salvaged:
     document, rewritten = load(data)
     refused: dict[str, str] = {}
     good, checked = _shaped(document["features"], refused)
-    segments, lost = document.get("segments"), set[Any]()
+    segments = document.get("segments")
     whole = {**document, "features": good}
     if refused or rewritten or checked:
         data = orjson.dumps(whole)
     if not (isinstance(segments, list) or segments is None) or not accepts(data, good):
         usable = _usable_segments(segments if isinstance(segments, list) else [])
-        lost = _used(good) & (_ids(segments) - _ids(usable)) if isinstance(segments, list) else _used(good)
-        good = _without_lost_segments(good, lost, refused)
+        if isinstance(segments, list):
+            good = _without_lost_segments(good, _ids(segments) - _ids(usable), refused)
+        elif segments is not None:
+            good = _without_lost_segments(good, _used(good), refused)
         malformed = _malformed(good)
         for number, feature in enumerate(malformed):
             what = culprit({"version": 1}, feature) if number < EXPLAINED else ""

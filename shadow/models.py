@@ -2,7 +2,8 @@
 
 Everything is bounded: counts by rolling seconds up into minutes and by retention, signatures per route by
 shadow.batch.MAX_SIGNATURES, samples per
-signature by MAX_SAMPLES. Bodies are in samples alone, and only as redaction left them.
+signature by MAX_SAMPLES. Bodies are in samples alone, and only as redaction left them. Beside them, what the console saw of the flags'
+changes.
 """
 
 from __future__ import annotations
@@ -106,3 +107,33 @@ class Noise(models.Model):
 
     def __str__(self) -> str:
         return f"{self.route}: {self.kind} {self.path}"
+
+
+class FlagChange(models.Model):
+    """One change of a flag or of an override of it, as a gateway's supervisor saw it. `number` counts within one run of that."""
+
+    class Kind(models.TextChoices):
+        FLAG = "flag"
+        OVERRIDE = "override"
+        MISSED = "missed"
+        """Not a change: that `missed` of them, up to `number`, were never seen."""
+
+    gateway = models.CharField(max_length=100, help_text="the supervisor's run")
+    number = models.BigIntegerField()
+    at = models.FloatField(help_text="Unix seconds")
+    kind = models.CharField(max_length=10, choices=Kind)
+    flag = models.CharField(max_length=200)
+    old = models.JSONField(null=True, help_text="the flag in the words of Unleash's client API, or an override; none: there was none")
+    new = models.JSONField(null=True, help_text="as old")
+    source = models.CharField(max_length=20, help_text="where the flags came from then: file, unleash, backup, none")
+    by = models.CharField(max_length=400, help_text="who did it; empty: not known")
+    why = models.TextField()
+    missed = models.BigIntegerField(default=0)
+    after = models.FloatField(null=True, help_text="Unix seconds: when the source had last confirmed the state before it")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["gateway", "number"], name="flagchange_once")]
+        indexes = [models.Index(fields=["at"], name="flagchange_age"), models.Index(fields=["flag", "at"], name="flagchange_flag")]
+
+    def __str__(self) -> str:
+        return f"{self.gateway} {self.number}: {self.kind} {self.flag}"

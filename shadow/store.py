@@ -161,7 +161,7 @@ def _upsert_signature(key: Key, seen: Seen) -> int:
             " ON CONFLICT (route, kind, path) DO UPDATE SET count = shadow_signature.count + excluded.count, last_seen = CASE"
             " WHEN excluded.last_seen > shadow_signature.last_seen THEN excluded.last_seen ELSE shadow_signature.last_seen END"
             " RETURNING id",
-            [route, kind.value, _storable(path), seen.count, seen.first, seen.last],
+            [route, kind.value, storable(path), seen.count, seen.first, seen.last],
         )
         return int(cursor.fetchone()[0])
 
@@ -173,7 +173,7 @@ def _upsert_noise(batch: Batch) -> None:
                 "INSERT INTO shadow_noise (route, kind, path, count, last_seen) VALUES (%s, %s, %s, %s, %s)"
                 " ON CONFLICT (route, kind, path) DO UPDATE SET count = shadow_noise.count + excluded.count, last_seen = CASE"
                 " WHEN excluded.last_seen > shadow_noise.last_seen THEN excluded.last_seen ELSE shadow_noise.last_seen END",
-                [route, kind.value, _storable(path), seen.count, seen.last],
+                [route, kind.value, storable(path), seen.count, seen.last],
             )
 
 
@@ -202,18 +202,18 @@ def _row(sample: Sample) -> Row:
 
     return Row(
         at=sample.at,
-        request_id=_storable(sample.request_id)[:200],
+        request_id=storable(sample.request_id)[:200],
         method=sample.method[:40],
-        target=_storable(sample.target),
+        target=storable(sample.target),
         served=sample.served,
-        legacy=_storable(sample.legacy),
-        candidate=_storable(sample.candidate),
-        differences=_storable(sample.differences),
+        legacy=storable(sample.legacy),
+        candidate=storable(sample.candidate),
+        differences=storable(sample.differences),
         cut=sample.cut,
     )
 
 
-def _storable[Value](value: Value) -> Value:
+def storable[Value](value: Value) -> Value:
     """`value` with NUL shown as its symbol: PostgreSQL can hold it in no text."""
 
     def walk(node: Any) -> Any:
@@ -256,7 +256,7 @@ def roll_up(now: float) -> None:
 
 def purge(now: float, retention: float) -> None:
     """Removes what is older than `retention` seconds. A signature that a person has judged stays: it holds the judgement."""
-    from shadow.models import Noise, Signature, Tally
+    from shadow.models import FlagChange, Noise, Signature, Tally
     from shadow.models import Sample as Row
 
     before = now - retention
@@ -265,6 +265,7 @@ def purge(now: float, retention: float) -> None:
         Row.objects.filter(at__lt=before).delete()
         Signature.objects.filter(last_seen__lt=before, state=Signature.State.NEW).delete()
         Noise.objects.filter(last_seen__lt=before).delete()
+        FlagChange.objects.filter(at__lt=before).delete()
 
 
 def renew_connection() -> None:

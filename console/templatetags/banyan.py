@@ -38,6 +38,13 @@ def ago(moment: float) -> str:
 
 
 @register.filter
+def age(moment: float) -> str:
+    """As `ago`, with tenths of a second where it is not long ago."""
+    seconds = max(0.0, time.time() - moment)
+    return f"{seconds:.1f} s ago" if seconds < 10 else ago(moment)
+
+
+@register.filter
 def utc(moment: float) -> str:
     """Unix seconds as a date and time in UTC."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

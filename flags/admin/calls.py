@@ -14,6 +14,8 @@ TIMEOUT: Final = 5.0
 """Seconds for each wait on Unleash."""
 PAUSE: Final = 0.3
 """Seconds before the second try of what may be tried again; before the third, twice that."""
+PATIENCE: Final = 8.0
+"""Seconds after which nothing is tried again: whoever waits can do something else."""
 _NO_SUCH_PATH: Final = "The path you were looking for"
 
 
@@ -40,20 +42,21 @@ class Calls:
         self._client.close()
 
     def call(self, method: str, path: str, *, json: object = None, fine: tuple[int, ...] = (), tries: int = 1) -> httpx.Response:
-        """The answer. With more `tries` than one, for what may be done twice: no answer, 429 and 5xx are tried again.
+        """The answer. With more `tries` than one, for what may be done twice: no answer, 429 and 5xx are tried again within PATIENCE.
 
         Raises:
             ArchivedError: the flag is in Unleash's archive.
             AdminError: no answer, or not one of the 2xx nor `fine`.
         """
-        for left in reversed(range(tries)):
+        began, tried = time.monotonic(), 0
+        while True:
+            tried += 1
             try:
                 return self._call(method, path, json, fine)
-            except _AgainError as error:
-                if not left:
-                    raise AdminError(str(error)) from None
-                time.sleep(PAUSE * (tries - left))
-        raise AdminError(f"Unleash at {self.url} was not asked")
+            except _AgainError:
+                if tried >= tries or time.monotonic() - began > PATIENCE:
+                    raise
+                time.sleep(PAUSE * tried)
 
     def _call(self, method: str, path: str, json: object, fine: tuple[int, ...]) -> httpx.Response:
         try:
@@ -70,8 +73,8 @@ class Calls:
         said = said_by(response)
         message = f"Unleash at {self.url} answered {status} to {method} {path}: {self._hint(status, said)}"
         if "archived" in said.lower():
-            raise ArchivedError(message)
-        raise _AgainError(message) if status == 429 or status >= 500 else AdminError(message)
+            raise ArchivedError(message, status)
+        raise (_AgainError if status == 429 or status >= 500 else AdminError)(message, status)
 
     def _hint(self, status: int, said: str) -> str:
         if status == 401:

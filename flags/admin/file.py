@@ -14,14 +14,12 @@ import orjson
 
 from flags import names
 from flags.admin.atomic import write_atomically
-from flags.admin.states import AdminError, FlagState, Synced, Wanted
+from flags.admin.states import OURS, AdminError, FlagState, Synced, Wanted
 from flags.admin.strategies import ROLLOUT, Strategy, only_rollout, parameters, percent, rollout_of, stickiness_of
 from flags.features import EMPTY, FeaturesError, normalised, parse
 
 LOCK_SECONDS: Final = 5.0
 """A change of the file takes some milliseconds."""
-OURS: Final = "Banyan, route "
-"""How the description of a flag begins that was made for a route. In Unleash a tag says it; the file has none."""
 
 
 def list_flags(path: Path) -> list[FlagState]:

@@ -8,11 +8,9 @@ from typing import Any, Final, Self
 from urllib.parse import quote
 
 from flags.admin.calls import TIMEOUT, Calls, said_by
-from flags.admin.states import AdminError, ArchivedError, FlagState, Synced, Wanted
+from flags.admin.states import MARK, AdminError, ArchivedError, FlagState, Synced, Wanted
 from flags.admin.strategies import ROLLOUT, Strategy, in_force, only_rollout, parameters, percent, rollout_of, stickiness_of
 
-TAG: Final = {"type": "simple", "value": "banyan"}
-"""On every flag that was made for a route. Unleash takes values of 2 to 50 characters, and always has the type "simple"."""
 _OFF_TRIES: Final = 3
 
 
@@ -71,8 +69,8 @@ class UnleashAdmin:
         elif enabled and strategies and not in_force(strategies):
             # Unleash would add a strategy of its own then, for everybody.
             raise AdminError(
-                f"every strategy of flag {name!r} is disabled in Unleash, which would turn it on for everybody. Say for how many: "
-                f"`banyan flags set {name} 100%`, or enable a strategy there"
+                f"every strategy of flag {name!r} is disabled in Unleash, which would add one for everybody and turn the flag on for them: "
+                "enable a strategy there first" + (f", or say for how many: `banyan flags set {name} 100%`" if len(strategies) == 1 else "")
             )
         if not enabled:
             self.off(name)
@@ -170,7 +168,8 @@ class UnleashAdmin:
 
     def _tag(self, name: str) -> None:
         # Not along with the flag: Unleash 8.2 answers 500 there to a tag that it meets for the first time.
-        self._calls.call("POST", f"/admin/features/{quote(name, safe='')}/tags", json=TAG)
+        kind, _, value = MARK.partition(":")
+        self._calls.call("POST", f"/admin/features/{quote(name, safe='')}/tags", json={"type": kind, "value": value})
 
     def _strategies(self, name: str) -> Sequence[Strategy]:
         found: Sequence[Strategy] = self._calls.call("GET", f"{self._place(name)}/strategies").json()
@@ -201,7 +200,7 @@ class UnleashAdmin:
             feature.get("type") or "release",
             stickiness_of(strategies),
             bool(feature.get("stale")),
-            tuple(f"{tag['type']}:{tag['value']}" for tag in feature.get("tags") or ()),
+            _tags(feature),
         )
 
     def _flag(self, name: str) -> str:
@@ -219,5 +218,9 @@ class _ArchivedNameError(_TakenError, ArchivedError):
     """The name is an archived flag's."""
 
 
+def _tags(feature: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{tag['type']}:{tag['value']}" for tag in feature.get("tags") or ())
+
+
 def _is_ours(feature: dict[str, Any]) -> bool:
-    return TAG in ({"type": tag["type"], "value": tag["value"]} for tag in feature.get("tags") or ())
+    return MARK in _tags(feature)

@@ -20,10 +20,12 @@ _MOST: Final = 16 * 1024 * 1024
 class AdminPortError(Exception):
     """No answer that could be used. The message says what and where."""
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, status: int = 0, code: str = "") -> None:
         super().__init__(message)
         self.status = status
         """What it answered; 0 where nobody answered at all."""
+        self.code = code
+        """Of the gateway's problem document, such as "unknown-flag"; "" where there is none."""
 
 
 class AdminPort:
@@ -80,11 +82,12 @@ class AdminPort:
         except ValueError:
             answer = None
         if not 200 <= response.status < 300:
-            raise AdminPortError(f"the gateway at {self.address} says {response.status}: {_said(answer)}", response.status)
-        if answer is None:
+            code = str(answer.get("type", "")) if isinstance(answer, dict) else ""
             raise AdminPortError(
-                f"{self.address} answers {path} with something else than JSON. Is it a gateway's admin port?", response.status
+                f"the gateway at {self.address} says {response.status}: {_said(answer)}", response.status, code.rpartition(":")[2]
             )
+        if answer is None:
+            raise AdminPortError(f"{self.address} answers {path} with no JSON. Is it a gateway's admin port?", response.status)
         return answer
 
     def _connection(self, within: float) -> http.client.HTTPConnection:

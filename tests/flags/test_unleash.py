@@ -91,6 +91,83 @@ async def test_a_netrc_never_replaces_the_token(server: FakeUnleash, tmp_path: P
     assert server.authorization == {TOKEN}
 
 
+def document(*features: str) -> bytes:
+    return f'{{"version":2,"features":[{",".join(features)}]}}'.encode()
+
+
+GOOD_ON = '{"name":"f","enabled":true,"strategies":[]}'
+GOOD_OFF = '{"name":"f","enabled":false,"strategies":[]}'
+BAD = '{"name":"bad","enabled":"yes","strategies":[]}'
+WORSE = '{"name":"bad","enabled":true,"strategies":[{"name":"default","parameters":{"a":null}}]}'
+
+
+async def test_a_malformed_flag_costs_no_flip_of_another(server: FakeUnleash, backup: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def warnings() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+    first = "flags: flag 'bad' from Unleash is malformed and left out, so legacy answers: \"enabled\" must be true or false"
+    server.features = document(GOOD_ON, BAD)
+    async with running(server.url, backup) as (source, seen):
+        await seen.until(on)
+        assert seen[-1].error == ""
+        assert seen[-1].refused == (("bad", '"enabled" must be true or false'),)
+        await server.polled(3)
+        assert (len(seen), server.polls.count(200)) == (1, 1)  # it is confirmed by 304 as any other
+        assert warnings() == [first]
+        server.features = document(GOOD_OFF, BAD)
+        await seen.until(lambda snapshot: not on(snapshot))
+        assert warnings() == [first]  # once for a flag and a reason
+        assert backup.read_bytes() == server.features
+        server.features = document(GOOD_OFF, WORSE)
+        await seen.until(lambda snapshot: "engine refuses" in snapshot.refused[0][1])
+        assert len(warnings()) == 2
+        server.features = document(GOOD_OFF)
+        await seen.until(lambda snapshot: not snapshot.refused)
+        server.features = document(GOOD_OFF, BAD)
+        await seen.until(lambda snapshot: bool(snapshot.refused))
+        assert len(warnings()) == 3  # it was mended in between
+        assert source.staleness() < 1.0
+
+
+async def test_many_malformed_flags_are_not_as_many_lines(server: FakeUnleash, caplog: pytest.LogCaptureFixture) -> None:
+    server.features = document(GOOD_ON, *(BAD.replace("bad", f"bad-{number}") for number in range(200)))
+    async with running(server.url) as (_, seen):
+        await seen.until(on)
+        assert len(seen[-1].refused) == 200
+        lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        assert len(lines) == 11
+        assert lines[-1] == "flags: 190 more flags from Unleash are malformed and left out"
+
+
+async def test_an_unchanged_poll_costs_nothing(server: FakeUnleash, backup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No engine is loaded, nothing is parsed, published or written."""
+    engines: list[str] = []
+    take_state = UnleashEngine.take_state
+    init = UnleashEngine.__init__
+
+    def load(engine: UnleashEngine, state: str) -> object:
+        engines.append("loaded")
+        return take_state(engine, state)
+
+    def made(engine: UnleashEngine) -> None:
+        engines.append("made")
+        init(engine)
+
+    async with running(server.url, backup) as (_, seen):
+        await seen.until(on)
+        await server.polled(2)
+        monkeypatch.setattr(UnleashEngine, "take_state", load)
+        monkeypatch.setattr(UnleashEngine, "__init__", made)
+        parsed: list[bytes] = []
+        monkeypatch.setattr("flags.handover.salvage", parsed.append)
+        before = (len(seen), backup.stat().st_mtime_ns, backup.stat().st_ino)
+        await server.polled(5)
+        assert server.polls[-5:] == [304] * 5
+        assert engines == []
+        assert parsed == []
+        assert (len(seen), backup.stat().st_mtime_ns, backup.stat().st_ino) == before
+
+
 @pytest.mark.parametrize(
     ("url", "token", "says"),
     [

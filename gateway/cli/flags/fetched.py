@@ -15,7 +15,7 @@ TIMEOUT: Final = 5.0
 
 def fetched(where: Steering) -> Snapshot | None:
     """None where they cannot be had."""
-    from flags.features import FeaturesError, normalised, revision
+    from flags.features import FeaturesError, revision
 
     if where.source == "file":
         from flags.file import FlagFileError, read
@@ -27,9 +27,11 @@ def fetched(where: Steering) -> Snapshot | None:
         return Snapshot(revision(data), data, "file", time.time())
     import httpx
 
+    from flags.salvage import salvage
+
     try:
         response = httpx.get(f"{where.url.rstrip('/')}/client/features", headers={"Authorization": where.token}, timeout=TIMEOUT)
-        data = normalised(response.raise_for_status().content)
+        usable = salvage(response.raise_for_status().content)
     except (httpx.HTTPError, FeaturesError, ValueError):
         return None
-    return Snapshot(revision(data), data, "unleash", time.time())
+    return Snapshot(revision(usable.features), usable.features, "unleash", time.time(), refused=usable.refused)

@@ -86,13 +86,9 @@ class _Unleash:
             self._admin.off(name)
         except ArchivedError:  # delivered to nobody
             return FlagState(name, False, None, "archived in Unleash")
-        except AdminError:
-            # A flag that does not exist yet is made, and is off; for anything else the first error says best what is wrong.
-            try:
-                made = self._admin.ensure_flag(name)
-            except AdminError:
-                made = False
-            if not made:
+        except AdminError as error:
+            # A flag that does not exist yet is made, and is off. That it exists means that the environment does not.
+            if error.status != 404 or not self._admin.ensure_flag(name):
                 raise
         return FlagState(name, False, None)
 

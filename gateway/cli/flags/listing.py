@@ -112,7 +112,7 @@ def _rows(where: Steering, states: Iterable[FlagState], gateway: Mapping[str, An
 
 def _problems(where: Steering, gateway: Mapping[str, Any] | None, error: str) -> list[tuple[str, str]]:
     """(flag, what is wrong with it). The running gateway has looked already; else it is looked for here, as the gateway would."""
-    if gateway is not None:
+    if gateway is not None and "problems" in gateway:
         return [(each["flag"], each["problem"]) for each in gateway.get("problems") or ()]
     from flags.problems import find
     from gateway.cli.flags.fetched import fetched

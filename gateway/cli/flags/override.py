@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import socket
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
-from urllib.parse import quote
 
 from cyclopts import Parameter
 
@@ -67,6 +63,8 @@ def override(
     body: dict[str, object] = {"by": by or _who(), "why": why}
     if not clear:
         body = {"enabled": state == "on", "seconds": _seconds(duration), **body}
+    from concurrent.futures import ThreadPoolExecutor
+
     addresses = admin or [_configured(config)]
     with ThreadPoolExecutor(min(len(addresses), 16)) as pool:
         results = list(pool.map(lambda address: _ask(address, name, "DELETE" if clear else "PUT", body), addresses))
@@ -75,7 +73,8 @@ def override(
     else:
         for result in results:
             print(_line(name, result, clear), file=sys.stderr if result["error"] else sys.stdout)
-    return 0 if all(result["taken"] for result in results) else 1
+    missing = [result for result in results if result["missing"]]
+    return 0 if all(result["taken"] or result["missing"] for result in results) and len(missing) < len(results) else 1
 
 
 def _seconds(text: str) -> float:
@@ -93,6 +92,9 @@ def _seconds(text: str) -> float:
 
 
 def _who() -> str:
+    import getpass
+    import socket
+
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in containers
@@ -111,34 +113,34 @@ def _configured(config: Path) -> str:
 
 
 def _ask(address: str, name: str, method: str, body: Mapping[str, object]) -> dict[str, Any]:
+    from urllib.parse import quote
+
     from gateway.cli.admin import AdminPort, AdminPortError
 
     began = time.monotonic()
+    result: dict[str, Any] = {"gateway": address, "taken": False, "missing": False, "error": "", "seconds": None, "answer": None}
     try:
         answer = AdminPort(address).ask(method, f"/flags/overrides/{quote(name, safe='')}", body)
     except AdminPortError as error:
-        return {"gateway": address, "taken": False, "error": str(error), "seconds": None, "answer": None}
-    workers = answer.get("workers") or {} if isinstance(answer, dict) else {}
-    return {
-        "gateway": address,
-        "taken": all(workers.values()),
-        "error": "",
-        "seconds": round(time.monotonic() - began, 3),
-        "answer": answer,
-    }
+        # Where several gateways are asked to end it, one may have been restarted since, or never have had it.
+        return {**result, "error": str(error), "missing": error.code == "no-override"}
+    workers: Mapping[str, bool] = (answer.get("workers") if isinstance(answer, dict) else None) or {}
+    return {**result, "taken": all(workers.values()), "seconds": round(time.monotonic() - began, 3), "answer": answer}
 
 
 def _line(name: str, result: Mapping[str, Any], clear: bool) -> str:
     from gateway.cli.flags.shown import clock, duration
 
     if result["error"]:
-        return f"{result['gateway']}: not taken: {result['error']}"
+        return f"{result['gateway']}: {'' if result['missing'] else 'NOT TAKEN: '}{result['error']}"
     answer = result["answer"]
     workers: Mapping[str, bool] = answer.get("workers") or {}
     late = [number for number, decides in workers.items() if not decides]
     how = f"every worker decides by it after {duration(result['seconds'])}"
     if late:
         how = f"NOT YET by worker {', '.join(late)}; `banyan flags list` shows when"
+    if answer.get("warning"):
+        how += f". Mind: {answer['warning']}"
     if clear:
         return f"{result['gateway']}: {name} goes by its flag again; {how}"
     until = float(answer.get("until") or 0)

@@ -119,13 +119,14 @@ def _switch(
                 if not force and (unread := _unread(where, name)):
                     _go_on(unread, place.has(name))
                 states.append(change(place, name))
-            except (AdminError, RefusalError) as error:
+            except RefusalError as refusal:
+                failures.append(str(refusal))
+            except AdminError as error:
                 failures.append(str(error))
+                if emergency and name in where.flags:
+                    failures.append(f"meanwhile `banyan flags override {name} off --for 30m` reaches the running gateways")
     _print(states, as_json)
     if failures:
-        if emergency and where.source == "unleash" and any(name in where.flags for name in names):
-            failed = " ".join(name for name in names if name not in {state.name for state in states})
-            failures.append(f"meanwhile `banyan flags override {failed.split()[0]} off --for 30m` reaches the running gateways")
         raise RefusalError("\nbanyan: ".join(failures))
     return 0
 

@@ -64,15 +64,15 @@ def sync(
 def wanted(reads: Sequence[Read]) -> list[Wanted]:
     """The flags that routes read, each once, with what they do."""
     from flags.admin import Wanted
-    from flags.admin.file import OURS
+    from flags.admin.states import OURS
 
     found: dict[str, Wanted] = {}
     for read in reads:
         methods = f"{', '.join(read.methods)} " if read.methods else ""
         effect = (
-            f"on, {read.candidate} answers; off, legacy does"
+            f"on, the candidate ({read.candidate}) answers; off, legacy does"
             if read.role == "serve"
-            else f"on, legacy and {read.candidate} are both asked and their answers compared; clients notice nothing"
+            else f"on, legacy and the candidate ({read.candidate}) are both asked and their answers compared; clients notice nothing"
         )
         text = f"{OURS}{read.route} ({methods}{read.match}): {effect}."
         before = found.get(read.flag)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from flags.admin.states import MARK, OURS
 from gateway.cli.flags.shown import clock, duration, in_words
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def _state(row: Row, listing: Listing) -> str:
 def _reads(row: Row) -> str:
     """Such as "reviews: who answers /api/v1/reviews/*"."""
     if not row.reads:
-        return "no route"
+        made = row.state is not None and (MARK in row.state.tags or row.state.description.startswith(OURS))
+        return "no route any more" if made else "no route"
     return ", ".join(f"{read.route}: {_ROLES[read.role]}{f' {read.match}' if read.role == 'serve' else ''}" for read in row.reads)
 
 

@@ -1,0 +1,123 @@
+"""What the console asks of the running gateway's admin port, and the words in which it is told why there is no answer."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import httpx
+import msgspec
+
+from gateway.config import parse_address
+from shadow.flag_changes import Change
+
+TIMEOUT: Final = 1.0
+"""Seconds for each wait. The port is on this machine, and nobody waits for the answer but the thread that asks."""
+WHOLE_TIMEOUT: Final = 5.0
+"""Seconds for a whole answer: a thousand changes of large flags are some megabytes."""
+MAX_BYTES: Final = 64 * 1024 * 1024
+
+
+class GatewayError(Exception):
+    """There is no answer. The message says why; `kind` is the same for what has the same cause."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        self.kind = kind
+        super().__init__(message)
+
+
+class Override(msgspec.Struct, frozen=True):
+    """What a person decided over a flag's head, for some time. Moments are Unix seconds."""
+
+    enabled: bool
+    until: float
+    since: float = 0.0
+    by: str = ""
+    why: str = ""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What is wrong with a flag that a route reads."""
+
+    flag: str
+    problem: str
+
+
+class FlagsNow(msgspec.Struct, frozen=True):
+    """GET /flags."""
+
+    source: str
+    revision: str
+    flags: dict[str, bool]
+    error: str = ""
+    staleness_seconds: float | None = None
+    """Since the source last confirmed this state; None: never."""
+    overrides: dict[str, Override] = {}
+    problems: list[Problem] = []
+    workers: dict[str, bool] = {}
+    """Worker → does it decide by this revision?"""
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """GET /flags/changes."""
+
+    gateway: str
+    changes: list[Change]
+
+
+class AdminPort:
+    """A synchronous client; close it. `address` is as in [gateway] admin."""
+
+    def __init__(self, address: str) -> None:
+        place = parse_address(address)
+        self.address = address
+        self.unknown = not isinstance(place, str) and place[1] == 0
+        """The gateway took a free port, and only says there which it was."""
+        unix = place if isinstance(place, str) else None
+        host = "localhost" if isinstance(place, str) else f"[{place[0]}]:{place[1]}" if ":" in place[0] else f"{place[0]}:{place[1]}"
+        # Nothing from the environment: a proxy is not the way to this machine.
+        transport = httpx.HTTPTransport(uds=unix, trust_env=False)
+        self._client = httpx.Client(base_url=f"http://{host}", timeout=TIMEOUT, transport=transport, trust_env=False)
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._client.close()
+
+    def flags(self) -> FlagsNow:
+        """Every flag's state now.
+
+        Raises:
+            GatewayError: there is no answer, or none that can be read.
+        """
+        return self._get("/flags", FlagsNow)
+
+    def changes(self, after: int) -> Changes:
+        """What changed, from number `after` + 1 on, as far as the gateway has kept it.
+
+        Raises:
+            GatewayError: as `flags`.
+        """
+        return self._get(f"/flags/changes?after={after}", Changes)
+
+    def _get[Answer](self, path: str, kind: type[Answer]) -> Answer:
+        if self.unknown:
+            raise GatewayError("unknown", f"its port is not known here: [gateway] admin is {self.address!r}")
+        deadline = time.monotonic() + WHOLE_TIMEOUT
+        body = bytearray()
+        try:
+            with self._client.stream("GET", path) as response:
+                for part in response.iter_bytes():
+                    body += part
+                    if len(body) > MAX_BYTES or time.monotonic() > deadline:
+                        raise GatewayError("large", f"its answer to {path.partition('?')[0]} is too large or too slow")
+        except httpx.TimeoutException:
+            raise GatewayError("away", f"it did not answer within {TIMEOUT:g} s") from None
+        except httpx.HTTPError as error:
+            raise GatewayError("away", str(error) or type(error).__name__) from None
+        if response.status_code != 200:
+            raise GatewayError(f"status {response.status_code}", f"it answered {response.status_code} to {path.partition('?')[0]}")
+        try:
+            found = msgspec.json.decode(body, type=kind)
+        except msgspec.MsgspecError as error:
+            raise GatewayError("shape", f"its answer to {path.partition('?')[0]} is not what this console reads: {error}") from None
+        return found

@@ -1,0 +1,135 @@
+"""What the pages show of the flags: of each one, and of where they come from. Built from the last look at the gateway, without asking."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+from console import flagwords
+from console.admin_port import Override
+from console.watch import Look
+from gateway.config import Config
+
+STALE_SECONDS: Final = 10.0
+"""A source that has not confirmed its state for longer is shown as a warning: it is asked several times a second."""
+SOURCES: Final = {
+    "unleash": "Unleash",
+    "file": "the flag file",
+    "backup": "the backup of Unleash\N{RIGHT SINGLE QUOTATION MARK}s flags",
+    "none": "nowhere: every flag is off, and legacy answers everything",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FlagView:
+    """One flag as the pages show it."""
+
+    name: str
+    uses: tuple[tuple[str, str], ...]
+    """(route, what the flag decides there)."""
+    on: bool | None
+    """None: not known."""
+    words: str
+    override: Override | None
+    problems: tuple[str, ...]
+    link: str
+    """To it in Unleash; "" where it does not live there."""
+
+    @property
+    def role(self) -> str:
+        """What it decides, where it stands beside its route."""
+        return self.uses[0][1] if self.uses else ""
+
+
+class Board:
+    """The flags of a configuration at one moment. `look` is None where nobody looks at the gateway."""
+
+    def __init__(self, config: Config, look: Look | None) -> None:
+        self.look = look
+        self.now = look.now if look is not None else None
+        self._ui = ui(config)
+        self._roles: dict[str, list[tuple[str, str]]] = {}
+        self._routes: dict[str, tuple[str, ...]] = {}
+        for route in config.routes:
+            pair = {route.serve_flag: "serve", route.shadow_flag: "shadow"}
+            self._routes[route.name] = tuple(pair)
+            for flag, role in pair.items():
+                self._roles.setdefault(flag, []).append((route.name, role))
+
+    # Where the flags come from
+
+    @property
+    def source(self) -> str:
+        return SOURCES.get(self.now.source, self.now.source) if self.now else ""
+
+    @property
+    def confirmed(self) -> float | None:
+        """Unix seconds."""
+        return self.look.confirmed if self.look else None
+
+    @property
+    def stale(self) -> bool:
+        """Whether nobody should rely on it without a look: it is old, or its source is in trouble."""
+        confirmed = self.confirmed
+        return self.now is not None and (bool(self.now.error) or confirmed is None or time.time() - confirmed > STALE_SECONDS)
+
+    @property
+    def away(self) -> bool:
+        """Whether the gateway gave no answer."""
+        return self.look is None or bool(self.look.error)
+
+    @property
+    def warns(self) -> bool:
+        return self.away or self.stale or bool(self.behind)
+
+    @property
+    def revision(self) -> str:
+        return self.now.revision[:8] if self.now else ""
+
+    @property
+    def behind(self) -> list[str]:
+        """Workers that do not decide by this revision yet."""
+        return [name for name, current in self.now.workers.items() if not current] if self.now else []
+
+    # The flags
+
+    def of(self, route: str) -> tuple[FlagView, ...]:
+        """The flags of a route; none where the configuration does not have it."""
+        return tuple(self._view(flag, [use for use in self._roles[flag] if use[0] == route]) for flag in self._routes.get(route, ()))
+
+    def every(self) -> list[FlagView]:
+        """Every flag that a route reads, and those that the gateway names beside them."""
+        also = [*self.now.overrides, *(problem.flag for problem in self.now.problems)] if self.now else []
+        return [self._view(flag, self._roles.get(flag, [])) for flag in dict.fromkeys([*self._roles, *also])]
+
+    def _view(self, flag: str, uses: list[tuple[str, str]]) -> FlagView:
+        now = self.now
+        override = now.overrides.get(flag) if now else None
+        if override is not None and override.until < time.time():
+            override = None  # the gateway was not heard since
+        problems = tuple(item.problem for item in now.problems if item.flag == flag) if now else ()
+        link = f"{self._ui}/{quote(flag, safe='')}" if self._ui else ""
+        return FlagView(flag, tuple(uses), self._on(flag), self._words(flag), override, problems, link)
+
+    def _on(self, flag: str) -> bool | None:
+        return self.now.flags.get(flag, False) if self.now else None
+
+    def _words(self, flag: str) -> str:
+        if self.now is None or self.look is None:
+            return "not known"
+        if flag not in self.now.flags:
+            return flagwords.state(None)
+        features: Mapping[str, flagwords.Feature] | None = self.look.features
+        if features is not None and flag in features:
+            return flagwords.state(features[flag])
+        return "on" if self.now.flags[flag] else "off"
+
+
+def ui(config: Config) -> str:
+    """Below which address Unleash shows a flag of that name; "" where the flags are not there."""
+    if config.flags.source != "unleash":
+        return ""
+    return f"{config.flags.url.rstrip('/').removesuffix('/api')}/projects/{quote(config.flags.project, safe='')}/features"

@@ -1,0 +1,186 @@
+"""Looks at the running gateway once a second, for all pages together, and keeps every change of a flag that it tells of.
+
+One thread asks, whatever is asked of the console: pages read what it found last and wait for nobody. What the database or the gateway does
+to it is told once for each cause and tried again a second later; a change is asked for until it is stored.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.db import Error as DatabaseError
+from django.db import connection
+
+from console.admin_port import AdminPort, FlagsNow, GatewayError
+from console.authors import Authors
+from console.definitions import Definitions
+from gateway.config import Config
+from shadow import flag_changes, store
+
+_log = logging.getLogger("banyan.console")
+
+INTERVAL: Final = 1.0
+"""Seconds between two looks."""
+PURGE_SECONDS: Final = 600.0
+_CONFIRMATIONS: Final = 600
+_SAME_SECONDS: Final = 0.1
+"""A confirmation this close to a change is the one that brought it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is known of the gateway. Moments are Unix seconds."""
+
+    address: str
+    """Of its admin port."""
+    now: FlagsNow | None = None
+    """Its last answer; None before the first."""
+    at: float = 0.0
+    """When that was."""
+    error: str = ""
+    """Why it gave none at the last look; "" when all is well."""
+    features: dict[str, dict[str, Any]] | None = None
+    """Flag → what the source says of it, in the words of Unleash's client API; None where that can't be told for `now`'s revision."""
+
+    @property
+    def confirmed(self) -> float | None:
+        """When the source last confirmed this state."""
+        if self.now is None or self.now.staleness_seconds is None:
+            return None
+        return self.at - self.now.staleness_seconds
+
+
+class Watch:
+    """The thread. `start` and `stop` it; `look` is what it found last, and may be read from any thread."""
+
+    def __init__(self, config: Config, *, address: str = "") -> None:
+        """`address` is the admin port's, where it is not the one that the configuration says."""
+        self._config = config
+        self._port = AdminPort(address or config.gateway.admin)
+        self.look = Look(self._port.address, error="it has not been asked yet")
+        self._gateway = ""
+        self._number = 0
+        self._confirmed: deque[float] = deque(maxlen=_CONFIRMATIONS)
+        self._told: set[str] = set()
+        self._next_purge = 0.0
+        self._definitions = Definitions(config)
+        self._authors = Authors(config)
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="flag-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begins with a look at once."""
+        self._thread.start()
+
+    def stop(self, seconds: float = 10.0) -> bool:
+        """Ends after the look that is being taken. Whether it ended within `seconds`."""
+        self._ending.set()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                began = time.monotonic()
+                self._once()
+                if self._ending.wait(max(0.1, INTERVAL - (time.monotonic() - began))):
+                    return
+        finally:
+            self._port.close()
+            self._authors.close()
+            connection.close()
+
+    def _once(self) -> None:
+        """One look. Nothing that happens in it may end the thread."""
+        try:
+            now = self._port.flags()
+        except GatewayError as error:
+            self.look = Look(self._port.address, self.look.now, self.look.at, str(error), self.look.features)
+            self._tell(f"gateway {error.kind}", f"the gateway's admin port at {self._port.address} tells nothing: {error}")
+            return
+        except Exception as error:
+            self._failed("asking the gateway", error)
+            return
+        self._well("gateway ", f"the gateway's admin port at {self._port.address} answers again")
+        try:
+            self.look = look = Look(self._port.address, now, time.time(), "", self._definitions.of(now))
+            if look.confirmed is not None:
+                self._confirmed.append(look.confirmed)
+            self._collect(now.source)
+            self._authors.name()
+            self._purge()
+        except GatewayError as error:
+            self._tell(f"changes {error.kind}", f"the gateway's record of changes can't be read: {error}")
+        except DatabaseError as error:
+            store.renew_connection()
+            self._tell("database", f"changes of flags can't be kept ({str(error).strip().partition('\n')[0]}); they are asked for again")
+        except Exception as error:
+            self._failed("keeping changes of flags", error)
+        else:
+            self._well("", "changes of flags are kept again")
+
+    def _collect(self, source: str) -> None:
+        """Stores what the gateway has that is not stored."""
+        told = self._port.changes(self._number)
+        if told.gateway != self._gateway:  # its first, or it was started anew and counts from 1 again
+            number = flag_changes.last(told.gateway)
+            if number != self._number:
+                told = self._port.changes(number)
+            self._gateway, self._number = told.gateway, number
+        if not told.changes or told.changes[-1].number <= self._number:
+            return
+        before = time.time() - self._config.shadow.retention
+        changes = sorted((change for change in told.changes if change.number > self._number), key=lambda change: change.number)
+        rows = flag_changes.record(told.gateway, self._number, changes, source=source, confirmed=self._confirmed_before, before=before)
+        self._number = changes[-1].number
+        self._authors.add(rows)
+
+    def _confirmed_before(self, at: float) -> float | None:
+        """When the source last confirmed the state before a change of the moment `at`; None where that was not seen."""
+        return max((moment for moment in self._confirmed if moment < at - _SAME_SECONDS), default=None)
+
+    def _purge(self) -> None:
+        if time.monotonic() >= self._next_purge:
+            flag_changes.purge(time.time() - self._config.shadow.retention)
+            self._next_purge = time.monotonic() + PURGE_SECONDS
+
+    # What is told, once for each cause
+
+    def _tell(self, kind: str, message: str) -> None:
+        if kind not in self._told:
+            self._told.add(kind)
+            _log.warning("%s", message)
+
+    def _failed(self, what: str, error: Exception) -> None:
+        kind = f"{what} {type(error).__name__}"
+        if kind not in self._told:
+            self._told.add(kind)
+            _log.error("%s failed", what, exc_info=error)
+
+    def _well(self, kind: str, message: str) -> None:
+        """Forgets what was told and begins with `kind`; the next time it is news again."""
+        over = {told for told in self._told if told.startswith(kind)}
+        if over:
+            self._told -= over
+            _log.warning("%s", message)
+
+
+_watch: Watch | None = None
+
+
+def run(config: Config, *, address: str = "") -> Watch:
+    """Starts the one watch of this process."""
+    global _watch  # noqa: PLW0603 - as there is one gateway, and Django's views have no other place to look
+    _watch = Watch(config, address=address)
+    _watch.start()
+    return _watch
+
+
+def latest() -> Look | None:
+    """What the watch found last; None where none runs."""
+    return _watch.look if _watch is not None else None

@@ -1,0 +1,142 @@
+"""An explanation for people: first who answers and why, then what each flag made of it. A screen at most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from gateway.cli.flags.shown import clock, duration
+
+Json = Mapping[str, Any]
+
+_REASONS: Final = {
+    "unrouted": "no route matches",
+    "ambiguous-path": "the path could mean another route once decoded",
+    "flag": "its flag is on for this caller",
+    "flag-off": "its flag is off for this caller",
+    "override": "somebody set it on this gateway for a while",
+}
+_ROLES: Final = {"serve": "who answers", "shadow": "whether answers are compared"}
+_MOST: Final = 4
+"""Strategies of a flag, and conditions of a strategy, that are shown. The deciding one always is."""
+_WIDEST: Final = 120
+"""Characters of what somebody else wrote."""
+
+
+def lines(answer: Json, source: str, now: float) -> Iterator[str]:
+    """Of POST /explain's `answer`; `source` says in words who gave it. `now` in Unix seconds."""
+    request = answer["request"]
+    yield f"{request['method']} {request['target']}"
+    yield source
+    yield ""
+    yield from _aligned(_outline(answer, now))
+    for flag in answer["flags"]:
+        yield ""
+        yield from _flag(flag, now)
+    problems = [f"problem  {each['flag']}: {each['problem']}" for each in answer["problems"]]
+    notes = [f"note     {note}" for note in answer["notes"]]
+    if problems or notes:
+        yield ""
+        yield from (_cut(line, 2 * _WIDEST) for line in (*problems, *notes))
+
+
+def _outline(answer: Json, now: float) -> Iterator[tuple[str, str]]:
+    route, decision = answer["route"], answer["decision"]
+    if route is None:
+        yield "route", "none"
+    else:
+        methods = ", ".join(route["methods"]) or "every method"
+        yield "route", f"{route['name']}: {methods} {route['match']}, candidate {route['candidate']}"
+    method = answer["request"]["method"]
+    host = f", Host {decision['host']}" if decision["host"] else ""
+    name = f" ({decision['serve']})" if decision["serve"] != decision["served_by"] else ""
+    yield "answers", f"{decision['served_by'].upper()}{name}, asked for {method} {decision['target']}{host}"
+    yield "why", f"{_REASONS.get(decision['reason'], decision['reason'])} (reason={decision['reason']})"
+    if decision["fallback"]:
+        yield "if it fails", f"{decision['fallback']} answers, where that is safe"
+    if decision["shadow"]:
+        yield "compared", f"with {decision['shadow']}, asked for {method} {decision['shadow_target']}"
+    elif route is not None:
+        yield "compared", "no"
+    if answer["context"] is not None:
+        yield "flags know", _context(answer["context"])
+    yield "flags from", _flag_state(answer["flag_state"], now)
+
+
+def _context(context: Json) -> str:
+    who = [f"{name} {_cut(context[name])}" for name in ("userId", "sessionId", "remoteAddress") if context[name] is not None]
+    if context["userId"] is None and context["sessionId"] is None:
+        who.insert(0, "nobody's user or session")
+    return ", ".join([*who, *(f"{name} {_cut(value)}" for name, value in context["properties"].items())])
+
+
+def _flag_state(state: Json, now: float) -> str:
+    age = f", as of {clock(state['fetched_at'])} ({duration(now - state['fetched_at'])} ago)" if state["fetched_at"] else ""
+    return f"{state['source']}{age}{f'; {state["error"]}' if state['error'] else ''}"
+
+
+def _flag(flag: Json, now: float) -> Iterator[str]:
+    how = flag["explanation"]
+    yield f"flag {flag['name']} ({_ROLES[flag['role']]}): {'ON' if how['enabled'] else 'OFF'}"
+    # Why none does stands below, strategy by strategy.
+    reason = how["reason"].partition(":")[0] if how["reason"].startswith("no strategy matches:") else how["reason"]
+    yield f"  {_cut(reason, 2 * _WIDEST)}"
+    if override := flag["override"]:
+        why = f": {_cut(override['why'])}" if override["why"] else ""
+        yield f"  for {duration(override['until'] - now)} more, by {_cut(override['by']) or 'somebody'}{why}"
+    if how["chance"]:
+        yield "  dice were thrown: the next request may be answered otherwise"
+    if how["time"]:
+        yield "  it looks at the time: later it may be otherwise"
+    for parent in _some(how["parents"], lambda parent: not parent["met"]):
+        state = "on" if parent["enabled"] else "off"
+        yield f"  {_mark(parent['met'])} needs the flag {_cut(parent['flag'])} {_cut(parent['wanted'])}: here it is {state}"
+    strategies = how["strategies"]
+    for strategy in _some(strategies, lambda strategy: strategy["number"] == how["decided"]):
+        yield from _strategy(strategy, how["decided"])
+    if len(strategies) > _MOST:
+        yield f"  … of {len(strategies)} strategies; --json has all"
+    if how["variant"] is not None and how["variant"].get("enabled"):
+        yield f"  variant {how['variant']['name']}{', by chance' if how['variant_by_chance'] else ''}"
+
+
+def _strategy(strategy: Json, decided: int | None) -> Iterator[str]:
+    title = f" {_cut(strategy['title'])!r}" if strategy["title"] else ""
+    outcome = "decided" if strategy["number"] == decided else "matches" if strategy["matched"] else "does not match"
+    place = f"; this caller is in from {strategy['place']} % on" if strategy["place"] is not None else ""
+    yield f"  {_mark(strategy['matched'])} strategy {strategy['number']}{title}: {_cut(strategy['text'])}{place}: {outcome}"
+    conditions = [f"    {_mark(each['met'])} {_cut(each['text'])} (here {_here(each['here'])})" for each in strategy["constraints"]]
+    for segment in strategy["segments"]:
+        missing = "" if segment["exists"] else ", which does not exist"
+        conditions.append(f"    {_mark(segment['met'])} in the segment {_cut(segment['name'])}{missing}")
+    yield from _some(conditions, lambda line: line.startswith(f"    {_mark(False)}"))
+    if len(conditions) > _MOST:
+        yield f"    … of {len(conditions)} conditions; --json has all"
+
+
+def _some[T](items: Iterable[T], first: Any) -> list[T]:
+    """At most _MOST, those for which `first` says so among them, in their order."""
+    every = list(items)
+    chosen = sorted(sorted(range(len(every)), key=lambda index: (not first(every[index]), index))[:_MOST])
+    return [every[index] for index in chosen]
+
+
+def _mark(met: bool) -> str:
+    return "+" if met else "-"
+
+
+def _here(value: str | None) -> str:
+    return "nothing" if value is None else repr(_cut(value))
+
+
+def _cut(text: object, most: int = _WIDEST) -> str:
+    """One line, and not the whole of a list of ten thousand users."""
+    line = "".join(character if character.isprintable() else "�" for character in str(text))
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def _aligned(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+    every = list(rows)
+    width = max(len(name) for name, _ in every)
+    for name, text in every:
+        yield f"{name:{width}}  {text}"

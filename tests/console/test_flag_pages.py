@@ -1,0 +1,336 @@
+"""The flags on the real console's pages, beside a gateway's admin port, asked over HTTP and looked at with Chromium."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import orjson
+import pytest
+
+from demo.processes import Running, answers, listen, start
+from flags.features import revision
+from tests.support.admin_port import AdminPort, admin_port, feature
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+USER, PASSWORD = "ada", "correct horse battery"
+HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\u202egnp.exe"
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+TOML = """
+[gateway]
+admin = "{admin}"
+[upstreams]
+legacy = "http://127.0.0.1:1"
+reviews = "http://127.0.0.1:2"
+[[routes]]
+name = "reviews"
+match = "/api/v1/reviews/*"
+candidate = "reviews"
+[[routes]]
+name = "search"
+match = "/api/v1/search"
+candidate = "reviews"
+"""
+UNLEASH = """
+[flags]
+source = "unleash"
+url = "http://unleash.test:4242/base/api"
+token = "default:development.client"
+"""
+
+
+@dataclass
+class Console:
+    running: Running
+    folder: Path
+    port: AdminPort
+
+    def log_in(self) -> httpx.Client:
+        client = httpx.Client(base_url=self.running.url, follow_redirects=True, timeout=10)
+        page = client.get("/login/")
+        found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
+        assert found is not None
+        form = {"username": USER, "password": PASSWORD, "csrfmiddlewaretoken": found[1]}
+        assert client.post("/login/", data=form, headers={"Referer": self.running.url}).status_code == 200
+        return client
+
+    def flags(self, *features: dict[str, object]) -> None:
+        """The flag file, and a gateway that decides by it."""
+        data = orjson.dumps({"version": 1, "features": features})
+        (self.folder / "flags.json").write_bytes(data)
+        self.port.state |= {"revision": revision(data), "flags": {str(each["name"]): bool(each["enabled"]) for each in features}}
+
+
+def console_beside(port: AdminPort, more: str = "") -> Iterator[Console]:
+    folder = Path(tempfile.mkdtemp(prefix="banyan-"))
+    (folder / "banyan.toml").write_text(TOML.format(admin=port.address) + more)
+    running = start(
+        "console",
+        [sys.executable, "-m", "console", "--config", str(folder / "banyan.toml"), "--fd", "{fd}"],
+        log_dir=folder,
+        sock=listen(),
+        env={"BANYAN_CONSOLE_USER": USER, "BANYAN_CONSOLE_PASSWORD": PASSWORD},
+        ready=answers("/login/"),
+    )
+    yield Console(running, folder, port)
+    assert running.stop() == 0
+    log = running.log.read_text()
+    shutil.rmtree(folder)
+    assert "Traceback" not in log
+
+
+@pytest.fixture
+def port() -> Iterator[AdminPort]:
+    with admin_port() as running:
+        yield running
+
+
+@pytest.fixture
+def console(port: AdminPort) -> Iterator[Console]:
+    yield from console_beside(port)
+
+
+def until(said: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not said():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def text(page: httpx.Response) -> str:
+    """Without its tags, as one line."""
+    assert page.status_code == 200
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page.text)).replace("&#x27;", "'")
+
+
+@pytest.mark.parametrize("path", ["/flags/", "/flags/changes/1/"])
+def test_the_pages_need_a_login(console: Console, path: str) -> None:
+    assert httpx.get(console.running.url + path).headers["location"].startswith("/login/?next=")
+
+
+def test_what_flags_say_and_what_is_wrong_with_them(console: Console) -> None:
+    quarter = feature("reviews", True, strategies=[{"name": "flexibleRollout", "parameters": {"rollout": "25", "stickiness": "userId"}}])
+    console.flags(quarter, feature("reviews.shadow", True), feature("search", False))
+    console.port.state["problems"] = [{"flag": "search.shadow", "problem": "the source does not have it"}]
+    console.port.state["overrides"] = {
+        "reviews.shadow": {"enabled": False, "since": time.time(), "until": time.time() + 1800, "by": "ana", "why": "load <test>"}
+    }
+    client = console.log_in()
+    until(lambda: "on for 25 % of users" in client.get("/").text, "the overview does not show it")
+    overview = text(client.get("/"))
+    assert "from the flag file, confirmed 0." in overview or "from the flag file, confirmed 1." in overview
+    assert "every worker decides by it" in overview
+    assert "serve on for 25 % of users" in overview
+    assert "shadow on for everybody override: off off for everybody until" in overview
+    assert ", by ana: load &lt;test&gt;" in overview
+    assert "not there: off problem the source does not have it" in overview
+    route = text(client.get("/routes/reviews/"))
+    assert "whether the candidate answers on for 25 % of users" in route
+    everything = client.get("/flags/")
+    assert "search.shadow whether the two are compared on search not there: off" in text(everything)
+    assert "unleash" not in everything.text.lower(), "these live in a file"
+    client.close()
+
+
+def test_a_change_is_on_the_pages_with_its_difference(console: Console) -> None:
+    off, on = feature("reviews", False, description=HOSTILE), feature("reviews", True, description=HOSTILE)
+    console.port.change("reviews", off, on)
+    console.port.change("reviews", on, on | {"description": "other"})
+    console.port.change("reviews", None, {"enabled": False, "until": 2e9}, kind="override", by=HOSTILE, why=HOSTILE)
+    client = console.log_in()
+    until(lambda: client.get("/flags/").text.count("difference</a>") == 3, "the changes are not shown")
+    page = client.get("/flags/")
+    shown = text(page)
+    assert "off on for everybody the file changed" in shown
+    assert "changed: description" in shown
+    assert "no override override off until 2033-05-18 03:33:20 UTC &lt;script&gt;" in shown
+    assert "<script>document" not in page.text
+    assert "<img src=x" not in page.text
+    assert "\\u202egnp.exe" in page.text
+    assert "\u202e" not in page.text
+    assert "off on for everybody" in text(client.get("/routes/reviews/"))
+    difference = client.get(re.findall(r'href="(/flags/changes/\d+/)"', page.text)[-1])
+    assert "<del>  &quot;enabled&quot;: false,</del>" in difference.text
+    assert "<ins>  &quot;enabled&quot;: true,</ins>" in difference.text
+    assert "<script>document" not in difference.text
+    assert client.get("/flags/changes/999/").status_code == 404
+    assert "No change was seen of search" in text(client.get("/flags/?flag=search"))
+    assert client.get("/flags/", params={"flag": HOSTILE, "page": "x"}).text.count("<script>document") == 0
+    client.close()
+
+
+def test_a_long_history_has_pages_and_a_gap_is_said(console: Console) -> None:
+    client = console.log_in()
+    until(lambda: "/flags/changes?after=0" in console.port.asked, "the gateway was not asked")
+    console.port.burst([("reviews" if number % 2 else "search", None, {"name": "x", "enabled": True}) for number in range(1200)])
+    until(lambda: "page 1 of 21" in client.get("/flags/").text, "not all of them were kept")
+    assert "200 changes before this were not seen" in text(client.get("/flags/?page=21"))
+    second = client.get("/flags/?flag=search&page=2").text
+    assert second.count("difference</a>") == 50
+    assert "page 2 of 10" in second
+    assert ">reviews</a>" not in second.split('id="changes"')[1]
+    assert 'href="?flag=search&amp;page=3"' in second
+    client.close()
+
+
+def test_a_source_in_trouble_is_a_warning(console: Console) -> None:
+    client = console.log_in()
+    until(lambda: "every worker" in client.get("/").text, "the gateway was not asked")
+    assert "source warned" not in client.get("/").text
+    console.port.state |= {"source": "unleash", "staleness_seconds": 12.0}
+    until(lambda: "source warned" in client.get("/").text, "an old state is no warning")
+    assert re.search(r"from Unleash, confirmed 1\d s ago", text(client.get("/")))
+    console.port.state |= {"staleness_seconds": 0.1, "error": "Unleash at http://<u> can't be reached"}
+    until(lambda: "http://&lt;u&gt; can" in client.get("/flags/").text, "its error is not said")
+    assert "source warned" in client.get("/").text
+    console.port.state |= {"error": "", "workers": {"0": True, "1": False}}
+    until(lambda: "not every worker decides by it yet: 1" in text(client.get("/")), "a worker that is behind is not said")
+    console.port.state |= {"staleness_seconds": None, "source": "none", "workers": {}}
+    until(lambda: "never confirmed" in client.get("/").text, "no flags are not said")
+    client.close()
+
+
+def test_pages_stay_quick_beside_a_gateway_that_is_gone(console: Console) -> None:
+    client = console.log_in()
+    until(lambda: "every worker" in client.get("/").text, "the gateway was not asked")
+    console.port.stop()
+    until(lambda: "tells nothing" in client.get("/").text, "nobody says that the gateway is gone")
+    said = text(client.get("/"))
+    assert re.search(rf"admin port at {console.port.address} tells nothing: \[Errno 111\] Connection refused. It last did \d", said)
+    for path in ("/", "/routes/reviews/", "/flags/"):
+        began = time.monotonic()
+        assert client.get(path).status_code == 200
+        assert time.monotonic() - began < 0.9, f"{path} waited for the gateway"
+    assert console.running.log.read_text().count("tells nothing") == 1
+    console.port.start()
+    until(lambda: "tells nothing" not in client.get("/").text, "it is not noticed that the gateway is back")
+    client.close()
+
+
+def test_many_open_pages_ask_the_gateway_no_more_often(console: Console) -> None:
+    client = console.log_in()
+    cookies = dict(client.cookies)
+
+    def look() -> None:
+        with httpx.Client(base_url=console.running.url, cookies=cookies, timeout=20) as other:
+            while time.monotonic() < end:
+                assert other.get("/").status_code == 200
+
+    end = time.monotonic() + 3.0
+    before = len(console.port.asked)
+    threads = [threading.Thread(target=look) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    asked = console.port.asked[before:]
+    assert 2 <= asked.count("/flags") <= 5 + (time.monotonic() - end)
+    client.close()
+
+
+def test_flags_in_unleash_are_linked_to(port: AdminPort) -> None:
+    port.state |= {"source": "unleash"}
+    beside = console_beside(port, UNLEASH)
+    console = next(beside)
+    client = console.log_in()
+    address = "http://unleash.test:4242/base/projects/default/features/reviews"
+    for path in ("/", "/routes/reviews/", "/flags/"):
+        page = client.get(path).text
+        assert f'href="{address}" rel="noreferrer"' in page
+        assert f'href="{address}.shadow"' in page
+    client.close()
+    assert next(beside, None) is None
+
+
+@pytest.fixture
+def page(console: Console) -> Iterator[Page]:
+    if not CHROMIUM.exists():
+        if os.environ.get("BANYAN_REQUIRE_ALL"):
+            pytest.fail(f"{CHROMIUM} is not there")
+        pytest.skip(f"{CHROMIUM} is not there")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=console.running.url)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.goto("/")
+        page.get_by_label("Name").fill(USER)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        yield page
+        browser.close()
+
+
+def eventful(console: Console) -> None:
+    """Something of everything."""
+    off, on = feature("reviews", False, description=HOSTILE), feature("reviews", True, description=HOSTILE)
+    console.flags(on, feature("reviews.shadow", False), feature("search", True))
+    console.port.state["problems"] = [{"flag": "search.shadow", "problem": f"the source does not have it {HOSTILE}"}]
+    console.port.state["error"] = "it is away"
+    console.port.state["overrides"] = {
+        "reviews": {"enabled": False, "since": time.time(), "until": time.time() + 1800, "by": HOSTILE, "why": HOSTILE}
+    }
+    console.port.change("reviews", off, on)
+    console.port.change("reviews", None, {"enabled": False, "until": time.time() + 1800}, kind="override", by=HOSTILE, why=HOSTILE)
+
+
+@pytest.mark.browser
+def test_the_page_follows_by_itself_and_foreign_text_stays_text(page: Page, console: Console) -> None:
+    errors: list[str] = []
+    dialogs: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.get_by_role("link", name="Flags", exact=True).click()
+    page.get_by_text("No change was seen").wait_for()
+    eventful(console)
+    page.get_by_role("link", name="what changed of reviews, in JSON").nth(1).wait_for()
+    row = page.locator("#changes tbody tr").nth(1)
+    assert row.locator(".was").inner_text() == "off"
+    assert row.locator(".is").inner_text() == "on for everybody"
+    row.get_by_role("link", name="what changed of reviews").click()
+    assert '"enabled": false' in page.locator("del").inner_text()
+    assert '"enabled": true' in page.locator("ins").inner_text()
+    page.goto("/flags/")
+    page.get_by_label("Flag", exact=True).select_option("search")
+    page.get_by_role("button", name="Show").click()
+    page.get_by_text("No change was seen of search").wait_for()
+    for path in ("/", "/routes/reviews/", "/flags/"):
+        page.goto(path)
+        assert "<script>document.title='owned'</script>" in page.locator("main").inner_text()
+        assert page.locator("main script, main img").count() == 0
+    assert (dialogs, errors) == ([], [])
+
+
+@pytest.mark.browser
+def test_the_pages_are_accessible_light_and_dark_wide_and_narrow(page: Page, console: Console) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    eventful(console)
+    page.goto("/flags/")
+    page.get_by_role("link", name="what changed of reviews, in JSON").nth(1).wait_for()
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of two
+            for path in ("/", "/routes/reviews/", "/flags/", "/flags/changes/1/"):
+                page.goto(path)
+                results = Axe().run(page)
+                assert results.violations_count == 0, f"{width} {scheme} {path}\n{results.generate_report()}"
+                beyond = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+                assert beyond <= 0, f"{path} is wider than a window of {width}"

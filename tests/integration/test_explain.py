@@ -1,0 +1,191 @@
+"""POST /explain says what the running gateway does: each answer is held against the same request, sent for real."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from tests.support.gateway import Exchange, Gateway, Upstream, gateway, ok
+
+pytestmark = pytest.mark.asyncio
+
+TOML = """
+[gateway]
+expose_decision = true
+access_log = ""
+[upstreams]
+legacy = "http://127.0.0.1:{legacy}"
+new = "http://127.0.0.1:{new}"
+[flags]
+headers = ["x-app-version"]
+[identity]
+source = "introspection"
+path = "/who"
+claims = ["plan"]
+[[routes]]
+name = "reviews"
+match = "/api/v1/reviews/*"
+methods = ["GET", "HEAD"]
+candidate = "new"
+rewrite = "/reviews/*"
+[[routes]]
+name = "items"
+match = "/api/v1/items/{{id}}"
+candidate = "new"
+fallback = false
+[routes.shadow]
+methods = ["GET"]
+sample = 0.5
+[[routes]]
+name = "orders"
+match = "/api/v1/orders/*"
+candidate = "new"
+"""
+
+ROLLOUT = {"name": "flexibleRollout", "parameters": {"rollout": "50", "stickiness": "userId", "groupId": "reviews"}}
+APP = {"name": "default", "constraints": [{"contextName": "x-app-version", "operator": "SEMVER_GT", "value": "4.0.0"}]}
+PRO = {"name": "default", "constraints": [{"contextName": "plan", "operator": "IN", "values": ["pro"]}]}
+POST = {"name": "default", "constraints": [{"contextName": "method", "operator": "IN", "values": ["POST"]}]}
+FEATURES = [
+    {"name": "reviews", "enabled": True, "strategies": [APP, ROLLOUT]},
+    {"name": "reviews.shadow", "enabled": False, "strategies": []},
+    {"name": "items", "enabled": True, "strategies": [PRO, POST]},
+    {"name": "items.shadow", "enabled": True, "strategies": []},
+    {"name": "orders.shadow", "enabled": True, "strategies": [{"name": "ours"}]},
+]
+
+
+async def legacy(exchange: Exchange) -> None:
+    """Knows whose cookie it is: it says so itself."""
+    if exchange.line.startswith(b"GET /who"):
+        user, _, plan = exchange.header("Cookie")[0].partition("=")[2].partition("-")
+        await exchange.answer(json.dumps({"authenticated": True, "user_id": user, "claims": {"plan": plan}}).encode())
+    else:
+        await exchange.answer()
+
+
+async def ask(started: Gateway, question: object) -> tuple[int, Any]:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{started.admin}", timeout=10) as client:
+        answer = await client.post("/explain", content=question if isinstance(question, bytes) else orjson.dumps(question))
+    return answer.status_code, answer.json()
+
+
+REQUESTS = [
+    ("GET", "/", {}),
+    ("GET", "/api/v1/reviews/3?page=2", {}),
+    ("POST", "/api/v1/reviews/3", {"user": "1"}),
+    ("GET", "/api/v1/reviews/3", {"headers": [["X-App-Version", "4.2.0"]]}),
+    ("GET", "/api/v1/reviews/3", {"headers": [["x-app-version", "3.9.0"], ["accept", "x"]]}),
+    *(("GET", f"/api/v1/reviews/{user}", {"user": str(user)}) for user in range(1, 13)),
+    ("GET", "/api/v1/items/7", {"user": "5", "claims": {"plan": "pro"}}),
+    ("GET", "/api/v1/items/7", {"user": "5", "claims": {"plan": "free"}}),
+    ("POST", "/api/v1/items/7", {"user": "5"}),
+    ("GET", "/api/v1/items/7/8", {"user": "5"}),
+    ("GET", "/api/v1/items/%2e%2e/reviews/3", {}),
+    ("GET", "/api/v1/orders/1", {"user": "1"}),
+]
+
+
+async def test_it_is_what_happens(tmp_path: Path) -> None:
+    old, new = Upstream(legacy), Upstream(ok)
+    await old.start()
+    await new.start()
+    try:
+        async with gateway(tmp_path, TOML.format(legacy=old.port, new=new.port)) as started:
+            started.flags.write_text(json.dumps({"version": 1, "features": FEATURES}))
+            await started.decided(reviews=True, items=True)
+            said = {}
+            for method, target, who in REQUESTS:
+                status, explained = await ask(started, {"method": method, "target": target, **who})
+                assert status == 200, explained
+                decision = explained["decision"]
+                route = explained["route"]["name"] if explained["route"] else "-"
+                head = "".join(f"{name}: {value}\r\n" for name, value in who.get("headers", ()))
+                if "user" in who:
+                    head += f"Cookie: sessionid={who['user']}-{who.get('claims', {}).get('plan', '')}\r\n"
+                body = "Content-Length: 0\r\n" if method == "POST" else ""
+                new.requests.clear()
+                answer = await started.request(f"{method} {target} HTTP/1.1\r\nHost: a\r\n{head}{body}\r\n".encode())
+                shown = (answer.header("Banyan-Route") or "").split("; ")
+                expected = [route, f"served-by={decision['served_by']}", f"reason={decision['reason']}"]
+                assert shown[:3] == expected, (method, target, who)
+                if decision["served_by"] == "candidate":
+                    assert new.requests[0].line.split()[1].decode() == decision["target"]
+                said[method, target, who.get("user"), str(who.get("headers", ""))] = explained
+            sides = {explained["decision"]["served_by"] for (_, _, user, _), explained in said.items() if user}
+            assert sides == {"legacy", "candidate"}
+            await explained_well(started)
+    finally:
+        await old.stop()
+        await new.stop()
+
+
+async def explained_well(started: Gateway) -> None:
+    _, app = await ask(started, {"target": "/api/v1/reviews/3?page=2", "headers": [["X-App-Version", "4.2.0"]]})
+    assert app["route"] == {"name": "reviews", "match": "/api/v1/reviews/*", "methods": ["GET", "HEAD"], "candidate": "new"}
+    assert app["decision"] == {
+        "serve": "new",
+        "served_by": "candidate",
+        "target": "/reviews/3?page=2",
+        "host": None,
+        "fallback": "legacy",
+        "shadow": None,
+        "shadow_target": None,
+        "reason": "flag",
+    }
+    serve, shadow = app["flags"]
+    assert (serve["name"], serve["role"], serve["override"], serve["explanation"]["decided"]) == ("reviews", "serve", None, 1)
+    assert (shadow["name"], shadow["role"], shadow["explanation"]["state"]) == ("reviews.shadow", "shadow", "disabled")
+    assert app["context"]["properties"] == {"route": "reviews", "method": "GET", "x-app-version": "4.2.0"}
+    assert app["flag_state"]["source"] == "file"
+    _, items = await ask(started, {"target": "/api/v1/items/7", "method": "POST", "claims": {"plan": "pro", "team": "x"}})
+    assert items["decision"]["fallback"] is None
+    assert items["decision"]["shadow"] == "legacy"
+    assert items["notes"] == [
+        "the claim 'team' is not among identity.claims: flags are not told of it",
+        "nothing is compared: shadow.methods has GET, not POST",
+    ]
+    _, items = await ask(started, {"target": "/api/v1/items/7", "headers": [["Cookie", "a=b; sessionid=x"]]})
+    assert "legacy is not asked whose session that cookie is" in items["notes"][0]
+    assert "a share of 0.5" in items["notes"][1]
+    _, orders = await ask(started, {"target": "/api/v1/orders/1"})
+    assert [(each["flag"], each["problem"][:30]) for each in orders["problems"]] == [
+        ("orders", "there is no such flag in the f"),
+        ("orders.shadow", "the strategy 'ours' is not one"),
+    ]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{started.admin}") as client:
+        body = {"enabled": True, "seconds": 60, "by": "ana", "why": "to see"}
+        assert (await client.put("/flags/overrides/orders", content=orjson.dumps(body))).status_code == 200
+    _, orders = await ask(started, {"target": "/api/v1/orders/1"})
+    assert orders["decision"]["reason"] == "override"
+    assert orders["flags"][0]["override"]["by"] == "ana"
+    assert orders["flags"][0]["explanation"]["overridden"] is True
+    answer = await started.request(b"GET /api/v1/orders/1 HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert "served-by=candidate; reason=override" in (answer.header("Banyan-Route") or "")
+
+
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [
+        (b"", "truncated"),
+        ({}, "target"),
+        ({"target": "reviews"}, "no path"),
+        ({"target": "/a b"}, "no path"),
+        ({"target": "/", "method": "GET /"}, "no method"),
+        ({"target": "/", "headers": [["a:", "b"]]}, "no header field"),
+        ({"target": "/", "headers": [["a", "b\r\nc: d"]]}, "no header field"),
+        ({"target": "/", "usr": "1"}, "usr"),
+        ({"target": "/", "user": 1}, "user"),
+    ],
+)
+async def test_what_is_no_question(question: object, says: str) -> None:
+    from gateway.explain import QuestionError, asked
+
+    with pytest.raises(QuestionError, match=says):
+        await asyncio.to_thread(asked, question if isinstance(question, bytes) else orjson.dumps(question))

@@ -1,0 +1,142 @@
+"""A gateway's admin port as far as the console asks it: real HTTP, and every answer is the test's to decide."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import orjson
+
+EVERYBODY = {"name": "flexibleRollout", "parameters": {"rollout": "100", "stickiness": "default", "groupId": "reviews"}, "constraints": []}
+
+
+def feature(name: str, enabled: bool, **more: Any) -> dict[str, Any]:
+    return {"name": name, "type": "release", "enabled": enabled, "strategies": [EVERYBODY], **more}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.connections: list[socket.socket] = []
+        super().__init__(address, handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        self.connections.append(connection)
+        return connection, address
+
+    def end(self) -> None:
+        """As its process would: no connection outlives it."""
+        self.shutdown()
+        self.server_close()
+        for connection in self.connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the client was first
+
+
+class AdminPort:
+    """The contract: GET /flags, and GET /flags/changes?after=N over the last `ring` changes."""
+
+    def __init__(self, ring: int = 1000) -> None:
+        self.gateway = "run-1"
+        self.state: dict[str, Any] = {
+            "source": "file",
+            "revision": "0123456789abcdef",
+            "error": "",
+            "fetched_at": time.time(),
+            "staleness_seconds": 0.04,
+            "flags": {"reviews": False, "reviews.shadow": False},
+            "overrides": {},
+            "problems": [],
+            "workers": {"0": True},
+        }
+        self.changes: deque[dict[str, Any]] = deque(maxlen=ring)
+        self.number = 0
+        self.asked: list[str] = []
+        self.status = 200
+        self.port = 0
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def change(self, flag: str, old: Any, new: Any, *, kind: str = "flag", by: str = "", why: str = "", at: float | None = None) -> None:
+        """Something changed."""
+        self.number += 1
+        moment = time.time() if at is None else at
+        told = {"number": self.number, "at": moment, "kind": kind, "flag": flag, "old": old, "new": new, "by": by, "why": why}
+        self.changes.append(told)
+
+    def burst(self, changes: list[tuple[str, Any, Any]]) -> None:
+        """All of them between two questions."""
+        told = [
+            {"number": self.number + index, "at": time.time(), "kind": "flag", "flag": flag, "old": old, "new": new, "by": "", "why": ""}
+            for index, (flag, old, new) in enumerate(changes, 1)
+        ]
+        self.number += len(told)
+        self.changes = deque([*self.changes, *told], maxlen=self.changes.maxlen)
+
+    def restart(self) -> None:
+        """As a gateway that was started anew."""
+        self.changes.clear()
+        self.number = 0
+        self.gateway = f"run-{int(self.gateway.removeprefix('run-')) + 1}"
+
+    def start(self) -> None:
+        """On the port that it had."""
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                outer.asked.append(self.path)
+                parts = urlsplit(self.path)
+                body: Any = {}
+                if parts.path == "/flags":
+                    body = outer.state
+                elif parts.path == "/flags/changes":
+                    after = int(parse_qs(parts.query)["after"][0])
+                    body = {"gateway": outer.gateway, "changes": [change for change in list(outer.changes) if change["number"] > after]}
+                data = orjson.dumps(body)
+                self.send_response(outer.status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
+                pass
+
+        self._server = _Server(("127.0.0.1", self.port), Handler)
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="admin-port")
+        self._thread.start()
+
+    def stop(self) -> None:
+        if self._server is not None and self._thread is not None:
+            self._server.end()
+            self._thread.join()
+            self._server = None
+
+
+@contextmanager
+def admin_port(ring: int = 1000) -> Iterator[AdminPort]:
+    port = AdminPort(ring)
+    port.start()
+    try:
+        yield port
+    finally:
+        port.stop()

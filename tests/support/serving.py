@@ -1,0 +1,68 @@
+"""A server that gives prepared answers over real sockets: for what the real one can only be brought to say by breaking it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Place:
+    port: int
+    requests: list[str] = field(default_factory=list)
+    """Each as "METHOD path body"."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def answering(
+    status: int,
+    body: str,
+    *,
+    until: int | None = None,
+    then: tuple[int, str] = (200, ""),
+    content_type: str = "application/json",
+    after: float = 0.0,
+) -> Iterator[Place]:
+    """Answers everything with `status` and `body`, `after` seconds; from the request number `until` on (counted from 0) as `then` says."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            taken = self.rfile.read(length).decode()
+            code, text = (status, body) if until is None or len(place.requests) < until else then
+            place.requests.append(f"{self.command} {self.path} {taken}".rstrip())
+            stopping.wait(after)
+            data = text.encode()
+            self.send_response(code)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            try:
+                self.wfile.write(data)
+            except OSError:
+                pass  # nobody waited
+
+        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _answer  # noqa: N815 - its parent's names
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its parent's name
+            """Silent."""
+
+    stopping = threading.Event()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    place = Place(server.server_port)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="answering")
+    thread.start()
+    try:
+        yield place
+    finally:
+        stopping.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
