@@ -231,7 +231,7 @@ class Worker:
 
     def _send_report(self) -> None:
         stats = self.engine.take_stats()
-        stats.flags = self.decisions.take_usage()
+        stats.flags, stats.variants = self.decisions.take_usage(), self.decisions.take_variants()
         if self._lost:
             stats.event("shadow-lost-in-reload", self._lost)
             self._lost = 0

@@ -21,7 +21,7 @@ from tests.support.unleash_page import UnleashPage, required, unleash_page
 pytestmark = [pytest.mark.unleash, pytest.mark.browser, pytest.mark.timeout(300)]
 
 FLIP_SECONDS = 2.0
-"""From the UI's request to Unleash until the last answer of the side that was left."""
+"""From Unleash's answer to the UI until the last answer of the side that was left."""
 STREAK = 60
 """Answers in a row from one side, each over a connection of its own: two workers share them by chance."""
 USERS = [str(number) for number in range(1, 401)]
@@ -160,13 +160,13 @@ async def flip(ui: UnleashPage, running: Gateway, people: Traffic, enabled: bool
     old = "legacy" if enabled else "candidate"
     clicked = time.time()
     change = await ui.flip("development", enabled)
-    took = await people.left(old, change.sent)
+    took = await people.left(old, change.answered)
     state = await asyncio.to_thread(running.get, "/flags")
     assert state["flags"]["reviews"] is enabled
     assert all(state["workers"].values())
     print(
         f"{'on' if enabled else 'off'}: the UI asked {1000 * (change.sent - clicked):.0f} ms after the click began, Unleash answered "
-        f"{1000 * (change.answered - change.sent):.0f} ms later, and the last answer from {old} came {took:.2f} s after the UI had asked"
+        f"{1000 * (change.answered - change.sent):.0f} ms later, and the last answer from {old} came {took:.2f} s after that"
     )
     return took
 

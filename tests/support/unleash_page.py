@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,7 +121,7 @@ class UnleashPage:
 @asynccontextmanager
 async def unleash_page(unleash: RunningUnleash, folder: Path) -> AsyncIterator[UnleashPage]:
     """A page that is signed in. What went wrong is left in `folder`: a picture, and the page's console."""
-    from playwright.async_api import async_playwright
+    from playwright.async_api import Error, async_playwright
 
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
@@ -145,8 +145,9 @@ async def unleash_page(unleash: RunningUnleash, folder: Path) -> AsyncIterator[U
             yield opened
         except BaseException:
             (folder / "unleash-console.log").write_text("\n".join(opened.log) + "\n")
-            await page.screenshot(path=folder / "unleash.png")
             print(f"Unleash's page as it was: {folder}/unleash.png, its console: {folder}/unleash-console.log")
+            with suppress(Error):  # what went wrong before is the news
+                await page.screenshot(path=folder / "unleash.png")
             raise
         finally:
             await context.unroute_all(behavior="ignoreErrors")
