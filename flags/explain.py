@@ -1,7 +1,7 @@
 """Why a flag is on or off for somebody: each part of it, and what Unleash's own engine says of that part.
 
 Nothing here evaluates anything. To learn whether a strategy, a constraint or a parent holds, the engine is given a flag of the same name
-that has only this, and asked. So an explanation costs some tens of questions (about a millisecond), where a decision costs one.
+that has only this, and asked: some tens of questions, where a decision is one. It takes milliseconds and may run in any thread.
 """
 
 from __future__ import annotations
