@@ -99,6 +99,16 @@ def until(said: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
         time.sleep(0.1)
 
 
+def quickest(client: httpx.Client, path: str) -> float:
+    """Seconds, of three tries: a busy machine is slow now and then, a page that waits is slow each time."""
+    took = []
+    for _ in range(3):
+        began = time.monotonic()
+        assert client.get(path).status_code == 200
+        took.append(time.monotonic() - began)
+    return min(took)
+
+
 def text(page: httpx.Response) -> str:
     """Without its tags, as one line."""
     assert page.status_code == 200
@@ -200,13 +210,24 @@ def test_pages_stay_quick_beside_a_gateway_that_is_gone(console: Console) -> Non
     said = text(client.get("/"))
     assert re.search(rf"admin port at {console.port.address} tells nothing: \[Errno 111\] Connection refused. It last did \d", said)
     for path in ("/", "/routes/reviews/", "/flags/"):
-        began = time.monotonic()
-        assert client.get(path).status_code == 200
-        assert time.monotonic() - began < 0.9, f"{path} waited for the gateway"
+        assert quickest(client, path) < 0.9, f"{path} waited for the gateway"
     assert console.running.log.read_text().count("tells nothing") == 1
     console.port.start()
     until(lambda: "tells nothing" not in client.get("/").text, "it is not noticed that the gateway is back")
     client.close()
+
+
+def test_pages_stay_quick_beside_a_gateway_that_hangs(console: Console) -> None:
+    client = console.log_in()
+    until(lambda: "every worker" in client.get("/").text, "the gateway was not asked")
+    console.port.go.clear()
+    until(lambda: "it did not answer within 1 s" in client.get("/").text, "nobody says that the gateway hangs")
+    for path in ("/", "/routes/reviews/", "/flags/"):
+        assert quickest(client, path) < 0.9, f"{path} waited for the gateway"
+    client.close()
+    began = time.monotonic()
+    assert console.running.stop() == 0
+    assert time.monotonic() - began < 8.0, "the end waited for the gateway"
 
 
 def test_many_open_pages_ask_the_gateway_no_more_often(console: Console) -> None:

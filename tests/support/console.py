@@ -37,7 +37,9 @@ def running_console(config: Path, **env: str) -> Iterator[Running]:
     try:
         yield running
         assert running.stop() == 0, running.tail()
-        assert "Traceback" not in running.log.read_text()
+        log = running.log.read_text()
+        assert "Traceback" not in log
+        assert "did not end in time" not in log
     finally:
         running.stop()
 
