@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import msgspec
@@ -52,6 +52,8 @@ class FlagsNow(msgspec.Struct, frozen=True):
     error: str = ""
     staleness_seconds: float | None = None
     """Since the source last confirmed this state; None: never."""
+    definitions: dict[str, dict[str, Any]] = {}
+    """What those that routes read are, in the words of Unleash's client API."""
     overrides: dict[str, Override] = {}
     problems: list[Problem] = []
     workers: dict[str, bool] = {}

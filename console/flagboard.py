@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -118,14 +117,11 @@ class Board:
         return self.now.flags.get(flag, False) if self.now else None
 
     def _words(self, flag: str) -> str:
-        if self.now is None or self.look is None:
+        if self.now is None:
             return "not known"
-        if flag not in self.now.flags:
-            return flagwords.state(None)
-        features: Mapping[str, flagwords.Feature] | None = self.look.features
-        if features is not None and flag in features:
-            return flagwords.state(features[flag])
-        return "on by its strategies" if self.now.flags[flag] else "off"
+        if flag in self.now.flags and flag not in self.now.definitions:  # another's, which no route reads any more
+            return "on by its strategies" if self.now.flags[flag] else "off"
+        return flagwords.state(self.now.definitions.get(flag))
 
 
 def ui(config: Config) -> str:

@@ -11,14 +11,13 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from django.db import Error as DatabaseError
 from django.db import connection
 
 from console.admin_port import AdminPort, FlagsNow, GatewayError
 from console.authors import Authors
-from console.definitions import Definitions
 from gateway.config import Config
 from shadow import flag_changes, store
 
@@ -44,8 +43,6 @@ class Look:
     """When that was."""
     error: str = ""
     """Why it gave none at the last look; "" when all is well."""
-    features: dict[str, dict[str, Any]] | None = None
-    """Flag → what the source says of it, in the words of Unleash's client API; None where that can't be told for `now`'s revision."""
 
     @property
     def confirmed(self) -> float | None:
@@ -68,7 +65,6 @@ class Watch:
         self._confirmed: deque[float] = deque(maxlen=_CONFIRMATIONS)
         self._told: set[str] = set()
         self._next_purge = 0.0
-        self._definitions = Definitions(config)
         self._authors = Authors(config)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flag-watch", daemon=True)
@@ -100,7 +96,7 @@ class Watch:
         try:
             now = self._port.flags()
         except GatewayError as error:
-            self.look = Look(self._port.address, self.look.now, self.look.at, str(error), self.look.features)
+            self.look = Look(self._port.address, self.look.now, self.look.at, str(error))
             self._tell(f"gateway {error.kind}", f"the gateway's admin port at {self._port.address} tells nothing: {error}")
             return
         except Exception as error:
@@ -108,7 +104,7 @@ class Watch:
             return
         self._well("gateway ", f"the gateway's admin port at {self._port.address} answers again")
         try:
-            self.look = look = Look(self._port.address, now, time.time(), "", self._definitions.of(now))
+            self.look = look = Look(self._port.address, now, time.time())
             if look.confirmed is not None:
                 self._confirmed.append(look.confirmed)
             self._collect(now.source)

@@ -43,6 +43,11 @@ class Changes:
         self._features: dict[str, Feature] | None = None
         self._segments: dict[Any, Any] = {}
 
+    @property
+    def features(self) -> Mapping[str, Feature]:
+        """All flags as they are now, by name, as the client API describes them."""
+        return self._features or {}
+
     def after(self, number: int) -> list[Change]:
         """Those with a higher number, oldest first."""
         return [change for change in self._kept if change.number > number]

@@ -45,6 +45,7 @@ def routes(supervisor: Supervisor) -> list[Route]:
                 "fetched_at": snapshot.fetched_at,
                 "staleness_seconds": _finite(board.source.staleness()),
                 "flags": flag_states(supervisor),
+                "definitions": {flag: feature for flag in board.names if (feature := board.changes.features.get(flag)) is not None},
                 "overrides": {flag: asdict(override) for flag, override in board.overrides.by_flag.items()},
                 "problems": [{"flag": found.flag, "problem": found.text} for found in board.problems],
                 "workers": {str(worker.index): board.current(worker) for worker in supervisor.workers},

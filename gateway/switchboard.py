@@ -193,8 +193,9 @@ class Switchboard:
         async with self._looking:
             found = await asyncio.to_thread(problems.find, self.snapshot, self._names)
         self.problems = found
+        refused = dict(self.snapshot.refused)  # of which the source has said it
         for problem in found:
-            if problem not in self._said:
+            if problem not in self._said and problem.flag not in refused:
                 _log.warning("flags: %s: %s", problem.flag, problem.text)
         self._said = set(found)  # one that is mended and comes back is said again
 

@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
-import orjson
 import psycopg
 import pytest
 
 from demo.postgres import start_postgres
 from demo.processes import Running, StartError
-from flags.features import revision
 from tests.support.admin_port import AdminPort, admin_port, feature
 from tests.support.console import browser, log_in, running_console
 
@@ -63,10 +61,9 @@ class Console:
         return log_in(self.running)
 
     def flags(self, *features: dict[str, object]) -> None:
-        """The flag file, and a gateway that decides by it."""
-        data = orjson.dumps({"version": 1, "features": features})
-        (self.folder / "flags.json").write_bytes(data)
-        self.port.state |= {"revision": revision(data), "flags": {str(each["name"]): bool(each["enabled"]) for each in features}}
+        """A gateway that decides by them."""
+        states = {str(each["name"]): bool(each["enabled"]) for each in features}
+        self.port.state |= {"flags": states, "definitions": {str(each["name"]): each for each in features}}
 
 
 @contextmanager

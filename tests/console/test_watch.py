@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from django.db import DatabaseError
 
 from console.admin_port import AdminPort, GatewayError
 from console.watch import Watch
-from flags.features import revision
 from gateway.config import Config, load
 from shadow import flag_changes, store
 from shadow.flag_changes import Change
@@ -171,24 +169,6 @@ def test_an_answer_of_another_shape_is_an_error(port: support.AdminPort) -> None
     with pytest.raises(GatewayError, match="not known here"):
         unknown.flags()
     unknown.close()
-
-
-def test_words_come_from_the_file_only_while_it_is_what_the_gateway_decides_by(
-    watch: Watch, port: support.AdminPort, tmp_path: Path
-) -> None:
-    quarter = feature("reviews", True, strategies=[{"name": "flexibleRollout", "parameters": {"rollout": "25"}}])
-    data = orjson.dumps({"version": 1, "features": [quarter]})
-    watch._once()
-    assert watch.look.features is None, "there is no file"
-    (tmp_path / "flags.json").write_bytes(data)
-    watch._once()
-    assert watch.look.features is None, "the gateway decides by something else"
-    port.state["revision"] = revision(data)
-    watch._once()
-    assert watch.look.features == {"reviews": quarter}
-    (tmp_path / "flags.json").write_bytes(b"nonsense")
-    watch._once()
-    assert watch.look.features == {"reviews": quarter}, "so does the gateway go on"
 
 
 def test_old_changes_go_as_everything_old_does(watch: Watch) -> None:
