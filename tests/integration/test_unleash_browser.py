@@ -18,7 +18,7 @@ from demo.unleash import RunningUnleash
 from tests.support.gateway import Exchange, Gateway, Upstream, gateway
 from tests.support.unleash_page import UnleashPage, required, unleash_page
 
-pytestmark = [pytest.mark.unleash, pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.unleash, pytest.mark.browser, pytest.mark.timeout(420)]
 
 FLIP_SECONDS = 2.0
 """From Unleash's answer to the UI until the last answer of the side that was left."""
@@ -207,6 +207,6 @@ async def test_a_flip_in_unleashs_ui_moves_the_traffic_and_back(unleash: Running
             assert abs(len(now) / len(USERS) - percent / 100) < 0.05
             assert before < now, "who had moved stays"
             before = now
-        await ui.flip("development", False)
-        assert await people.left("candidate", time.time()) <= FLIP_SECONDS
+        change = await ui.flip("development", False)
+        assert await people.left("candidate", change.answered) <= FLIP_SECONDS
         assert await moved(running, USERS[:50]) == set()
