@@ -70,7 +70,7 @@ class Traffic:
             assert status == 200
             self.answers.append((time.time(), body))
             self.news.set()
-            await asyncio.sleep(0.02)  # the pace of one person, not a wait for anything
+            await asyncio.sleep(0.04)  # the pace of one person, not a wait for anything
 
     async def left(self, side: str, since: float) -> float:
         """Waits until STREAK answers in a row came from the other side; returns the seconds from `since` to the last one from `side`."""
@@ -174,7 +174,7 @@ async def flip(ui: UnleashPage, running: Gateway, people: Traffic, enabled: bool
 async def test_a_flip_in_unleashs_ui_moves_the_traffic_and_back(unleash: RunningUnleash, tmp_path: Path) -> None:
     required()
     async with (
-        asyncio.timeout(240),
+        asyncio.timeout(300),
         shop(tmp_path, unleash) as running,
         traffic(running.port) as people,
         unleash_page(unleash, tmp_path) as ui,
