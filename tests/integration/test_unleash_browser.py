@@ -180,6 +180,7 @@ async def test_a_flip_in_unleashs_ui_moves_the_traffic_and_back(unleash: Running
         unleash_page(unleash, tmp_path) as ui,
     ):
         await people.left("candidate", time.time())  # a flag that does not exist: legacy
+        assert any(line.startswith("kept from https://") for line in ui.log), "the UI was to do without the rest of the world"
         await ui.create_flag("reviews")
         assert await ui.page.get_by_role("switch", name="development", exact=True).is_checked() is False
         slowest = max([await flip(ui, running, people, enabled) for enabled in (True, False) * 3])
