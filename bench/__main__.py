@@ -1,7 +1,8 @@
 """`make bench`: every benchmark, side by side in one run, checked against the bars. Exit 1 when one is missed.
 
-Scenarios: passthrough and shadow (CPU per request), bodies, idle, busy, latency, profile (where the pass-through's CPU goes). `edge` stands
-for all of them but shadow, the pass-through as fast as answers come.
+Scenarios: passthrough and shadow (CPU per request), bodies, idle, busy, latency, profile (where the pass-through's CPU goes); decisions,
+flagged (a route with flags beside none) and flips (until the last worker goes by one). `edge` stands for the first of these but shadow, the
+pass-through as fast as answers come; `flags` for the last three.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from bench import bodies, busy, idle, latency, page, passthrough, profile, proxies
+from bench import bodies, busy, decisions, flagged, flips, idle, latency, page, passthrough, profile, proxies
 from bench.descriptors import TooFewError
 from bench.peers import ALL, BODIES
 from bench.proxies import SLOW, SpoiltError
@@ -27,13 +28,19 @@ RUN: dict[str, Callable[[Sequence[str], Say], Section]] = {
     "idle": lambda only, say: idle.run(only=only, say=say),
     "busy": lambda only, say: busy.run(only=only, say=say),
     "latency": lambda only, say: latency.run(only=only, say=say),
+    "decisions": lambda only, say: decisions.run(only=only, say=say),
+    "flagged": lambda only, say: flagged.run(only=only, say=say),
+    "flips": lambda only, say: flips.run(only=only, say=say),
 }
-EDGE = ["passthrough", *RUN]
+GROUPS = {
+    "edge": ["passthrough", "profile", "bodies", "idle", "busy", "latency"],
+    "flags": ["decisions", "flagged", "flips"],
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenario", nargs="*", choices=["edge", "passthrough", "shadow", *RUN, []], default=[])
+    parser.add_argument("scenario", nargs="*", choices=[*GROUPS, "passthrough", "shadow", *RUN, []], default=[])
     parser.add_argument("--only", default="", help="peers, by comma")
     parser.add_argument("--rate", type=int, help="of passthrough and shadow, requests a second; 0: as fast as answers come (default: both)")
     parser.add_argument("--rounds", type=int, default=5, help="of passthrough and shadow")
@@ -68,7 +75,7 @@ def main() -> int:
 def _run(given: argparse.Namespace, say: Say) -> Iterator[Section]:
     only = [name for name in given.only.split(",") if name]
     for scenario in dict.fromkeys(given.scenario or ["passthrough", "shadow", *RUN]):
-        for each in EDGE if scenario == "edge" else [scenario]:
+        for each in GROUPS.get(scenario, [scenario]):
             if each in RUN:
                 yield RUN[each](only, say)
                 continue

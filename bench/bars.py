@@ -69,4 +69,10 @@ BARS = {
     "idle": Bar("Memory of an idle connection", 25.0, "KiB"),
     "busy": Bar("RSS at 1,000 busy connections", 80.0, "MiB"),
     "latency": Bar("p99 added at half load", 1.5, "ms"),
+    "decision": Bar("A remembered decision, constant or sticky", 1.5, "µs"),
+    "flag-pause": Bar("A worker's longest pause while it takes 1,000 new flags", 10.0, "ms"),
+    "flagged": Bar("CPU a request of a route with flags, over one without", 5.0, "µs"),
+    "flip-file": Bar("A flip in the file, until the last worker goes by it", 200.0, "ms"),
+    "flip-override": Bar("An override, until the last worker goes by it", 200.0, "ms"),
+    "flip-unleash": Bar("A flip in Unleash, until the last worker goes by it", 2000.0, "ms"),
 }

@@ -6,9 +6,10 @@ is inside a single C call that keeps the lock (decoding a large JSON document) h
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
-import sys
+import json
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -125,9 +126,16 @@ def _remember(decisions: Decisions, snapshot: Snapshot) -> None:
 
 
 def main() -> None:
-    flags = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    found = measure(flags)
-    print(f"{flags} flags: largest pause {found.largest:.1f} ms ({max(found.own):.1f} of its own), idle {found.idle:.1f} ms")
+    """`python -m bench.flagload [FLAGS] [--json]`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("flags", nargs="?", type=int, default=1000)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    found = measure(given.flags)
+    if given.json:
+        print(json.dumps({"largest": found.largest, "own": max(found.own), "idle": found.idle, "load": found.load}))
+        return
+    print(f"{given.flags} flags: largest pause {found.largest:.1f} ms ({max(found.own):.1f} of its own), idle {found.idle:.1f} ms")
     print("each:", *(f"{pause:.1f}" for pause in found.each), f"ms; a load takes {found.load:.0f} ms")
 
 

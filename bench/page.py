@@ -11,7 +11,7 @@ from bench.section import Section
 from demo.processes import ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-_ORDER = ("Pass-through", "Shadow", "Where", "Bodies", "Idle", "Busy", "Latency")
+_ORDER = ("Pass-through", "Shadow", "Where", "Bodies", "Idle", "Busy", "Latency", "Flags")
 """What the headings begin with."""
 
 

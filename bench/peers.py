@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,8 @@ class Peer:
     beside: dict[str, list[int]] = field(default_factory=dict)
     """Processes that help, shown apart."""
     version: str = ""
+    admin: int = 0
+    """Banyan's admin port."""
 
     def stop(self) -> None:
         # As Ctrl-C would: after SIGTERM, Banyan goes on accepting for five seconds, for load balancers to look away.
@@ -185,27 +187,42 @@ def banyan_on_mitmproxy(folder: Path, legacy: int, mirror: int | None) -> Peer:
 
 
 def _banyan(folder: Path, legacy: int, mirror: int | None, engine: str, workers: int = 1, limits: str = "") -> Peer:
-    port, admin = _free_port(), _free_port()
     flags = [("reviews", False), ("reviews.shadow", mirror is not None)]
     rollout = {"name": "flexibleRollout", "parameters": {"rollout": "100", "stickiness": "default", "groupId": "reviews"}}
     features = [{"name": name, "enabled": on, "strategies": [rollout]} for name, on in flags]
     (folder / "flags.json").write_text(json.dumps({"version": 1, "features": features}))
+    route = '[[routes]]\nname = "reviews"\nmatch = "/api/v1/reviews/*"\ncandidate = "reviews"\n'
+    return banyan_from(folder, legacy, f"[gateway.limits]\n{limits}\n{route}", mirror=mirror, engine=engine, workers=workers)
+
+
+def banyan_from(
+    folder: Path,
+    legacy: int,
+    settings: str,
+    *,
+    mirror: int | None = None,
+    engine: str = "edge",
+    workers: int = 1,
+    gateway: str = "",
+    env: Mapping[str, str] | None = None,
+) -> Peer:
+    """`settings`: what banyan.toml has besides its addresses and upstreams; `gateway`: more of its section of that name. The flags are in
+    `folder`/flags.json. `env`: variables that it reads."""
+    port, admin = _free_port(), _free_port()
     config = folder / "banyan.toml"
     config.write_text(
         f'[gateway]\nlisten = ["127.0.0.1:{port}"]\nadmin = "127.0.0.1:{admin}"\nworkers = {workers}\naccess_log = "{folder}/access.log"\n'
-        f"[gateway.limits]\n{limits}\n"
-        f'[upstreams]\nlegacy = "http://127.0.0.1:{legacy}"\nreviews = "http://127.0.0.1:{mirror or legacy}"\n'
-        '[[routes]]\nname = "reviews"\nmatch = "/api/v1/reviews/*"\ncandidate = "reviews"\n'
+        f'{gateway}[upstreams]\nlegacy = "http://127.0.0.1:{legacy}"\nreviews = "http://127.0.0.1:{mirror or legacy}"\n{settings}'
     )
     command = python("-m", "gateway.cli", "run", "--config", str(config), "--engine", engine)
-    process = start("banyan", command, log_dir=folder, port=port, ready=answers(f"{PATH}/3"), timeout=60)
+    process = start("banyan", command, log_dir=folder, port=port, ready=answers(f"{PATH}/3"), timeout=60, env=env)
     while len(serving := [pid for pid in cpu.children(process.pid) if "banyan: worker" in cpu.title(pid)]) < workers:
         if not process.alive():
             raise StartError(f"banyan ended: {process.tail()}")
         time.sleep(0.05)  # it answers as soon as one of them does
     others = [pid for pid in cpu.children(process.pid) if pid not in serving]
     name = "Banyan" if engine == "edge" else "Banyan, engine mitmproxy"
-    return Peer(name, port, process, serving, {"shipper": others})
+    return Peer(name, port, process, serving, {"shipper": others}, admin=admin)
 
 
 Starter = Callable[[Path, int, int | None], Peer]

@@ -57,7 +57,7 @@ def stage(upstream: Callable[[Path], Running], starters: Mapping[str, Starter], 
                     set_up.missing[peer] = str(error)
                     continue
                 cpu.pin(proxy.pids, cpu.PROXY_CORE)
-            if not set_up.peers:
+            if starters and not set_up.peers:
                 raise ClientError(f"nobody to measure: {'; '.join(set_up.missing.values()) or f'only {", ".join(starters)} take part'}")
             yield set_up
         finally:

@@ -101,7 +101,9 @@ class AdminPort:
 
     def _get[Answer](self, path: str, kind: type[Answer]) -> Answer:
         if self.unknown:
-            raise GatewayError("unknown", f"its port is not known here: [gateway] admin is {self.address!r}")
+            raise GatewayError(
+                "unknown", "its port is not known here ([gateway] admin leaves it to the gateway): say it in BANYAN_CONSOLE_ADMIN"
+            )
         deadline = time.monotonic() + WHOLE_TIMEOUT
         body = bytearray()
         try:

@@ -125,7 +125,7 @@ class Board:
         features: Mapping[str, flagwords.Feature] | None = self.look.features
         if features is not None and flag in features:
             return flagwords.state(features[flag])
-        return "on" if self.now.flags[flag] else "off"
+        return "on by its strategies" if self.now.flags[flag] else "off"
 
 
 def ui(config: Config) -> str:

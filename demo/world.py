@@ -91,12 +91,12 @@ class World:
         configuration.write(self.config, legacy=self.shop.url, **urls, unleash=self.unleash)
         self._say(f"starting the gateway ({self.engine} engine) and the console")
         gateway = self._keep(self._start_gateway, interrupt=True)
-        console = self._keep(self._start_console)
-        self.gateway, self.console = gateway.result(), console.result()
+        self.gateway = gateway.result()
         found = _SERVING.search(self.gateway.log.read_text())
         if found is None:
             raise StartError(f"the gateway does not say where it serves:\n{self.gateway.tail()}")
         self.gateway_port, self.steering.admin_port = int(found[1]), int(found[2])
+        self.console = self._keep(self._start_console).result()  # after the gateway, whose admin port it asks
 
     def start_services(self, names: Iterable[str], faults: Iterable[Fault]) -> None:
         """(Re)starts new services, each on the port that it had.
@@ -179,8 +179,12 @@ class World:
 
     def _start_console(self) -> Running:
         command = python("-m", "console", "--config", str(self.config), "--fd", "{fd}")
-        user = {"BANYAN_CONSOLE_USER": CONSOLE_USER, "BANYAN_CONSOLE_PASSWORD": self.console_password}
-        return start("console", command, log_dir=self.folder, sock=listen(), env=user, ready=answers("/login/"))
+        env = {
+            "BANYAN_CONSOLE_USER": CONSOLE_USER,
+            "BANYAN_CONSOLE_PASSWORD": self.console_password,
+            "BANYAN_CONSOLE_ADMIN": f"127.0.0.1:{self.steering.admin_port}",
+        }
+        return start("console", command, log_dir=self.folder, sock=listen(), env=env, ready=answers("/login/"))
 
 
 def _interrupt(running: Running) -> None:

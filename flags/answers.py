@@ -34,6 +34,9 @@ def bounded(head: Callable[[requests.Response], None]) -> Callable[..., requests
         wanted = method == "GET" and response.status_code == 200
         body = read(response.raw, response.headers.get("Content-Length"), largest=LARGEST, slowest=SLOWEST) if wanted else b""
         response.close()
+        if wanted and not body:
+            # The SDK would take it for "nothing has changed".
+            raise AnswerError("answered 200 with nothing in it. Is there a proxy in between?")
         read_already = requests.Response()
         read_already.status_code = response.status_code
         read_already.reason = response.reason

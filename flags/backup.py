@@ -41,12 +41,14 @@ class Backup:
         """
         try:
             # Opened first, looked at then: what is looked at is what is read. A pipe must not make a start wait.
-            with os.fdopen(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-                about = os.fstat(file.fileno())
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                about = os.fstat(descriptor)
                 self._check(about)
-                data = file.read(MAX_BYTES + 1)
-            if len(data) > MAX_BYTES:
-                raise BackupError(f"the backup at {self.path} can't be used (over {MAX_BYTES // 1024 // 1024} MiB)")
+                with os.fdopen(descriptor, "rb", closefd=False) as file:
+                    data = file.read(MAX_BYTES)
+            finally:
+                os.close(descriptor)
             return salvage(data), about.st_mtime
         except FileNotFoundError:
             raise BackupError(f"there is no backup at {self.path}") from None
@@ -84,6 +86,8 @@ class Backup:
         """Whoever may write it decides what everybody is served."""
         if not stat.S_ISREG(about.st_mode):
             raise BackupError(f"the backup at {self.path} is not a file")
+        if about.st_size > MAX_BYTES:
+            raise BackupError(f"the backup at {self.path} can't be used (over {MAX_BYTES // 1024 // 1024} MiB)")
         if about.st_uid not in {os.geteuid(), 0}:
             raise BackupError(f"the backup at {self.path} can't be used (it belongs to another user, {about.st_uid}; delete it)")
         if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

@@ -276,7 +276,8 @@ class Decisions:
         if found is None:
             if len(memo) >= self.memo_limit:
                 memo.clear()
-            found = memo[remembered] = self.evaluate_variant(flag, context)
+            found = self.evaluate_variant(flag, context)
+            found = memo[remembered] = choice.found.setdefault(found, found)
         return found
 
     def _unknown(self, flag: str) -> Plan:

@@ -25,7 +25,7 @@ _Segments = Mapping[Any, Mapping[str, Any]]
 class Choice:
     """How the variants of one flag are chosen among."""
 
-    __slots__ = ("identity", "key", "memo", "without")
+    __slots__ = ("found", "identity", "key", "memo", "without")
 
     def __init__(self, *, key: Key | None = None, identity: bool = False, without: Sequence[str] = ()) -> None:
         self.key = key
@@ -34,6 +34,8 @@ class Choice:
         self.without = without
         """The fields without which it is a dice roll too."""
         self.memo: dict[Hashable, Variant] = {}
+        self.found: dict[Variant, Variant] = {}
+        """One of each: ten thousand users with one payload of some kilobytes are not to hold ten thousand of it."""
 
 
 class Plan:

@@ -37,7 +37,7 @@ _OPERATORS: Final = re.compile(
     r"|SEMVER_(?:EQ|GT|GTE|LT|LTE)|IN_CIDR|REGEX"
 )
 _NUMBER: Final = re.compile(r"\s*[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?\s*")
-_DATE: Final = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})\s*")
+_DATE: Final = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3})?(?:Z|[+-][0-9]{2}:[0-9]{2})\s*")
 _PART: Final = r"(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
 _VERSION: Final = re.compile(
     rf"\s*(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*)){{2}}(?:-{_PART}(?:\.{_PART})*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?\s*"
@@ -70,15 +70,17 @@ def find(snapshot: Snapshot, names: Iterable[str]) -> list[Problem]:
         document = parse(snapshot.features or EMPTY)
     except FeaturesError:
         return []  # sources check what they publish
-    finder = _Finder(document, dict(snapshot.refused), snapshot.source)
-    return [Problem(name, text) for name in dict.fromkeys(names) for text in dict.fromkeys(finder.flag(name))]
+    wanted = list(dict.fromkeys(names))
+    finder = _Finder(document, dict(snapshot.refused), snapshot.source, wanted)
+    return [Problem(name, text) for name in wanted for text in dict.fromkeys(finder.flag(name))]
 
 
 class _Finder:
-    def __init__(self, document: Json, refused: Mapping[str, str], source: str) -> None:
+    def __init__(self, document: Json, refused: Mapping[str, str], source: str, wanted: Iterable[str]) -> None:
         self._features: dict[str, Json] = {feature["name"]: feature for feature in document["features"]}
         self._segments: dict[Any, Json] = {segment["id"]: segment for segment in document.get("segments") or () if "id" in segment}
         self._refused = refused
+        self._uncompiled = self._ask(wanted, document.get("segments") or [])
         self._where = "in the flag file" if source == "file" else "where flags.token looks; it may be archived, or its name misspelt"
 
     def flag(self, name: str) -> Iterator[str]:
@@ -96,7 +98,8 @@ class _Finder:
     def _own(self, feature: Json) -> Iterator[str]:
         found = [text for strategy in feature["strategies"] for text in self._strategy(strategy)]
         yield from found
-        if not any(text.endswith(OFF) for text in found) and (why := self._uncompiled(feature)):
+        why = self._uncompiled.get(feature["name"])
+        if why and not any(text.endswith(OFF) for text in found):
             yield f"Unleash's engine can't compile it ({why}): {OFF}"
 
     def _parent(self, child: str, name: str) -> Iterator[str]:
@@ -135,11 +138,12 @@ class _Finder:
                 for constraint in segment.get("constraints") or ():
                     yield from _constraint(constraint, label)
 
-    def _uncompiled(self, feature: Json) -> str:
-        used = {number for strategy in feature["strategies"] for number in strategy.get("segments") or ()}
-        segments = [self._segments[number] for number in sorted(used, key=str) if number in self._segments]
-        alone = {"version": 1, "features": [feature], "segments": segments}
-        return Verdict(orjson.dumps(alone)).uncompiled().get(feature["name"], "")
+    def _ask(self, wanted: Iterable[str], segments: list[Json]) -> dict[str, str]:
+        """What the engine can't compile of the flags wanted and their parents."""
+        concerned = {name: self._features[name] for name in wanted if name in self._features}
+        parents = [parent["feature"] for feature in concerned.values() for parent in feature.get("dependencies") or ()]
+        concerned |= {name: self._features[name] for name in parents if name in self._features}
+        return Verdict(orjson.dumps({"version": 1, "features": list(concerned.values()), "segments": segments})).uncompiled()
 
 
 def _share(strategy: str, parameter: str, of: Json) -> Iterator[str]:
@@ -160,7 +164,7 @@ def _constraint(constraint: Json, where: str) -> Iterator[str]:
     if not _OPERATORS.fullmatch(operator):
         yield f"{about} has an operator {operator!r}, which is unknown: {OFF}"
     elif typed := _TYPED.get(operator.partition("_")[0]):
-        yield from _typed(f"{about} ({operator})", value, *typed, inverted=inverted)
+        yield from _typed(f"{about} ({operator})", value, *typed)
     elif operator == "REGEX":
         if value is None:
             yield f'{about} (REGEX) has no "value": it {"never holds" if inverted else "holds for everybody"}'
@@ -176,14 +180,14 @@ def _constraint(constraint: Json, where: str) -> Iterator[str]:
         yield from _networks(values, f"{about} (IN_CIDR)")
 
 
-def _typed(about: str, value: object, pattern: re.Pattern[str], expected: str, *, inverted: bool) -> Iterator[str]:
+def _typed(about: str, value: object, pattern: re.Pattern[str], expected: str) -> Iterator[str]:
     if value is None:
         yield f'{about} has no "value", {expected} is expected: {OFF}'
     elif not pattern.fullmatch(str(value)):
         if any(other.fullmatch(str(value)) for other, _ in _TYPED.values()):
             yield f"{about} has {str(value)[:40]!r}, {expected} is expected: it compares something else than was meant"
         elif re.match(r"\s*v[0-9]", str(value)) and "SEMVER" in about:
-            yield f"{about} has {str(value)[:40]!r}, {expected} is expected: it {_broken(inverted)}"
+            yield f"{about} has {str(value)[:40]!r}, {expected} is expected: it never holds"
         else:
             yield f"{about} has {str(value)[:40]!r}, {expected} is expected: {OFF}"
 

@@ -141,7 +141,7 @@ class Worker:
                 except Exception:  # whatever it is, the old ones still serve
                     _log.exception("the new certificates could not be taken")
             elif isinstance(message, FlagState):
-                await self._take_flags(message)
+                before = await self._take_flags(message)
                 if started:
                     self._channel.send(Applied(self.decisions.revision, self._overrides))
                 else:
@@ -149,6 +149,7 @@ class Worker:
                     await engine.start(self._sockets)
                     self._keep(self._report_for_ever(), "report")
                     self._channel.send(Ready(self.decisions.revision, self._number, self._overrides))
+                await self._loop.run_in_executor(None, before.discard)  # off the loop too: 10 ms
             elif isinstance(message, Overrides):
                 self.decisions.override(message.answers)
                 self._overrides = message.number
@@ -208,7 +209,8 @@ class Worker:
             self._lost += before.abandoned
         self._channel.send(Configured(message.number))
 
-    async def _take_flags(self, state: FlagState) -> None:
+    async def _take_flags(self, state: FlagState) -> Decisions:
+        """Decides by them. Returns what holds those of before."""
         snapshot = Snapshot(state.revision, state.features, state.source, state.fetched_at, state.error)
         flags = self._config.flags
         # Off the loop: for 1,000 flags the engine compiles for 40 ms, and requests go on meanwhile.
@@ -216,6 +218,7 @@ class Worker:
             None, lambda: Decisions.build(snapshot, app_name=flags.app_name, environment=flags.environment)
         )
         self.decisions.install(built)
+        return built
 
     def _keep(self, work: Coroutine[object, object, None], name: str) -> None:
         task = self._loop.create_task(work, name=name)
@@ -228,7 +231,7 @@ class Worker:
 
     def _send_report(self) -> None:
         stats = self.engine.take_stats()
-        stats.flags = self.decisions.take_usage()
+        stats.flags, stats.variants = self.decisions.take_usage(), self.decisions.take_variants()
         if self._lost:
             stats.event("shadow-lost-in-reload", self._lost)
             self._lost = 0

@@ -71,6 +71,25 @@ def asked(body: bytes) -> Question:
         raise QuestionError(str(error)) from None
 
 
+class _Thrown:
+    """`decisions`, but for the flags whose dice have fallen already."""
+
+    def __init__(self, decisions: Decisions, thrown: Mapping[str, bool]) -> None:
+        self.revision = decisions.revision
+        self._decisions = decisions
+        self._thrown = thrown
+
+    def enabled(self, flag: str, context: Context) -> bool:
+        found = self._thrown.get(flag)
+        return self._decisions.enabled(flag, context) if found is None else found
+
+    def overridden(self, flag: str) -> bool:
+        return self._decisions.overridden(flag)
+
+    def by_session(self, flag: str) -> bool:
+        return self._decisions.by_session(flag)
+
+
 def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override], question: Question) -> dict[str, Any]:
     """What would become of the request, for JSON:
 
@@ -88,11 +107,15 @@ def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override
     flags: list[dict[str, Any]] = []
     if isinstance(found, Claim):
         told = _context(config, found.route, question, notes)
-        decision = policy.decide(found, told)
+        thrown = dict(answers)
         for role, flag in (("serve", found.serve_flag), ("shadow", found.shadow_flag)):
             how = explain_flag(snapshot, flag, told, app_name=settings.app_name, environment=settings.environment, overrides=answers)
+            if how.chance:
+                thrown[flag] = how.enabled  # as the dice fell there, or the decision might say otherwise
             override = overrides.get(flag)
             flags.append({"name": flag, "role": role, "override": override and asdict(override), "explanation": asdict(how)})
+        policy.flags = _Thrown(decisions, thrown)
+        decision = policy.decide(found, told)
     else:
         decision = found
         if found is AMBIGUOUS:

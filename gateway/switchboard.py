@@ -125,7 +125,7 @@ class Switchboard:
         """What a worker says of its flags."""
         if isinstance(message, Report):
             if message.stats.flags:
-                self.source.report(message.stats.flags)
+                self.source.report(message.stats.flags, message.stats.variants)
             return
         worker.revision, worker.overrides = message.revision, message.overrides
         # It may have been started with what was replaced while it compiled it.

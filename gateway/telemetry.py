@@ -47,6 +47,8 @@ class Stats(msgspec.Struct):
     """Rare things worth a counter: underscored-header, access-log-dropped, shipper-reconnect …"""
     flags: dict[str, tuple[int, int]] = {}
     """Flag → how often (on, off) was decided."""
+    variants: dict[str, dict[str, int]] = {}
+    """Flag → how often each of its variants was the answer, of those that were asked for one."""
     connections: int = 0
     in_flight: int = 0
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway import compiled
-from tests.support.edge_page import CORPUS, summary
+from tests.support import edge_page, specification
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -12,9 +12,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """After the corpus: how many of docs/reference/edge.md's behaviours hold, by what ran."""
+    """How many of docs/reference/edge.md's behaviours hold, and of the cases of Unleash's specification, by what ran."""
     reports = {what: {report.nodeid for report in found if hasattr(report, "nodeid")} for what, found in terminalreporter.stats.items()}
     others = set().union(*(reports.get(what, set()) for what in ("failed", "error", "skipped", "xfailed", "xpassed")))
     passed = reports.get("passed", set()) - others
-    if any(name.startswith(CORPUS) for name in passed | others):
-        terminalreporter.write_line(summary(passed, others))
+    for part, begin in ((edge_page, edge_page.CORPUS), (specification, specification.CASES)):
+        if any(name.startswith(begin) for name in passed | others):
+            terminalreporter.write_line(part.summary(passed, others))

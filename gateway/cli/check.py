@@ -36,7 +36,7 @@ def check(*, config: Path = Path("banyan.toml")) -> int:
         for route in loaded.routes:
             for flag in (route.serve_flag, route.shadow_flag):
                 if flag not in known:
-                    print(f"note: no flag {flag!r} in {path}; it counts as off")
+                    print(f"note: no flag {flag!r} in {path}; it counts as off. `banyan flags sync` makes it")
     routes = ", ".join(route.name for route in loaded.routes) or "none"
     print(f"{config}: fine. Routes: {routes}")
     return 0

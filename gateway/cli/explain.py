@@ -92,9 +92,9 @@ def _pair(text: str, mark: str, option: str, right: str) -> tuple[str, str]:
 def _asked(path: Path, admin: str, question: Mapping[str, Any]) -> tuple[dict[str, Any], str | None, str]:
     """The answer, the gateway that gave it (None: none did), and both in words."""
     from gateway.cli.admin import AdminPort, AdminPortError
-    from gateway.cli.flags.steering import steering
+    from gateway.cli.flags.steering import admin_address
 
-    place = admin or steering(path, whatever=True).admin
+    place = admin or admin_address(path)
     try:
         answer: dict[str, Any] = AdminPort(place).ask("POST", "/explain", question)
     except AdminPortError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from gateway.cli.flags.shown import clock, duration
+from gateway.cli.flags.shown import clock, duration, plain
 
 Json = Mapping[str, Any]
 
@@ -17,8 +17,8 @@ _REASONS: Final = {
     "override": "somebody set it on this gateway for a while",
 }
 _ROLES: Final = {"serve": "who answers", "shadow": "whether answers are compared"}
-_MOST: Final = 4
-"""Strategies of a flag, and conditions of a strategy, that are shown. The deciding one always is."""
+_MOST: Final = 3
+"""Strategies of a flag, and conditions of a strategy, that are shown; those that matter most among them."""
 _WIDEST: Final = 120
 """Characters of what somebody else wrote."""
 
@@ -37,7 +37,7 @@ def lines(answer: Json, source: str, now: float) -> Iterator[str]:
     notes = [f"note     {note}" for note in answer["notes"]]
     if problems or notes:
         yield ""
-        yield from (_cut(line, 2 * _WIDEST) for line in (*problems, *notes))
+        yield from (_cut(line, 2 * _WIDEST) for line in _some([*problems, *notes], lambda line: line.startswith("problem")))
 
 
 def _outline(answer: Json, now: float) -> Iterator[tuple[str, str]]:
@@ -92,7 +92,7 @@ def _flag(flag: Json, now: float) -> Iterator[str]:
         state = "on" if parent["enabled"] else "off"
         yield f"  {_mark(parent['met'])} needs the flag {_cut(parent['flag'])} {_cut(parent['wanted'])}: here it is {state}"
     strategies = how["strategies"]
-    for strategy in _some(strategies, lambda strategy: strategy["number"] == how["decided"]):
+    for strategy in _some(strategies, lambda strategy: strategy["number"] == how["decided"] or strategy["broken"]):
         yield from _strategy(strategy, how["decided"])
     if len(strategies) > _MOST:
         yield f"  … of {len(strategies)} strategies; --json has all"
@@ -103,13 +103,18 @@ def _flag(flag: Json, now: float) -> Iterator[str]:
 def _strategy(strategy: Json, decided: int | None) -> Iterator[str]:
     title = f" {_cut(strategy['title'])!r}" if strategy["title"] else ""
     outcome = "decided" if strategy["number"] == decided else "matches" if strategy["matched"] else "does not match"
+    if strategy["broken"]:
+        outcome = "BROKEN, and so the flag is off for everybody"
     place = f"; this caller is in from {strategy['place']} % on" if strategy["place"] is not None else ""
     yield f"  {_mark(strategy['matched'])} strategy {strategy['number']}{title}: {_cut(strategy['text'])}{place}: {outcome}"
-    conditions = [f"    {_mark(each['met'])} {_cut(each['text'])} (here {_here(each['here'])})" for each in strategy["constraints"]]
+    conditions = []
+    for each in strategy["constraints"]:
+        broken = "; BROKEN" if each["broken"] else ""
+        conditions.append(f"    {_mark(each['met'])} {_cut(each['text'])} (here {_here(each['here'])}){broken}")
     for segment in strategy["segments"]:
         missing = "" if segment["exists"] else ", which does not exist"
         conditions.append(f"    {_mark(segment['met'])} in the segment {_cut(segment['name'])}{missing}")
-    yield from _some(conditions, lambda line: line.startswith(f"    {_mark(False)}"))
+    yield from _some(conditions, lambda line: line.startswith(f"    {_mark(False)}") or line.endswith("BROKEN"))
     if len(conditions) > _MOST:
         yield f"    … of {len(conditions)} conditions; --json has all"
 
@@ -131,7 +136,7 @@ def _here(value: str | None) -> str:
 
 def _cut(text: object, most: int = _WIDEST) -> str:
     """One line, and not the whole of a list of ten thousand users."""
-    line = "".join(character if character.isprintable() else "�" for character in str(text))
+    line = plain(str(text))
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 

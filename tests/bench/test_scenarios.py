@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import bodies, busy, descriptors, idle, latency, profile
+from bench import bodies, busy, decisions, descriptors, flagged, flips, idle, latency, profile
 from bench.memory import MIB
 from bench.section import Section
 from bench.stage import ClientError, client
+from tests.support.unleash import required
 
 PEERS = ["banyan", "nginx"]
 
@@ -88,3 +89,25 @@ def test_too_few_open_files_are_said() -> None:
     for each in run:
         with pytest.raises(descriptors.TooFewError, match=f"the hard limit is {hard}"):
             each()
+
+
+def test_decisions() -> None:
+    seen = bars(decisions.run(rounds=1, say=said))
+    assert 0 < seen["A remembered decision, constant or sticky"] < 50
+    assert 0 < seen["A worker's longest pause while it takes 1,000 new flags"] < 1000
+
+
+def test_a_route_with_flags_beside_one_without() -> None:
+    section = flagged.run(rounds=1, seconds=0.3, say=said)
+    assert section.rows[0][0] == flagged.PLAIN
+    assert -100 < bars(section)["CPU a request of a route with flags, over one without"] < 100
+
+
+@pytest.mark.unleash
+def test_flips() -> None:
+    required()
+    section = flips.run(count=2, say=said)
+    seen = bars(section)
+    assert section.missing == {}
+    assert len(seen) == 3
+    assert all(0 < each < flips.PATIENCE * 1000 for each in seen.values())

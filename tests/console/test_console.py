@@ -42,6 +42,8 @@ ARGUMENTS = [
     "--no-first-run",
 ]
 TOML = """
+[gateway]
+admin = "127.0.0.1:0"
 [upstreams]
 legacy = "http://127.0.0.1:1"
 reviews = "http://127.0.0.1:2"

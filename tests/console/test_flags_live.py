@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from demo.processes import Running, answers, listen, start
+from demo.processes import Running
+from tests.support.console import browser, needs_chromium, running_console
 from tests.support.gateway import Gateway, gateway
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
-
-USER, PASSWORD = "ada", "correct horse battery"
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
 TOML = """
 [upstreams]
 legacy = "http://127.0.0.1:1"
@@ -36,51 +28,9 @@ database = "sqlite:///var/console.sqlite3"
 """
 
 
-@pytest.fixture(autouse=True)
-def chromium() -> None:
-    if not CHROMIUM.exists():
-        if os.environ.get("BANYAN_REQUIRE_ALL"):
-            pytest.fail(f"{CHROMIUM} is not there")
-        pytest.skip(f"{CHROMIUM} is not there")
-
-
-@contextmanager
-def console(running: Gateway) -> Iterator[Running]:
+def console(running: Gateway) -> AbstractContextManager[Running]:
     """Over the gateway's own banyan.toml, which leaves the admin port's number to it."""
-    started = start(
-        "console",
-        [sys.executable, "-m", "console", "--config", str(running.folder / "banyan.toml"), "--fd", "{fd}"],
-        log_dir=running.folder,
-        sock=listen(),
-        env={
-            "BANYAN_CONSOLE_USER": USER,
-            "BANYAN_CONSOLE_PASSWORD": PASSWORD,
-            "BANYAN_CONSOLE_ADMIN": f"127.0.0.1:{running.admin}",
-        },
-        ready=answers("/login/"),
-    )
-    try:
-        yield started
-        assert started.stop() == 0
-        assert "Traceback" not in started.log.read_text()
-    finally:
-        started.stop()
-
-
-@contextmanager
-def browser(url: str) -> Iterator[Page]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        page = launched.new_context(viewport={"width": 1280, "height": 900}, base_url=url).new_page()
-        page.set_default_timeout(10_000)
-        page.goto("/flags/")
-        page.get_by_label("Name").fill(USER)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        yield page
-        launched.close()
+    return running_console(running.folder / "banyan.toml", BANYAN_CONSOLE_ADMIN=f"127.0.0.1:{running.admin}")
 
 
 def override(running: Gateway, method: str, body: dict[str, object]) -> None:
@@ -89,7 +39,7 @@ def override(running: Gateway, method: str, body: dict[str, object]) -> None:
 
 
 def flips_and_overrides(url: str, running: Gateway) -> None:
-    with browser(url) as page:
+    with browser(url, "/flags/") as page:
         page.get_by_text("every worker decides by it").wait_for()
         page.get_by_text("No change was seen").wait_for()
         row = page.locator("#flags tbody tr").filter(has=page.get_by_role("rowheader", name="reviews", exact=True))
@@ -128,7 +78,7 @@ def flips_and_overrides(url: str, running: Gateway) -> None:
 
 
 def gone(url: str) -> None:
-    with browser(url) as page:
+    with browser(url, "/flags/") as page:
         page.get_by_text("tells nothing").wait_for()
         page.get_by_text("It last did").wait_for()
         answered = page.goto("/")
@@ -139,6 +89,7 @@ def gone(url: str) -> None:
 
 @pytest.mark.browser
 async def test_flips_overrides_and_the_gateways_end(tmp_path: Path) -> None:
+    needs_chromium()
     async with gateway(tmp_path, TOML, reviews=False) as running:
         with console(running) as started:
             await asyncio.to_thread(flips_and_overrides, started.url, running)
@@ -150,7 +101,6 @@ async def test_flips_overrides_and_the_gateways_end(tmp_path: Path) -> None:
             await asyncio.to_thread(gone, started.url)
 
 
-@pytest.mark.browser
 async def test_two_consoles_and_a_restart_keep_each_change_once(tmp_path: Path) -> None:
     from sqlite3 import connect
 

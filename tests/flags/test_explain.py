@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flags import words
 from flags.decisions import Decisions
-from flags.explain import Constraint, Explanation, explain
+from flags.explain import explain
+from flags.explanation import Constraint, Explanation
 from flags.snapshot import Context, Snapshot
 from flags.variants import NONE, OFF
-from tests.support.flags import CONTEXTS, documents, flag, only_if, rollout, snapshot
+from tests.support.flags import CONTEXTS, OPERATORS, documents, flag, only_if, rollout, snapshot
 
 USER = Context(user_id="42", properties={"country": "us"})
 
@@ -30,8 +32,8 @@ def adds_up(found: Explanation) -> bool:
     return found.state == "enabled" and met and matched and not broken
 
 
-@settings(max_examples=300, deadline=None)
-@given(documents, st.lists(st.sampled_from(CONTEXTS), min_size=1, max_size=6, unique_by=id))
+@settings(max_examples=200, deadline=None)
+@given(documents, st.lists(st.sampled_from(CONTEXTS), min_size=1, max_size=5, unique_by=id))
 def test_it_is_the_gateways_answer_and_adds_up(state: Snapshot, contexts: list[Context]) -> None:
     built = Decisions.build(state)
     for context in contexts:
@@ -242,6 +244,22 @@ def test_a_flag_that_is_off_is_explained_as_if_it_were_on() -> None:
     found = of(flag(rollout(100), enabled=False))
     assert not found.enabled
     assert found.strategies[0].matched
+
+
+@pytest.mark.parametrize("operator", sorted(OPERATORS))
+def test_every_operator_has_words(operator: str) -> None:
+    given = {"contextName": "plan", "operator": operator, "values": ["a", "b"]}
+    said = [words.constraint({**given, "inverted": inverted}) for inverted in (False, True)]
+    if operator == "NO_SUCH_OPERATOR":
+        assert said == ["plan: the operator 'NO_SUCH_OPERATOR', which Unleash's engine does not know"] * 2
+    else:
+        assert len(set(said)) == 2
+        assert all(text.startswith("plan ") and text.endswith(" a, b") for text in said)
+
+
+def test_long_lists_are_cut_short() -> None:
+    found = of(flag({"name": "userWithId", "parameters": {"userIds": ",".join(str(user) for user in range(10_000))}}))
+    assert found.strategies[0].text == "userId is one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 9990 more"
 
 
 def test_nothing_to_go_by() -> None:

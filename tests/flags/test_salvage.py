@@ -159,14 +159,14 @@ def test_one_among_a_thousand_is_found_by_halves(monkeypatch: pytest.MonkeyPatch
     bad = whole["features"][place]
     bad["strategies"][0]["parameters"]["groupId"] = None
     loads = count_loads(monkeypatch)
-    began = time.perf_counter()
+    began = time.thread_time()
     found = salvage(orjson.dumps(whole))
-    taken = time.perf_counter() - began
-    print(f"place {place}: {taken * 1000:.0f} ms, {len(loads)} engine loads of {sum(loads)} flags in sum")
+    taken = time.thread_time() - began
+    print(f"place {place}: {taken * 1000:.0f} ms of CPU, {len(loads)} engine loads of {sum(loads)} flags in sum")
     assert [name for name, _ in found.refused] == [bad["name"]]
     assert len(orjson.loads(found.features)["features"]) == 999
     assert sum(loads) <= 5.1 * 1000  # the whole, without segments, the halves, and what is left
-    assert taken < 2.0
+    assert taken < 1.0
 
 
 def test_all_of_a_thousand_at_once_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,10 +174,10 @@ def test_all_of_a_thousand_at_once_are_bounded_too(monkeypatch: pytest.MonkeyPat
     for feature in whole["features"]:
         feature["variants"] = 5
     loads = count_loads(monkeypatch)
-    began = time.perf_counter()
+    began = time.thread_time()
     found = salvage(orjson.dumps(whole))
-    taken = time.perf_counter() - began
-    print(f"all: {taken * 1000:.0f} ms, {len(loads)} engine loads")
+    taken = time.thread_time() - began
+    print(f"all: {taken * 1000:.0f} ms of CPU, {len(loads)} engine loads")
     assert len(found.refused) == 1000
     assert len(loads) <= 2 * 1000 + 5
-    assert taken < 10.0
+    assert taken < 5.0

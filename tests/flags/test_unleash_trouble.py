@@ -27,6 +27,7 @@ TROUBLE = [
     ("502", "answered 502: what stands before it"),
     ("503", "answered 503"),
     ("html", "something other than flags .*not JSON"),
+    ("empty", "answered 200 with nothing in it"),
     ("truncated-json", "something other than flags .*not JSON"),
     ("wrong-json", "something other than flags .*not a flags document"),
     ("hang", "did not answer in time"),

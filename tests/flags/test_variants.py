@@ -114,6 +114,7 @@ def test_the_memo_of_variants_is_bounded() -> None:
     for user in USERS[:500]:
         assert built.variant("f", user) == built.evaluate_variant("f", user)
         assert len(built._plans["f"].choice.memo) <= 50
+    assert len(built._plans["f"].choice.found) == 2
 
 
 def test_an_engine_that_fails_means_off_and_is_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -43,6 +43,10 @@ fallback = false
 methods = ["GET"]
 sample = 0.5
 [[routes]]
+name = "dice"
+match = "/dice"
+candidate = "new"
+[[routes]]
 name = "orders"
 match = "/api/v1/orders/*"
 candidate = "new"
@@ -57,6 +61,7 @@ FEATURES = [
     {"name": "reviews.shadow", "enabled": False, "strategies": []},
     {"name": "items", "enabled": True, "strategies": [PRO, POST]},
     {"name": "items.shadow", "enabled": True, "strategies": []},
+    {"name": "dice", "enabled": True, "strategies": [{"name": "gradualRolloutRandom", "parameters": {"percentage": "50"}}]},
     {"name": "orders.shadow", "enabled": True, "strategies": [{"name": "ours"}]},
 ]
 
@@ -121,6 +126,11 @@ async def test_it_is_what_happens(tmp_path: Path) -> None:
             sides = {explained["decision"]["served_by"] for (_, _, user, _), explained in said.items() if user}
             assert sides == {"legacy", "candidate"}
             await explained_well(started)
+            thrown = [(await ask(started, {"target": "/dice"}))[1] for _ in range(20)]
+            assert {each["decision"]["served_by"] for each in thrown} == {"legacy", "candidate"}  # all alike: 1 in 500,000
+            for each in thrown:
+                assert each["flags"][0]["explanation"]["chance"] is True
+                assert (each["decision"]["served_by"] == "candidate") is each["flags"][0]["explanation"]["enabled"]
     finally:
         await old.stop()
         await new.stop()

@@ -107,6 +107,15 @@ async def test_what_no_route_reads_is_refused_by_the_gateway(running: Gateway) -
     assert "No route reads a flag 'revews'. Routes read reviews, reviews.shadow" in done.stderr
 
 
+async def test_whoever_switches_a_flag_hears_of_an_override_that_wins(running: Gateway) -> None:
+    config = running.folder / "banyan.toml"
+    config.write_text(config.read_text().replace('admin = "127.0.0.1:0"', f'admin = "127.0.0.1:{running.admin}"'))
+    assert (await flags(running.folder, "override", "reviews", "on", "--for", "1h", "--by", "ana")).returncode == 0
+    done = await flags(running.folder, "off", "reviews", "reviews.shadow")
+    assert (done.returncode, done.stdout) == (0, "reviews         off\nreviews.shadow  off\n")
+    assert re.fullmatch(r"note: until .* an override by ana has reviews on for everybody .* --clear` ends it\n", done.stderr), done.stderr
+
+
 async def test_a_broken_configuration_does_not_stand_in_the_way(running: Gateway) -> None:
     config = running.folder / "banyan.toml"
     config.write_text(config.read_text().replace('admin = "127.0.0.1:0"', f'admin = "127.0.0.1:{running.admin}"') + "nonsense = 1\n")

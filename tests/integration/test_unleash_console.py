@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -12,13 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from demo.processes import Running, answers, listen, python, start
+from demo.processes import Running, python, start
 from demo.unleash import RunningUnleash
 from flags.admin import UnleashAdmin
+from tests.support.console import log_in, running_console
 
 pytestmark = [pytest.mark.unleash, pytest.mark.timeout(300)]
 
-USER, PASSWORD = "ada", "correct horse battery"
 FLAG = "console.flip"
 PLACE = f"/api/admin/projects/default/features/{FLAG}/environments/development"
 TOML = """
@@ -56,31 +55,11 @@ def serving(folder: Path, unleash: RunningUnleash) -> Iterator[Running]:
     try:
         found = re.search(r"admin on (127\.0\.0\.1:\d+)", gateway.log.read_text())
         assert found is not None, gateway.tail()
-        user = {"BANYAN_CONSOLE_USER": USER, "BANYAN_CONSOLE_PASSWORD": PASSWORD, "BANYAN_CONSOLE_ADMIN": found[1]}
-        console = start(
-            "console",
-            [sys.executable, "-m", "console", "--config", str(config), "--fd", "{fd}"],
-            log_dir=folder,
-            sock=listen(),
-            env={**tokens, **user},
-            ready=answers("/login/"),
-        )
-        try:
+        with running_console(config, **tokens, BANYAN_CONSOLE_ADMIN=found[1]) as console:
             yield console
-        finally:
-            console.stop()
             assert unleash.admin_token not in console.log.read_text()
     finally:
         gateway.stop()
-
-
-def log_in(console: Running) -> httpx.Client:
-    client = httpx.Client(base_url=console.url, follow_redirects=True, timeout=10)
-    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', client.get("/login/").text)
-    assert found is not None
-    form = {"username": USER, "password": PASSWORD, "csrfmiddlewaretoken": found[1]}
-    assert client.post("/login/", data=form, headers={"Referer": console.url}).status_code == 200
-    return client
 
 
 def changes(client: httpx.Client) -> list[str]:

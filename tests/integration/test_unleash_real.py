@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ async def test_usage_arrives_exactly(unleash: RunningUnleash) -> None:
     with UnleashAdmin(unleash.api_url, unleash.admin_token) as admin:
         await asyncio.to_thread(admin.ensure_flag, "counted")
         await asyncio.to_thread(admin.set, "counted", True, 50)
-    async with running(unleash, metrics_interval=1, app_name="banyan-usage") as (source, seen):
+    async with running(unleash, metrics_interval=1, app_name="banyan-usage", instance_id="gateway-7") as (source, seen):
         await seen.until(lambda snapshot: 0.3 < share(snapshot, "counted") < 0.7)
         decisions = Decisions.build(seen[-1])
         for request in range(1000):
@@ -108,9 +109,17 @@ async def test_usage_arrives_exactly(unleash: RunningUnleash) -> None:
                 while sum(await counted()) < 1000:
                     await asyncio.sleep(0.2)
             assert await counted() == usage["counted"]
-            async with asyncio.timeout(30):  # Unleash writes registrations down every few seconds
+            # What a person sees under Applications. Unleash writes registrations down every few seconds.
+            async with asyncio.timeout(30):
                 while b'"banyan-usage"' not in (await client.get("/admin/metrics/applications")).raise_for_status().content:
                     await asyncio.sleep(0.2)
+            shown = (await client.get("/admin/metrics/applications/banyan-usage")).raise_for_status().json()
+            (instance,) = shown["instances"]
+            assert instance["instanceId"] == "gateway-7"
+            assert instance["sdkVersion"] == f"unleash-python-sdk:{version('UnleashClient')}"
+            assert (instance["sdkType"], instance["environment"]) == ("backend", "development")
+            assert time.time() - datetime.fromisoformat(instance["lastSeen"]).timestamp() < 60
+            assert [flag["name"] for flag in shown["seenToggles"]] == ["counted"]
 
 
 async def test_a_wrong_token_is_said_and_not_shown(unleash: RunningUnleash) -> None:

@@ -64,6 +64,9 @@ class AdminPort:
         self.number = 0
         self.asked: list[str] = []
         self.status = 200
+        self.go = threading.Event()
+        """Answers wait for it."""
+        self.go.set()
         self.port = 0
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
@@ -103,6 +106,7 @@ class AdminPort:
 
             def do_GET(self) -> None:
                 outer.asked.append(self.path)
+                outer.go.wait(30)
                 parts = urlsplit(self.path)
                 body: Any = {}
                 if parts.path == "/flags":
@@ -126,6 +130,7 @@ class AdminPort:
         self._thread.start()
 
     def stop(self) -> None:
+        self.go.set()
         if self._server is not None and self._thread is not None:
             self._server.end()
             self._thread.join()

@@ -118,6 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(304, b"")
         elif mode == "502":
             self._answer(502, b"<html><h1>Bad Gateway</h1></html>" * 1000, "text/html")
+        elif mode == "empty":
+            self._answer(200, b"")
         elif mode == "no-etag":
             self._answer(200, server.features)
         elif mode != "ok":

@@ -56,6 +56,10 @@ def override(
     admin
         A gateway's admin port, HOST:PORT; once for each gateway. By default [gateway] admin.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from gateway.cli.flags.steering import admin_address
+
     if clear == (state is not None):
         raise RefusalError("say on or off and for how long, as in `banyan flags override reviews off --for 30m`; or --clear")
     if clear and duration:
@@ -63,9 +67,7 @@ def override(
     body: dict[str, object] = {"by": by or _who(), "why": why}
     if not clear:
         body = {"enabled": state == "on", "seconds": _seconds(duration), **body}
-    from concurrent.futures import ThreadPoolExecutor
-
-    addresses = admin or [_configured(config)]
+    addresses = admin or [admin_address(config)]
     with ThreadPoolExecutor(min(len(addresses), 16)) as pool:
         results = list(pool.map(lambda address: _ask(address, name, "DELETE" if clear else "PUT", body), addresses))
     if as_json:
@@ -100,16 +102,6 @@ def _who() -> str:
     except (KeyError, OSError):  # a user id without a name, as in containers
         name = "somebody"
     return f"{name}@{socket.gethostname()}"
-
-
-def _configured(config: Path) -> str:
-    from gateway.cli.flags.steering import ADMIN, steering
-
-    try:
-        return steering(config, whatever=True).admin
-    except RefusalError as error:
-        print(f"note: {error}; asking {ADMIN}. --admin HOST:PORT names another gateway", file=sys.stderr)
-        return ADMIN
 
 
 def _ask(address: str, name: str, method: str, body: Mapping[str, object]) -> dict[str, Any]:

@@ -18,6 +18,11 @@ def in_words(state: FlagState) -> str:
     return f"on   {state.rollout} %{by}"
 
 
+def plain(text: str) -> str:
+    """What others wrote, such that it does nothing to a terminal but stand there."""
+    return text if text.isprintable() else "".join(character if character.isprintable() else "�" for character in text)
+
+
 def duration(seconds: float) -> str:
     """Such as "29m 12s"; two units at most."""
     left = round(seconds)

@@ -102,17 +102,40 @@ def _of(config: Config) -> Steering:
     )
 
 
-def _salvaged(path: Path, wrong: str) -> Steering | None:
+def admin_address(path: Path) -> str:
+    """[gateway] admin, whatever else is wrong in the file. With none to be had, the default.
+
+    Raises:
+        RefusalError: there is no such file, or it is no TOML at all: then --admin has to name the gateway.
+    """
+    from gateway.config import ConfigError, load
+
     try:
-        document = tomllib.loads(path.read_text())
+        return load(path).gateway.admin
+    except ConfigError as error:
+        document = _document(path)
+        if document is None:
+            raise RefusalError(f"{error}. Or name the gateway with --admin HOST:PORT") from error
+        return _filled(_table(document.get("gateway")).get("admin")) or ADMIN
+
+
+def _document(path: Path) -> Mapping[str, Any] | None:
+    try:
+        return tomllib.loads(path.read_text())
     except (OSError, ValueError, RecursionError):
         return None
-    flags, gateway = _table(document.get("flags")), _table(document.get("gateway"))
+
+
+def _salvaged(path: Path, wrong: str) -> Steering | None:
+    document = _document(path)
+    if document is None:
+        return None
+    flags, gateway, listed = _table(document.get("flags")), _table(document.get("gateway")), document.get("routes")
     source = flags.get("source", "file")
     url, admin_token = _filled(flags.get("url", "")), _filled(flags.get("admin_token", ""))
     project, environment = _filled(flags.get("project", "default")), _filled(flags.get("environment", "development"))
     file, admin = _filled(flags.get("path", "flags.json")), _filled(gateway.get("admin", ADMIN))
-    routes = [_table(route) for route in document.get("routes", []) or []]
+    routes = [_table(route) for route in listed] if isinstance(listed, list) else []
     names = [(str(route.get("flag") or route["name"]), route) for route in routes if isinstance(route.get("name"), str)]
     if source not in ("file", "unleash") or not (file and project and environment) or (source == "unleash" and not (url and admin_token)):
         return None

@@ -126,9 +126,30 @@ def _switch(
                 if emergency and name in where.flags:
                     failures.append(f"meanwhile `banyan flags override {name} off --for 30m` reaches the running gateways")
     _print(states, as_json)
+    _note_overrides(where, states)
     if failures:
         raise RefusalError("\nbanyan: ".join(failures))
     return 0
+
+
+def _note_overrides(where: Steering, states: Sequence[FlagState]) -> None:
+    """Whoever turns a flag off has to hear that the gateway here goes by an override which says on."""
+    from gateway.cli.admin import AdminPort, AdminPortError
+    from gateway.cli.flags.shown import clock, plain
+
+    try:
+        overrides = AdminPort(where.admin).get("/flags").get("overrides") or {}
+    except (AdminPortError, AttributeError):
+        return  # no gateway here
+    for state in states:
+        found = overrides.get(state.name)
+        if found is not None:
+            word = "on" if found["enabled"] else "off"
+            text = (
+                f"note: until {clock(found['until'])} an override by {found.get('by') or 'somebody'} has {state.name} {word} for everybody "
+                f"in the gateway at {where.admin}, whatever the flag is. `banyan flags override {state.name} --clear` ends it"
+            )
+            print(plain(text), file=sys.stderr)
 
 
 def _unread(where: Steering, name: str) -> str:

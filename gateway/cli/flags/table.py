@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flags.admin.states import MARK, OURS
-from gateway.cli.flags.shown import clock, duration, in_words
+from gateway.cli.flags.shown import clock, duration, in_words, plain
 
 if TYPE_CHECKING:
     from gateway.cli.flags.listing import Listing, Row
@@ -16,6 +16,10 @@ _ROLES = {"serve": "who answers", "shadow": "compare"}
 
 def table(listing: Listing, admin: str, now: float) -> Iterator[str]:
     """Its lines."""
+    yield from map(plain, _table(listing, admin, now))
+
+
+def _table(listing: Listing, admin: str, now: float) -> Iterator[str]:
     where = listing.where
     yield f"flags    {where.where}"
     yield f"gateway  {_gateway(listing, admin, now)}"

@@ -177,6 +177,13 @@ def test_the_list_without_a_gateway(folder: Path) -> None:
     assert len(machine["flags"][0]["problems"]) == 1
 
 
+def test_a_name_written_by_hand_does_nothing_to_a_terminal(folder: Path) -> None:
+    feature = {"name": "a\x1b[2Jb", "enabled": True, "strategies": []}
+    (folder / "flags.json").write_text(json.dumps({"version": 1, "features": [feature]}))
+    listed = flags(folder, "list")
+    assert (listed.returncode, "a�[2Jb" in listed.stdout, "\x1b" in listed.stdout) == (0, True, False)
+
+
 def test_a_port_that_the_gateway_chose_has_to_be_named(folder: Path) -> None:
     (folder / "banyan.toml").write_text(f'[gateway]\nadmin = "127.0.0.1:0"\n{CONFIG}')
     assert flags(folder, "sync").returncode == 0

@@ -1,0 +1,23 @@
+"""docs/reference/commands.md has every flags verb and every option, of them and of explain."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from demo.processes import python
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "commands.md"
+
+
+@pytest.mark.parametrize("verb", ["flags list", "flags on", "flags off", "flags set", "flags sync", "flags override", "explain"])
+def test_the_page_names_the_verb_and_its_options(verb: str) -> None:
+    done = subprocess.run(python("-m", "gateway.cli", *verb.split(), "--help"), capture_output=True, text=True, timeout=60, check=True)
+    options = set(re.findall(r"(?m)^│ +(--[a-z-]+)", done.stdout))
+    assert {"--config", "--json"} <= options
+    page = PAGE.read_text()
+    assert f"{verb} " in page or f"{verb}`" in page
+    assert not [option for option in options if not re.search(rf"{option}\b", page)]

@@ -1,0 +1,72 @@
+"""An explanation stays readable whatever is in the flags: it fits a screen, and what decided is on it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flags.features import revision
+from flags.overrides import Override
+from flags.snapshot import Snapshot
+from gateway.cli.explained import lines
+from gateway.config import parse
+from gateway.explain import Question, explain
+
+TOML = """
+[upstreams]
+legacy = "http://127.0.0.1:1"
+new = "http://127.0.0.1:2"
+[[routes]]
+name = "reviews"
+match = "/reviews/*"
+candidate = "new"
+"""
+
+
+def strategy(number: int, **more: Any) -> dict[str, Any]:
+    conditions = [{"contextName": f"x{each}", "operator": "IN", "values": [f"{value}" for value in range(1000)]} for each in range(8)]
+    return {"name": "userWithId", "title": f"number {number}", "parameters": {"userIds": f"u{number}"}, "constraints": conditions, **more}
+
+
+def shown(strategies: list[dict[str, Any]], overrides: dict[str, Override] | None = None, user: str = "u9") -> list[str]:
+    features = [{"name": name, "enabled": True, "strategies": strategies} for name in ("reviews", "reviews.shadow")]
+    data = json.dumps({"version": 1, "features": features}).encode()
+    config = parse(Path("banyan.toml"), TOML)
+    answer = explain(config, Snapshot(revision(data), data, "file", time.time()), overrides or {}, Question("/reviews/1", user=user))
+    return list(lines(json.loads(json.dumps(answer)), "answered by a test", time.time()))
+
+
+def test_a_flag_with_much_in_it_fits_a_screen_and_the_deciding_strategy_is_shown() -> None:
+    every = [strategy(number) for number in range(9)]
+    found = shown([*every, strategy(9, constraints=[])])
+    assert len(found) <= 50
+    assert max(map(len, found)) <= 300
+    assert [line for line in found if "'number 9'" in line and line.endswith(": decided")]
+    assert "  … of 10 strategies; --json has all" in found
+    assert "    … of 8 conditions; --json has all" in found
+
+
+def test_a_strategy_that_is_broken_is_said_to_be() -> None:
+    broken = {"contextName": "x", "operator": "SEMVER_GT", "value": "many"}
+    found = shown([*(strategy(number) for number in range(5)), strategy(9, constraints=[broken])])
+    assert [line for line in found if "'number 9'" in line and line.endswith("BROKEN, and so the flag is off for everybody")]
+    assert [line for line in found if line.startswith("    - x ") and line.endswith("; BROKEN")]
+    assert [line for line in found if line.startswith("problem  reviews: ")]
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2Jb", "a\nflag reviews: ON", "a\u202eb"])
+def test_nothing_that_somebody_wrote_moves_the_cursor(name: str) -> None:
+    now = time.time()
+    found = shown([strategy(1, title=name, constraints=[])], {"reviews": Override(False, now, now + 60, name, name)}, user=name)
+    assert not [line for line in found if not line.isprintable()]
+
+
+def test_the_remaining_time_of_an_override() -> None:
+    now = time.time()
+    found = shown([], {"reviews": Override(False, now, now + 5400.4, "ana", "why not")})
+    assert "  for 1h 30m more, by ana: why not" in found
+    assert "why         somebody set it on this gateway for a while (reason=override)" in found

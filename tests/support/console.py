@@ -1,0 +1,80 @@
+"""A real console in a process of its own, and ways in: over HTTP, and with Chromium."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from demo.processes import Running, answers, listen, start
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+USER, PASSWORD = "ada", "correct horse battery"
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+
+
+@contextmanager
+def running_console(config: Path, **env: str) -> Iterator[Running]:
+    """`python -m console` over that banyan.toml; its log is beside it. It has to end well, and without a traceback."""
+    running = start(
+        "console",
+        [sys.executable, "-m", "console", "--config", str(config), "--fd", "{fd}"],
+        log_dir=config.parent,
+        sock=listen(),
+        env={"BANYAN_CONSOLE_USER": USER, "BANYAN_CONSOLE_PASSWORD": PASSWORD, **env},
+        ready=answers("/login/"),
+    )
+    try:
+        yield running
+        assert running.stop() == 0, running.tail()
+        log = running.log.read_text()
+        assert "Traceback" not in log
+        assert "did not end in time" not in log
+    finally:
+        running.stop()
+
+
+def log_in(running: Running) -> httpx.Client:
+    """A client with a session; the caller closes it."""
+    client = httpx.Client(base_url=running.url, follow_redirects=True, timeout=10)
+    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', client.get("/login/").text)
+    assert found is not None
+    form = {"username": USER, "password": PASSWORD, "csrfmiddlewaretoken": found[1]}
+    assert client.post("/login/", data=form, headers={"Referer": running.url}).status_code == 200
+    return client
+
+
+@contextmanager
+def browser(url: str, path: str = "/") -> Iterator[Page]:
+    """Chromium on `path`, logged in. Not on an event loop's thread."""
+    needs_chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        page = launched.new_context(viewport={"width": 1280, "height": 900}, base_url=url).new_page()
+        page.set_default_timeout(10_000)
+        page.goto(path)
+        page.get_by_label("Name").fill(USER)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        yield page
+        launched.close()
+
+
+def needs_chromium() -> None:
+    """Skips the test where there is none, unless everything is required."""
+    if not CHROMIUM.exists():
+        if os.environ.get("BANYAN_REQUIRE_ALL"):
+            pytest.fail(f"{CHROMIUM} is not there")
+        pytest.skip(f"{CHROMIUM} is not there")
