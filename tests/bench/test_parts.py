@@ -26,6 +26,12 @@ def test_the_bars_are_what_was_promised() -> None:
         "idle": (25.0, "KiB", False),
         "busy": (80.0, "MiB", False),
         "latency": (1.5, "ms", False),
+        "decision": (1.5, "µs", False),
+        "flag-pause": (10.0, "ms", False),
+        "flagged": (5.0, "µs", False),
+        "flip-file": (200.0, "ms", False),
+        "flip-override": (200.0, "ms", False),
+        "flip-unleash": (2000.0, "ms", False),
     }
 
 
