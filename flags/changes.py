@@ -13,6 +13,10 @@ from typing import Any, Final, Literal
 import orjson
 
 KEPT: Final = 1000
+KEPT_BYTES: Final = 16 * 1024 * 1024
+"""Of all that is kept, as JSON; the oldest goes first."""
+LARGEST: Final = 64 * 1024
+"""Bytes of a flag. Of a larger one it is kept whether it was on."""
 
 Feature = Mapping[str, Any]
 
@@ -38,7 +42,8 @@ class Changes:
     """The last of them."""
 
     def __init__(self) -> None:
-        self._kept: deque[Change] = deque(maxlen=KEPT)
+        self._kept: deque[tuple[Change, int]] = deque()
+        self._size = 0
         self._next = 1
         self._features: dict[str, Feature] | None = None
         self._segments: dict[Any, Any] = {}
@@ -50,11 +55,16 @@ class Changes:
 
     def after(self, number: int) -> list[Change]:
         """Those with a higher number, oldest first."""
-        return [change for change in self._kept if change.number > number]
+        return [change for change, _ in self._kept if change.number > number]
 
     def add(self, at: float, kind: Literal["flag", "override"], flag: str, old: Any, new: Any, by: str = "", why: str = "") -> None:
-        self._kept.append(Change(self._next, at, kind, flag, old, new, by, why))
+        (old, before), (new, after) = _bounded(old), _bounded(new)
+        size = before + after
+        self._kept.append((Change(self._next, at, kind, flag, old, new, by, why), size))
         self._next += 1
+        self._size += size
+        while len(self._kept) > KEPT or self._size > KEPT_BYTES:
+            self._size -= self._kept.popleft()[1]
 
     def state(self, features: bytes, at: float) -> None:
         """A new state of all flags: what differs from the last is written down. The first has nothing to differ from."""
@@ -76,3 +86,11 @@ class Changes:
 
 def _segments(feature: Feature) -> set[Any]:
     return {number for strategy in feature.get("strategies") or () for number in strategy.get("segments") or ()}
+
+
+def _bounded(state: Any) -> tuple[Any, int]:
+    """What is kept of it, and its size."""
+    size = len(orjson.dumps(state))
+    if size <= LARGEST:
+        return state, size
+    return {"name": state.get("name"), "enabled": state.get("enabled"), "bytes": size}, 100

@@ -11,13 +11,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from flags.verdict import Verdict
 
 EMPTY = b'{"version":1,"features":[]}'
+
+
+PROBE: Final = {"name": "banyan-probe", "enabled": False, "strategies": []}
+"""Makes it visible whether the engine took a document that has no other flag."""
 
 
 class FeaturesError(ValueError):
@@ -86,12 +90,38 @@ def check_feature(feature: object, where: str) -> bool:
     name = feature["name"]
     if not isinstance(feature.get("enabled"), bool):
         raise FeaturesError(f'flag {name!r}: "enabled" must be true or false')
+    for key in ("variants", "dependencies"):
+        if not _objects(feature.get(key)):
+            raise FeaturesError(f'flag {name!r}: "{key}" must be a list of objects')
     return _check_strategies(name, feature.get("strategies"))
+
+
+def is_segment(segment: object) -> bool:
+    """Whether it has the shape of one. (The engine takes a list of values for an object, too.)"""
+    return isinstance(segment, dict) and isinstance(segment.get("id"), int | str) and _constraints(segment.get("constraints"))
+
+
+SEGMENT: Final = '"segments": each is an object with an "id" and a list of "constraints"'
+
+
+def _objects(items: object) -> bool:
+    return items is None or (isinstance(items, list) and all(isinstance(item, dict) for item in items))
+
+
+def _constraints(items: object) -> bool:
+    if items is None:
+        return True
+    return isinstance(items, list) and all(
+        isinstance(item, dict) and isinstance(item.get("contextName"), str) and isinstance(item.get("operator"), str) for item in items
+    )
 
 
 def accepts(data: bytes, features: list[dict[str, Any]]) -> bool:
     """Whether the engine takes the document `data`, which holds `features`."""
-    # A refused document leaves the engine empty.
+    # A refused document leaves the engine empty, and so does one without flags: that is offered with one.
+    if not features:
+        features = [PROBE]
+        data = orjson.dumps({**orjson.loads(data), "features": features})
     return Verdict(data).flags() == {feature["name"] for feature in features}
 
 
@@ -123,6 +153,8 @@ def _parse(data: bytes) -> tuple[dict[str, Any], bool]:
     segments = document.get("segments", [])
     if segments is not None and not isinstance(segments, list):
         raise FeaturesError('"segments" must be a list')
+    if not all(map(is_segment, segments or ())):
+        raise FeaturesError(SEGMENT)
     return document, rewritten
 
 
@@ -133,9 +165,14 @@ def _check_strategies(name: str, strategies: object) -> bool:
     for strategy in strategies:
         if not isinstance(strategy, dict) or not isinstance(strategy.get("name"), str):
             raise FeaturesError(f'flag {name!r}: each strategy needs a "name", such as "flexibleRollout"')
+        where = f"flag {name!r}, strategy {strategy['name']!r}"
         parameters = strategy.get("parameters") or {}
         if not isinstance(parameters, dict):
-            raise FeaturesError(f'flag {name!r}, strategy {strategy["name"]!r}: "parameters" must be an object')
+            raise FeaturesError(f'{where}: "parameters" must be an object')
+        if not _constraints(strategy.get("constraints")):
+            raise FeaturesError(f'{where}: "constraints" must be a list of objects, each with "contextName" and "operator"')
+        if not _objects(strategy.get("variants")):
+            raise FeaturesError(f'{where}: "variants" must be a list of objects')
         for key, value in parameters.items():
             if isinstance(value, (int, float)):
                 whole = isinstance(value, float) and value.is_integer()

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from flags.features import FeaturesError, check_feature, parse
+from flags.features import SEGMENT, FeaturesError, check_feature, is_segment, parse
 
 SLICE: Final = 16
 """Flags between two pauses: some 0.2 ms of work."""
@@ -56,5 +56,10 @@ def read(data: bytes) -> tuple[dict[str, dict[str, Any]], dict[Any, dict[str, An
         if feature["name"] in features:
             raise FeaturesError(f"features[{index}]: the flag {feature['name']!r} is there twice")
         features[feature["name"]] = feature
-    segments = [orjson.loads(memoryview(raw)) for raw in in_slices(document.segments or ())]
-    return features, {segment["id"]: segment for segment in segments}
+    segments: dict[Any, dict[str, Any]] = {}
+    for raw in in_slices(document.segments or ()):
+        segment = orjson.loads(memoryview(raw))
+        if not is_segment(segment):
+            raise FeaturesError(SEGMENT)
+        segments[segment["id"]] = segment
+    return features, segments

@@ -5,6 +5,7 @@ Each has an end, a person and a reason. They are written down, so that a restart
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -76,25 +77,36 @@ class Overrides:
         """As `load` reads it."""
         return orjson.dumps({flag: asdict(override) for flag, override in self._by_flag.items()}, option=orjson.OPT_INDENT_2)
 
-    def load(self, data: bytes, now: float) -> None:
-        """Takes those of `data` that have not ended.
+    def load(self, data: bytes, now: float) -> list[str]:
+        """Takes those of `data` that have not ended. Returns the flags whose entries cannot be understood: the others hold all the same.
 
         Raises:
             OverrideError: it is not what `dump` makes; nothing was taken.
         """
         try:
             document = orjson.loads(data)
-            found = {str(flag): _read(item, now) for flag, item in document.items()}
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise OverrideError(f"not a record of overrides ({error})") from error
-        self._by_flag = {flag: override for flag, override in found.items() if override.until > now}
+        except orjson.JSONDecodeError as error:
+            raise OverrideError(f"not a record of overrides ({error})") from None
+        if not isinstance(document, dict):
+            raise OverrideError("not a record of overrides")
+        wrong = []
+        for flag, item in document.items():
+            try:
+                override = _read(item, now)
+            except (KeyError, TypeError, ValueError):
+                wrong.append(flag)
+            else:
+                if override.until > now:
+                    self._by_flag[flag] = override
+        return wrong
 
 
 def _read(item: Any, now: float) -> Override:
-    override = Override(item["enabled"], float(item["since"]), float(item["until"]), str(item["by"]), str(item["why"]))
-    if not isinstance(override.enabled, bool) or override.until > now + LONGEST:
+    enabled, since, until = item["enabled"], float(item["since"]), float(item["until"])
+    if not isinstance(enabled, bool) or not math.isfinite(since) or not math.isfinite(until):
         raise ValueError("an override that nobody could have set")
-    return override
+    # The clock may have been set back since.
+    return Override(enabled, since, min(until, now + LONGEST), str(item["by"]), str(item["why"]))
 
 
 def asked(body: bytes, now: float) -> Override:

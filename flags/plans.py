@@ -93,7 +93,7 @@ def _decider(name: str, features: _Features, segments: _Segments) -> Plan:
         return Plan(name, answer=False)
     try:
         found = reads(name, features, segments)
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, RecursionError, TypeError):
         return Plan(name)  # a shape that the engine takes and we do not know: never remembered, so never wrong
     if not found.chance and not found.fields:
         return Plan(name, constant=True)
@@ -108,7 +108,7 @@ def _choice(name: str, features: _Features, segments: _Segments) -> Choice | Non
         if not has_choice(features[name]):
             return None
         found = reads_variant(name, features, segments)
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, RecursionError, TypeError):
         return Choice()
     if found.chance:
         return Choice()
@@ -123,7 +123,7 @@ def weights_of(feature: Mapping[str, Any]) -> dict[str, int] | None:
     """As `flags.variants.weights`, and None where the flag is off."""
     try:
         return weights(feature) if feature["enabled"] else None
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         return None
 
 

@@ -72,7 +72,13 @@ def find(snapshot: Snapshot, names: Iterable[str]) -> list[Problem]:
         return []  # sources check what they publish
     wanted = list(dict.fromkeys(names))
     finder = _Finder(document, dict(snapshot.refused), snapshot.source, wanted)
-    return [Problem(name, text) for name in wanted for text in dict.fromkeys(finder.flag(name))]
+    found = []
+    for name in wanted:
+        try:
+            found += [Problem(name, text) for text in dict.fromkeys(finder.flag(name))]
+        except Exception as error:  # of one flag, and no other's affair
+            found.append(Problem(name, f"it cannot be looked into ({type(error).__name__}: {str(error)[:100]})"))
+    return found
 
 
 class _Finder:
@@ -148,9 +154,10 @@ class _Finder:
 
 def _share(strategy: str, parameter: str, of: Json) -> Iterator[str]:
     share = (of.get("parameters") or {}).get(parameter)
-    if isinstance(share, str) and re.fullmatch(r"\+?[0-9]+", share):
+    if isinstance(share, str) and re.fullmatch(r"\+?[0-9]{1,9}", share):
         if int(share) > 100:
-            yield f"the strategy {strategy!r} has a {parameter!r} of {share[:20]}, and 100 is everybody: {OFF}"
+            comes_of_it = "it applies to everybody" if strategy == "gradualRolloutRandom" else OFF
+            yield f"the strategy {strategy!r} has a {parameter!r} of {share[:20]}, and 100 is everybody: {comes_of_it}"
     else:
         what = "no" if share is None else f"{str(share)[:20]!r} as"
         yield f"the strategy {strategy!r} has {what} {parameter!r}; a whole number from 0 to 100 is expected: it applies to nobody"

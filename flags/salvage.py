@@ -14,13 +14,10 @@ from typing import Any, Final
 
 import orjson
 
-from flags.features import FeaturesError, accepts, check_feature, culprit, load
+from flags.features import PROBE, FeaturesError, accepts, check_feature, culprit, is_segment, load
 
 EXPLAINED: Final = 20
 """For how many malformed flags it is worked out which part of them is refused. It takes some ten engine loads of that flag each."""
-
-_PROBE: Final = {"name": "banyan-probe", "enabled": False, "strategies": []}
-"""Makes it visible whether the engine took a document that has no other flag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +43,9 @@ def salvage(data: bytes) -> Salvaged:
     whole = {**document, "features": good}
     if refused or rewritten or checked:
         data = orjson.dumps(whole)
-    if not (isinstance(segments, list) or segments is None) or not accepts(data, good):
-        usable = _usable_segments(segments if isinstance(segments, list) else [])
+    shaped = segments is None or (isinstance(segments, list) and all(map(is_segment, segments)))
+    if not shaped or not accepts(data, good):
+        usable = _usable_segments(list(filter(is_segment, segments)) if isinstance(segments, list) else [])
         if isinstance(segments, list):
             good = _without_lost_segments(good, _ids(segments) - _ids(usable), refused)
         elif segments is not None:
@@ -96,7 +94,7 @@ def _malformed(features: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _usable_segments(segments: Sequence[Any]) -> list[Any]:
-    if accepts(orjson.dumps({"version": 1, "features": [_PROBE], "segments": segments}), [_PROBE]):
+    if accepts(orjson.dumps({"version": 1, "features": [PROBE], "segments": segments}), [PROBE]):
         return list(segments)
     if len(segments) == 1:
         return []

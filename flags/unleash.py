@@ -55,6 +55,8 @@ LOOK: Final = 1.0
 """Seconds between two looks at that."""
 SAID: Final = 10
 """So many malformed flags are said one by one; of more than that, how many there are."""
+TOLD: Final = 20
+"""Different troubles that the log has, until it answers again."""
 
 
 class UnleashSource:
@@ -91,6 +93,8 @@ class UnleashSource:
         self._publish: Publish | None = None
         self._published: Snapshot | None = None
         self._confirmed = -math.inf
+        self._told: set[str] = set()
+        """The troubles that the log has, since it last answered: one line for each, not for each poll."""
         self._answered = asyncio.Event()
         self._waiting: list[tuple[float, asyncio.Future[None]]] = []
         self._healthy = False
@@ -255,6 +259,7 @@ class UnleashSource:
         before = self._published
         if before is not None and before.error:
             _log.info("flags: Unleash at %s answers again", self._url)
+            self._told.clear()
         if usable is not None:
             self._say_malformed(usable)
             snapshot = Snapshot(revision(usable.features), usable.features, "unleash", time.time(), refused=usable.refused)
@@ -277,9 +282,11 @@ class UnleashSource:
         before = self._published
         error = f"Unleash at {self._url} {why}"
         if before is None:
+            self._told.add(error)
             self._send(self._from_backup(error))
         elif before.error != error:
-            if not before.error:
+            if error not in self._told and len(self._told) < TOLD:
+                self._told.add(error)
                 _log.warning("flags: %s. The last good flags stay in force", error)
             # A start without a backup goes on saying that there is none.
             missing = f", and {self._unsaved}" if before.source == "none" else ""

@@ -98,6 +98,9 @@ class Worker:
         self._make = make
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: FlagState | None = None
+        """The newest flags, while others are compiled."""
+        self._taking: asyncio.Task[None] | None = None
         self._overrides = 0
         """The number of those in force."""
         self._lost = 0
@@ -141,15 +144,17 @@ class Worker:
                 except Exception:  # whatever it is, the old ones still serve
                     _log.exception("the new certificates could not be taken")
             elif isinstance(message, FlagState):
-                before = await self._take_flags(message)
                 if started:
-                    self._channel.send(Applied(self.decisions.revision, self._overrides))
+                    # Beside what else is said: an override must not wait until thousands of flags are compiled.
+                    self._waiting = message
+                    if self._taking is None:
+                        self._taking = self._loop.create_task(self._take_newest(), name="flags")
                 else:
                     started = True
+                    await self._take_flags(message)
                     await engine.start(self._sockets)
                     self._keep(self._report_for_ever(), "report")
                     self._channel.send(Ready(self.decisions.revision, self._number, self._overrides))
-                await self._loop.run_in_executor(None, before.discard)  # off the loop too: 10 ms
             elif isinstance(message, Overrides):
                 self.decisions.override(message.answers)
                 self._overrides = message.number
@@ -162,13 +167,15 @@ class Worker:
         left = await engine.drain(drain)
         if left:
             _log.warning("%d requests were still in flight after %g s", left, drain)
-        for task in self._tasks:
+        tasks = [*self._tasks, *([self._taking] if self._taking is not None else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await engine.close()
-        for log in (self.access, self.impressions.log):  # first: what they lose at the end is reported too
-            await self._loop.run_in_executor(None, log.close)
-        self._send_report()
+        self._send_report()  # before what may take its time …
+        logs = (self.access, self.impressions.log)
+        await asyncio.gather(*(self._loop.run_in_executor(None, log.close) for log in logs))
+        self._send_report()  # … and after: what the logs lose at the end is reported too
         if self.shipper is not None:
             await self.shipper.close()
         await self._channel.flush()
@@ -209,14 +216,30 @@ class Worker:
             self._lost += before.abandoned
         self._channel.send(Configured(message.number))
 
-    async def _take_flags(self, state: FlagState) -> Decisions:
-        """Decides by them. Returns what holds those of before."""
+    async def _take_newest(self) -> None:
+        """Until there is nothing newer: what came while another was compiled, but for the last, is passed over."""
+        try:
+            while (state := self._waiting) is not None:
+                self._waiting = None
+                before = await self._take_flags(state)
+                self._channel.send(Applied(self.decisions.revision, self._overrides))
+                if before is not None:
+                    await self._loop.run_in_executor(None, before.discard)  # off the loop too: 10 ms
+        finally:
+            self._taking = None
+
+    async def _take_flags(self, state: FlagState) -> Decisions | None:
+        """Decides by them. Returns what holds those of before; None: they cannot be decided by, and those of before stay in force."""
         snapshot = Snapshot(state.revision, state.features, state.source, state.fetched_at, state.error)
         flags = self._config.flags
-        # Off the loop: for 1,000 flags the engine compiles for 40 ms, and requests go on meanwhile.
-        built = await self._loop.run_in_executor(
-            None, lambda: Decisions.build(snapshot, app_name=flags.app_name, environment=flags.environment)
-        )
+        try:
+            # Off the loop: for 1,000 flags the engine compiles for 40 ms, and requests go on meanwhile.
+            built = await self._loop.run_in_executor(
+                None, lambda: Decisions.build(snapshot, app_name=flags.app_name, environment=flags.environment)
+            )
+        except Exception:  # whatever it is: it cost this revision, and no request
+            _log.exception("the flags of revision %s cannot be decided by; those of before stay in force", state.revision)
+            return None
         self.decisions.install(built)
         return built
 

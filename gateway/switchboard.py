@@ -2,7 +2,8 @@
 
 Invariants:
 - There is one source, and every worker decides by the snapshot that it published last, and by the overrides in force.
-- An override reaches the workers before it is written down: a full disk must not keep the traffic where it hurts.
+- An override reaches the workers before it is written down, and ends whatever the disk does: a full or hanging one must not keep the
+  traffic where it hurts. What could not be written is tried again until it could.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ _log = logging.getLogger("banyan.flags")
 
 CONFIRM_SECONDS = 2.0
 """How long whoever sets an override waits for the workers."""
+WRITE_SECONDS = 1.0
+"""And then for the disk."""
+WRITE_AGAIN_SECONDS = 5.0
+"""Between two tries to write the overrides down."""
+LOOK_SECONDS = 1.0
+"""Between two looks at the clock on the wall, by which overrides end: it may be set, or have gone on while the machine slept."""
 FIRST_FLAGS_SECONDS = 5.0
 """How long start-up waits for the flags; then everything is legacy's until they come."""
 
@@ -66,10 +73,14 @@ class Switchboard:
         self._number = 0
         """Of the overrides in force."""
         self._heard_something = asyncio.Event()
-        self._ends_changed = asyncio.Event()
         self._said: set[Problem] = set()
         self._looking = asyncio.Lock()
-        self._writing = asyncio.Lock()
+        self._written = 0
+        """The number of the overrides that the file holds."""
+        self._unwritten = asyncio.Event()
+        self._tried_to_write = asyncio.Event()
+        self._unwritable = ""
+        """Why the last try failed."""
         self.source = flag_source.create(
             source=flags.source,
             path=flags.path,
@@ -92,6 +103,7 @@ class Switchboard:
         """
         self._restore()
         self._keep(self._watch(), "overrides")
+        self._keep(self._write_down(), "overrides file")
         await self.source.run(self._publish)
 
     async def wait_for_first(self, running: asyncio.Task[object], stop: asyncio.Event) -> None:
@@ -174,11 +186,14 @@ class Switchboard:
         self.snapshot = snapshot
         self.first.set()
         if first or snapshot.revision != before.revision:
-            if snapshot.source != "none":
-                self.changes.state(snapshot.features, time.time())
             state = self._state()
             for worker in self._workers:
                 worker.send(state)
+            if snapshot.source != "none":
+                try:
+                    self.changes.state(snapshot.features, time.time())
+                except Exception:  # a record of what has been must not stop what is to be
+                    _log.exception("what has changed of the flags could not be written down")
         if first or (snapshot.revision, snapshot.refused, snapshot.source) != (before.revision, before.refused, before.source):
             self._keep(self._look_for_problems(), "flag problems")
 
@@ -201,12 +216,12 @@ class Switchboard:
 
     async def _changed(self) -> Outcome:
         self._send()
-        wrote = await self._write()
-        return Outcome(await self._confirmed(), wrote)
+        number = self._number
+        return Outcome(await self._confirmed(), await self._is_written(number))
 
     def _send(self) -> None:
         self._number += 1
-        self._ends_changed.set()
+        self._unwritten.set()
         message = self._overridden()
         for worker in self._workers:
             worker.send(message)
@@ -222,47 +237,70 @@ class Switchboard:
             pass  # said worker by worker
         return {str(worker.index): worker.overrides >= number for worker in self._workers}
 
-    async def _write(self) -> str:
-        async with self._writing:  # in their order
+    async def _is_written(self, number: int) -> str:
+        """Whether the file holds them; else why not, and what that means."""
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                while self._written < number and not self._unwritable:
+                    self._tried_to_write.clear()
+                    await self._tried_to_write.wait()
+        except TimeoutError:
+            pass
+        if self._written >= number:
+            return ""
+        why = self._unwritable or "the disk takes its time"
+        return f"flags.overrides: {self._path} is not written yet ({why}); it is tried again. A restart before would go by what it holds"
+
+    async def _write_down(self) -> None:
+        """Keeps the file as the overrides are."""
+        while True:
+            await self._unwritten.wait()
+            self._unwritten.clear()
+            number, data = self._number, self.overrides.dump()
             try:
-                await asyncio.to_thread(overrides.write, self._path, self.overrides.dump())
+                await asyncio.to_thread(overrides.write, self._path, data)
             except OSError as error:
-                said = f"flags.overrides: {self._path} cannot be written ({error.strerror}): a restart forgets the overrides"
-                _log.warning("%s", said)
-                return said
-        return ""
+                why = error.strerror or str(error)
+                if why != self._unwritable:
+                    _log.warning(
+                        "flags.overrides: %s cannot be written (%s); tried again. A restart goes by what it holds", self._path, why
+                    )
+                self._unwritable = why
+                self._tried_to_write.set()
+                await asyncio.sleep(WRITE_AGAIN_SECONDS)
+                self._unwritten.set()
+            else:
+                if self._unwritable:
+                    _log.warning("flags.overrides: %s is written again", self._path)
+                self._written, self._unwritable = number, ""
+                self._tried_to_write.set()
 
     def _restore(self) -> None:
         try:
             data = overrides.read(self._path)
-            if data is not None:
-                self.overrides.load(data, time.time())
+            for flag in self.overrides.load(data, time.time()) if data is not None else ():
+                _log.warning("flags.overrides: %s: the entry of %s cannot be understood: it is not in force", self._path, flag)
         except OSError as error:
             _log.warning("flags.overrides: %s cannot be read (%s): what it holds is not in force", self._path, error.strerror)
         except OverrideError as error:
             _log.warning("flags.overrides: %s: %s: what it holds is not in force. Remove it", self._path, error)
         for flag, override in self.overrides.by_flag.items():
-            self._number = 1
+            self._number = self._written = 1
             word, left = "on" if override.enabled else "off", override.until - time.time()
             _log.warning("flags: %s is still overridden %s, for %.0f s (by %s)", flag, word, left, override.by or "somebody")
 
     async def _watch(self) -> None:
         """Ends each override when its time is over."""
         while True:
-            self._ends_changed.clear()
+            now = time.time()
+            over = self.overrides.end(now)
+            for flag in over:
+                self.changes.add(now, "override", flag, _told(over[flag]), None, why="its time was over")
+                _log.warning("flags: the override of %s has ended: it is what it is where it lives", flag)
+            if over:
+                self._send()
             end = self.overrides.next_end
-            try:
-                async with asyncio.timeout(None if end is None else max(0.0, end - time.time())):
-                    await self._ends_changed.wait()
-            except TimeoutError:
-                now = time.time()
-                over = self.overrides.end(now)
-                for flag, override in over.items():
-                    self.changes.add(now, "override", flag, _told(override), None, why="its time was over")
-                    _log.warning("flags: the override of %s has ended: it is what it is where it lives", flag)
-                if over:
-                    self._send()
-                    await self._write()
+            await asyncio.sleep(LOOK_SECONDS if end is None else min(LOOK_SECONDS, max(0.0, end - time.time())))
 
 
 def _told(override: Override | None) -> dict[str, object] | None:

@@ -39,7 +39,8 @@ def run(*, config: Path = Path("banyan.toml"), engine: Literal["edge", "mitmprox
     from gateway.supervisor import StartError, Supervisor
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("banyan.reload").setLevel(logging.INFO)
+    for name in ("banyan.reload", "banyan.flags"):  # that trouble is over is news too
+        logging.getLogger(name).setLevel(logging.INFO)
     setproctitle("banyan: supervisor")
     try:
         text = read(config)

@@ -156,7 +156,7 @@ def test_a_file_that_the_gateway_does_not_take_is_not_said_to_be_switched(path: 
     before = b'{"version": 1, "features": [{"name": "bad", "enabled": true, "strategies": [%s]}]}' % strategy
     path.write_bytes(before)
     for name in ("other", "bad"):
-        with pytest.raises(AdminError, match=r"flags\.json: flag 'bad': .*nothing was changed"):
+        with pytest.raises(AdminError, match=r"flags\.json: flag 'bad'.*nothing was changed"):
             set_flag(path, name, False)
     assert path.read_bytes() == before
 

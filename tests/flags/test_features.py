@@ -33,6 +33,11 @@ from flags.features import FeaturesError, normalised, revision
         (
             b'{"version": 1, "features": [{"name": "good", "enabled": true, "strategies": []},'
             b'{"name": "bad", "enabled": true, "strategies": [{"name": "default", "constraints": [{"operator": "IN"}]}]}]}',
+            "flag 'bad'.*constraints",
+        ),
+        (
+            b'{"version": 1, "features": [{"name": "good", "enabled": true, "strategies": []},'
+            b'{"name": "bad", "enabled": true, "strategies": [{"name": "default", "segments": ["7"]}]}]}',
             "flag 'bad'.*engine refuses",
         ),
     ],

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flags import problems
 from flags.features import EMPTY
 from flags.problems import STRATEGIES, Problem, find
 from flags.snapshot import Snapshot
@@ -300,3 +301,26 @@ def test_whatever_the_engine_cannot_compile_is_said_and_what_is_said_to_be_off_i
     assert bool(off) == bool(engine.uncompiled()), (said, engine.uncompiled())
     if off:
         assert answers(data) == {False}
+
+
+def test_one_flag_that_cannot_be_looked_into_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(constraint: object, where: str) -> object:
+        raise TypeError("odd")
+
+    monkeypatch.setattr(problems, "_constraint", break_down)
+    constraint = {"contextName": "a", "operator": "IN", "values": ["x"]}
+    odd = {"name": "odd", "enabled": True, "strategies": [{"name": "default", "constraints": [constraint]}]}
+    data = orjson.dumps({"version": 2, "features": [odd]})
+    found = problems.find(Snapshot("1", data, "unleash", 0.0), ["odd", "missing"])
+    assert [(each.flag, each.text[:30]) for each in found] == [
+        ("odd", "it cannot be looked into (Type"),
+        ("missing", "there is no such flag where fl"),
+    ]
+
+
+def test_a_share_of_thousands_of_digits() -> None:
+    rollout = {"name": "flexibleRollout", "parameters": {"rollout": "9" * 5000, "stickiness": "default", "groupId": "f"}}
+    data = orjson.dumps({"version": 2, "features": [{"name": "f", "enabled": True, "strategies": [rollout]}]})
+    (found,) = problems.find(Snapshot("1", data, "unleash", 0.0), ["f"])
+    assert "a whole number from 0 to 100 is expected" in found.text
+    assert len(found.text) < 300

@@ -11,7 +11,7 @@ import pytest
 from bench.manyflags import document
 from flags import salvage as module
 from flags.decisions import Decisions
-from flags.features import FeaturesError
+from flags.features import FeaturesError, normalised
 from flags.salvage import salvage
 from flags.snapshot import Context, Snapshot
 
@@ -36,12 +36,13 @@ MALFORMED = [
     (strategy(parameters=5), "strategy 'userWithId': \"parameters\" must be an object"),
     (strategy(parameters={"userIds": ["5"]}), "engine refuses its strategy 'userWithId'"),
     (strategy(constraints=[{"contextName": "x", "operator": "IN", "values": [5]}]), "engine refuses its strategy 'userWithId'"),
-    (strategy(constraints=[{"operator": "IN", "values": ["5"]}]), "engine refuses its strategy 'userWithId'"),
-    (strategy(constraints=[{"contextName": "x", "values": ["5"]}]), "engine refuses its strategy 'userWithId'"),
+    (strategy(constraints=[{"operator": "IN", "values": ["5"]}]), "strategy 'userWithId': \"constraints\" must be a list of objects"),
+    (strategy(constraints=[{"contextName": "x", "values": ["5"]}]), "strategy 'userWithId': \"constraints\" must be a list of objects"),
     (strategy(segments=["7"]), "engine refuses its strategy 'userWithId'"),
     ({**GOOD, "name": "bad", "variants": [{"name": "a"}]}, 'engine refuses its "variants"'),
     ({**GOOD, "name": "bad", "dependencies": [{}]}, 'engine refuses its "dependencies"'),
-    ({**GOOD, "name": "bad", "variants": 5, "dependencies": 5}, "engine refuses it;"),
+    ({**GOOD, "name": "bad", "variants": 5, "dependencies": 5}, '"variants" must be a list of objects'),
+    ({**GOOD, "name": "bad", "impressionData": 5, "type": 5}, "engine refuses it;"),
 ]
 
 
@@ -181,3 +182,31 @@ def test_all_of_a_thousand_at_once_are_bounded_too(monkeypatch: pytest.MonkeyPat
     assert len(found.refused) == 1000
     assert len(loads) <= 2 * 1000 + 5
     assert taken < 5.0
+
+
+@pytest.mark.parametrize("odd", [{}, {"id": []}, {"name": "s"}, [1, []], 7, None, {"id": 1, "constraints": [["a", "IN"]]}])
+def test_a_segment_that_only_the_engine_could_read_is_left_out_and_what_is_left_can_be_decided_by(odd: object) -> None:
+    good = {"name": "good", "enabled": True, "strategies": []}
+    found = salvage(orjson.dumps({"version": 2, "features": [good], "segments": [odd, {"id": 2, "constraints": []}]}))
+    assert orjson.loads(found.features)["segments"] == [{"id": 2, "constraints": []}]
+    empty = salvage(orjson.dumps({"version": 2, "features": [], "segments": [odd]}))
+    for features in (found.features, empty.features):
+        Decisions.build(Snapshot("1", features, "unleash", 0.0))
+    with pytest.raises(FeaturesError, match="segments"):
+        normalised(orjson.dumps({"version": 2, "features": [good], "segments": [odd]}), strict=True)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"strategies": [{"name": "default", "constraints": [["a", "IN", False, False, ["x"], None]]}]},
+        {"strategies": [{"name": "default", "variants": [["a"]]}]},
+        {"strategies": [], "variants": [["a", 1]]},
+        {"strategies": [], "dependencies": [["other"]]},
+    ],
+)
+def test_a_flag_that_only_the_engine_could_read_is_left_out(odd: dict[str, Any]) -> None:
+    good = {"name": "good", "enabled": True, "strategies": []}
+    found = salvage(orjson.dumps({"version": 2, "features": [good, {"name": "odd", "enabled": True, **odd}]}))
+    assert [feature["name"] for feature in orjson.loads(found.features)["features"]] == ["good"]
+    assert [name for name, _ in found.refused] == ["odd"]

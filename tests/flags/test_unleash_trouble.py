@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import pytest
 
-from flags import answers, backoff, unleash
+from flags import answers, unleash
 from flags.unleash import UnleashSource
 from tests.support.fake_unleash import OFF, ON, TOKEN, FakeUnleash, Seen, bomb, on, running
 
@@ -80,6 +80,22 @@ async def test_trouble_keeps_the_last_good_state(
     assert server.paths == {"/api/client/features"}
     assert "secret" not in caplog.text
     assert "Traceback" not in caplog.text
+
+
+async def test_each_new_trouble_is_said_once_and_its_end_is(server: FakeUnleash, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "banyan.flags")  # as `banyan run` does
+    async with running(server.url) as (source, seen):
+        await seen.until(on)
+        for mode in ("401", "500", "401"):
+            server.mode = mode
+            for _ in range(2):
+                await source.refresh()
+        server.mode = "ok"
+        await source.refresh()
+    said = [record.getMessage() for record in caplog.records if record.name == "banyan.flags" and record.levelno >= logging.INFO]
+    troubles = [text for text in said if "stay in force" in text]
+    assert [("401" in text, "500" in text) for text in troubles] == [(True, False), (False, True)]
+    assert sum("answers again" in text for text in said) == 1
 
 
 async def test_recovery_without_a_change_clears_the_error(server: FakeUnleash) -> None:
@@ -227,7 +243,3 @@ async def test_what_is_too_large_does_not_take_the_memory(server: FakeUnleash, m
     taken = int(child.stdout) // 1024
     print(f"{mode}: {taken} MiB")
     assert taken < 2.5 * answers.LARGEST // 1024 // 1024  # a buffer that grows is copied
-
-
-def test_the_longest_wait_is_well_under_minutes() -> None:
-    assert backoff.LONGEST <= 30

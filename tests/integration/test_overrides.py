@@ -154,14 +154,14 @@ async def test_a_restart_does_not_forget_it_and_what_has_ended_meanwhile_is_over
 async def test_a_record_that_cannot_be_read_or_written_is_said_and_stops_nothing(home: Path) -> None:
     (home / "var").mkdir()
     kept = home / "var" / "flag-overrides.json"
-    kept.write_text('{"reviews": {"enabled": "no"}}')
+    kept.write_text("nonsense")
     async with running(home, reviews=True) as started:
         assert "flag-overrides.json: not a record of overrides" in started.process.log.read_text()
         assert await served(started) == {"served-by=candidate; reason=flag"}
         kept.unlink()
         kept.mkdir()  # a file cannot take its place
         said = await override(started, False)
-        assert "a restart forgets the overrides" in said["warning"]
+        assert "is not written yet" in said["warning"]
         assert said["workers"] == {"0": True, "1": True}
         assert await served(started) == {"served-by=legacy; reason=override"}
 
@@ -210,3 +210,31 @@ async def test_what_is_wrong_with_a_flag_is_said_once_and_shown(home: Path) -> N
         log = started.process.log.read_text()
         assert log.count("reviews.shadow: there is no such flag") == 1
         assert log.count("the strategy 'ours' is not one of Unleash's own") == 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"features": [], "segments": [{}]},
+        {"features": [], "segments": [{"id": []}]},
+        {"features": [{"name": "reviews", "enabled": True, "strategies": []}], "segments": [[1, []]]},
+        {
+            "features": [
+                {"name": f"f{number}", "enabled": True, "strategies": [], "dependencies": [{"feature": f"f{number + 1}"}]}
+                for number in range(1200)
+            ]
+        },
+    ],
+    ids=["segment without id", "id that is a list", "segment as a list", "a long line of parents"],
+)
+async def test_no_document_stops_the_traffic_or_what_comes_after_it(home: Path, odd: dict[str, Any]) -> None:
+    async with running(home, reviews=True) as started:
+        before = started.workers()
+        started.flags.write_text(json.dumps({"version": 1, **odd}))
+        await asyncio.sleep(1.0)
+        assert len(await served(started)) == 1
+        assert started.workers() == before
+        await started.current(reviews=False)
+        assert await served(started) == {"served-by=legacy; reason=flag-off"}
+        await started.current(reviews=True)
+        assert await served(started) == {"served-by=candidate; reason=flag"}
