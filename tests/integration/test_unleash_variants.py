@@ -1,4 +1,4 @@
-"""The real Unleash 8.2: a split made there is what the gateway weighs by, and what it is told of variants is what it counts."""
+"""The real Unleash 8.2: the weights of a split made there are read as they are, and of variants it counts what the answers were."""
 
 # ruff: noqa: ASYNC110 - what is published has no event to wait for
 from __future__ import annotations
