@@ -29,6 +29,8 @@ class Caller:
     session_id: str | None = None
     claims: Mapping[str, str] = field(default=_NOTHING)
     """What else legacy said of a user, as text: plan, country …"""
+    fleeting: bool = field(default=False, compare=False)
+    """Nobody whom the flags would meet again: a visitor who was made for this request, and may never show his cookie."""
 
 
 ANONYMOUS: Final = Caller()
