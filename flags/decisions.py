@@ -222,9 +222,11 @@ class Decisions:
         memo = plan.memo
         answer = memo.get(remembered)
         if answer is None:
-            if len(memo) >= self.memo_limit:
-                memo.clear()
-            answer = memo[remembered] = self.evaluate(plan.name, context)
+            answer = self.evaluate(plan.name, context)
+            if not (context.fleeting and plan.session):
+                if len(memo) >= self.memo_limit:
+                    memo.clear()
+                memo[remembered] = answer
         return answer
 
     def _undecided(self, plan: Plan, context: Context) -> bool:
@@ -274,10 +276,12 @@ class Decisions:
         memo = choice.memo
         found = memo.get(remembered)
         if found is None:
-            if len(memo) >= self.memo_limit:
-                memo.clear()
             found = self.evaluate_variant(flag, context)
-            found = memo[remembered] = choice.found.setdefault(found, found)
+            found = choice.found.setdefault(found, found)
+            if not (context.fleeting and choice.session):
+                if len(memo) >= self.memo_limit:
+                    memo.clear()
+                memo[remembered] = found
         return found
 
     def _unknown(self, flag: str) -> Plan:

@@ -25,14 +25,16 @@ _Segments = Mapping[Any, Mapping[str, Any]]
 class Choice:
     """How the variants of one flag are chosen among."""
 
-    __slots__ = ("found", "identity", "key", "memo", "without")
+    __slots__ = ("found", "identity", "key", "memo", "session", "without")
 
-    def __init__(self, *, key: Key | None = None, identity: bool = False, without: Sequence[str] = ()) -> None:
+    def __init__(self, *, key: Key | None = None, identity: bool = False, without: Sequence[str] = (), session: bool = False) -> None:
         self.key = key
         """As in a plan."""
         self.identity = identity
         self.without = without
         """The fields without which it is a dice roll too."""
+        self.session = session
+        """As in a plan."""
         self.memo: dict[Hashable, Variant] = {}
         self.found: dict[Variant, Variant] = {}
         """One of each: ten thousand users with one payload of some kilobytes are not to hold ten thousand of it."""
@@ -116,6 +118,7 @@ def _choice(name: str, features: _Features, segments: _Segments) -> Choice | Non
         key=_key(sorted(found.fields)),
         identity=found.chance_without_identity,
         without=sorted(found.chance_without),
+        session="sessionId" in found.fields,
     )
 
 

@@ -41,6 +41,8 @@ class Context:
     properties: Mapping[str, str] = field(default=_NOTHING)
     current_time: str | None = None
     """When, in ISO 8601; None is now."""
+    fleeting: bool = False
+    """Decided, but not remembered: its session may never come back, and would only take the place of one that does."""
 
 
 class Flags(Protocol):

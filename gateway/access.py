@@ -110,13 +110,13 @@ class Mask:
 
 
 class AccessLog:
-    """`target`: "-" is standard output, "" is nowhere, anything else a path to append to.
+    """`target`: "-" is standard output, "" is nowhere, anything else a path to append to. `what` it is, for the gateway's own log.
 
     Every count is added to by one thread only, so none is lost: the loop's are `_taken` and `_refused`, the writer's `_done` and its
     target's `lost`.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, what: str = "the access log") -> None:
         self.enabled = target != ""
         self._lines: list[bytes] = []
         self._taken = 0
@@ -131,7 +131,7 @@ class AccessLog:
         """Once it is closing: monotonic time at which a pipe that takes nothing is left."""
         self._next: str | None = None
         """The target to go over to, as soon as the thread comes to it."""
-        self._target = Target()
+        self._target = Target(what)
         self._look_at = 0.0
         self._writer: threading.Thread | None = None
         if self.enabled:
@@ -149,7 +149,7 @@ class AccessLog:
         self._next = target
         self.enabled = target != ""
         if self.enabled and self._writer is None:
-            self._writer = threading.Thread(target=self._run, name="access log", daemon=True)
+            self._writer = threading.Thread(target=self._run, name=self._target.what, daemon=True)
             self._writer.start()
 
     def write(self, line: bytes) -> None:

@@ -17,6 +17,7 @@ from flags.overrides import OverrideError
 from gateway import explain
 from gateway.admin_answers import answer, problem
 from gateway.explain import QuestionError
+from gateway.explaining import BusyError, Explainer
 
 if TYPE_CHECKING:
     from gateway.supervisor import Supervisor
@@ -34,6 +35,7 @@ def flag_states(supervisor: Supervisor) -> dict[str, bool]:
 def routes(supervisor: Supervisor) -> list[Route]:
     """What to serve."""
     board = supervisor.flags
+    explainer = Explainer()
 
     async def flags(request: Request) -> Response:
         snapshot = board.snapshot
@@ -97,8 +99,11 @@ def routes(supervisor: Supervisor) -> list[Route]:
             question = explain.asked(await _body(request))
         except (OverrideError, QuestionError) as error:
             return problem(422, "question", "That is no question.", str(error))
-        # In a thread: 1,000 flags are compiled in 40 ms, and this loop feeds the workers.
-        found = await asyncio.to_thread(explain.explain, supervisor.config, board.snapshot, dict(board.overrides.by_flag), question)
+        try:
+            # In a thread: 1,000 flags are compiled in 40 ms, and this loop feeds the workers.
+            found = await explainer.ask(explain.explain, supervisor.config, board.snapshot, dict(board.overrides.by_flag), question)
+        except BusyError:
+            return problem(503, "busy", "Too many explanations are asked for.", "They are worked out one after the other. Ask again.")
         return answer(found)
 
     return [

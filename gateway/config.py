@@ -141,6 +141,9 @@ def parse(path: Path, text: str) -> Config:
         # Without its cause: pydantic's own message repeats the values.
         raise ConfigError(path, [_problem(item, document, taken) for item in error.errors()]) from None
     config._path = path.absolute()  # noqa: SLF001 - a private attribute is how pydantic keeps it out of the schema
+    collisions = config.collisions()
+    if collisions:
+        raise ConfigError(path, [_hidden(problem, taken) for problem in collisions])
     return config
 
 

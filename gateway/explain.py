@@ -1,7 +1,7 @@
 """Why a request goes where it goes: the gateway's own policy and flags, asked about a request that nobody sends.
 
-The same code decides as for real requests. What it cannot know stands in the notes: whose session it is (legacy is not asked), and how dice
-would fall.
+The same code reads and decides as for real requests: what the edge refuses is refused, and what it cuts no flag is told of. What it cannot
+know stands in the notes: whose session it is (legacy is not asked), how dice would fall, and what a trusted proxy would say of its client.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from flags.overrides import Override
 from flags.snapshot import Context, Snapshot
 from gateway import build
 from gateway.config import Config
-from gateway.identity.callers import Caller
+from gateway.identity.callers import Caller, told
 from gateway.identity.visitors import Visitors
+from gateway.net.head import HeadError, RequestHead, parse_request
 from gateway.policy.decision import AMBIGUOUS, Claim, Decision, Policy
-from gateway.policy.properties import Headers, context
+from gateway.policy.problems import Problem
+from gateway.policy.properties import LONGEST, Headers, context
 from gateway.policy.routing import Rewrite
 
 _METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,40}")
-_TARGET: Final = re.compile(r"/[\x21\x22\x24-\x5b\x5d-\x7e]{0,8000}")
+_TARGET: Final = re.compile(r"/[\x21\x22\x24-\x5b\x5d-\x7e]{0,16000}")
 _FIELD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,200}")
 
 
@@ -93,41 +95,51 @@ class _Thrown:
 def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override], question: Question) -> dict[str, Any]:
     """What would become of the request, for JSON:
 
-    request; route (null: none matches); context (what flags are told); flags (each with its role, override, and how it was decided);
-    decision (with the target as each upstream gets it); problems of these flags; flag_state (of all of them); notes.
+    request; refused (null, or what the gateway itself would answer: nobody is asked, and no flag); route (null: none matches); context
+    (what flags are told); flags (each with its role, override, and how it was decided); decision (with the target as each upstream gets
+    it; null where it is refused); problems of these flags; flag_state (of all of them); notes.
     """
+    state = {key: getattr(snapshot, key) for key in ("source", "revision", "error", "fetched_at")}
+    asked_for = {"method": question.method, "target": question.target}
+    try:
+        head = _head(config, question)
+    except HeadError as error:
+        refused = {"status": error.problem.status, "code": error.problem.value, "detail": error.detail}
+        nothing: dict[str, Any] = {"route": None, "context": None, "flags": [], "decision": None, "problems": []}
+        return {"request": asked_for, "refused": refused, **nothing, "flag_state": state, "notes": []}
     settings = config.flags
     decisions = Decisions.build(snapshot, app_name=settings.app_name, environment=settings.environment)
     answers = {flag: override.enabled for flag, override in overrides.items()}
     decisions.override(answers)
     policy = build.policy(config, decisions)
-    found = policy.find(question.method, question.target.encode())
+    found = policy.find(head.method, head.target)
     notes: list[str] = []
-    told: Context | None = None
+    known: Context | None = None
     flags: list[dict[str, Any]] = []
     if isinstance(found, Claim):
-        told = _context(config, found.route, question, notes)
+        known = _context(config, found.route, question, head, notes)
         thrown = dict(answers)
         for role, flag in (("serve", found.serve_flag), ("shadow", found.shadow_flag)):
-            how = explain_flag(snapshot, flag, told, app_name=settings.app_name, environment=settings.environment, overrides=answers)
+            how = explain_flag(snapshot, flag, known, app_name=settings.app_name, environment=settings.environment, overrides=answers)
             if how.chance:
                 thrown[flag] = how.enabled  # as the dice fell there, or the decision might say otherwise
             override = overrides.get(flag)
             flags.append({"name": flag, "role": role, "override": override and asdict(override), "explanation": asdict(how)})
         policy.flags = _Thrown(decisions, thrown)
-        decision = policy.decide(found, told)
+        decision = policy.decide(found, known)
     else:
         decision = found
         if found is AMBIGUOUS:
             notes.append("the path would belong to another route once it were decoded or tidied up: no candidate ever gets such a path")
     return {
-        "request": {"method": question.method, "target": question.target},
+        "request": asked_for,
+        "refused": None,
         "route": _route(policy, decision.route),
-        "context": told and _told(config, told),
+        "context": known and _told(config, known),
         "flags": flags,
         "decision": _decision(decision, question, notes),
         "problems": [{"flag": each.flag, "problem": each.text} for each in problems.find(snapshot, [flag["name"] for flag in flags])],
-        "flag_state": {key: getattr(snapshot, key) for key in ("source", "revision", "error", "fetched_at")},
+        "flag_state": state,
         "notes": notes,
     }
 
@@ -140,20 +152,47 @@ def _route(policy: Policy, name: str) -> dict[str, Any] | None:
     return None
 
 
-def _context(config: Config, route: str, question: Question, notes: list[str]) -> Context:
-    lines = b"".join(f"\r\n{name}: {value}".encode() for name, value in question.headers)
+def _head(config: Config, question: Question) -> RequestHead:
+    """As the edge reads it from a client that is no trusted proxy.
+
+    Raises:
+        HeadError: it would refuse it.
+    """
+    limits = config.gateway.limits
+    headers = list(question.headers)
+    if not any(name.lower() == "host" for name, _ in headers):
+        headers.insert(0, ("Host", "localhost"))
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    data = f"{question.method} {question.target} HTTP/1.1\r\n{lines}\r\n".encode()
+    if len(data) > limits.header_bytes:
+        kind = Problem.HEAD_TOO_LARGE if b"\r\n" in data[: limits.header_bytes] else Problem.TARGET_TOO_LONG
+        raise HeadError(kind, f"The request's head is longer than {limits.header_bytes} bytes.")
+    head = parse_request(data, max_fields=limits.headers)
+    if head.length > limits.body_bytes:
+        raise HeadError(Problem.BODY_TOO_LARGE, f"The body is longer than {limits.body_bytes} bytes.")
+    return head
+
+
+def _context(config: Config, route: str, question: Question, head: RequestHead, notes: list[str]) -> Context:
+    lines = head.fields
     identity = config.identity
     user, session = question.user, question.session
-    claims = {name: value for name, value in question.claims.items() if name in identity.claims}
+    claims = told(question.claims, identity.claims) if user is not None else {}
     if user is None and session is None:
         if identity.source == "introspection" and re.search(rb"[ ;:]%b=" % re.escape(identity.cookie.encode()), lines):
             notes.append("legacy is not asked whose session that cookie is: say it with --user and --session")
         if identity.visitor is not None:
             visitor = Visitors(identity.visitor, os.urandom).known(lines)
             session = (visitor or Caller()).session_id
-    notes.extend(
-        f"the claim {name!r} is not among identity.claims: flags are not told of it" for name in question.claims if name not in claims
-    )
+    for name in question.claims:
+        if name not in identity.claims:
+            notes.append(f"the claim {name!r} is not among identity.claims: flags are not told of it")
+        elif user is None:
+            notes.append(f"the claim {name!r} is nobody's: legacy makes claims of users only; say who it is with --user")
+        elif name not in claims:
+            notes.append(f"the claim {name!r} is longer than {LONGEST} characters: flags are not told of it")
+    if any(name.lower() == "x-forwarded-for" for name, _ in question.headers):
+        notes.append("X-Forwarded-For is believed from gateway.trusted_proxies only, and not here: say the client's address with --address")
     headers = Headers(config.flags.headers).read(lines)
     return context(route, question.method, question.address or "127.0.0.1", user, session, claims, headers)
 

@@ -18,7 +18,7 @@ class Impressions:
     """`target` as in `AccessLog`. Called for each decision of such a flag."""
 
     def __init__(self, target: str, app_name: str, environment: str) -> None:
-        self.log = AccessLog(target)
+        self.log = AccessLog(target, "the impressions' file")
         self._fixed = {"appName": app_name, "environment": environment}
 
     def __call__(self, flag: str, context: Context, enabled: bool) -> None:

@@ -36,7 +36,9 @@ def open_target(path: str) -> int:
 class Target:
     """`path`: "-" is standard output, "" is nowhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
+        self.what = what
+        """In words for its owner: the access log."""
         self.path = ""
         self.lost = 0
         """Lines, so far."""
@@ -103,7 +105,7 @@ class Target:
             except OSError as error:
                 if not self._said:
                     self._said = True
-                    _log.error("the access log %s cannot be opened (%s): its lines are lost until it can", self.path, error.strerror)
+                    _log.error("%s %s cannot be opened (%s): its lines are lost until it can", self.what, self.path, error.strerror)
         if self._fd > 2:
             with suppress(OSError):  # a network file system may say only now that it is full
                 os.close(self._fd)
@@ -112,7 +114,7 @@ class Target:
         self._unsure, self._torn, self._unseen = True, False, 0
         if fd >= 0 and self._said:
             self._said = False
-            _log.warning("the access log %s is written again", self.path)
+            _log.warning("%s %s is written again", self.what, self.path)
 
     def _moved(self, held: os.stat_result) -> bool:
         try:

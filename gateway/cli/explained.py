@@ -42,6 +42,11 @@ def lines(answer: Json, source: str, now: float) -> Iterator[str]:
 
 def _outline(answer: Json, now: float) -> Iterator[tuple[str, str]]:
     route, decision = answer["route"], answer["decision"]
+    refused = answer.get("refused")
+    if refused:
+        yield "answers", f"the GATEWAY itself, {refused['status']}: {refused['detail']}"
+        yield "why", f"no upstream and no flag is asked about such a request ({refused['code']})"
+        return
     if route is None:
         yield "route", "none"
     else:

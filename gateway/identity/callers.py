@@ -29,6 +29,8 @@ class Caller:
     session_id: str | None = None
     claims: Mapping[str, str] = field(default=_NOTHING)
     """What else legacy said of a user, as text: plan, country …"""
+    fleeting: bool = field(default=False, compare=False)
+    """Nobody whom the flags would meet again: a visitor who was made for this request, and may never show his cookie."""
 
 
 ANONYMOUS: Final = Caller()
@@ -112,12 +114,13 @@ def understand(status: int, body: bytes, claims: Collection[str] = ()) -> tuple[
     user, session, said = document.get("user_id"), document.get("session_id"), document.get("claims")
     if not document.get("authenticated"):
         user = said = None
-    known = _known(said, claims) if isinstance(said, dict) else _NOTHING
+    known = told(said, claims) if isinstance(said, dict) else _NOTHING
     return Caller(None if user is None else str(user), None if session is None else str(session), known), True
 
 
-def _known(said: Mapping[str, object], names: Collection[str]) -> Mapping[str, str]:
-    """As flags compare them, which know text only: true is "true", a list is joined with commas. Anything else says nothing."""
+def told(said: Mapping[str, object], names: Collection[str]) -> Mapping[str, str]:
+    """The claims in `said` of these names as flags compare them, which know text only: true is "true", a list is joined with commas.
+    Anything else says nothing, and neither does what is longer than LONGEST."""
     known = {}
     for name in names:
         value = said.get(name)

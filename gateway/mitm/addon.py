@@ -115,12 +115,14 @@ class GatewayAddon:
             caller = await Introspection(shared, terms, terms.callers).who(head.fields) if terms.callers is not None else ANONYMOUS
             lines = field_lines(head.fields)
             if terms.visitors is not None and caller.user_id is None and caller.session_id is None:
-                caller = terms.visitors.known(lines) or caller
-                if caller is ANONYMOUS and terms.policy.flags.by_session(found.serve_flag):
-                    caller, relay.visitor = terms.visitors.new()
+                known = terms.visitors.known(lines)
+                if known is None and terms.policy.flags.by_session(found.serve_flag):
+                    known, relay.visitor = terms.visitors.new()
+                caller = known or ANONYMOUS
             told = terms.flag_headers.read(lines)
             user, session, claims = caller.user_id, caller.session_id, caller.claims
-            decision = terms.policy.decide(found, context(found.route, head.method, relay.address, user, session, claims, told))
+            asked = context(found.route, head.method, relay.address, user, session, claims, told, caller.fleeting)
+            decision = terms.policy.decide(found, asked)
         relay.decision = decision
         # `stream` was set by mitmproxy (option stream_large_bodies) for a declared length over the replay buffer.
         relay.capture = prepare(shared, terms, decision, relay.outgoing, replayable=not request.stream)

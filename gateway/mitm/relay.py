@@ -15,6 +15,7 @@ from mitmproxy.connection import Client
 from mitmproxy.net.http import status_codes
 
 from gateway.access import line
+from gateway.identity.visitors import NOT_SET
 from gateway.mitm.fields import Fields, Head, field_lines, find
 from gateway.mitm.outgoing import Outgoing
 from gateway.mitm.shadow import Capture
@@ -127,6 +128,8 @@ class Relay:
             cookie = visitors.set_cookie(self.visitor, field_lines(fields), secure=self.secure or told)
             if cookie:
                 out.append((b"Set-Cookie", cookie))
+            else:
+                self.shared.tally.event(NOT_SET)
         if (self.terms.config.gateway.expose_decision or self.trusted) and self.serve is not None:
             out.append((b"Banyan-Route", f"{self.route or '-'}; served-by={self.serve.side}; reason={self.reason}".encode()))
             elapsed = 1000 * (self.shared.now() - self.started_at)

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from gateway import request_fields
+
 TOKEN = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 """RFC 9110, 5.6.2, as the inside of a character class."""
 VALUE = rb"\t\x20-\x7e\x80-\xff"
@@ -127,31 +129,27 @@ class Lines:
         return UNDERSCORED if self._underscores and name.find(b"_") >= 0 else PLAIN
 
 
+def _kinds(names: Iterable[str], kind: int) -> dict[bytes, int]:
+    return {name.encode(): kind for name in names}
+
+
 REQUEST: Final = Lines(
     {
+        **_kinds(request_fields.HOP | request_fields.TAKEN, CUT),
+        **_kinds(request_fields.FORWARDED, FORWARDED),
+        **_kinds(request_fields.TRACE, TRACE),
         b"authorization": PLAIN,
         b"connection": CONNECTION,
         b"content-length": LENGTH,
         b"cookie": PLAIN,
         b"expect": EXPECT,
-        b"forwarded": FORWARDED,
         b"host": HOST,
-        b"http2-settings": CUT,
-        b"keep-alive": CUT,
-        b"te": CUT,
-        b"trailer": CUT,
         b"transfer-encoding": CODING,
-        b"traceparent": TRACE,
-        b"tracestate": TRACE,
         b"upgrade": UPGRADE,
         b"via": VIA,
-        b"x-forwarded-for": FORWARDED,
-        b"x-forwarded-host": FORWARDED,
-        b"x-forwarded-proto": FORWARDED,
-        b"x-real-ip": FORWARDED,
         b"x-request-id": REQUEST_ID,
     },
-    {b"banyan-": CUT, b"proxy-": CUT, b"x-forwarded-": CUT},
+    _kinds(request_fields.CUT_PREFIXES, CUT),
     underscores=True,
 )
 RESPONSE: Final = Lines(

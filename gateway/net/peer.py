@@ -87,6 +87,6 @@ class Peer:
         same = known is not None and self._caller is caller and self._route == route and self._address == address
         if known is None or not same or self._method != head.method or (headers.any and self._told is not head.fields):
             self._route, self._method, self._address, self._caller, self._told = route, head.method, address, caller, head.fields
-            user, session, claims = caller.user_id, caller.session_id, caller.claims
-            known = self._context = context(route, head.method, address, user, session, claims, headers.read(head.fields))
+            user, session, claims, told = caller.user_id, caller.session_id, caller.claims, headers.read(head.fields)
+            known = self._context = context(route, head.method, address, user, session, claims, told, caller.fleeting)
         return known

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.access import line
 from gateway.identity.callers import ANONYMOUS, Caller
-from gateway.identity.visitors import Visitors
+from gateway.identity.visitors import NOT_SET, Visitors
 from gateway.net.answers import problem
 from gateway.net.chunked import LAST, chunk
 from gateway.net.head import RequestHead, ResponseHead
@@ -357,6 +357,8 @@ class Relay(Sink):
             cookie = visitors.set_cookie(self._visitor, head.fields, secure=client.peer.by_https(request))
             if cookie:
                 parts += (b"\r\nSet-Cookie: ", cookie)
+            else:
+                self.edge.tally.event(NOT_SET)
         if (head.chunked and head.status != 204) or (head.length < 0 and not complete):
             if request.http11:
                 parts.append(b"\r\nTransfer-Encoding: chunked")

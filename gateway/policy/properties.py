@@ -42,6 +42,7 @@ def context(
     session_id: str | None,
     claims: Mapping[str, str],
     headers: Mapping[str, str],
+    fleeting: bool = False,
 ) -> Context:
     """Whom and what the flags are asked about. Claims and headers never share a name, nor one of these two (config)."""
-    return Context(user_id, session_id, address, {"route": route, "method": method, **claims, **headers})
+    return Context(user_id, session_id, address, {"route": route, "method": method, **claims, **headers}, None, fleeting)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import PrivateAttr, field_validator, model_validator
 
+from gateway.request_fields import BELIEVED
 from gateway.settings.addresses import parse_address
 from gateway.settings.flags import FlagSource
 from gateway.settings.gateway import Certificate, Gateway, Limits
@@ -78,10 +79,52 @@ class Config(Section):
                 if key in patterns:
                     raise ValueError(f"routes {patterns[key]!r} and {route.name!r} match the same requests: {method} {route.match}")
                 patterns[key] = route.name
+        secret = {name.lower() for name in self.shadow.redact}
         for name in self.flags.headers:
             if name in RESERVED or name in self.identity.claims:
                 raise ValueError(f"flags.headers: flags are told of {name!r} already, in any case or by identity.claims")
+            if name in secret:
+                raise ValueError(
+                    f"flags.headers: {name!r} is a secret by shadow.redact, and what flags read is remembered, and written to impressions"
+                )
+            if name in BELIEVED and not self.gateway.trusted_proxies:
+                raise ValueError(f"flags.headers: {name!r} is believed from gateway.trusted_proxies only, and there are none")
+        self._check_visitor()
         return self
+
+    def _check_visitor(self) -> None:
+        visitor = self.identity.visitor
+        if visitor is None or not visitor.cookie.lower().startswith(("__host-", "__secure-")):
+            return
+        if not self.gateway.trusted_proxies and not any(secure for _, secure in self.gateway.addresses):
+            raise ValueError(
+                f"identity.visitor.cookie: browsers take a cookie named {visitor.cookie!r} over TLS only, and nobody comes over it: there "
+                "is no gateway.tls, and no gateway.trusted_proxies that could say so; name it without the prefix"
+            )
+
+    def collisions(self) -> list[str]:
+        """Two keys that name one file, of which each would be overwritten or filled by the other."""
+        keys = {
+            "flags.path": self.flags.path,
+            "flags.overrides": self.flags.overrides,
+            "flags.backup": self.flags.backup,
+            "gateway.access_log": self.gateway.access_log,
+            "flags.impressions": self.flags.impressions,
+        }
+        files: dict[Path, str] = {}
+        found = []
+        for key, name in keys.items():
+            # A device, such as /dev/null and /dev/stdout, is no file that one could overwrite.
+            if name in ("", "-") or name.startswith("/dev/"):
+                continue
+            try:
+                file = self.resolve(name).resolve()
+            except (OSError, RuntimeError):  # a loop of links: opening it says so
+                continue
+            other = files.setdefault(file, key)
+            if other != key:
+                found.append(f"{other} and {key} name the same file, {name}: give each its own")
+        return found
 
     @property
     def path(self) -> Path:

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import SecretStr, ValidationInfo, field_validator, model_validator
 
 from flags.source import check_token, check_url
+from gateway.request_fields import never_passed_on
 from gateway.settings.section import TOKEN, Section
 from gateway.units import Seconds
 
@@ -65,6 +66,11 @@ class FlagSource(Section):
         for name in value:
             if not TOKEN.fullmatch(name):
                 raise ValueError(f'{name!r} is no header field\'s name; write names such as "x-app-version"')
+            if never_passed_on(name.lower()):
+                raise ValueError(
+                    f"{name!r} can never be read: the gateway cuts it from every request, as it does what is between two hops only, what "
+                    "only the gateway itself may say, and names with an underscore; let clients use another"
+                )
             if name.lower() in _SECRET:
                 raise ValueError(f"{name!r} holds secrets, and what flags read is remembered; legacy can say who is calling: [identity]")
         return [name.lower() for name in value]

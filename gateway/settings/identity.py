@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.settings.section import TOKEN, Section
 from gateway.units import Seconds, Timeout
@@ -13,6 +13,8 @@ from gateway.units import Seconds, Timeout
 RESERVED = frozenset(("appName", "currentTime", "environment", "method", "remoteAddress", "route", "sessionId", "userId"))
 """What flags are told in any case."""
 _SHORTEST_KEY = 16
+_SHORTEST_AGE = 60.0
+"""Seconds."""
 
 
 class Visitor(Section):
@@ -23,7 +25,7 @@ class Visitor(Section):
     cookie: str = "banyan_visitor"
     """Its name."""
     max_age: Seconds = 365 * 86400.0
-    """How long browsers keep it."""
+    """How long browsers keep it: at least 1m."""
 
     @field_validator("key")
     @classmethod
@@ -37,6 +39,13 @@ class Visitor(Section):
     def _cookie(cls, value: str) -> str:
         if not TOKEN.fullmatch(value):
             raise ValueError('write a cookie\'s name, such as "banyan_visitor"')
+        return value
+
+    @field_validator("max_age")
+    @classmethod
+    def _max_age(cls, value: float) -> float:
+        if value < _SHORTEST_AGE:
+            raise ValueError('it would be gone before the next page, and the visitor another one each time; write "1m" or more')
         return value
 
 
@@ -86,3 +95,9 @@ class Identity(Section):
         if not TOKEN.fullmatch(value):
             raise ValueError('write a cookie\'s name, such as "sessionid"')
         return value
+
+    @model_validator(mode="after")
+    def _own_cookie(self) -> Identity:
+        if self.visitor is not None and self.visitor.cookie == self.cookie:
+            raise ValueError(f"identity.visitor.cookie: {self.cookie!r} is legacy's session, which it would log out; name another")
+        return self

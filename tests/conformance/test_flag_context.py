@@ -129,6 +129,49 @@ async def test_no_cookie_where_it_would_not_matter(world: World) -> None:
     assert (await world.gateway.request(get % (b"/reviews/3", b""))).header("Set-Cookie") is None
 
 
+async def test_no_cookie_where_a_cache_would_hand_it_to_all(world: World) -> None:
+    def not_set() -> int:
+        found = re.search(r'^banyan_events_total\{event="visitor-cookie-not-set"\} (\d+)', world.gateway.metrics(), re.MULTILINE)
+        return int(found[1]) if found is not None else 0
+
+    await put(world, HALF)
+    before = -1
+    while (count := await asyncio.to_thread(not_set)) != before:  # what the tests before have counted is told within a second
+        before = count
+        await asyncio.sleep(1.5)
+    for line in (b"Cache-Control: max-age=60", b"CDN-Cache-Control: max-age=60", b"Cache-Control: private"):
+
+        async def cached(exchange: Exchange, line: bytes = line) -> None:
+            await exchange.answer(extra=line + b"\r\n")
+
+        world.legacy.handler = world.new.handler = cached
+        answer = await world.gateway.request(b"GET /reviews/3 HTTP/1.1\r\nHost: shop.test\r\n\r\n")
+        assert (answer.header("Set-Cookie") is not None) is line.endswith(b"private"), line
+    for _ in range(100):
+        if await asyncio.to_thread(not_set) >= before + 2:
+            break
+        await asyncio.sleep(0.05)
+    assert await asyncio.to_thread(not_set) == before + 2
+
+
+async def test_whose_session_has_ended_becomes_a_visitor(world: World) -> None:
+    async def ended(exchange: Exchange) -> None:
+        if exchange.line.startswith(b"GET /who"):
+            await exchange.answer(b'{"authenticated": false, "user_id": null, "session_id": null}')
+        else:
+            await exchange.answer()
+
+    world.legacy.handler = ended
+    await put(world, HALF)
+    old = "Cookie: sessionid=ended-long-ago"
+    first = await world.gateway.request(f"GET /reviews/3 HTTP/1.1\r\nHost: shop.test\r\n{old}\r\n\r\n".encode())
+    given = first.header("Set-Cookie")
+    assert given is not None
+    own = (first.header("Banyan-Route") or "").split("; ")[1].removeprefix("served-by=")
+    for _ in range(8):
+        assert await side(world, head=f"{old}; {given.partition(';')[0]}\r\n") == own
+
+
 async def test_impressions_where_the_flag_asks_for_them(world: World) -> None:
     path = world.gateway.folder / "impressions.log"
     before = len(path.read_text().splitlines())

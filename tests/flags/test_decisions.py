@@ -313,3 +313,30 @@ def test_which_flags_care_about_the_session() -> None:
     assert [name for name in names if built.by_session(name)] == ["default", "session", "dice"]
     built.override({"default": True, "session": False})
     assert [name for name in names if built.by_session(name)] == ["dice"]
+
+
+def test_who_may_never_come_back_throws_nobody_out_of_what_is_remembered() -> None:
+    variants = [{"name": name, "weight": 500, "stickiness": "sessionId"} for name in "ab"]
+    decisions = Decisions.build(snapshot(flag(rollout(50)), flag(rollout(100), name="v", variants=variants)))
+    decisions.memo_limit = 10
+    users = [Context(f"u{number}") for number in range(5)]
+    visitors = [Context(None, f"visitor-{number}", fleeting=True) for number in range(50)]
+    for context in users:
+        decisions.enabled("f", context)
+    choice = decisions._plans["v"].choice
+    assert choice is not None
+    decisions.variant("v", Context(None, "s"))
+    remembered, chosen = dict(decisions._plans["f"].memo), dict(choice.memo)
+    assert (len(remembered), len(chosen)) == (5, 1)
+    for context in visitors:
+        assert decisions.enabled("f", context) is decisions.evaluate("f", context)
+        assert decisions.variant("v", context) == decisions.evaluate_variant("v", context)
+    assert decisions._plans["f"].memo == remembered
+    assert choice.memo == chosen
+
+
+def test_where_the_session_does_not_matter_all_are_remembered() -> None:
+    decisions = Decisions.build(snapshot(flag({"name": "default", "constraints": [only_if("country", "kr")]})))
+    for number in range(5):
+        decisions.enabled("f", Context(None, f"visitor-{number}", properties={"country": "kr"}, fleeting=True))
+    assert len(decisions._plans["f"].memo) == 1

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from demo.processes import ROOT
 from gateway import access
 from gateway.access import AccessLog, Mask, line
+from gateway.impressions import Impressions
 from gateway.settings import Shadow
 
 
@@ -280,3 +281,15 @@ def test_two_writers_to_one_pipe_do_not_tear_each_others_lines() -> None:
     os.close(reading)
     assert set(data.splitlines(keepends=True)) == set(lines.values())
     assert data.count(b"\n") == 4000
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    nowhere = str(tmp_path / "nowhere" / "lines")
+    for log in (AccessLog(nowhere), Impressions(nowhere, "banyan", "default").log):
+        log.write(b"x\n")
+        log.close()
+        assert log.dropped == 1
+    assert [record.getMessage().partition(" cannot be opened")[0] for record in caplog.records] == [
+        f"the access log {nowhere}",
+        f"the impressions' file {nowhere}",
+    ]

@@ -13,6 +13,8 @@ import pytest
 from pydantic import BaseModel
 
 from gateway.config import MISSING, ConfigError, load, parse
+from gateway.net.head import parse_request
+from gateway.net.lines import CREDENTIALS, REQUEST
 from gateway.settings import Config, Route, Upstream
 
 GOOD = """
@@ -104,6 +106,22 @@ def test_the_smallest_useful_file(tmp_path: Path) -> None:
         ("[identity]\npath = 'x'\n" + GOOD, ["identity.path: write a path that starts with /"]),
         ("[identity]\ncookie = 'a b'\n" + GOOD, ["identity.cookie: write a cookie's name"]),
         ("[flags]\nsource = 'redis'\n" + GOOD, ["flags.source: expected 'file' or 'unleash'"]),
+        ("[identity]\nvisitor = {key = 'kkkkkkkkkkkkkkkk', cookie = 'sessionid'}\n" + GOOD, ["'sessionid' is legacy's session"]),
+        ("[identity]\nvisitor = {key = 'kkkkkkkkkkkkkkkk', max_age = '0s'}\n" + GOOD, ["identity.visitor.max_age: it would be gone"]),
+        ("[identity]\nvisitor = {key = 'kkkkkkkkkkkkkkkk', max_age = '59s'}\n" + GOOD, ["identity.visitor.max_age: it would be gone"]),
+        ("[identity]\nvisitor = {key = 'kkkkkkkkkkkkkkkk', cookie = '__Host-v'}\n" + GOOD, ["'__Host-v' over TLS only, and nobody comes"]),
+        ("[identity]\nvisitor = {key = 'kkkkkkkkkkkkkkkk', cookie = '__secure-v'}\n" + GOOD, ["'__secure-v' over TLS only, and nobody"]),
+        ("[flags]\nheaders = ['X-Api']\n[shadow]\nredact = ['x-api']\n" + GOOD, ["flags.headers: 'x-api' is a secret by shadow.redact"]),
+        ("[flags]\nheaders = ['x-api']\n[shadow]\nredact = ['X-API']\n" + GOOD, ["flags.headers: 'x-api' is a secret by shadow.redact"]),
+        (
+            "[flags]\nheaders = ['Traceparent']\n" + GOOD,
+            ["'traceparent' is believed from gateway.trusted_proxies only, and there are none"],
+        ),
+        ("[flags]\noverrides = 'flags.json'\n" + GOOD, ["flags.path and flags.overrides name the same file, flags.json"]),
+        ("[flags]\noverrides = 'x/../flags.json'\n" + GOOD, ["flags.path and flags.overrides name the same file"]),
+        ("[flags]\nbackup = 'a'\noverrides = './a'\n" + GOOD, ["flags.overrides and flags.backup name the same file"]),
+        ("[gateway]\naccess_log = 'a'\n[flags]\nimpressions = 'a'\n" + GOOD, ["gateway.access_log and flags.impressions name the same"]),
+        ("[flags]\nimpressions = 'flags.json'\n" + GOOD, ["flags.path and flags.impressions name the same file"]),
         (GOOD + "flag = 'a b'", ["'a b', which is to be its flag, cannot be a flag's name"]),
         (GOOD.replace('name = "reviews"', f'name = "{"x" * 100}"'), [".shadow', which is to be its flag, cannot be a flag's name"]),
         (GOOD.replace("[[routes]]", "[routes]"), ["routes: write [[routes]] with double brackets, once for each route"]),
@@ -379,3 +397,49 @@ def test_an_https_upstream(tmp_path: Path) -> None:
         (True, ("a.test", 443), "a.test"),
         (True, ("10.0.0.1", 8443), "b.test"),
     ]
+
+
+def test_two_names_of_one_file_collide_too(tmp_path: Path) -> None:
+    (tmp_path / "flags.json").write_text("{}")
+    (tmp_path / "other.json").symlink_to("flags.json")
+    (found,) = problems(tmp_path, "[flags]\noverrides = 'other.json'\n" + GOOD)
+    assert found.startswith("flags.path and flags.overrides name the same file, other.json")
+
+
+@pytest.mark.parametrize("name", ["-", "", "/dev/null", "/dev/stdout"])
+def test_what_is_no_file_may_be_named_twice(name: str) -> None:
+    config = parse(Path("banyan.toml"), f"[gateway]\naccess_log = '{name}'\n[flags]\nimpressions = '{name}'\n" + GOOD)
+    assert config.flags.impressions == name
+
+
+SECURE_COOKIE = "[identity]\nvisitor = {key = 'kkkkkkkkkkkkkkkk', cookie = '__Host-v'}\n" + GOOD
+
+
+def test_a_cookie_for_tls_alone_may_be_where_a_proxy_speaks_it() -> None:
+    config = parse(Path("banyan.toml"), "[gateway]\ntrusted_proxies = ['127.0.0.1/32']\n" + SECURE_COOKIE)
+    assert config.identity.visitor is not None
+
+
+FIELDS = sorted(
+    {name.decode() for name in REQUEST._kinds if name not in CREDENTIALS}
+    | {"x-app-version", "x_app", "x-app_version", "banyan-shadow", "proxy-foo", "x-forwarded-prefix", "x-forwarded-", "accept-language"}
+)
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize("name", FIELDS)
+def test_flags_may_be_told_of_just_the_fields_that_the_edge_passes_on(name: str, trusted: bool) -> None:
+    values = {
+        "host": "b", "content-length": "3", "transfer-encoding": "chunked", "expect": "100-continue", "te": "trailers", "upgrade": "h2c",
+        "via": "1.1 x", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    }  # fmt: skip
+    host = "" if name == "host" else "Host: b\r\n"
+    head = parse_request(f"GET / HTTP/1.1\r\n{host}{name}: {values.get(name, 'close')}\r\n\r\n".encode(), trusted=trusted)
+    there = f"\r\n{name}:".encode() in head.fields
+    proxies = "trusted_proxies = ['127.0.0.1/32']" if trusted else ""
+    text = f"[gateway]\n{proxies}\n[flags]\nheaders = ['{name.title()}']\n[shadow]\nredact = []\n{GOOD}"
+    if there:
+        assert parse(Path("banyan.toml"), text).flags.headers == [name]
+    else:
+        with pytest.raises(ConfigError, match=r"can never be read|believed from gateway\.trusted_proxies only"):
+            parse(Path("banyan.toml"), text)

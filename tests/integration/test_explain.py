@@ -154,7 +154,7 @@ async def explained_well(started: Gateway) -> None:
     assert (shadow["name"], shadow["role"], shadow["explanation"]["state"]) == ("reviews.shadow", "shadow", "disabled")
     assert app["context"]["properties"] == {"route": "reviews", "method": "GET", "x-app-version": "4.2.0"}
     assert app["flag_state"]["source"] == "file"
-    _, items = await ask(started, {"target": "/api/v1/items/7", "method": "POST", "claims": {"plan": "pro", "team": "x"}})
+    _, items = await ask(started, {"target": "/api/v1/items/7", "method": "POST", "user": "5", "claims": {"plan": "pro", "team": "x"}})
     assert items["decision"]["fallback"] is None
     assert items["decision"]["shadow"] == "legacy"
     assert items["notes"] == [
@@ -199,3 +199,106 @@ async def test_what_is_no_question(question: object, says: str) -> None:
 
     with pytest.raises(QuestionError, match=says):
         await asyncio.to_thread(asked, question if isinstance(question, bytes) else orjson.dumps(question))
+
+
+HOP = {"name": "default", "constraints": [{"contextName": "x-app-version", "operator": "IN", "values": ["4.2"]}]}
+REFUSED: list[tuple[str, str, list[list[str]]]] = [
+    ("TRACE", "/api/v1/reviews/3", []),
+    ("CONNECT", "/api/v1/reviews/3", []),
+    ("A" * 33, "/api/v1/reviews/3", []),
+    ("GET", "/api/v1/reviews/%00", []),
+    ("GET", "/" + "x" * 9000, []),
+    ("GET", "/api/v1/reviews/3", [["Host", "a"], ["Host", "b"]]),
+    ("GET", "/api/v1/reviews/3", [["Via", "1.1 banyan"]]),
+    ("GET", "/api/v1/reviews/3", [["Expect", "more"]]),
+    ("GET", "/api/v1/reviews/3", [["Content-Length", "999999999999"]]),
+    ("GET", "/api/v1/reviews/3", [["X-A", "b"]] * 101),
+    ("GET", "/api/v1/reviews/3", [["X-A", "b" * 33_000]]),
+]
+CUT: list[list[list[str]]] = [
+    [["X-App-Version", "4.2"]],
+    [["Connection", "X-App-Version"], ["X-App-Version", "4.2"]],
+    [["connection", "close, x-app-version"], ["x-app-version", "4.2"]],
+    [["X_App-Version", "4.2"]],
+    [["X-Forwarded-For", "192.0.2.1"], ["X-App-Version", "4.2"]],
+]
+
+
+async def test_what_the_gateway_refuses_and_cuts(tmp_path: Path) -> None:
+    old, new = Upstream(ok), Upstream(ok)
+    await old.start()
+    await new.start()
+    try:
+        async with gateway(tmp_path, TOML.format(legacy=old.port, new=new.port)) as started:
+            started.flags.write_text(json.dumps({"version": 1, "features": [{"name": "reviews", "enabled": True, "strategies": [HOP]}]}))
+            await started.decided(reviews=True)
+            for method, target, headers in REFUSED:
+                status, explained = await ask(started, {"method": method, "target": target, "headers": headers})
+                assert status == 200, explained
+                assert (explained["route"], explained["decision"], explained["flags"]) == (None, None, [])
+                host = "" if headers and headers[0][0] == "Host" else "Host: a\r\n"
+                head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+                answer = await started.request(f"{method} {target} HTTP/1.1\r\n{host}{head}\r\n".encode())
+                refused = explained["refused"]
+                assert (answer.status, answer.header("Banyan-Error")) == (refused["status"], refused["code"]), (
+                    method,
+                    target[:30],
+                    headers[:2],
+                )
+                assert json.loads(answer.body or b"{}").get("detail", refused["detail"]) == refused["detail"]
+            sides = []
+            for headers in CUT:
+                _, explained = await ask(started, {"target": "/api/v1/reviews/3", "headers": headers})
+                assert explained["refused"] is None
+                head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+                answer = await started.request(f"GET /api/v1/reviews/3 HTTP/1.1\r\nHost: a\r\n{head}\r\n".encode())
+                side = explained["decision"]["served_by"]
+                assert f"served-by={side};" in (answer.header("Banyan-Route") or ""), headers
+                sides.append(side)
+                assert ("X-Forwarded-For is believed" in "".join(explained["notes"])) is (headers[0][0] == "X-Forwarded-For")
+            assert sides == ["candidate", "legacy", "legacy", "legacy", "candidate"]
+    finally:
+        await old.stop()
+        await new.stop()
+
+
+async def test_claims_are_a_users_and_short(tmp_path: Path) -> None:
+    async with gateway(tmp_path, TOML.format(legacy=1, new=2)) as started:
+        started.flags.write_text(json.dumps({"version": 1, "features": [{"name": "items", "enabled": True, "strategies": [PRO]}]}))
+        await started.decided(items=True)
+        about = {"target": "/api/v1/items/7"}
+        _, users = await ask(started, {**about, "user": "5", "claims": {"plan": "pro"}})
+        _, nobodys = await ask(started, {**about, "claims": {"plan": "pro"}})
+        _, long = await ask(started, {**about, "user": "5", "claims": {"plan": "x" * 257}})
+    assert [each["decision"]["served_by"] for each in (users, nobodys, long)] == ["candidate", "legacy", "legacy"]
+    assert [[note for note in each["notes"] if "claim" in note] for each in (users, nobodys, long)] == [
+        [],
+        ["the claim 'plan' is nobody's: legacy makes claims of users only; say who it is with --user"],
+        ["the claim 'plan' is longer than 256 characters: flags are not told of it"],
+    ]
+    assert "plan" not in nobodys["context"]["properties"]
+    assert "plan" not in long["context"]["properties"]
+
+
+async def test_explanations_keep_nobody_else_waiting(tmp_path: Path) -> None:
+    many = [{"contextName": "x-app-version", "operator": "NOT_IN", "values": [f"v{number}"]} for number in range(1500)]
+    async with gateway(tmp_path, TOML.format(legacy=1, new=2)) as started:
+        features = [{"name": "orders", "enabled": True, "strategies": [{"name": "default", "constraints": many}]}]
+        started.flags.write_text(json.dumps({"version": 1, "features": features}))
+        await started.decided(orders=True)
+        ended: list[int] = []
+
+        async def one() -> None:
+            ended.append((await ask(started, {"target": "/api/v1/orders/1"}))[0])
+
+        asked = [asyncio.create_task(one(), name=f"explain {number}") for number in range(20)]
+        while 503 not in ended:
+            await asyncio.sleep(0.01)
+            assert not all(task.done() for task in asked)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{started.admin}", timeout=10) as client:
+            body = {"enabled": False, "seconds": 60, "by": "ana", "why": "to see"}
+            assert (await client.put("/flags/overrides/orders", content=orjson.dumps(body))).status_code == 200
+        assert [task for task in asked if not task.done()]
+        await asyncio.gather(*asked)
+    assert sorted(set(ended)) == [200, 503]
+    assert ended.count(200) >= 9  # one was worked out, and eight waited

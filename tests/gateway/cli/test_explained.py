@@ -70,3 +70,15 @@ def test_the_remaining_time_of_an_override() -> None:
     found = shown([], {"reviews": Override(False, now, now + 5400.4, "ana", "why not")})
     assert "  for 1h 30m more, by ana: why not" in found
     assert "why         somebody set it on this gateway for a while (reason=override)" in found
+
+
+def test_what_the_gateway_refuses_is_said_first() -> None:
+    data = b'{"version": 1, "features": []}'
+    answer = explain(parse(Path("banyan.toml"), TOML), Snapshot(revision(data), data, "file", time.time()), {}, Question("/", "TRACE"))
+    assert list(lines(json.loads(json.dumps(answer)), "answered by a test", time.time())) == [
+        "TRACE /",
+        "answered by a test",
+        "",
+        "answers  the GATEWAY itself, 405: TRACE is not relayed.",
+        "why      no upstream and no flag is asked about such a request (method-not-allowed)",
+    ]
