@@ -149,5 +149,7 @@ def test_what_was_not_named_before_a_restart_is_named_after_it(unleash: EventsAp
 
 def test_those_who_wait_are_bounded(naming: Authors, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(authors, "MAX_WAITING", 3)
-    naming.add(changed(*(change(number, f"flag-{number}") for number in range(1, 8))))
+    for number in range(1, 8):
+        naming.add(changed(change(number, f"flag-{number}")))
+        naming._take_in()
     assert [row.number for row, _ in naming._waiting.values()] == [5, 6, 7]
