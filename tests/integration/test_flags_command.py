@@ -158,6 +158,7 @@ async def test_the_gateway_may_listen_on_a_unix_socket(tmp_path: Path) -> None:
             ready=listening,
         )
         try:
+            assert f"; admin on unix:{tmp_path}/admin.sock" in process.log.read_text()
             done = await flags(tmp_path, "override", "reviews", "on", "--for", "1m")
             assert (done.returncode, done.stderr) == (0, "")
             assert f"unix:{tmp_path}/admin.sock: reviews is on for everybody" in done.stdout

@@ -257,6 +257,18 @@ def test_off_is_tried_again_where_that_can_help() -> None:
             admin.off("reviews")
         assert len(place.requests) == 3
         assert time.monotonic() - began < 15
+
+
+def test_off_of_one_that_hangs_is_tried_as_often_as_the_page_says() -> None:
+    with answering(200, "", after=60) as place, UnleashAdmin(f"{place.url}/api", "*:*.token") as admin:
+        began = time.monotonic()
+        with pytest.raises(AdminError, match="can't be reached: timed out"):
+            admin.off("reviews")
+        assert len(place.requests) == 2
+        assert 10 < time.monotonic() - began < 14
+
+
+def test_an_archived_flag_is_not_tried_again() -> None:
     with answering(400, json.dumps({"message": "Cannot perform this operation on archived features"})) as place:
         with UnleashAdmin(f"{place.url}/api", "*:*.token") as admin, pytest.raises(ArchivedError):
             admin.off("reviews")
