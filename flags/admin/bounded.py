@@ -15,6 +15,8 @@ from typing import Any, override
 import httpcore
 import httpx
 
+from flags.source import FlagSourceError
+
 
 class SlowError(httpx.TimeoutException):
     """The answer was not complete in time."""
@@ -29,11 +31,19 @@ def client(url: str, token: str, *, timeout: float, whole: float, largest: int, 
     together, `largest` bytes for the answer's body; `retries` more tries to connect. No redirects are followed, and no proxies asked.
 
     Its requests raise httpx.HTTPError: SlowError and LargeError among them; `why` has words for all of them.
+
+    Raises:
+        FlagSourceError: there is no host of such a name.
     """
     headers = {"Authorization": token, "Accept-Encoding": "identity"}
     secure = httpx.create_ssl_context() if url.lower().startswith("https:") else None  # which takes its time
     transport = _Transport(whole, largest, retries, secure)
-    return httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport, trust_env=False)
+    try:
+        made = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport, trust_env=False)
+        made.base_url.host.encode("idna")
+    except (httpx.InvalidURL, UnicodeError):
+        raise FlagSourceError("flags.url: there is no host of such a name") from None
+    return made
 
 
 def why(error: httpx.HTTPError) -> str:
@@ -59,7 +69,7 @@ class _Transport(httpx.BaseTransport):
             if time.monotonic() >= self._clock.until:
                 raise SlowError(f"did not give a whole answer within {self._whole:g} s") from None
             raise httpx.TimeoutException(str(error) or "timed out") from None
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, UnicodeError) as error:  # a host of no name
             raise httpx.TransportError(str(error) or type(error).__name__) from None
 
     def _answer(self, request: httpx.Request) -> httpx.Response:

@@ -44,11 +44,11 @@ class Calls:
         try:
             check_url(url)
             check_token(token, "flags.admin_token")
+            self.url = url.rstrip("/")
+            self._client = bounded.client(self.url, token, timeout=timeout, whole=WHOLE * timeout, largest=LARGEST, retries=1)
         except FlagSourceError as error:
             raise AdminError(str(error)) from None
-        self.url = url.rstrip("/")
         self._where = f"flags.project = {project!r} and flags.environment = {environment!r}"
-        self._client = bounded.client(self.url, token, timeout=timeout, whole=WHOLE * timeout, largest=LARGEST, retries=1)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -93,7 +93,7 @@ class Calls:
             asked = response.request
             raise AdminError(
                 f"Unleash at {self.url} answered {response.status_code} to {asked.method} {asked.url.path} with something else than its "
-                f"API does ({plain(str(error))[:200]}). Is flags.url Unleash's API, which ends with /api? Is there a proxy in between?",
+                f"API does ({str(error)[:200]}). Is flags.url Unleash's API, which ends with /api? Is there a proxy in between?",
                 response.status_code,
             ) from None
         return found

@@ -21,7 +21,7 @@ class AdminError(RuntimeError):
     """The flag could not be changed. The message says what, where and what to do."""
 
     def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
+        super().__init__(plain(message))
         self.status = status
         """HTTP's, of Unleash's answer; 0 where there was none."""
 

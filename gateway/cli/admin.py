@@ -22,7 +22,7 @@ class AdminPortError(Exception):
     """No answer that could be used. The message says what and where."""
 
     def __init__(self, message: str, status: int = 0, code: str = "") -> None:
-        super().__init__(message)
+        super().__init__(plain(message))
         self.status = status
         """What it answered; 0 where nobody answered at all."""
         self.code = code
@@ -96,7 +96,7 @@ class AdminPort:
                 msgspec.convert(answer, kind)
             except msgspec.ValidationError as error:
                 raise AdminPortError(
-                    f"{self.address} answers {path} with something else than a gateway does ({plain(str(error))[:200]}). Is it a "
+                    f"{self.address} answers {path} with something else than a gateway does ({str(error)[:200]}). Is it a "
                     "gateway's admin port, of this version?",
                     response.status,
                 ) from None
@@ -125,5 +125,5 @@ def _said(answer: object) -> str:
     if isinstance(answer, dict):
         title, detail = (str(answer.get(key) or "") for key in ("title", "detail"))
         if title or detail or answer.get("error"):
-            return plain(" ".join(part for part in (title, detail) if part)[:500] or str(answer["error"])[:500])
+            return " ".join(part for part in (title, detail) if part)[:500] or str(answer["error"])[:500]
     return "with no reason that could be read. Is it a gateway's admin port, of this version?"

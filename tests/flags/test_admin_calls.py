@@ -151,6 +151,26 @@ def test_an_address_that_cannot_be_one_is_refused_without_being_repeated(url: st
     assert "pw" not in str(caught.value)
 
 
+@pytest.mark.parametrize("host", ["xn--a", "x" * 80 + ".example", "a..b"])
+def test_a_host_of_no_name_is_no_traceback(host: str) -> None:
+    with pytest.raises(AdminError, match=r"flags\.url"), UnleashAdmin(f"http://{host}/api", TOKEN, timeout=1.0) as admin:
+        admin.list()
+
+
+@pytest.mark.parametrize(
+    "body", ['{"features": []}', '{"features": [{"name": "x", "environments": [{"name": "\\u001b[2J", "enabled": true}]}]}']
+)
+def test_names_of_others_do_nothing_to_a_terminal(body: str) -> None:
+    projects = json.dumps({"projects": [{"id": "a\x1b[2J"}]})
+    with (
+        answering(200, body, until=1, then=(200, projects)) as place,
+        UnleashAdmin(f"{place.url}/api", TOKEN) as admin,
+        pytest.raises(AdminError, match="set flags") as caught,
+    ):
+        admin.list()
+    assert str(caught.value).isprintable()
+
+
 @pytest.fixture
 def constrained() -> Iterator[str]:
     """A flag with one strategy that has a constraint, in Unleash's shapes. The API's address."""
