@@ -8,13 +8,16 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from flags.admin import AdminError, FlagState, UnleashAdmin, bounded
 from flags.admin.states import Wanted
 from flags.events import EventLog, EventsError
+from tests.support.certificates import Authority
 from tests.support.serving import DRIPPING, FLOOD, answering, unending
 
 TOKEN = "*:*.secret"
@@ -33,6 +36,18 @@ def test_a_dripping_answer_is_not_waited_for_longer_than_a_whole_one_may_take(wa
         with pytest.raises(EventsError, match="did not give a whole answer within 1 s"):
             log.of(["reviews"], 0.0)
         log.close()
+
+
+def test_a_deadline_holds_over_tls_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(tmp_path)
+    monkeypatch.setattr(httpx, "create_ssl_context", authority.client)
+    with unending(*DRIPPING["body"], pause=0.1, tls=authority.server("unleash", "127.0.0.1")) as place:
+        with UnleashAdmin(f"https://127.0.0.1:{place.port}/api", TOKEN, timeout=0.5) as admin:
+            began = time.monotonic()
+            with pytest.raises(AdminError, match=r"did not give a whole answer within 1 s"):
+                admin.list()
+        assert 0.9 < time.monotonic() - began < 4.0
+        assert place.requests
 
 
 def test_an_endless_answer_costs_no_more_than_its_bound() -> None:

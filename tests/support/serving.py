@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,7 +82,7 @@ FLOOD: Final = (HEAD, b"10000\r\n" + b" " * 65536 + b"\r\n")
 
 
 @contextmanager
-def unending(first: bytes, then: bytes, *, pause: float) -> Iterator[Place]:
+def unending(first: bytes, then: bytes, *, pause: float, tls: ssl.SSLContext | None = None) -> Iterator[Place]:
     """Answers every request with `first`, and with `then` every `pause` seconds until nobody listens."""
     place = Place(0)
     stopping = threading.Event()
@@ -90,12 +91,17 @@ def unending(first: bytes, then: bytes, *, pause: float) -> Iterator[Place]:
     def serve(connection: socket.socket) -> None:
         with connection:
             try:
+                connection.settimeout(5.0)
+                if tls is not None:
+                    connection = tls.wrap_socket(connection, server_side=True)
                 place.requests.append(connection.recv(65536).decode().partition("\r\n")[0])
                 connection.sendall(first)
                 while not stopping.wait(pause):
                     connection.sendall(then)
             except OSError:
                 pass  # nobody listens any more
+            finally:
+                connection.close()
 
     def accept() -> None:
         while not stopping.is_set():
@@ -103,7 +109,6 @@ def unending(first: bytes, then: bytes, *, pause: float) -> Iterator[Place]:
                 connection, _ = listener.accept()
             except TimeoutError:
                 continue
-            connection.settimeout(5.0)
             threads.append(threading.Thread(target=serve, args=(connection,), name="unending answer"))
             threads[-1].start()
 

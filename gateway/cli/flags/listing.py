@@ -62,7 +62,8 @@ def show(*, config: ConfigFile = Path("banyan.toml"), admin: Admin = "", as_json
     if listing.error:
         if listing.gateway is None:
             raise RefusalError(f"{listing.error}. And {listing.silence}, so there is nothing to list")
-        print(f"note: {plain(listing.error)}. Listed is what the gateway at {admin or listing.where.admin} has", file=sys.stderr)
+        stop = "" if listing.error.endswith("?") else "."
+        print(f"note: {plain(listing.error)}{stop} Listed is what the gateway at {admin or listing.where.admin} has", file=sys.stderr)
     if as_json:
         print(json.dumps(_for_machines(listing, admin), indent=2))
     else:
