@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import logging
+import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final
 
+from django.db import Error as DatabaseError
+from django.db import connection
+
+from console.told import Told
 from flags import events
 from flags.events import EventLog, EventsError
 from gateway.config import Config
+from shadow import store
 
 if TYPE_CHECKING:
     from shadow.models import FlagChange
 
-_log = logging.getLogger("banyan.console")
-
+INTERVAL: Final = 1.0
+"""Seconds between two looks at whether there is something to ask."""
 MAX_WAITING: Final = 1000
 """Changes whose author is still to be asked for; more push the oldest out, who stays unnamed."""
 TRIES: Final = 3
@@ -26,7 +31,7 @@ _WAITS: Final = (1.0, 60.0)
 
 
 class Authors:
-    """One request at a time, and none while every change has its name. `name` is called every second or so, in one thread."""
+    """One request at a time, and none while every change has its name. `add` may be called from any thread; the naming is one thread's."""
 
     def __init__(self, config: Config) -> None:
         flags = config.flags
@@ -40,7 +45,48 @@ class Authors:
         self._begun = False
         self._next = 0.0
         self._wait = _WAITS[0]
-        self._told: set[str] = set()
+        self._told = Told()
+        self._arrived: deque[FlagChange] = deque(maxlen=MAX_WAITING)
+        """Added, and not yet seen by the thread that names."""
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="flag-authors", daemon=True)
+
+    def start(self) -> None:
+        """Begins to name, where there is an Unleash to ask."""
+        if self._log is not None:
+            self._thread.start()
+
+    def end(self) -> None:
+        """Nothing more is asked."""
+        self._ending.set()
+
+    def ended(self, seconds: float) -> bool:
+        """Whether the thread has come to its end within `seconds`: what it is asking has a deadline (flags.events)."""
+        if self._thread.ident is not None:
+            self._thread.join(max(0.0, seconds))
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while not self._ending.is_set():
+                self._once()
+                self._ending.wait(INTERVAL)
+        finally:
+            self.close()
+            connection.close()
+
+    def _once(self) -> None:
+        """Nothing that happens in it may end the thread."""
+        try:
+            self.name()
+        except DatabaseError as error:
+            store.renew_connection()
+            self._told.once("database", f"who changed a flag can't be kept ({str(error).strip().partition('\n')[0]}); it is tried again")
+        except Exception as error:
+            self._told.failed("naming who changed a flag", error)
+        else:
+            self._told.well("database")
+            self._told.well("naming")
 
     def close(self) -> None:
         """Closes its connections."""
@@ -54,7 +100,12 @@ class Authors:
         for row in rows:
             # What is the same before and after has changed elsewhere: in a segment, say. That is none of the flag's events.
             if row.kind == row.Kind.FLAG and not row.by and row.source == "unleash" and row.old != row.new:
-                self._waiting[row.pk] = (row, 0)
+                self._arrived.append(row)
+
+    def _take_in(self) -> None:
+        while self._arrived:
+            row = self._arrived.popleft()
+            self._waiting.setdefault(row.pk, (row, 0))
         while len(self._waiting) > MAX_WAITING:
             self._waiting.popitem(last=False)
 
@@ -69,6 +120,7 @@ class Authors:
         if not self._begun:
             self.add(_unnamed(time.time() - PATIENCE))
             self._begun = True
+        self._take_in()
         if not self._waiting or time.monotonic() < self._next:
             return
         rows = [row for row, _ in self._waiting.values()]
@@ -80,16 +132,14 @@ class Authors:
         except EventsError as error:
             self._next = time.monotonic() + self._wait
             self._wait = min(2 * self._wait, _WAITS[1])
-            if error.kind not in self._told:
-                self._told.add(error.kind)
-                _log.warning("who changed a flag can't be told: %s", error)
+            self._told.once(f"unleash {error.kind}", f"who changed a flag can't be told: {error}")
             for row in asked:
                 if row.at < time.time() - PATIENCE:
                     del self._waiting[row.pk]
             return
         self._wait = _WAITS[0]
         self._next = time.monotonic() + self._wait
-        self._told.clear()
+        self._told.well("unleash ")
         for row in asked:
             self._match(row, found)
 

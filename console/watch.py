@@ -1,12 +1,12 @@
 """Looks at the running gateway once a second, for all pages together, and keeps every change of a flag that it tells of.
 
 One thread asks, whatever is asked of the console: pages read what it found last and wait for nobody. What the database or the gateway does
-to it is told once for each cause and tried again a second later; a change is asked for until it is stored.
+to it is told once for each cause and tried again a second later; a change is asked for until it is stored. Who made a change is asked of
+Unleash, in a thread of its own (console.authors): an Unleash that keeps somebody waiting keeps no state from being shown.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
@@ -18,10 +18,9 @@ from django.db import connection
 
 from console.admin_port import AdminPort, FlagsNow, GatewayError
 from console.authors import Authors
+from console.told import Told
 from gateway.config import Config
 from shadow import flag_changes, store
-
-_log = logging.getLogger("banyan.console")
 
 INTERVAL: Final = 1.0
 """Seconds between two looks."""
@@ -63,7 +62,7 @@ class Watch:
         self._gateway = ""
         self._number = 0
         self._confirmed: deque[float] = deque(maxlen=_CONFIRMATIONS)
-        self._told: set[str] = set()
+        self._told = Told()
         self._next_purge = 0.0
         self._authors = Authors(config)
         self._ending = threading.Event()
@@ -72,12 +71,16 @@ class Watch:
     def start(self) -> None:
         """Begins with a look at once."""
         self._thread.start()
+        self._authors.start()
 
     def stop(self, seconds: float = 10.0) -> bool:
-        """Ends after the look that is being taken. Whether it ended within `seconds`."""
+        """Ends after the look that is being taken, and what is being asked of Unleash. Whether all ended within `seconds`."""
+        until = time.monotonic() + seconds
         self._ending.set()
+        self._authors.end()
         self._thread.join(seconds)
-        return not self._thread.is_alive()
+        named = self._authors.ended(until - time.monotonic())
+        return named and not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
@@ -88,7 +91,6 @@ class Watch:
                     return
         finally:
             self._port.close()
-            self._authors.close()
             connection.close()
 
     def _once(self) -> None:
@@ -97,28 +99,29 @@ class Watch:
             now = self._port.flags()
         except GatewayError as error:
             self.look = Look(self._port.address, self.look.now, self.look.at, str(error))
-            self._tell(f"gateway {error.kind}", f"the gateway's admin port at {self._port.address} tells nothing: {error}")
+            self._told.once(f"gateway {error.kind}", f"the gateway's admin port at {self._port.address} tells nothing: {error}")
             return
         except Exception as error:
-            self._failed("asking the gateway", error)
+            self._told.failed("asking the gateway", error)
             return
-        self._well("gateway ", f"the gateway's admin port at {self._port.address} answers again")
+        self._told.well("gateway ", f"the gateway's admin port at {self._port.address} answers again")
         try:
             self.look = look = Look(self._port.address, now, time.time())
             if look.confirmed is not None:
                 self._confirmed.append(look.confirmed)
             self._collect(now.source)
-            self._authors.name()
             self._purge()
         except GatewayError as error:
-            self._tell(f"changes {error.kind}", f"the gateway's record of changes can't be read: {error}")
+            self._told.once(f"changes {error.kind}", f"the gateway's record of changes can't be read: {error}")
         except DatabaseError as error:
             store.renew_connection()
-            self._tell("database", f"changes of flags can't be kept ({str(error).strip().partition('\n')[0]}); they are asked for again")
+            self._told.once(
+                "database", f"changes of flags can't be kept ({str(error).strip().partition('\n')[0]}); they are asked for again"
+            )
         except Exception as error:
-            self._failed("keeping changes of flags", error)
+            self._told.failed("keeping changes of flags", error)
         else:
-            self._well("", "changes of flags are kept again")
+            self._told.well("", "changes of flags are kept again")
 
     def _collect(self, source: str) -> None:
         """Stores what the gateway has that is not stored."""
@@ -144,26 +147,6 @@ class Watch:
         if time.monotonic() >= self._next_purge:
             flag_changes.purge(time.time() - self._config.shadow.retention)
             self._next_purge = time.monotonic() + PURGE_SECONDS
-
-    # What is told, once for each cause
-
-    def _tell(self, kind: str, message: str) -> None:
-        if kind not in self._told:
-            self._told.add(kind)
-            _log.warning("%s", message)
-
-    def _failed(self, what: str, error: Exception) -> None:
-        kind = f"{what} {type(error).__name__}"
-        if kind not in self._told:
-            self._told.add(kind)
-            _log.error("%s failed", what, exc_info=error)
-
-    def _well(self, kind: str, message: str) -> None:
-        """Forgets what was told and begins with `kind`; the next time it is news again."""
-        over = {told for told in self._told if told.startswith(kind)}
-        if over:
-            self._told -= over
-            _log.warning("%s", message)
 
 
 _watch: Watch | None = None

@@ -15,6 +15,7 @@ import httpx
 import orjson
 
 from flags import names
+from flags.admin import bounded
 from flags.source import check_token
 
 PUBLISHED_SECONDS: Final = 2.0
@@ -26,6 +27,9 @@ MAX_FLAGS: Final = 20
 MAX_EVENTS: Final = 200
 """Of one answer, the newest."""
 MAX_BYTES: Final = 16 * 1024 * 1024
+"""Of one answer."""
+WHOLE: Final = 2.0
+"""Times the timeout, for a whole answer."""
 
 _SILENT: Final = frozenset(
     {
@@ -137,14 +141,14 @@ class EventLog:
     """Asks Unleash's Admin API. Synchronous; close it."""
 
     def __init__(self, url: str, admin_token: str, *, timeout: float = 2.0) -> None:
-        """`url` is the API's base, as in [flags] url. `timeout` in seconds.
+        """`url` is the API's base, as in [flags] url. `timeout` in seconds, for each wait.
 
         Raises:
             FlagSourceError: the token can't be one.
         """
         check_token(admin_token, "flags.admin_token")
         self._url = url.rstrip("/")
-        self._client = httpx.Client(base_url=self._url, headers={"Authorization": admin_token}, timeout=timeout, trust_env=False)
+        self._client = bounded.client(self._url, admin_token, timeout=timeout, whole=WHOLE * timeout, largest=MAX_BYTES)
 
     def close(self) -> None:
         """Closes its connections."""
@@ -163,16 +167,13 @@ class EventLog:
         day = (datetime.fromtimestamp(since, UTC) - timedelta(days=1)).date().isoformat()
         query = {"feature": f"IS_ANY_OF:{','.join(asked)}", "from": f"IS:{day}", "limit": str(MAX_EVENTS)}
         try:
-            with self._client.stream("GET", "/admin/search/events", params=query) as response:
-                body = b""
-                for part in response.iter_bytes():
-                    body += part
-                    if len(body) > MAX_BYTES:
-                        raise EventsError("large", f"Unleash at {self._url} answered with more than {MAX_BYTES // 1024**2} MiB of events")
+            response = self._client.get("/admin/search/events", params=query)
+        except bounded.LargeError as error:
+            raise EventsError("large", f"Unleash at {self._url}, asked for its events, {error}") from None
         except httpx.HTTPError as error:
-            raise EventsError("away", f"Unleash at {self._url} can't be asked for its events: {error or type(error).__name__}") from None
+            raise EventsError("away", f"Unleash at {self._url}, asked for its events, {bounded.why(error)}") from None
         status = response.status_code
         if status != 200:
             hint = {401: ": flags.admin_token is not valid there", 403: ": flags.admin_token may not read them"}.get(status, "")
             raise EventsError(f"status {status}", f"Unleash at {self._url} answered {status} when asked for its events{hint}")
-        return parse(body)
+        return parse(response.content)

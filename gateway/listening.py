@@ -47,7 +47,7 @@ class Sockets:
                     sockets.append(shared)
                 self.addresses.append(address)
         self.admin = bind(admin)
-        self.admin_address = "{}:{}".format(*self.admin.getsockname()[:2]) if self.admin.family != socket.AF_UNIX else ""
+        self.admin_address = admin if self.admin.family == socket.AF_UNIX else "{}:{}".format(*self.admin.getsockname()[:2])
 
     def shut(self) -> None:
         """Nothing new comes into the queues of connections, so that the workers can empty them.

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Any, Final
 
 import httpx
+import msgspec
 
-from flags.admin.states import AdminError, ArchivedError
-from flags.source import FlagSourceError, check_token
+from flags.admin import bounded
+from flags.admin.states import AdminError, ArchivedError, plain
+from flags.source import FlagSourceError, check_token, check_url
 
 TIMEOUT: Final = 5.0
 """Seconds for each wait on Unleash."""
+WHOLE: Final = 2.0
+"""Times that, for a whole answer."""
+LARGEST: Final = 64 * 1024 * 1024
+"""Bytes of an answer. Ten thousand flags are some 5 MB."""
 PAUSE: Final = 0.3
 """Seconds before the second try of what may be tried again; before the third, twice that."""
 PATIENCE: Final = 8.0
 """Seconds after which nothing is tried again: whoever waits can do something else."""
 _NO_SUCH_PATH: Final = "The path you were looking for"
+_HINTS: Final = {
+    401: "flags.admin_token is not valid there. Unleash makes one under Admin > API access",
+    429: "it is asked too often. Wait a minute and do this again",
+    502: "what stands before it does not reach it. Is Unleash up?",
+    503: "it is not ready, or what stands before it does not reach it. Is Unleash up? Do this again in a moment",
+    504: "what stands before it does not reach it in time. Is Unleash up?",
+}
+_REDIRECT: Final = "flags.url must be the address itself, since redirects are not followed"
 
 
 class Calls:
@@ -25,17 +39,16 @@ class Calls:
     def __init__(self, url: str, token: str, *, project: str, environment: str, timeout: float = TIMEOUT) -> None:
         """
         Raises:
-            AdminError: the token can't be one.
+            AdminError: the token can't be one, or the address none of Unleash's.
         """
         try:
+            check_url(url)
             check_token(token, "flags.admin_token")
+            self.url = url.rstrip("/")
+            self._client = bounded.client(self.url, token, timeout=timeout, whole=WHOLE * timeout, largest=LARGEST, retries=1)
         except FlagSourceError as error:
             raise AdminError(str(error)) from None
-        self.url = url.rstrip("/")
         self._where = f"flags.project = {project!r} and flags.environment = {environment!r}"
-        self._client = httpx.Client(
-            base_url=self.url, headers={"Authorization": token}, timeout=timeout, transport=httpx.HTTPTransport(retries=1)
-        )
 
     def close(self) -> None:
         """Closes the connections."""
@@ -58,11 +71,38 @@ class Calls:
                     raise
                 time.sleep(PAUSE * tried)
 
+    def answer(self, kind: object, method: str, path: str, *, json: object = None, fine: tuple[int, ...] = (), tries: int = 1) -> Any:
+        """What the answer says (see `decoded`); None for a status that is `fine`.
+
+        Raises:
+            ArchivedError, AdminError: as `call` and `decoded`.
+        """
+        response = self.call(method, path, json=json, fine=fine, tries=tries)
+        return self.decoded(kind, response) if response.is_success else None
+
+    def decoded(self, kind: object, response: httpx.Response) -> Any:
+        """The answer's JSON, which has the shape of `kind` (flags.admin.answers), and may have more than that.
+
+        Raises:
+            AdminError: it has another shape. Whatever gives such an answer is not Unleash.
+        """
+        try:
+            found = msgspec.json.decode(response.content)
+            msgspec.convert(found, kind)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            asked = response.request
+            raise AdminError(
+                f"Unleash at {self.url} answered {response.status_code} to {asked.method} {asked.url.path} with something else than its "
+                f"API does ({str(error)[:200]}). Is flags.url Unleash's API, which ends with /api? Is there a proxy in between?",
+                response.status_code,
+            ) from None
+        return found
+
     def _call(self, method: str, path: str, json: object, fine: tuple[int, ...]) -> httpx.Response:
         try:
             response = self._client.request(method, path, json=json)
         except httpx.HTTPError as error:
-            raise _AgainError(f"Unleash at {self.url} can't be reached: {error or type(error).__name__}. Is flags.url right?") from None
+            raise _AgainError(f"Unleash at {self.url} {bounded.why(error)}. Is flags.url right?") from None
         status = response.status_code
         if response.is_success or status in fine:
             if response.content and "json" not in response.headers.get("content-type", ""):
@@ -77,8 +117,10 @@ class Calls:
         raise (_AgainError if status == 429 or status >= 500 else AdminError)(message, status)
 
     def _hint(self, status: int, said: str) -> str:
-        if status == 401:
-            return "flags.admin_token is not valid there. Unleash makes one under Admin > API access"
+        if status in _HINTS:
+            return _HINTS[status] + (f" ({said})" if said else "")
+        if 300 <= status < 400:
+            return _REDIRECT
         if status == 403 and "SKIP_CHANGE_REQUEST" in said:
             return (
                 f"changes there go through change requests ({self._where}): make one in Unleash's UI, or give the token's owner "
@@ -98,10 +140,10 @@ class _AgainError(AdminError):
 
 
 def said_by(response: httpx.Response) -> str:
-    """Unleash's own words on what is wrong, cut short; "" where there are none."""
+    """Unleash's own words on what is wrong, cut short, and plain text; "" where there are none."""
     try:
         body = response.json()
         detail = body["details"][0]["message"] if body.get("details") else body["message"]
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError):
         return ""
-    return " ".join(str(detail).split())[:300].rstrip(". ")
+    return plain(" ".join(str(detail).split()))[:300].rstrip(". ")

@@ -15,7 +15,7 @@ import orjson
 from flags import names
 from flags.admin.atomic import write_atomically
 from flags.admin.states import OURS, AdminError, FlagState, Synced, Wanted
-from flags.admin.strategies import ROLLOUT, Strategy, only_rollout, parameters, percent, rollout_of, stickiness_of
+from flags.admin.strategies import ROLLOUT, Strategy, conditional_of, only_rollout, parameters, percent, rollout_of, stickiness_of
 from flags.features import EMPTY, FeaturesError, normalised, parse
 
 LOCK_SECONDS: Final = 5.0
@@ -114,6 +114,7 @@ def _state(feature: dict[str, Any]) -> FlagState:
         str(feature.get("type") or "release"),
         stickiness_of(strategies),
         bool(feature.get("stale")),
+        conditional=conditional_of(strategies),
     )
 
 

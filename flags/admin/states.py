@@ -12,11 +12,16 @@ MARK: Final = "simple:banyan"
 comes with it."""
 
 
+def plain(text: str) -> str:
+    """What others wrote, such that it does nothing to a terminal but stand there."""
+    return text if text.isprintable() else "".join(character if character.isprintable() else "�" for character in text)
+
+
 class AdminError(RuntimeError):
     """The flag could not be changed. The message says what, where and what to do."""
 
     def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
+        super().__init__(plain(message))
         self.status = status
         """HTTP's, of Unleash's answer; 0 where there was none."""
 
@@ -42,6 +47,8 @@ class FlagState:
     """Somebody marked it in Unleash as one to be removed."""
     tags: tuple[str, ...] = ()
     """Unleash's: "simple:banyan"."""
+    conditional: int | None = None
+    """Percent of those whom its constraints and segments let in, where `rollout` is None because of these alone."""
 
 
 @dataclass(frozen=True, slots=True)

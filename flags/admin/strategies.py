@@ -41,13 +41,27 @@ def rollout_of(strategies: Sequence[Strategy]) -> int | None:
     found = in_force(strategies)
     if not found:
         return 0  # Unleash delivers such a flag as off
-    if len(found) > 1 or found[0].get("constraints") or found[0].get("segments"):
+    return None if _conditions(found[0]) else _share(found)
+
+
+def conditional_of(strategies: Sequence[Strategy]) -> int | None:
+    """Percent of those whom constraints and segments let in; None where there are none of these, or more than one rollout."""
+    found = in_force(strategies)
+    return _share(found) if found and _conditions(found[0]) else None
+
+
+def _conditions(strategy: Strategy) -> bool:
+    return bool(strategy.get("constraints") or strategy.get("segments"))
+
+
+def _share(found: Sequence[Strategy]) -> int | None:
+    if len(found) > 1:
         return None
     if found[0]["name"] == "default":
         return 100
     try:
         return int((found[0].get("parameters") or {})["rollout"])
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return None
 
 

@@ -7,9 +7,20 @@ from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote
 
+from flags.admin import answers
 from flags.admin.calls import TIMEOUT, Calls, said_by
 from flags.admin.states import MARK, AdminError, ArchivedError, FlagState, Synced, Wanted
-from flags.admin.strategies import ROLLOUT, Strategy, in_force, only_rollout, parameters, percent, rollout_of, stickiness_of
+from flags.admin.strategies import (
+    ROLLOUT,
+    Strategy,
+    conditional_of,
+    in_force,
+    only_rollout,
+    parameters,
+    percent,
+    rollout_of,
+    stickiness_of,
+)
 
 _OFF_TRIES: Final = 3
 
@@ -40,7 +51,7 @@ class UnleashAdmin:
 
     def exists(self, name: str) -> bool:
         """Whether the project has the flag."""
-        return self._calls.call("GET", self._flag(name), fine=(404,)).status_code != 404
+        return self._calls.answer(answers.Feature, "GET", self._flag(name), fine=(404,)) is not None
 
     def ensure_flag(self, name: str, description: str = "", type: str = "release") -> bool:  # noqa: A002 - Unleash's own word
         """Makes the flag, off, where it does not exist. Returns whether it was made.
@@ -51,10 +62,12 @@ class UnleashAdmin:
         """
         body = {"name": name, "description": description, "type": type}
         response = self._calls.call("POST", self._features, json=body, fine=(409,))
-        if response.status_code != 409:
-            return True
-        self._check_taken(name, said_by(response))
-        return False
+        if response.status_code == 409:
+            self._check_taken(name, said_by(response))
+            return False
+        if self._calls.decoded(answers.Feature, response)["name"] != name:
+            raise AdminError(f"Unleash at {self._calls.url} was asked for a flag {name!r} and made another. Is there a proxy in between?")
+        return True
 
     def set(self, name: str, enabled: bool, rollout: int | None = None, stickiness: str | None = None) -> FlagState:
         """Turns the flag on or off in the environment, for `rollout` percent; None keeps the percentage that it has.
@@ -73,15 +86,38 @@ class UnleashAdmin:
                 "enable a strategy there first" + (f", or say for how many: `banyan flags set {name} 100%`" if len(strategies) == 1 else "")
             )
         if not enabled:
-            self.off(name)
-        else:
-            self._calls.call("POST", f"{self._place(name)}/on")
-        strategies = self._strategies(name)
-        return FlagState(name, enabled, rollout_of(strategies), stickiness=stickiness_of(strategies))
+            return self.off(name)
+        self._calls.call("POST", f"{self._place(name)}/on")
+        state = self.state(name, True)
+        if rollout is not None and rollout not in (state.rollout, state.conditional):
+            raise self._otherwise(name, f"has another share than {rollout} %")
+        return state
 
-    def off(self, name: str) -> None:
-        """Turns the flag off: legacy answers. Tried three times, where Unleash does not answer or has an error of its own."""
+    def off(self, name: str) -> FlagState:
+        """Turns the flag off: legacy answers. Tried up to three times within PATIENCE, where Unleash does not answer or has an error of its
+        own."""
         self._calls.call("POST", f"{self._place(name)}/off", tries=_OFF_TRIES)
+        return self.state(name, False, tries=_OFF_TRIES)
+
+    def state(self, name: str, expected: bool, *, tries: int = 1) -> FlagState:
+        """The flag as it is now, which was turned on (or off: `expected`) a moment ago.
+
+        Raises:
+            AdminError: it is not as it was asked for, or that cannot be seen: 200 has been said by many a proxy.
+        """
+        try:
+            found = self._calls.answer(answers.Environment, "GET", self._place(name), tries=tries)
+        except AdminError as error:
+            raise AdminError(
+                f"flag {name!r} was to be turned {'on' if expected else 'off'} in Unleash, and whether it is could not be seen: {error}",
+                error.status if error.status != 404 else 0,
+            ) from None
+        if found["enabled"] != expected:
+            raise self._otherwise(name, f"is {'off' if expected else 'on'}")
+        strategies = found.get("strategies") or []
+        return FlagState(
+            name, expected, rollout_of(strategies), stickiness=stickiness_of(strategies), conditional=conditional_of(strategies)
+        )
 
     def list(self) -> list[FlagState]:
         """Every flag of the project, as it is in the environment: two requests, however many flags there are.
@@ -94,7 +130,7 @@ class UnleashAdmin:
             return []
         # Of all that Unleash has, its playground alone tells every flag's strategies at once, fresh, and leaves no event behind.
         body = {"context": {"appName": "banyan"}, "environment": self._environment, "projects": [self._project]}
-        found = self._calls.call("POST", "/admin/playground", json=body).json()["features"]
+        found = self._calls.answer(answers.Playground, "POST", "/admin/playground", json=body)["features"]
         strategies = {feature["name"]: feature["strategies"]["data"] for feature in found}
         return [self._state(feature, strategies.get(feature["name"], [])) for feature in features]
 
@@ -153,6 +189,12 @@ class UnleashAdmin:
                 "project, move it, or give the route another flag (flag = …)"
             )
 
+    def _otherwise(self, name: str, how: str) -> AdminError:
+        return AdminError(
+            f"Unleash at {self._calls.url} took the change, and says now that flag {name!r} {how} in environment {self._environment!r}. "
+            "Somebody may have changed it in the same moment: `banyan flags list` shows it; then do this again"
+        )
+
     def _set_rollout(self, name: str, rollout: int, stickiness: str | None, strategies: Sequence[Strategy]) -> None:
         place = f"{self._place(name)}/strategies"
         current = only_rollout(name, strategies, "Unleash")
@@ -172,13 +214,13 @@ class UnleashAdmin:
         self._calls.call("POST", f"/admin/features/{quote(name, safe='')}/tags", json={"type": kind, "value": value})
 
     def _strategies(self, name: str) -> Sequence[Strategy]:
-        found: Sequence[Strategy] = self._calls.call("GET", f"{self._place(name)}/strategies").json()
+        found: Sequence[Strategy] = self._calls.answer(list[answers.Strategy], "GET", f"{self._place(name)}/strategies")
         return found
 
     def _listed(self) -> Sequence[dict[str, Any]]:
-        features: Sequence[dict[str, Any]] = self._calls.call("GET", self._features).json()["features"]
+        features: Sequence[dict[str, Any]] = self._calls.answer(answers.Features, "GET", self._features)["features"]
         if not features:  # which is also what it says of a project that does not exist
-            projects = [project["id"] for project in self._calls.call("GET", "/admin/projects").json()["projects"]]
+            projects = [project["id"] for project in self._calls.answer(answers.Projects, "GET", "/admin/projects")["projects"]]
             if self._project not in projects:
                 raise AdminError(
                     f"Unleash at {self._calls.url} has no project {self._project!r}: set flags.project to one of {', '.join(projects)}"
@@ -201,6 +243,7 @@ class UnleashAdmin:
             stickiness_of(strategies),
             bool(feature.get("stale")),
             _tags(feature),
+            conditional_of(strategies),
         )
 
     def _flag(self, name: str) -> str:

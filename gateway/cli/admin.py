@@ -7,6 +7,7 @@ import json
 import socket
 from typing import Any, Final, override
 
+from flags.admin.states import plain
 from gateway.settings.addresses import parse_address
 
 LOOK_SECONDS: Final = 1.0
@@ -21,7 +22,7 @@ class AdminPortError(Exception):
     """No answer that could be used. The message says what and where."""
 
     def __init__(self, message: str, status: int = 0, code: str = "") -> None:
-        super().__init__(message)
+        super().__init__(plain(message))
         self.status = status
         """What it answered; 0 where nobody answered at all."""
         self.code = code
@@ -48,19 +49,19 @@ class AdminPort:
                 "(`banyan run` printed it)"
             )
 
-    def get(self, path: str, *, within: float = LOOK_SECONDS) -> Any:
-        """The JSON at `path`.
+    def get(self, path: str, *, kind: object = Any, within: float = LOOK_SECONDS) -> Any:
+        """The JSON at `path`, of the shape `kind` (see gateway.cli.shapes).
 
         Raises:
             AdminPortError: nobody answers within `within` seconds, or not with that.
         """
-        return self.ask("GET", path, within=within)
+        return self.ask("GET", path, kind=kind, within=within)
 
-    def ask(self, method: str, path: str, body: object = None, *, within: float = CHANGE_SECONDS) -> Any:
-        """The JSON that is answered.
+    def ask(self, method: str, path: str, body: object = None, *, kind: object = Any, within: float = CHANGE_SECONDS) -> Any:
+        """The JSON that is answered, of the shape `kind`.
 
         Raises:
-            AdminPortError: nobody answers, each wait being `within` seconds, or not with JSON and a status of 2xx.
+            AdminPortError: nobody answers, each wait being `within` seconds, or not with such JSON and a status of 2xx.
         """
         data = None if body is None else json.dumps(body).encode()
         connection = self._connection(within)
@@ -79,7 +80,7 @@ class AdminPort:
             raise AdminPortError(f"{self.address} answers {path} with more than {_MOST // 2**20} MiB. Is it a gateway's admin port?")
         try:
             answer = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not 200 <= response.status < 300:
             code = str(answer.get("type", "")) if isinstance(answer, dict) else ""
@@ -88,6 +89,17 @@ class AdminPort:
             )
         if answer is None:
             raise AdminPortError(f"{self.address} answers {path} with no JSON. Is it a gateway's admin port?", response.status)
+        if kind is not Any:
+            import msgspec
+
+            try:
+                msgspec.convert(answer, kind)
+            except msgspec.ValidationError as error:
+                raise AdminPortError(
+                    f"{self.address} answers {path} with something else than a gateway does ({str(error)[:200]}). Is it a "
+                    "gateway's admin port, of this version?",
+                    response.status,
+                ) from None
         return answer
 
     def _connection(self, within: float) -> http.client.HTTPConnection:

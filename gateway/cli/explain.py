@@ -93,10 +93,11 @@ def _asked(path: Path, admin: str, question: Mapping[str, Any]) -> tuple[dict[st
     """The answer, the gateway that gave it (None: none did), and both in words."""
     from gateway.cli.admin import AdminPort, AdminPortError
     from gateway.cli.flags.steering import admin_address
+    from gateway.cli.shapes import Explained
 
     place = admin or admin_address(path)
     try:
-        answer: dict[str, Any] = AdminPort(place).ask("POST", "/explain", question)
+        answer: dict[str, Any] = AdminPort(place).ask("POST", "/explain", question, kind=Explained)
     except AdminPortError as error:
         if error.status:  # there is one, and it says no: an answer from here would be another's
             hint = "" if error.status == 422 else ". --offline works it out from the files instead"

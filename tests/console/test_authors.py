@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db.backends.sqlite3.base import DatabaseWrapper
 
 from console import authors
 from console.authors import Authors
+from console.watch import Watch
 from gateway.config import load
 from shadow import flag_changes
 from shadow.flag_changes import Change
 from shadow.models import FlagChange
+from tests.support import admin_port as support
 from tests.support.admin_port import feature
+from tests.support.serving import DRIPPING, unending
 from tests.support.unleash_events import EventsApi, events_api
 
 pytestmark = pytest.mark.django_db
@@ -149,5 +154,35 @@ def test_what_was_not_named_before_a_restart_is_named_after_it(unleash: EventsAp
 
 def test_those_who_wait_are_bounded(naming: Authors, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(authors, "MAX_WAITING", 3)
-    naming.add(changed(*(change(number, f"flag-{number}") for number in range(1, 8))))
+    for number in range(1, 8):
+        naming.add(changed(change(number, f"flag-{number}")))
+        naming._take_in()
     assert [row.number for row, _ in naming._waiting.values()] == [5, 6, 7]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_unleash_that_keeps_somebody_waiting_keeps_no_state_and_no_end_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DatabaseWrapper, "is_in_memory_db", lambda _self: False)  # which Django would not close, in any thread
+    with unending(*DRIPPING["body"], pause=0.2) as place, support.admin_port() as port:
+        (tmp_path / "banyan.toml").write_text(
+            f'[gateway]\nadmin = "{port.address}"\n' + TOML.format(source="unleash", url=f"{place.url}/api", token="*:*.admin")
+        )
+        port.state["source"] = "unleash"
+        watch = Watch(load(tmp_path / "banyan.toml"))
+        watch.start()
+        try:
+            port.change("reviews", feature("reviews", False), feature("reviews", True))
+            until = time.monotonic() + 20
+            while not place.requests and time.monotonic() < until:
+                time.sleep(0.02)
+            assert place.requests, "Unleash was asked who it was"
+            seen, asked = set(), time.monotonic()
+            while len(seen) < 3 and time.monotonic() < asked + 20:
+                seen.add(watch.look.at)
+                time.sleep(0.02)
+            assert len(seen) == 3, "the gateway is looked at all the while"
+            assert len(place.requests) == 1, "which is still the same question"
+        finally:
+            assert watch.stop(10.0)
+        names = {thread.name for thread in threading.enumerate()}
+        assert not names & {"flag-watch", "flag-authors"}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import stat
+import tempfile
+from multiprocessing.queues import Queue
 from pathlib import Path
 
 import orjson
@@ -166,3 +169,73 @@ def test_a_rollout_that_is_none_is_mended_by_setting_it(path: Path) -> None:
         b'{"features": [{"name": "f", "enabled": true, "strategies": [{"name": "flexibleRollout", "parameters": {"rollout": "abc"}}]}]}'
     )
     assert set_flag(path, "f", True, 10) == FlagState("f", True, 10, stickiness="default")
+
+
+OTHER = (4242, 4243)
+"""User and group of a gateway, none of whose this process is."""
+
+
+def _owned_by_another(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() == 0:
+        os.chown(path, *OTHER)
+        return
+    real = Path.stat
+
+    def told(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        found = real(self, follow_symlinks=follow_symlinks)
+        return os.stat_result((*found[:4], *OTHER, *found[6:])) if self == path else found
+
+    monkeypatch.setattr(Path, "stat", told)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_a_file_of_the_gateways_user_stays_its(path: Path, mode: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is called at night is root. Where the tests are not, it is what the system is asked for."""
+    set_flag(path, "reviews", True)
+    _owned_by_another(path, monkeypatch)
+    path.chmod(mode)
+    asked: list[tuple[int, int]] = []
+    if os.geteuid() != 0:
+        monkeypatch.setattr(os, "fchown", lambda _file, user, group: asked.append((user, group)))
+    set_flag(path, "reviews", False)
+    after = path.stat()
+    assert (after.st_uid, after.st_gid, stat.S_IMODE(after.st_mode)) == (*OTHER, mode)
+    assert asked == ([] if os.geteuid() == 0 else [OTHER])
+    assert list_flags(path)[0].enabled is False
+
+
+def _flip_as_nobody(path: Path, said: Queue[str]) -> None:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    try:
+        set_flag(path, "reviews", False)
+    except AdminError as error:
+        said.put(str(error))
+    else:
+        said.put("done")
+
+
+def test_whoever_would_take_the_file_from_the_gateway_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as made:  # pytest's own are closed to others
+        folder = Path(made)
+        path = folder / "flags.json"
+        set_flag(path, "reviews", True)
+        _owned_by_another(path, monkeypatch)
+        folder.chmod(0o777)
+        if os.geteuid() == 0:
+            context = multiprocessing.get_context("spawn")
+            said = context.Queue()
+            process = context.Process(target=_flip_as_nobody, args=(path, said))
+            process.start()
+            text = said.get(timeout=30)
+            process.join(30)
+            assert process.exitcode == 0
+        else:
+            with pytest.raises(AdminError) as caught:
+                set_flag(path, "reviews", False)
+            text = str(caught.value)
+        assert "it belongs to user 4242 and group 4243" in text
+        assert "Do this as user 4242, or as root. Nothing was changed" in text
+        assert list_flags(path)[0].enabled is True
+        assert [file.name for file in folder.iterdir()] == ["flags.json"]

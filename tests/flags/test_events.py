@@ -120,7 +120,7 @@ def test_a_refusal_is_said_without_the_token(unleash: EventsApi, status: int, me
 
 def test_an_unleash_that_is_not_there() -> None:
     log = EventLog("http://127.0.0.1:1/api", "*:*.secret")
-    with pytest.raises(EventsError, match="can't be asked"):
+    with pytest.raises(EventsError, match="asked for its events, can't be reached"):
         log.of(["reviews"], 0.0)
     log.close()
     with pytest.raises(FlagSourceError, match="admin_token"):

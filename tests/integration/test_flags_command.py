@@ -15,7 +15,7 @@ import pytest
 
 from demo.processes import python, start
 from tests.support.gateway import Gateway, Upstream, gateway, listening, ok
-from tests.support.serving import answering
+from tests.support.serving import DRIPPING, answering, unending
 
 TOML = """
 [upstreams]
@@ -131,7 +131,7 @@ async def test_without_unleash_the_list_is_what_the_gateway_has(running: Gateway
     unleash = '[flags]\nsource = "unleash"\nurl = "http://127.0.0.1:9/api"\ntoken = "default:development.x"\nadmin_token = "*:*.secret"\n'
     (other / "banyan.toml").write_text(unleash + TOML.format(legacy=1, new=2))
     done = await flags(other, "list", "--admin", f"127.0.0.1:{running.admin}")
-    assert done.returncode == 0
+    assert done.returncode == 1, "that is not everything"
     assert done.stderr.startswith("note: Unleash at http://127.0.0.1:9/api can't be reached: ")
     assert f"Listed is what the gateway at 127.0.0.1:{running.admin} has" in done.stderr
     assert re.search(r"(?m)^reviews +on +reviews: who answers", done.stdout), done.stdout
@@ -140,6 +140,17 @@ async def test_without_unleash_the_list_is_what_the_gateway_has(running: Gateway
     assert (alone.returncode, alone.stdout) == (2, "")
     assert "no gateway answers at 127.0.0.1:9" in alone.stderr
     assert "secret" not in done.stderr + done.stdout + alone.stderr
+
+
+async def test_an_unleash_that_drips_does_not_keep_the_list_from_being_shown(running: Gateway, tmp_path: Path) -> None:
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    with unending(*DRIPPING["body"], pause=0.2) as place:
+        unleash = f'[flags]\nsource = "unleash"\nurl = "{place.url}/api"\ntoken = "default:development.x"\nadmin_token = "*:*.secret"\n'
+        (other / "banyan.toml").write_text(unleash + TOML.format(legacy=1, new=2))
+        done = await flags(other, "list", "--admin", f"127.0.0.1:{running.admin}")
+    assert (done.returncode, "did not give a whole answer within 10 s" in done.stderr) == (1, True), done.stderr
+    assert re.search(r"(?m)^reviews +on +reviews: who answers", done.stdout), done.stdout
 
 
 async def test_the_gateway_may_listen_on_a_unix_socket(tmp_path: Path) -> None:
@@ -158,6 +169,7 @@ async def test_the_gateway_may_listen_on_a_unix_socket(tmp_path: Path) -> None:
             ready=listening,
         )
         try:
+            assert f"; admin on unix:{tmp_path}/admin.sock" in process.log.read_text()
             done = await flags(tmp_path, "override", "reviews", "on", "--for", "1m")
             assert (done.returncode, done.stderr) == (0, "")
             assert f"unix:{tmp_path}/admin.sock: reviews is on for everybody" in done.stdout

@@ -144,7 +144,7 @@ def test_a_share_leaves_constraints_segments_variants_and_titles(api: Api, admin
     api.make("rich")
     api.strategy("rich", title="the pilot", constraints=[constraint], segments=[segment["id"]], variants=[variant])
     (before,) = api.strategies("rich")
-    assert admin.set("rich", True, 30) == FlagState("rich", True, None, stickiness="userId")
+    assert admin.set("rich", True, 30) == FlagState("rich", True, None, stickiness="userId", conditional=30)
     (after,) = api.strategies("rich")
     assert after == {**before, "parameters": {**before["parameters"], "rollout": "30"}}
     assert after["variants"] == [variant]
@@ -243,9 +243,10 @@ def test_change_requests_are_named() -> None:
 
 
 def test_off_is_tried_again_where_that_can_help() -> None:
-    with answering(503, "<html>", until=2, then=(200, "")) as place, UnleashAdmin(f"{place.url}/api", "*:*.token") as admin:
-        admin.off("reviews")
-        assert [request.partition(" ")[0] for request in place.requests] == ["POST"] * 3
+    off = json.dumps({"name": "development", "enabled": False, "strategies": []})
+    with answering(503, "<html>", until=2, then=(200, off)) as place, UnleashAdmin(f"{place.url}/api", "*:*.token") as admin:
+        assert admin.off("reviews") == FlagState("reviews", False, 100)
+        assert [request.partition(" ")[0] for request in place.requests] == ["POST", "POST", "POST", "GET"]
     with answering(500, "{}") as place, UnleashAdmin(f"{place.url}/api", "*:*.token") as admin:
         with pytest.raises(AdminError, match="500"):
             admin.off("reviews")
@@ -256,6 +257,18 @@ def test_off_is_tried_again_where_that_can_help() -> None:
             admin.off("reviews")
         assert len(place.requests) == 3
         assert time.monotonic() - began < 15
+
+
+def test_off_of_one_that_hangs_is_tried_as_often_as_the_page_says() -> None:
+    with answering(200, "", after=60) as place, UnleashAdmin(f"{place.url}/api", "*:*.token") as admin:
+        began = time.monotonic()
+        with pytest.raises(AdminError, match="can't be reached: timed out"):
+            admin.off("reviews")
+        assert len(place.requests) == 2
+        assert 10 < time.monotonic() - began < 14
+
+
+def test_an_archived_flag_is_not_tried_again() -> None:
     with answering(400, json.dumps({"message": "Cannot perform this operation on archived features"})) as place:
         with UnleashAdmin(f"{place.url}/api", "*:*.token") as admin, pytest.raises(ArchivedError):
             admin.off("reviews")

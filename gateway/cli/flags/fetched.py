@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from gateway.cli.flags.steering import Steering
 
 TIMEOUT: Final = 5.0
+"""Seconds for each wait on Unleash."""
+WHOLE: Final = 10.0
+"""Seconds for its whole answer."""
+LARGEST: Final = 64 * 1024 * 1024
+"""Bytes of it."""
 
 
 def fetched(where: Steering) -> Snapshot | None:
@@ -27,10 +32,12 @@ def fetched(where: Steering) -> Snapshot | None:
         return Snapshot(revision(data), data, "file", time.time())
     import httpx
 
+    from flags.admin import bounded
     from flags.salvage import salvage
 
     try:
-        response = httpx.get(f"{where.url.rstrip('/')}/client/features", headers={"Authorization": where.token}, timeout=TIMEOUT)
+        with bounded.client(where.url.rstrip("/"), where.token, timeout=TIMEOUT, whole=WHOLE, largest=LARGEST) as unleash:
+            response = unleash.get("/client/features")
         usable = salvage(response.raise_for_status().content)
     except (httpx.HTTPError, FeaturesError, ValueError):
         return None

@@ -83,14 +83,14 @@ class _Unleash:
         from flags.admin import AdminError, ArchivedError, FlagState
 
         try:
-            self._admin.off(name)
+            return self._admin.off(name)
         except ArchivedError:  # delivered to nobody
             return FlagState(name, False, None, "archived in Unleash")
         except AdminError as error:
             # A flag that does not exist yet is made, and is off. That it exists means that the environment does not.
             if error.status != 404 or not self._admin.ensure_flag(name):
                 raise
-        return FlagState(name, False, None)
+        return self._admin.state(name, False)
 
     def sync(self, wanted: Sequence[Wanted], dry_run: bool) -> Iterable[Synced]:
         return self._admin.sync(wanted, dry_run=dry_run)

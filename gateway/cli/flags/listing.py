@@ -52,15 +52,18 @@ def show(*, config: ConfigFile = Path("banyan.toml"), admin: Admin = "", as_json
 
     Example: banyan flags list
 
-    Where the flags cannot be read (Unleash is down, or there is no admin_token), those are listed that the running gateway has.
+    Where the flags cannot be read (Unleash is down, or there is no admin_token), those are listed that the running gateway has, and the
+    exit status is 1.
     """
+    from gateway.cli.flags.shown import plain
     from gateway.cli.flags.steering import steering
 
     listing = look(steering(config), admin)
     if listing.error:
         if listing.gateway is None:
             raise RefusalError(f"{listing.error}. And {listing.silence}, so there is nothing to list")
-        print(f"note: {listing.error}. Listed is what the gateway at {admin or listing.where.admin} has", file=sys.stderr)
+        stop = "" if listing.error.endswith("?") else "."
+        print(f"note: {plain(listing.error)}{stop} Listed is what the gateway at {admin or listing.where.admin} has", file=sys.stderr)
     if as_json:
         print(json.dumps(_for_machines(listing, admin), indent=2))
     else:
@@ -68,7 +71,7 @@ def show(*, config: ConfigFile = Path("banyan.toml"), admin: Admin = "", as_json
 
         for line in table(listing, admin, time.time()):
             print(line)
-    return 0
+    return 1 if listing.error else 0
 
 
 def look(where: Steering, admin: str = "") -> Listing:
@@ -76,12 +79,13 @@ def look(where: Steering, admin: str = "") -> Listing:
     from flags.admin import AdminError
     from gateway.cli.admin import AdminPort, AdminPortError
     from gateway.cli.flags.home import home
+    from gateway.cli.shapes import Flags
 
     error = silence = ""
     gateway: Mapping[str, Any] | None = None
     states: Sequence[FlagState] = ()
     try:
-        gateway = AdminPort(admin or where.admin).get("/flags")
+        gateway = AdminPort(admin or where.admin).get("/flags", kind=Flags)
     except AdminPortError as why:
         silence = str(why)
     try:
@@ -114,11 +118,13 @@ def _problems(where: Steering, gateway: Mapping[str, Any] | None, error: str) ->
     """(flag, what is wrong with it). The running gateway has looked already; else it is looked for here, as the gateway would."""
     if gateway is not None and "problems" in gateway:
         return [(each["flag"], each["problem"]) for each in gateway.get("problems") or ()]
+    if error:  # it has just been waited for, and gave nothing
+        return []
     from flags.problems import find
     from gateway.cli.flags.fetched import fetched
 
     snapshot = fetched(where)
-    return [] if error or snapshot is None else [(each.flag, each.text) for each in find(snapshot, where.flags)]
+    return [] if snapshot is None else [(each.flag, each.text) for each in find(snapshot, where.flags)]
 
 
 def _for_machines(listing: Listing, admin: str) -> dict[str, Any]:
@@ -142,6 +148,7 @@ def _row_for_machines(row: Row) -> dict[str, Any]:
         "exists": state is not None,
         "enabled": None if state is None else state.enabled,
         "rollout": None if state is None else state.rollout,
+        "conditional": None if state is None else state.conditional,
         "stickiness": (state.stickiness or None) if state else None,
         "type": state.type if state else None,
         "stale": state.stale if state else None,

@@ -58,6 +58,7 @@ def override(
     """
     from concurrent.futures import ThreadPoolExecutor
 
+    from gateway.cli.flags.shown import plain
     from gateway.cli.flags.steering import admin_address
 
     if clear == (state is not None):
@@ -74,7 +75,7 @@ def override(
         print(json.dumps({"flag": name, "gateways": results}, indent=2))
     else:
         for result in results:
-            print(_line(name, result, clear), file=sys.stderr if result["error"] else sys.stdout)
+            print(plain(_line(name, result, clear)), file=sys.stderr if result["error"] else sys.stdout)
     missing = [result for result in results if result["missing"]]
     return 0 if all(result["taken"] or result["missing"] for result in results) and len(missing) < len(results) else 1
 
@@ -108,16 +109,16 @@ def _ask(address: str, name: str, method: str, body: Mapping[str, object]) -> di
     from urllib.parse import quote
 
     from gateway.cli.admin import AdminPort, AdminPortError
+    from gateway.cli.shapes import Overridden
 
     began = time.monotonic()
     result: dict[str, Any] = {"gateway": address, "taken": False, "missing": False, "error": "", "seconds": None, "answer": None}
     try:
-        answer = AdminPort(address).ask(method, f"/flags/overrides/{quote(name, safe='')}", body)
+        answer = AdminPort(address).ask(method, f"/flags/overrides/{quote(name, safe='')}", body, kind=Overridden)
     except AdminPortError as error:
         # Where several gateways are asked to end it, one may have been restarted since, or never have had it.
         return {**result, "error": str(error), "missing": error.code == "no-override"}
-    workers: Mapping[str, bool] = (answer.get("workers") if isinstance(answer, dict) else None) or {}
-    return {**result, "taken": all(workers.values()), "seconds": round(time.monotonic() - began, 3), "answer": answer}
+    return {**result, "taken": all(answer["workers"].values()), "seconds": round(time.monotonic() - began, 3), "answer": answer}
 
 
 def _line(name: str, result: Mapping[str, Any], clear: bool) -> str:

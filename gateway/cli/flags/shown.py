@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flags.admin.states import plain
+
 if TYPE_CHECKING:
     from flags.admin import FlagState
+
+__all__ = ["clock", "duration", "in_words", "plain"]
 
 
 def in_words(state: FlagState) -> str:
     """Such as "on   25 % by userId"."""
     if not state.enabled:
         return "off"
+    if state.conditional is not None:
+        return f"on   {state.conditional} % of those whom its constraints let in"
     if state.rollout is None:
         return "on   by its strategies"
     by = f" by {state.stickiness}" if state.stickiness not in ("", "default") and 0 < state.rollout < 100 else ""
     return f"on   {state.rollout} %{by}"
-
-
-def plain(text: str) -> str:
-    """What others wrote, such that it does nothing to a terminal but stand there."""
-    return text if text.isprintable() else "".join(character if character.isprintable() else "�" for character in text)
 
 
 def duration(seconds: float) -> str:

@@ -137,7 +137,9 @@ def _salvaged(path: Path, wrong: str) -> Steering | None:
     file, admin = _filled(flags.get("path", "flags.json")), _filled(gateway.get("admin", ADMIN))
     routes = [_table(route) for route in listed] if isinstance(listed, list) else []
     names = [(str(route.get("flag") or route["name"]), route) for route in routes if isinstance(route.get("name"), str)]
-    if source not in ("file", "unleash") or not (file and project and environment) or (source == "unleash" and not (url and admin_token)):
+    if source not in ("file", "unleash") or not (file and project and environment):
+        return None
+    if source == "unleash" and not (admin_token and _usable(url)):
         return None
     return Steering(
         path.absolute(),
@@ -156,6 +158,17 @@ def _salvaged(path: Path, wrong: str) -> Steering | None:
         ),
         wrong,
     )
+
+
+def _usable(url: str) -> bool:
+    """What is said of the address from here on goes to a terminal: none that has a password in it."""
+    from flags.source import FlagSourceError, check_url
+
+    try:
+        check_url(url)
+    except FlagSourceError:
+        return False
+    return True
 
 
 def _table(value: object) -> Mapping[str, Any]:

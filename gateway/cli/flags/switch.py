@@ -136,10 +136,11 @@ def _note_overrides(where: Steering, states: Sequence[FlagState]) -> None:
     """Whoever turns a flag off has to hear that the gateway here goes by an override which says on."""
     from gateway.cli.admin import AdminPort, AdminPortError
     from gateway.cli.flags.shown import clock, plain
+    from gateway.cli.shapes import Flags
 
     try:
-        overrides = AdminPort(where.admin).get("/flags").get("overrides") or {}
-    except (AdminPortError, AttributeError):
+        overrides = AdminPort(where.admin).get("/flags", kind=Flags).get("overrides") or {}
+    except AdminPortError:
         return  # no gateway here
     for state in states:
         found = overrides.get(state.name)
@@ -178,7 +179,10 @@ def _print(states: Sequence[FlagState], as_json: bool) -> None:
     from gateway.cli.flags.shown import in_words
 
     if as_json:
-        found = [{"name": s.name, "enabled": s.enabled, "rollout": s.rollout, "stickiness": s.stickiness or None} for s in states]
+        found = [
+            {"name": s.name, "enabled": s.enabled, "rollout": s.rollout, "conditional": s.conditional, "stickiness": s.stickiness or None}
+            for s in states
+        ]
         print(json.dumps(found, indent=2))
         return
     width = max((len(state.name) for state in states), default=0)

@@ -42,6 +42,7 @@ def sync(
         Only says what would be done.
     """
     from gateway.cli.flags.home import home, refusing
+    from gateway.cli.flags.shown import plain
     from gateway.cli.flags.steering import steering
 
     where = steering(config)
@@ -51,7 +52,7 @@ def sync(
         for each in place.sync(wants, dry_run):
             done.append(each)
             if not as_json:
-                print(_line(each, where, dry_run), flush=True)
+                print(plain(_line(each, where, dry_run)), flush=True)
     if as_json:
         about = {flag.name: {"type": flag.type, "description": flag.description} for flag in wants}
         flags = [{**asdict(each), **about.get(each.name, {})} for each in done]

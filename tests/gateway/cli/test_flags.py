@@ -6,11 +6,13 @@ import json
 import re
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from demo.processes import python
+from tests.support.serving import DRIPPING, answering, unending
 
 CONFIG = """
 [upstreams]
@@ -168,7 +170,7 @@ def test_the_list_without_a_gateway(folder: Path) -> None:
     assert re.fullmatch(r"gateway  no gateway answers at 127\.0\.0\.1:\d+ \(Connection refused\)", gateway)
     assert titles.split() == ["FLAG", "STATE", "TYPE", "READ", "BY"]
     text = "\n".join(rows)
-    assert re.search(r"(?m)^reviews +on   by its strategies +release +reviews: who answers /reviews/\*$", text)
+    assert re.search(r"(?m)^reviews +on   20 % of those whom its constraints let in +release +reviews: who answers /reviews/\*$", text)
     assert re.search(r"(?m)^reviews.shadow +does not exist: off +reviews: compare$", text)
     assert "marked as stale" in text
     assert text.count("problem: ") == 2
@@ -204,3 +206,58 @@ def closed() -> int:
         sock.bind(("127.0.0.1", 0))
         number: int = sock.getsockname()[1]
         return number
+
+
+@pytest.mark.parametrize("url", ["http://u:hidden@127.0.0.1:9/api", "http://[::1"])
+def test_off_takes_no_address_that_the_gateway_would_not(folder: Path, url: str) -> None:
+    unleash = f'[flags]\nsource = "unleash"\nurl = "{url}"\ntoken = "default:development.x"\nadmin_token = "*:*.secret"\n'
+    (folder / "banyan.toml").write_text(unleash + CONFIG)
+    done = flags(folder, "off", "reviews")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "flags.url" in done.stderr
+    assert not [word for word in ("hidden", "secret", "Traceback") if word in done.stderr]
+
+
+def test_a_share_among_some_is_said(folder: Path) -> None:
+    constraint = {"contextName": "country", "operator": "IN", "values": ["kr"]}
+    strategy = {"name": "flexibleRollout", "parameters": {"rollout": "20"}, "constraints": [constraint]}
+    feature = {"name": "reviews", "enabled": True, "strategies": [strategy]}
+    (folder / "flags.json").write_text(json.dumps({"version": 1, "features": [feature]}))
+    done = flags(folder, "set", "reviews", "50%")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "reviews  on   50 % of those whom its constraints let in\n", "")
+    (machine,) = json.loads(flags(folder, "set", "reviews", "60%", "--json").stdout)
+    assert (machine["rollout"], machine["conditional"]) == (None, 60)
+
+
+@pytest.mark.parametrize("answer", ["[]", "7", "{}", '{"flags": 7}', '{"flags": {}, "source": "file", "workers": {"0": 1}}'])
+def test_what_is_no_gateway_is_not_listed_as_one(folder: Path, answer: str) -> None:
+    assert flags(folder, "sync").returncode == 0
+    with answering(200, answer) as place:
+        done = flags(folder, "list", "--admin", f"127.0.0.1:{place.port}")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "with something else than a gateway does" in done.stdout
+        assert re.search(r"(?m)^reviews +off +release", done.stdout)
+        taken = flags(folder, "override", "reviews", "off", "--for", "1m", "--admin", f"127.0.0.1:{place.port}")
+    assert (taken.returncode, "NOT TAKEN" in taken.stderr) == (1, True)
+
+
+def test_what_a_gateway_says_does_nothing_to_a_terminal(folder: Path) -> None:
+    with answering(409, json.dumps({"title": "no\x1b[2J", "detail": "\x1b]0;mine\x07"})) as place:
+        done = flags(folder, "override", "reviews", "off", "--for", "1m", "--admin", f"127.0.0.1:{place.port}")
+    assert (done.returncode, "NOT TAKEN" in done.stderr, "\x1b" in done.stderr) == (1, True, False)
+    answer = {"workers": {"0": True}, "enabled": False, "until": 2e9, "warning": "\x1b[2J"}
+    with answering(200, json.dumps(answer)) as place:
+        done = flags(folder, "override", "reviews", "off", "--for", "1m", "--admin", f"127.0.0.1:{place.port}")
+    assert (done.returncode, "Mind: " in done.stdout, "\x1b" in done.stdout) == (0, True, False)
+
+
+def test_an_unleash_that_drips_holds_up_no_command(folder: Path) -> None:
+    with unending(*DRIPPING["body"], pause=0.2) as place:
+        unleash = f'[flags]\nsource = "unleash"\nurl = "{place.url}/api"\ntoken = "default:development.x"\nadmin_token = "*:*.secret"\n'
+        (folder / "banyan.toml").write_text(f'[gateway]\nadmin = "127.0.0.1:{closed()}"\n{unleash}{CONFIG}')
+        began = time.monotonic()
+        done = flags(folder, "list")
+        took = time.monotonic() - began
+        assert len(place.requests) == 1, "what gives nothing is not asked a second time"
+    assert (done.returncode, "did not give a whole answer within 10 s" in done.stderr) == (2, True), done.stderr
+    assert took < 25

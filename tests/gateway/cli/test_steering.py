@@ -84,3 +84,12 @@ def test_no_toml_and_no_file_say_that_a_gateway_can_be_named(config: Path) -> No
     config.unlink()
     with pytest.raises(RefusalError, match="--admin HOST:PORT"):
         admin_address(config)
+
+
+@pytest.mark.parametrize("url", ["http://u:hidden@127.0.0.1:9/api", "http://127.0.0.1:9/api?token=hidden", "http://[::1", "nonsense"])
+def test_an_address_that_cannot_be_one_is_not_taken_and_not_repeated(config: Path, url: str) -> None:
+    config.write_text(TOML.replace("http://127.0.0.1:9/api", url) + "nonsense = 1\n")
+    with pytest.raises(RefusalError) as caught:
+        steering(config, whatever=True)
+    assert "hidden" not in str(caught.value)
+    assert admin_address(config) == "127.0.0.1:19"
