@@ -120,7 +120,7 @@ def dice(context: Context, *, identity: bool, without: Sequence[str]) -> bool:
     return (identity and context.user_id is None and context.session_id is None) or lacks(context, without)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(documents)
 def test_remembering_never_changes_an_answer(state: Snapshot) -> None:
     built = Decisions.build(state)
@@ -131,7 +131,7 @@ def test_remembering_never_changes_an_answer(state: Snapshot) -> None:
             assert built.enabled("f", context) == built.evaluate("f", context), context
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(documents)
 def test_remembering_never_changes_a_variant(state: Snapshot) -> None:
     built = Decisions.build(state)

@@ -32,7 +32,7 @@ def adds_up(found: Explanation) -> bool:
     return found.state == "enabled" and met and matched and not broken
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(documents, st.lists(st.sampled_from(CONTEXTS), min_size=1, max_size=5, unique_by=id))
 def test_it_is_the_gateways_answer_and_adds_up(state: Snapshot, contexts: list[Context]) -> None:
     built = Decisions.build(state)
@@ -55,7 +55,7 @@ def test_it_is_the_gateways_answer_and_adds_up(state: Snapshot, contexts: list[C
         orjson.dumps(found)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(documents, st.sampled_from(CONTEXTS), st.booleans())
 def test_an_override_is_the_answer(state: Snapshot, context: Context, answer: bool) -> None:
     built = Decisions.build(state)

@@ -289,7 +289,7 @@ STRATEGY = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(STRATEGY, min_size=1, max_size=2))
 def test_whatever_the_engine_cannot_compile_is_said_and_what_is_said_to_be_off_is(strategies: list[Json]) -> None:
     """In both directions, for flags that nobody thought of."""
