@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +13,10 @@ from demo.unleash import RunningUnleash, start_unleash
 from tests.support.unleash import required
 
 
-@pytest.fixture(scope="session")
-def unleash(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningUnleash]:
-    """A real Unleash on a real PostgreSQL, for one test process: both are up in some 4 s, so xdist's workers need not share them."""
+@contextmanager
+def fresh_unleash(folder: Path) -> Iterator[RunningUnleash]:
+    """A real Unleash on a real PostgreSQL, with nothing in it."""
     required()
-    folder = tmp_path_factory.mktemp("unleash")
     database = start_postgres(folder, "unleash")
     try:
         server = start_unleash(folder, database)
@@ -25,3 +26,10 @@ def unleash(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningUnleash
             server.stop()
     finally:
         database.stop()
+
+
+@pytest.fixture(scope="session")
+def unleash(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningUnleash]:
+    """One for one test process: both are up in some 4 s, so xdist's workers need not share them."""
+    with fresh_unleash(tmp_path_factory.mktemp("unleash")) as server:
+        yield server

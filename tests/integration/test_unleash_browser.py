@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,10 +15,19 @@ import mmh3
 import pytest
 
 from demo.unleash import RunningUnleash
+from tests.integration.conftest import fresh_unleash
 from tests.support.gateway import Exchange, Gateway, Upstream, gateway
 from tests.support.unleash_page import UnleashPage, required, unleash_page
 
 pytestmark = [pytest.mark.unleash, pytest.mark.browser, pytest.mark.timeout(420)]
+
+
+@pytest.fixture(scope="module")
+def unleash(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningUnleash]:
+    """Its own: in the one that other tests share, somebody may have made the flag before."""
+    with fresh_unleash(tmp_path_factory.mktemp("unleash")) as server:
+        yield server
+
 
 FLIP_SECONDS = 2.0
 """From Unleash's answer to the UI until the last answer of the side that was left."""
