@@ -17,7 +17,7 @@ demo: setup
 	@.venv/bin/banyan demo
 
 test: setup
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # One after the other: they load the machine by themselves.
 soak: setup

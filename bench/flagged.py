@@ -16,10 +16,9 @@ from bench.stage import ClientError, Say, client, stage
 
 _COLUMNS = ["gateway", "CPU a request, µs", "over no route, µs", "over the rounds"]
 PLAIN = "no route"
-_ROLLOUT: dict[str, object] = {
-    "name": "flexibleRollout",
-    "parameters": {"rollout": "50", "stickiness": "remoteAddress", "groupId": "reviews"},
-}
+_HALF = {"rollout": "50", "stickiness": "remoteAddress", "groupId": "reviews"}
+_NOBODY = {**_HALF, "rollout": "0"}
+_ROLLOUT: dict[str, object] = {"name": "flexibleRollout", "parameters": _HALF}
 _HEADER = {"contextName": "x-requested-with", "operator": "IN", "values": ["XMLHttpRequest"], "inverted": False}
 _CASES: dict[str, tuple[bool, list[dict[str, object]]]] = {
     PLAIN: (False, []),
@@ -33,18 +32,12 @@ def _gateway(case: str, folder: Path, legacy: int, mirror: int | None) -> Peer:
     features = [
         {"name": "reviews", "enabled": True, "strategies": strategies},
         # Read as well, and off for everybody who asks here: what a shadow costs is measured elsewhere.
-        {"name": "reviews.shadow", "enabled": True, "strategies": [{**each, "parameters": _none(each)} for each in strategies]},
+        {"name": "reviews.shadow", "enabled": True, "strategies": [{**each, "parameters": _NOBODY} for each in strategies]},
     ]
     (folder / "flags.json").write_text(json.dumps({"version": 1, "features": features}))
     settings = '[flags]\nheaders = ["x-requested-with"]\n' if strategies and "constraints" in strategies[0] else ""
     route = '[[routes]]\nname = "reviews"\nmatch = "/api/v1/reviews/*"\ncandidate = "reviews"\n' if routed else ""
     return peers.banyan_from(folder, legacy, settings + route)
-
-
-def _none(strategy: dict[str, object]) -> dict[str, object]:
-    parameters = strategy["parameters"]
-    assert isinstance(parameters, dict)  # noqa: S101 - they stand above
-    return {**parameters, "rollout": "0"}
 
 
 def run(*, only: Sequence[str] = (), rounds: int = 9, seconds: float = 1.5, say: Say) -> Section:

@@ -26,10 +26,13 @@ LARGEST_BODY = 64 * 1024
 """Bytes of a request to these."""
 
 
+class BodyError(ValueError):
+    """A request has none that can be read."""
+
+
 def flag_states(supervisor: Supervisor) -> dict[str, bool]:
     """Flag → is it enabled at all (for whom, its strategies say)."""
-    document = orjson.loads(supervisor.flags.snapshot.features or b'{"features":[]}')
-    return {feature["name"]: bool(feature.get("enabled")) for feature in document.get("features", ())}
+    return {name: bool(feature.get("enabled")) for name, feature in supervisor.flags.changes.features.items()}
 
 
 def routes(supervisor: Supervisor) -> list[Route]:
@@ -75,7 +78,7 @@ def routes(supervisor: Supervisor) -> list[Route]:
             return problem(404, "unknown-flag", f"No route reads a flag {flag!r}.", f"Routes read {known}.")
         try:
             asked = overrides.asked(await _body(request), time.time())
-        except OverrideError as error:
+        except (BodyError, OverrideError) as error:
             return problem(422, "override", "That is no override.", str(error))
         outcome = await board.override(flag, asked)
         return answer(
@@ -87,7 +90,7 @@ def routes(supervisor: Supervisor) -> list[Route]:
         try:
             body = await _body(request)
             by, why = overrides.said(orjson.loads(body)) if body else ("", "")
-        except (AttributeError, ValueError) as error:  # OverrideError is one too
+        except (AttributeError, ValueError) as error:  # BodyError and OverrideError are such
             return problem(422, "override", 'The body is nothing, or {"by": "who", "why": "…"}.', str(error))
         outcome = await board.clear(flag, by, why)
         if outcome is None:
@@ -97,7 +100,7 @@ def routes(supervisor: Supervisor) -> list[Route]:
     async def explained(request: Request) -> Response:
         try:
             question = explain.asked(await _body(request))
-        except (OverrideError, QuestionError) as error:
+        except (BodyError, QuestionError) as error:
             return problem(422, "question", "That is no question.", str(error))
         try:
             # In a thread: 1,000 flags are compiled in 40 ms, and this loop feeds the workers.
@@ -119,7 +122,7 @@ def routes(supervisor: Supervisor) -> list[Route]:
 async def _body(request: Request) -> bytes:
     """
     Raises:
-        OverrideError: it is too long, or does not come.
+        BodyError: it is too long, or does not come.
     """
     body = b""
     try:
@@ -127,9 +130,9 @@ async def _body(request: Request) -> bytes:
             async for part in request.stream():
                 body += part
                 if len(body) > LARGEST_BODY:
-                    raise OverrideError(f"the body is longer than {LARGEST_BODY} bytes")
+                    raise BodyError(f"the body is longer than {LARGEST_BODY} bytes")
     except TimeoutError:
-        raise OverrideError("the body did not come within 5 s") from None
+        raise BodyError("the body did not come within 5 s") from None
     return body
 
 

@@ -217,7 +217,7 @@ class Switchboard:
     async def _changed(self) -> Outcome:
         self._send()
         number = self._number
-        return Outcome(await self._confirmed(), await self._is_written(number))
+        return Outcome(await self._confirmed(number), await self._is_written(number))
 
     def _send(self) -> None:
         self._number += 1
@@ -226,8 +226,8 @@ class Switchboard:
         for worker in self._workers:
             worker.send(message)
 
-    async def _confirmed(self) -> dict[str, bool]:
-        number = self._number
+    async def _confirmed(self, number: int) -> dict[str, bool]:
+        """Which workers decide by these overrides, or newer ones."""
         try:
             async with asyncio.timeout(CONFIRM_SECONDS):
                 while not all(worker.overrides >= number for worker in self._workers):

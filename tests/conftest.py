@@ -11,6 +11,22 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest.exit("the compiled edge engine is older than its sources: run `make setup`, or `python -m gateway.compiled --clean`", 2)
 
 
+LONG = (
+    "tests/demo/",
+    "tests/bench/test_scenarios.py",
+    "tests/integration/test_unleash_",
+    "tests/integration/test_flags_command.py",
+    "tests/integration/test_start.py",
+    "tests/integration/test_reload.py",
+    "tests/console/test_flags_live.py",
+)
+"""Files that take long, with few tests. By themselves these would come last, one process with three minutes of them and the other idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """How many of docs/reference/edge.md's behaviours hold, and of the cases of Unleash's specification, by what ran."""
     reports = {what: {report.nodeid for report in found if hasattr(report, "nodeid")} for what, found in terminalreporter.stats.items()}
