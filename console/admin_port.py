@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 import httpx
 import msgspec
 
+from flags.admin import bounded
 from gateway.config import parse_address
 from shadow.flag_changes import Change
 
@@ -31,7 +31,6 @@ class Override(msgspec.Struct, frozen=True):
 
     enabled: bool
     until: float
-    since: float = 0.0
     by: str = ""
     why: str = ""
 
@@ -77,9 +76,7 @@ class AdminPort:
         """The gateway took a free port, and only says there which it was."""
         unix = place if isinstance(place, str) else None
         host = "localhost" if isinstance(place, str) else f"[{place[0]}]:{place[1]}" if ":" in place[0] else f"{place[0]}:{place[1]}"
-        # Nothing from the environment: a proxy is not the way to this machine.
-        transport = httpx.HTTPTransport(uds=unix, trust_env=False)
-        self._client = httpx.Client(base_url=f"http://{host}", timeout=TIMEOUT, transport=transport, trust_env=False)
+        self._client = bounded.client(f"http://{host}", timeout=TIMEOUT, whole=WHOLE_TIMEOUT, largest=MAX_BYTES, uds=unix)
 
     def close(self) -> None:
         """Closes its connections."""
@@ -106,14 +103,10 @@ class AdminPort:
             raise GatewayError(
                 "unknown", "its port is not known here ([gateway] admin leaves it to the gateway): say it in BANYAN_CONSOLE_ADMIN"
             )
-        deadline = time.monotonic() + WHOLE_TIMEOUT
-        body = bytearray()
         try:
-            with self._client.stream("GET", path) as response:
-                for part in response.iter_bytes():
-                    body += part
-                    if len(body) > MAX_BYTES or time.monotonic() > deadline:
-                        raise GatewayError("large", f"its answer to {path.partition('?')[0]} is too large or too slow")
+            response = self._client.get(path)
+        except (bounded.LargeError, bounded.SlowError):
+            raise GatewayError("large", f"its answer to {path.partition('?')[0]} is too large or too slow") from None
         except httpx.TimeoutException:
             raise GatewayError("away", f"it did not answer within {TIMEOUT:g} s") from None
         except httpx.HTTPError as error:
@@ -121,7 +114,7 @@ class AdminPort:
         if response.status_code != 200:
             raise GatewayError(f"status {response.status_code}", f"it answered {response.status_code} to {path.partition('?')[0]}")
         try:
-            found = msgspec.json.decode(body, type=kind)
+            found = msgspec.json.decode(response.content, type=kind)
         except msgspec.MsgspecError as error:
             raise GatewayError("shape", f"its answer to {path.partition('?')[0]} is not what this console reads: {error}") from None
         return found

@@ -104,6 +104,7 @@ class Watch:
         except Exception as error:
             self._told.failed("asking the gateway", error)
             return
+        self._told.well("asking the gateway")
         self._told.well("gateway ", f"the gateway's admin port at {self._port.address} answers again")
         try:
             self.look = look = Look(self._port.address, now, time.time())

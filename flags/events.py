@@ -28,8 +28,6 @@ MAX_EVENTS: Final = 200
 """Of one answer, the newest."""
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Of one answer."""
-WHOLE: Final = 2.0
-"""Times the timeout, for a whole answer."""
 
 _SILENT: Final = frozenset(
     {
@@ -148,7 +146,7 @@ class EventLog:
         """
         check_token(admin_token, "flags.admin_token")
         self._url = url.rstrip("/")
-        self._client = bounded.client(self._url, admin_token, timeout=timeout, whole=WHOLE * timeout, largest=MAX_BYTES)
+        self._client = bounded.client(self._url, admin_token, timeout=timeout, largest=MAX_BYTES)
 
     def close(self) -> None:
         """Closes its connections."""

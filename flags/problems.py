@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+from flags import words
 from flags.features import EMPTY, FeaturesError, parse
 from flags.snapshot import Snapshot
 from flags.verdict import Verdict
@@ -31,10 +32,6 @@ STRATEGIES: Final = frozenset(
         "remoteAddress",
         "applicationHostname",
     }
-)
-_OPERATORS: Final = re.compile(
-    r"IN|NOT_IN|STR_(?:CONTAINS|STARTS_WITH|ENDS_WITH)|NUM_(?:EQ|GT|GTE|LT|LTE)|DATE_(?:AFTER|BEFORE)"
-    r"|SEMVER_(?:EQ|GT|GTE|LT|LTE)|IN_CIDR|REGEX"
 )
 _NUMBER: Final = re.compile(r"\s*[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?\s*")
 _DATE: Final = re.compile(r"\s*[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3})?(?:Z|[+-][0-9]{2}:[0-9]{2})\s*")
@@ -168,7 +165,7 @@ def _constraint(constraint: Json, where: str) -> Iterator[str]:
     about = f"{where}the constraint on {name!r}"
     inverted = bool(constraint.get("inverted"))
     value, values = constraint.get("value"), constraint.get("values") or []
-    if not _OPERATORS.fullmatch(operator):
+    if operator not in words.OPERATORS:
         yield f"{about} has an operator {operator!r}, which is unknown: {OFF}"
     elif typed := _TYPED.get(operator.partition("_")[0]):
         yield from _typed(f"{about} ({operator})", value, *typed)

@@ -8,7 +8,7 @@ from typing import Any, Final
 SHOWN: Final = 10
 """Values of a list that are named; of more, the number is."""
 
-_OPERATORS: Final = {
+OPERATORS: Final = {
     "IN": ("is one of", "is none of"),
     "NOT_IN": ("is none of", "is one of"),
     "STR_CONTAINS": ("contains one of", "contains none of"),
@@ -35,7 +35,7 @@ _ANY_CASE: Final = frozenset({"STR_CONTAINS", "STR_STARTS_WITH", "STR_ENDS_WITH"
 def constraint(given: Mapping[str, Any]) -> str:
     """What it asks of the context, as in "country is one of kr, jp"."""
     operator = str(given.get("operator", ""))
-    words = _OPERATORS.get(operator)
+    words = OPERATORS.get(operator)
     if words is None:
         return f"{given.get('contextName')}: the operator {operator!r}, which Unleash's engine does not know"
     asks = words[bool(given.get("inverted"))]

@@ -73,7 +73,7 @@ MISSING = {
 
 _SECRET_LENGTH = 4
 """What is shorter is nobody's secret, and part of every other word."""
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class ConfigError(Exception):
@@ -166,7 +166,7 @@ def _substitute(value: Any, where: str, problems: list[str], taken: dict[str, st
 
     if "\0" in value:
         problems.append(f"{where}: holds a NUL character; remove it")
-    filled = _VARIABLE.sub(replace, value)
+    filled = VARIABLE.sub(replace, value)
     if filled != value:
         taken[filled] = value
     return filled

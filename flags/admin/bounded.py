@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Iterable
-from typing import Any, override
+from typing import Any, Final, override
 
 import httpcore
 import httpx
@@ -26,18 +26,34 @@ class LargeError(httpx.TransportError):
     """The answer has more bytes than anybody needs."""
 
 
-def client(url: str, token: str, *, timeout: float, whole: float, largest: int, retries: int = 0) -> httpx.Client:
+WHOLE: Final = 2.0
+"""Times the timeout, for a request and its answer."""
+LARGEST: Final = 64 * 1024 * 1024
+"""Bytes. Ten thousand flags are some 5 MB."""
+
+
+def client(
+    url: str,
+    token: str = "",
+    *,
+    timeout: float,
+    whole: float | None = None,
+    largest: int = LARGEST,
+    retries: int = 0,
+    uds: str | None = None,
+) -> httpx.Client:
     """For requests to `url` with that token, by one thread at a time. `timeout` seconds for each wait, `whole` for a request and its answer
-    together, `largest` bytes for the answer's body; `retries` more tries to connect. No redirects are followed, and no proxies asked.
+    together (WHOLE times that), `largest` bytes for the answer's body; `retries` more tries to connect. `uds`: a unix socket to connect to.
+    No redirects are followed, and no proxies asked.
 
     Its requests raise httpx.HTTPError: SlowError and LargeError among them; `why` has words for all of them.
 
     Raises:
         FlagSourceError: there is no host of such a name.
     """
-    headers = {"Authorization": token, "Accept-Encoding": "identity"}
+    headers = {"Accept-Encoding": "identity", **({"Authorization": token} if token else {})}
     secure = httpx.create_ssl_context() if url.lower().startswith("https:") else None  # which takes its time
-    transport = _Transport(whole, largest, retries, secure)
+    transport = _Transport(WHOLE * timeout if whole is None else whole, largest, retries, secure, uds)
     try:
         made = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport, trust_env=False)
         made.base_url.host.encode("idna")
@@ -54,11 +70,13 @@ def why(error: httpx.HTTPError) -> str:
 
 
 class _Transport(httpx.BaseTransport):
-    def __init__(self, whole: float, largest: int, retries: int, secure: ssl.SSLContext | None) -> None:
+    def __init__(self, whole: float, largest: int, retries: int, secure: ssl.SSLContext | None, uds: str | None) -> None:
         self._whole = whole
         self._largest = largest
         self._clock = _Clock()
-        self._pool = httpcore.ConnectionPool(ssl_context=secure, network_backend=_Backend(self._clock), max_connections=1, retries=retries)
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=secure, network_backend=_Backend(self._clock), max_connections=1, retries=retries, uds=uds
+        )
 
     @override
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -120,6 +138,13 @@ class _Backend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         left = self._clock.left(timeout, httpcore.ConnectTimeout)
         return _Stream(self._real.connect_tcp(host, port, left, local_address, socket_options), self._clock)
+
+    @override
+    def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+    ) -> httpcore.NetworkStream:
+        left = self._clock.left(timeout, httpcore.ConnectTimeout)
+        return _Stream(self._real.connect_unix_socket(path, left, socket_options), self._clock)
 
     @override
     def sleep(self, seconds: float) -> None:

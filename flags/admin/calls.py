@@ -14,10 +14,6 @@ from flags.source import FlagSourceError, check_token, check_url
 
 TIMEOUT: Final = 5.0
 """Seconds for each wait on Unleash."""
-WHOLE: Final = 2.0
-"""Times that, for a whole answer."""
-LARGEST: Final = 64 * 1024 * 1024
-"""Bytes of an answer. Ten thousand flags are some 5 MB."""
 PAUSE: Final = 0.3
 """Seconds before the second try of what may be tried again; before the third, twice that."""
 PATIENCE: Final = 8.0
@@ -45,7 +41,7 @@ class Calls:
             check_url(url)
             check_token(token, "flags.admin_token")
             self.url = url.rstrip("/")
-            self._client = bounded.client(self.url, token, timeout=timeout, whole=WHOLE * timeout, largest=LARGEST, retries=1)
+            self._client = bounded.client(self.url, token, timeout=timeout, retries=1)
         except FlagSourceError as error:
             raise AdminError(str(error)) from None
         self._where = f"flags.project = {project!r} and flags.environment = {environment!r}"

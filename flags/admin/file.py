@@ -15,7 +15,7 @@ import orjson
 from flags import names
 from flags.admin.atomic import write_atomically
 from flags.admin.states import OURS, AdminError, FlagState, Synced, Wanted
-from flags.admin.strategies import ROLLOUT, Strategy, conditional_of, only_rollout, parameters, percent, rollout_of, stickiness_of
+from flags.admin.strategies import ROLLOUT, Strategy, check_percent, conditional_of, only_rollout, parameters, rollout_of, stickiness_of
 from flags.features import EMPTY, FeaturesError, normalised, parse
 
 LOCK_SECONDS: Final = 5.0
@@ -50,7 +50,7 @@ def set_flag(path: Path, name: str, enabled: bool, rollout: int | None = None, s
         AdminError: the file can't be read or written, the gateway would not take it, or the flag has strategies that a percentage would
             destroy.
     """
-    percent(rollout)
+    check_percent(rollout)
     with _changing(path) as document:
         feature = next((f for f in document["features"] if f["name"] == name), None)
         if feature is None:

@@ -11,14 +11,13 @@ Strategy = dict[str, Any]
 ROLLOUT: Final = "flexibleRollout"
 
 
-def percent(rollout: int | None) -> int | None:
+def check_percent(rollout: int | None) -> None:
     """
     Raises:
         AdminError: it is no percentage.
     """
     if rollout is not None and not 0 <= rollout <= 100:
         raise AdminError(f"rollout {rollout}: a percentage is a whole number from 0 to 100")
-    return rollout
 
 
 def parameters(name: str, rollout: int, stickiness: str | None, current: Strategy | None = None) -> dict[str, str]:

@@ -13,11 +13,11 @@ from flags.admin.states import MARK, AdminError, ArchivedError, FlagState, Synce
 from flags.admin.strategies import (
     ROLLOUT,
     Strategy,
+    check_percent,
     conditional_of,
     in_force,
     only_rollout,
     parameters,
-    percent,
     rollout_of,
     stickiness_of,
 )
@@ -75,7 +75,7 @@ class UnleashAdmin:
         Raises:
             AdminError: as `Calls.call`; or the flag has strategies that a percentage would destroy, or that are all disabled.
         """
-        percent(rollout)
+        check_percent(rollout)
         strategies = self._strategies(name)
         if rollout is not None:
             self._set_rollout(name, rollout, stickiness, strategies)

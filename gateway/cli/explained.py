@@ -25,6 +25,10 @@ _WIDEST: Final = 120
 
 def lines(answer: Json, source: str, now: float) -> Iterator[str]:
     """Of POST /explain's `answer`; `source` says in words who gave it. `now` in Unix seconds."""
+    yield from map(plain, _lines(answer, source, now))
+
+
+def _lines(answer: Json, source: str, now: float) -> Iterator[str]:
     request = answer["request"]
     yield f"{request['method']} {request['target']}"
     yield source

@@ -45,8 +45,10 @@ class Explained(msgspec.Struct):
     """POST /explain."""
 
     request: dict[str, Any]
-    decision: dict[str, Any]
+    decision: dict[str, Any] | None
+    """None where the gateway itself would answer: `refused` says what."""
     flags: list[dict[str, Any]]
     problems: list[Problem]
     notes: list[str]
     route: dict[str, Any] | None = None
+    refused: dict[str, Any] | None = None

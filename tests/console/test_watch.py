@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError
 
+from console import admin_port
 from console.admin_port import AdminPort, GatewayError
 from console.watch import Watch
 from gateway.config import Config, load
@@ -19,6 +20,7 @@ from shadow.flag_changes import Change
 from shadow.models import FlagChange
 from tests.support import admin_port as support
 from tests.support.admin_port import feature
+from tests.support.serving import DRIPPING, unending
 
 pytestmark = pytest.mark.django_db
 
@@ -169,6 +171,19 @@ def test_an_answer_of_another_shape_is_an_error(port: support.AdminPort) -> None
     with pytest.raises(GatewayError, match="not known here"):
         unknown.flags()
     unknown.close()
+
+
+@pytest.mark.parametrize("way", DRIPPING)
+def test_a_port_that_drips_holds_up_no_look(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_port, "WHOLE_TIMEOUT", 0.6)
+    with unending(*DRIPPING[way], pause=0.1) as place:
+        client = AdminPort(place.url.removeprefix("http://"))
+        began = time.monotonic()
+        with pytest.raises(GatewayError, match="too large or too slow") as caught:
+            client.flags()
+        assert caught.value.kind == "large"
+        assert 0.5 < time.monotonic() - began < 4.0
+        client.close()
 
 
 def test_old_changes_go_as_everything_old_does(watch: Watch) -> None:

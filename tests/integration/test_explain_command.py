@@ -111,6 +111,13 @@ async def test_it_says_what_a_request_meets_with_and_without_the_gateway(running
         assert asked == alone, arguments
 
 
+async def test_what_the_gateway_refuses_is_said_with_and_without_it(running: Gateway) -> None:
+    for offline in (False, True):
+        found = await machine(running, "TRACE", "/api/v1/reviews/3", offline=offline)
+        assert (found["decision"], found["refused"]["status"]) == (None, 405)
+    assert (await running.request(b"TRACE /api/v1/reviews/3 HTTP/1.1\r\nHost: shop.test\r\n\r\n")).status == 405
+
+
 async def test_every_caller_of_a_share_is_told_as_it_is(running: Gateway) -> None:
     shown = set()
     users = ("1", "2", "3", "4", "5", "6")

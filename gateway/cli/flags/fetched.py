@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from flags.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from gateway.cli.flags.steering import Steering
-
-TIMEOUT: Final = 5.0
-"""Seconds for each wait on Unleash."""
-WHOLE: Final = 10.0
-"""Seconds for its whole answer."""
-LARGEST: Final = 64 * 1024 * 1024
-"""Bytes of it."""
 
 
 def fetched(where: Steering) -> Snapshot | None:
@@ -33,10 +26,11 @@ def fetched(where: Steering) -> Snapshot | None:
     import httpx
 
     from flags.admin import bounded
+    from flags.admin.calls import TIMEOUT
     from flags.salvage import salvage
 
     try:
-        with bounded.client(where.url.rstrip("/"), where.token, timeout=TIMEOUT, whole=WHOLE, largest=LARGEST) as unleash:
+        with bounded.client(where.url.rstrip("/"), where.token, timeout=TIMEOUT) as unleash:
             response = unleash.get("/client/features")
         usable = salvage(response.raise_for_status().content)
     except (httpx.HTTPError, FeaturesError, ValueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,27 +55,28 @@ def show(*, config: ConfigFile = Path("banyan.toml"), admin: Admin = "", as_json
     Where the flags cannot be read (Unleash is down, or there is no admin_token), those are listed that the running gateway has, and the
     exit status is 1.
     """
-    from gateway.cli.flags.shown import plain
     from gateway.cli.flags.steering import steering
 
-    listing = look(steering(config), admin)
+    where = steering(config)
+    where = replace(where, admin=admin or where.admin)
+    listing = look(where)
     if listing.error:
         if listing.gateway is None:
             raise RefusalError(f"{listing.error}. And {listing.silence}, so there is nothing to list")
         stop = "" if listing.error.endswith("?") else "."
-        print(f"note: {plain(listing.error)}{stop} Listed is what the gateway at {admin or listing.where.admin} has", file=sys.stderr)
+        print(f"note: {listing.error}{stop} Listed is what the gateway at {where.admin} has", file=sys.stderr)
     if as_json:
-        print(json.dumps(_for_machines(listing, admin), indent=2))
+        print(json.dumps(_for_machines(listing), indent=2))
     else:
         from gateway.cli.flags.table import table
 
-        for line in table(listing, admin, time.time()):
+        for line in table(listing, time.time()):
             print(line)
     return 1 if listing.error else 0
 
 
-def look(where: Steering, admin: str = "") -> Listing:
-    """Asks where the flags live, and the running gateway at `admin` (by default the configured one)."""
+def look(where: Steering) -> Listing:
+    """Asks where the flags live, and the running gateway."""
     from flags.admin import AdminError
     from gateway.cli.admin import AdminPort, AdminPortError
     from gateway.cli.flags.home import home
@@ -85,7 +86,7 @@ def look(where: Steering, admin: str = "") -> Listing:
     gateway: Mapping[str, Any] | None = None
     states: Sequence[FlagState] = ()
     try:
-        gateway = AdminPort(admin or where.admin).get("/flags", kind=Flags)
+        gateway = AdminPort(where.admin).get("/flags", kind=Flags)
     except AdminPortError as why:
         silence = str(why)
     try:
@@ -127,7 +128,7 @@ def _problems(where: Steering, gateway: Mapping[str, Any] | None, error: str) ->
     return [] if snapshot is None else [(each.flag, each.text) for each in find(snapshot, where.flags)]
 
 
-def _for_machines(listing: Listing, admin: str) -> dict[str, Any]:
+def _for_machines(listing: Listing) -> dict[str, Any]:
     where = listing.where
     place = {"path": str(where.file)} if where.source == "file" else {"url": where.url, "project": where.project}
     gateway = {key: value for key, value in (listing.gateway or {}).items() if key not in ("flags", "overrides", "problems")}
@@ -136,7 +137,7 @@ def _for_machines(listing: Listing, admin: str) -> dict[str, Any]:
         **place,
         **({} if where.source == "file" else {"environment": where.environment}),
         "error": listing.error,
-        "gateway": {"address": admin or where.admin, "answers": listing.gateway is not None, "silence": listing.silence, **gateway},
+        "gateway": {"address": where.admin, "answers": listing.gateway is not None, "silence": listing.silence, **gateway},
         "flags": [_row_for_machines(row) for row in listing.rows],
     }
 

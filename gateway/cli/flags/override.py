@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -15,9 +15,6 @@ from gateway.cli.shared import RefusalError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-LONGEST: Final = 7 * 86400
-"""Seconds. What is to last longer is changed where the flag lives."""
 
 
 def override(
@@ -81,6 +78,7 @@ def override(
 
 
 def _seconds(text: str) -> float:
+    from flags.overrides import LONGEST
     from gateway.units import seconds
 
     if not text:
@@ -127,7 +125,7 @@ def _line(name: str, result: Mapping[str, Any], clear: bool) -> str:
     if result["error"]:
         return f"{result['gateway']}: {'' if result['missing'] else 'NOT TAKEN: '}{result['error']}"
     answer = result["answer"]
-    workers: Mapping[str, bool] = answer.get("workers") or {}
+    workers: Mapping[str, bool] = answer["workers"]
     late = [number for number, decides in workers.items() if not decides]
     how = f"every worker decides by it after {duration(result['seconds'])}"
     if late:

@@ -7,7 +7,6 @@ whoever is called at night has not got. So for them the rest of the file need no
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from gateway.cli.shared import RefusalError
 if TYPE_CHECKING:
     from gateway.settings import Config
 
-_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 ADMIN: Final = "127.0.0.1:9900"
 
 
@@ -177,6 +175,8 @@ def _table(value: object) -> Mapping[str, Any]:
 
 def _filled(value: object) -> str:
     """With ${NAME} from the environment; "" where that is missing, or it is no text at all."""
-    if not isinstance(value, str) or any(name not in os.environ for name in _VARIABLE.findall(value)):
+    from gateway.config import VARIABLE
+
+    if not isinstance(value, str) or any(name not in os.environ for name in VARIABLE.findall(value)):
         return ""
-    return _VARIABLE.sub(lambda found: os.environ[found[1]], value)
+    return VARIABLE.sub(lambda found: os.environ[found[1]], value)

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 _ROLES = {"serve": "who answers", "shadow": "compare"}
 
 
-def table(listing: Listing, admin: str, now: float) -> Iterator[str]:
+def table(listing: Listing, now: float) -> Iterator[str]:
     """Its lines."""
-    yield from map(plain, _table(listing, admin, now))
+    yield from map(plain, _table(listing, now))
 
 
-def _table(listing: Listing, admin: str, now: float) -> Iterator[str]:
+def _table(listing: Listing, now: float) -> Iterator[str]:
     where = listing.where
     yield f"flags    {where.where}"
-    yield f"gateway  {_gateway(listing, admin, now)}"
+    yield f"gateway  {_gateway(listing, now)}"
     yield ""
     rows = [(row.name, _state(row, listing), row.state.type if row.state else "", _reads(row)) for row in listing.rows]
     head = ("FLAG", "STATE", "TYPE", "READ BY")
@@ -38,12 +38,12 @@ def _line(cells: tuple[str, ...], widths: list[int]) -> str:
     return "  ".join(f"{cell:{width}}" for cell, width in zip(cells, [*widths, 0], strict=True)).rstrip()
 
 
-def _gateway(listing: Listing, admin: str, now: float) -> str:
+def _gateway(listing: Listing, now: float) -> str:
     known = listing.gateway
     if known is None:
         return listing.silence
-    workers: Mapping[str, bool] = known.get("workers") or {}
-    parts = [f"at {admin or listing.where.admin}: flags from {known.get('source')}, {_confirmed(known, now)}"]
+    workers: Mapping[str, bool] = known["workers"]
+    parts = [f"at {listing.where.admin}: flags from {known.get('source')}, {_confirmed(known, now)}"]
     late = [number for number, current in workers.items() if not current]
     parts.append(f"worker {', '.join(late)} not there yet" if late else f"all {len(workers)} workers decide by them")
     if known.get("error"):

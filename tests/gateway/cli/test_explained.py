@@ -65,6 +65,17 @@ def test_nothing_that_somebody_wrote_moves_the_cursor(name: str) -> None:
     assert not [line for line in found if not line.isprintable()]
 
 
+@pytest.mark.parametrize("name", ["a\x1b[2Jb", "a\nflag reviews: ON", "a\u202eb"])
+def test_nor_does_what_the_gateway_passes_on(name: str) -> None:
+    data = b'{"version": 1, "features": []}'
+    state = Snapshot(revision(data), data, "file", time.time(), error=name)
+    answer = json.loads(json.dumps(explain(parse(Path("banyan.toml"), TOML), state, {}, Question("/reviews/1"))))
+    answer["flags"][0]["explanation"] |= {"variant": {"name": name, "enabled": True}, "variant_by_chance": False}
+    answer["decision"]["serve"] = answer["request"]["target"] = name
+    found = list(lines(answer, name, time.time()))
+    assert not [line for line in found if not line.isprintable()]
+
+
 def test_the_remaining_time_of_an_override() -> None:
     now = time.time()
     found = shown([], {"reviews": Override(False, now, now + 5400.4, "ana", "why not")})
