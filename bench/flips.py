@@ -20,9 +20,8 @@ from bench.load import PATH
 from bench.peers import Peer
 from bench.section import Section
 from bench.stage import ClientError, Say, Stage, stage
-from demo.postgres import start_postgres
 from demo.processes import StartError
-from demo.unleash import start_unleash
+from demo.unleash import running_unleash
 from flags.admin import UnleashAdmin, set_flag
 
 WORKERS = 2
@@ -133,20 +132,12 @@ def _unleash(set_up: Stage, say: Say) -> Iterator[tuple[Peer, Flip]]:
     say("flips: starting Unleash")
     logs = set_up.folder / "unleash"
     logs.mkdir()
-    database = start_postgres(logs, "unleash")
-    try:
-        server = start_unleash(logs, database, say=say)
-        try:
-            with UnleashAdmin(server.api_url, server.admin_token) as admin:
-                admin.ensure_flag("reviews")
-                admin.set("reviews", False, 100)
-                settings = f'[flags]\nsource = "unleash"\nurl = "{server.api_url}"\ntoken = "${{BENCH_TOKEN}}"\n'
-                with _gateway(set_up, "unleash-gateway", settings, {"BENCH_TOKEN": server.client_token}) as (peer, _):
-                    yield peer, lambda on: _in_unleash(admin, on)
-        finally:
-            server.stop()
-    finally:
-        database.stop()
+    with running_unleash(logs, say) as server, UnleashAdmin(server.api_url, server.admin_token) as admin:
+        admin.ensure_flag("reviews")
+        admin.set("reviews", False, 100)
+        settings = f'[flags]\nsource = "unleash"\nurl = "{server.api_url}"\ntoken = "${{BENCH_TOKEN}}"\n'
+        with _gateway(set_up, "unleash-gateway", settings, {"BENCH_TOKEN": server.client_token}) as (peer, _):
+            yield peer, lambda on: _in_unleash(admin, on)
 
 
 def _in_unleash(admin: UnleashAdmin, on: bool) -> None:
