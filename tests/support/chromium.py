@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
-import pytest
+from tests.support.required import missing
 
 CHROMIUM: Final = Path("/usr/bin/chromium")
 ARGUMENTS: Final = [
@@ -22,6 +21,4 @@ ARGUMENTS: Final = [
 def required() -> None:
     """Skips the test where there is none, unless everything is required."""
     if not CHROMIUM.exists():
-        if os.environ.get("BANYAN_REQUIRE_ALL"):
-            pytest.fail(f"{CHROMIUM} is not there")
-        pytest.skip(f"{CHROMIUM} is not there")
+        missing(f"{CHROMIUM} is not there")
