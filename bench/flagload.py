@@ -84,11 +84,6 @@ def measure(flags: int = 1000, loads: int = 7) -> Pauses:
     return uvloop.run(_measure(flags, loads))
 
 
-def largest_pause(flags: int = 1000, loads: int = 7) -> float:
-    """In ms."""
-    return measure(flags, loads).largest
-
-
 async def _measure(flags: int, loads: int) -> Pauses:
     loop = asyncio.get_running_loop()
     snapshots = states(flags)

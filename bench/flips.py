@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import json
 import math
 import random
 import statistics
@@ -20,10 +19,10 @@ from bench.load import PATH
 from bench.peers import Peer
 from bench.section import Section
 from bench.stage import ClientError, Say, Stage, stage
-from demo.postgres import start_postgres
 from demo.processes import StartError
-from demo.unleash import start_unleash
+from demo.unleash import running_unleash
 from flags.admin import UnleashAdmin, set_flag
+from gateway.cli.admin import AdminPort, AdminPortError
 
 WORKERS = 2
 CONNECTIONS = 12
@@ -34,7 +33,7 @@ _COLUMNS = ["where it is changed", "median, ms", "the 99th of 100, ms", "fastest
 _GET = f"GET {PATH}/3 HTTP/1.1\r\nHost: shop.example.com\r\n\r\n".encode()
 _ROUTE = '[[routes]]\nname = "reviews"\nmatch = "/api/v1/reviews/*"\ncandidate = "reviews"\n'
 
-Flip = Callable[[bool], None]
+Flip = Callable[[bool], object]
 
 
 @dataclass
@@ -72,7 +71,7 @@ def run(*, only: Sequence[str] = (), count: int = 30, say: Say) -> Section:
     with stage(peers.upstream, {}, ()) as set_up:
         with _gateway(set_up, "file") as (peer, folder):
             path = folder / "flags.json"
-            found["in the flag file"] = _flips(peer, lambda on: _set_file(path, on), count, 0.3, say)
+            found["in the flag file"] = _flips(peer, lambda on: set_flag(path, "reviews", on), count, 0.3, say)
             found["by an override"] = _flips(peer, lambda on: _override(peer.admin, on), count, 0.3, say)
         try:
             with _unleash(set_up, say) as (peer, flip):
@@ -100,20 +99,12 @@ def _p99(figures: Sequence[float]) -> float:
     return sorted(figures)[math.ceil(0.99 * len(figures)) - 1]
 
 
-def _set_file(path: Path, on: bool) -> None:
-    set_flag(path, "reviews", on)
-
-
 def _override(admin: int, on: bool) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", admin, timeout=10)
+    body = {"enabled": on, "seconds": 600, "by": "bench", "why": "measuring"}
     try:
-        body = json.dumps({"enabled": on, "seconds": 600, "by": "bench", "why": "measuring"})
-        connection.request("PUT", "/flags/overrides/reviews", body)
-        answer = connection.getresponse()
-        if answer.status != 200:
-            raise ClientError(f"an override was answered {answer.status}: {answer.read()!r}")
-    finally:
-        connection.close()
+        AdminPort(f"127.0.0.1:{admin}").ask("PUT", "/flags/overrides/reviews", body, within=10)
+    except AdminPortError as error:
+        raise ClientError(f"an override: {error}") from error
 
 
 @contextmanager
@@ -133,24 +124,12 @@ def _unleash(set_up: Stage, say: Say) -> Iterator[tuple[Peer, Flip]]:
     say("flips: starting Unleash")
     logs = set_up.folder / "unleash"
     logs.mkdir()
-    database = start_postgres(logs, "unleash")
-    try:
-        server = start_unleash(logs, database, say=say)
-        try:
-            with UnleashAdmin(server.api_url, server.admin_token) as admin:
-                admin.ensure_flag("reviews")
-                admin.set("reviews", False, 100)
-                settings = f'[flags]\nsource = "unleash"\nurl = "{server.api_url}"\ntoken = "${{BENCH_TOKEN}}"\n'
-                with _gateway(set_up, "unleash-gateway", settings, {"BENCH_TOKEN": server.client_token}) as (peer, _):
-                    yield peer, lambda on: _in_unleash(admin, on)
-        finally:
-            server.stop()
-    finally:
-        database.stop()
-
-
-def _in_unleash(admin: UnleashAdmin, on: bool) -> None:
-    admin.set("reviews", on)
+    with running_unleash(logs, say) as server, UnleashAdmin(server.api_url, server.admin_token) as admin:
+        admin.ensure_flag("reviews")
+        admin.set("reviews", False, 100)
+        settings = f'[flags]\nsource = "unleash"\nurl = "{server.api_url}"\ntoken = "${{BENCH_TOKEN}}"\n'
+        with _gateway(set_up, "unleash-gateway", settings, {"BENCH_TOKEN": server.client_token}) as (peer, _):
+            yield peer, lambda on: admin.set("reviews", on)
 
 
 def _flips(peer: Peer, flip: Flip, count: int, pause: float, say: Say) -> list[float]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import secrets
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from demo import npm
 from demo.npm import Say, to_stderr
-from demo.postgres import RunningPostgres
+from demo.postgres import RunningPostgres, start_postgres
 from demo.processes import Running, StartError, answers, start
 
 VERSION: Final = "8.2.0"
@@ -101,6 +103,24 @@ def start_unleash(
                 continue  # somebody took the port in between; Unleash can't be handed a socket
             raise
         return RunningUnleash(running, client_token, admin_token)
+
+
+@contextmanager
+def running_unleash(folder: Path, say: Say = to_stderr) -> Iterator[RunningUnleash]:
+    """Unleash over a PostgreSQL of its own, with nothing in it; both logs are in `folder`, and both are stopped in the end.
+
+    Raises:
+        StartError: one of them can't be installed, or did not come up.
+    """
+    database = start_postgres(folder, "unleash")
+    try:
+        unleash = start_unleash(folder, database, say=say)
+        try:
+            yield unleash
+        finally:
+            unleash.stop()
+    finally:
+        database.stop()
 
 
 def install(say: Say = to_stderr) -> Path:

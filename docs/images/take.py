@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.support.chromium import ARGUMENTS, CHROMIUM  # found once the checkout is on the path
 
 
 def take(page: Page, url: str, route: str, path: str, target: Path) -> None:
@@ -41,7 +37,7 @@ def main() -> None:
     parser.add_argument("--path", default="", help="the signature's path; default: the first of the route")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("difference.png"))
     parser.add_argument("--scheme", choices=["light", "dark"], default="light")
-    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    parser.add_argument("--chromium", default=str(CHROMIUM))
     options = parser.parse_args()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=options.chromium, args=ARGUMENTS)

@@ -16,8 +16,7 @@ from playwright.async_api import FloatRect
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from demo.postgres import start_postgres  # noqa: E402 - found once the checkout is on the path
-from demo.unleash import RunningUnleash, start_unleash  # noqa: E402 - as above
+from demo.unleash import RunningUnleash, running_unleash  # noqa: E402 - found once the checkout is on the path
 from tests.support.unleash_page import unleash_page  # noqa: E402 - as above
 
 FOLDER = Path(__file__).parent
@@ -44,17 +43,8 @@ async def take(unleash: RunningUnleash, workdir: Path) -> None:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        workdir = Path(folder)
-        database = start_postgres(workdir, "unleash")
-        try:
-            unleash = start_unleash(workdir, database)
-            try:
-                asyncio.run(take(unleash, workdir))
-            finally:
-                unleash.stop()
-        finally:
-            database.stop()
+    with tempfile.TemporaryDirectory() as folder, running_unleash(Path(folder)) as unleash:
+        asyncio.run(take(unleash, Path(folder)))
     for picture in ("unleash-flag.png", "unleash-rollout.png"):
         size = (FOLDER / picture).stat().st_size
         print(f"{picture}: {size} bytes")

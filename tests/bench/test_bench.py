@@ -12,6 +12,7 @@ from bench.load import BODIES, request
 from bench.passthrough import verdicts
 from bench.proxies import Figures, Result
 from demo.processes import ROOT
+from tests.support.required import missing
 
 
 def figures(name: str, cpu: list[float]) -> Figures:
@@ -44,9 +45,7 @@ def test_no_two_requests_are_the_same() -> None:
 
 def test_a_run_beside_nginx() -> None:
     if shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is None:
-        if os.environ.get("BANYAN_REQUIRE_ALL"):
-            pytest.fail("nginx is not installed (apt-get install nginx-light)")
-        pytest.skip("nginx is not installed (apt-get install nginx-light)")
+        missing("nginx is not installed (apt-get install nginx-light)")
     command = [
         sys.executable,
         "-m",

@@ -12,6 +12,7 @@ from bench import bodies, busy, decisions, descriptors, flagged, flips, idle, la
 from bench.memory import MIB
 from bench.section import Section
 from bench.stage import ClientError, client
+from tests.support.required import missing
 from tests.support.unleash import required
 
 PEERS = ["banyan", "nginx"]
@@ -23,9 +24,7 @@ def said(text: str) -> None: ...
 @pytest.fixture(autouse=True)
 def _nginx() -> None:
     if shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is None:
-        if os.environ.get("BANYAN_REQUIRE_ALL"):
-            pytest.fail("nginx is not installed (apt-get install nginx-light)")
-        pytest.skip("nginx is not installed (apt-get install nginx-light)")
+        missing("nginx is not installed (apt-get install nginx-light)")
 
 
 def bars(section: Section) -> dict[str, float]:

@@ -26,21 +26,12 @@ from django.utils.module_loading import import_string
 
 from demo.processes import Running, answers, listen, start
 from shadow.exchange import Answer, Exchange, RouteCounts, Summary, encode
+from tests.support.console import PASSWORD, USER, new_page, open_logged_in
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-USER, PASSWORD = "ada", "correct horse battery"
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>\u202egnp.exe"
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 TOML = """
 [gateway]
 admin = "127.0.0.1:0"
@@ -308,19 +299,8 @@ def test_what_cannot_start_says_why_in_one_message(tmp_path: Path, text: str, en
 
 @pytest.fixture
 def page(console: Console) -> Iterator[Page]:
-    if not CHROMIUM.exists():
-        if os.environ.get("BANYAN_REQUIRE_ALL"):
-            pytest.fail(f"{CHROMIUM} is not there")
-        pytest.skip(f"{CHROMIUM} is not there")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=console.url)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
+    with new_page(console.url) as page:
         yield page
-        browser.close()
 
 
 @pytest.mark.browser
@@ -330,10 +310,7 @@ def test_from_the_login_to_a_marked_difference(page: Page) -> None:
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    page.goto("/")
-    page.get_by_label("Name").fill(USER)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
+    open_logged_in(page)
 
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name="reviews", exact=True))
     assert "60.00 %" in row.inner_text()
@@ -370,10 +347,7 @@ def test_from_the_login_to_a_marked_difference(page: Page) -> None:
 def test_the_page_is_accessible_light_and_dark(page: Page) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    page.goto("/")
-    page.get_by_label("Name").fill(USER)
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
+    open_logged_in(page)
     page.wait_for_selector("#routes table")
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of two

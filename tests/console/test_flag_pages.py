@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sqlite3
@@ -23,6 +22,7 @@ from demo.postgres import start_postgres
 from demo.processes import Running, StartError
 from tests.support.admin_port import AdminPort, admin_port, feature
 from tests.support.console import browser, log_in, running_console
+from tests.support.required import missing
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -351,9 +351,7 @@ def test_nothing_is_lost_while_postgresql_is_away(port: AdminPort, tmp_path: Pat
     try:
         server = start_postgres(tmp_path)
     except StartError as error:
-        if os.environ.get("BANYAN_REQUIRE_ALL"):
-            raise
-        pytest.skip(f"no PostgreSQL here: {error}")
+        missing(f"no PostgreSQL here: {error}", cause=error)
 
     def allow(yes: bool) -> None:
         with psycopg.connect(host=str(server.socket_dir), user=server.user, dbname="postgres", autocommit=True) as connection:

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from demo.processes import Running
-from tests.support.console import browser, needs_chromium, running_console
+from tests.support.chromium import required
+from tests.support.console import browser, running_console
 from tests.support.gateway import Gateway, gateway
 
 TOML = """
@@ -89,7 +90,7 @@ def gone(url: str) -> None:
 
 @pytest.mark.browser
 async def test_flips_overrides_and_the_gateways_end(tmp_path: Path) -> None:
-    needs_chromium()
+    required()
     async with gateway(tmp_path, TOML, reviews=False) as running:
         with console(running) as started:
             await asyncio.to_thread(flips_and_overrides, started.url, running)

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.postgres import start_postgres
-from demo.unleash import RunningUnleash, start_unleash
+from demo.unleash import RunningUnleash, running_unleash
 from tests.support.unleash import required
 
 
@@ -17,15 +16,8 @@ from tests.support.unleash import required
 def fresh_unleash(folder: Path) -> Iterator[RunningUnleash]:
     """A real Unleash on a real PostgreSQL, with nothing in it."""
     required()
-    database = start_postgres(folder, "unleash")
-    try:
-        server = start_unleash(folder, database)
-        try:
-            yield server
-        finally:
-            server.stop()
-    finally:
-        database.stop()
+    with running_unleash(folder) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,9 @@ import pytest
 
 from demo.unleash import RunningUnleash
 from tests.integration.conftest import fresh_unleash
+from tests.support.chromium import required
 from tests.support.gateway import Exchange, Gateway, Upstream, gateway
-from tests.support.unleash_page import UnleashPage, required, unleash_page
+from tests.support.unleash_page import UnleashPage, unleash_page
 
 pytestmark = [pytest.mark.unleash, pytest.mark.browser, pytest.mark.timeout(420)]
 

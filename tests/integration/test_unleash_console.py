@@ -15,6 +15,7 @@ from demo.processes import Running, python, start
 from demo.unleash import RunningUnleash
 from flags.admin import UnleashAdmin
 from tests.support.console import log_in, running_console
+from tests.support.gateway import listening
 
 pytestmark = [pytest.mark.unleash, pytest.mark.timeout(300)]
 
@@ -41,17 +42,13 @@ flag = "{flag}"
 """
 
 
-def announced(running: Running) -> bool:
-    return "banyan: serving on" in running.tail(200)
-
-
 @contextmanager
 def serving(folder: Path, unleash: RunningUnleash) -> Iterator[Running]:
     """A gateway and a console beside it; yields the console."""
     config = folder / "banyan.toml"
     config.write_text(TOML.format(url=unleash.api_url, flag=FLAG))
     tokens = {"TEST_UNLEASH_TOKEN": unleash.client_token, "TEST_UNLEASH_ADMIN_TOKEN": unleash.admin_token}
-    gateway = start("gateway", python("-m", "gateway.cli", "run", "--config", str(config)), log_dir=folder, env=tokens, ready=announced)
+    gateway = start("gateway", python("-m", "gateway.cli", "run", "--config", str(config)), log_dir=folder, env=tokens, ready=listening)
     try:
         found = re.search(r"admin on (127\.0\.0\.1:\d+)", gateway.log.read_text())
         assert found is not None, gateway.tail()

@@ -23,6 +23,7 @@ import pytest
 from demo.postgres import start_postgres
 from demo.processes import Running, StartError, start
 from shadow.exchange import Answer, Exchange, RouteCounts, Side, Summary, encode
+from tests.support.required import missing
 
 HEAD = b"Content-Type: application/json\r\n"
 TOML = """
@@ -235,9 +236,7 @@ def test_the_whole_way_into_postgresql(folder: Path) -> None:
     try:
         server = start_postgres(folder)
     except StartError as error:
-        if os.environ.get("BANYAN_REQUIRE_ALL"):
-            raise
-        pytest.skip(f"no PostgreSQL here: {error}")
+        missing(f"no PostgreSQL here: {error}", cause=error)
     try:
         made = Setup(folder, server.url)
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -11,16 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
-import pytest
 
 from demo.processes import Running, answers, listen, start
+from tests.support.chromium import ARGUMENTS, CHROMIUM, required
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 USER, PASSWORD = "ada", "correct horse battery"
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
 
 
 @contextmanager
@@ -55,26 +52,30 @@ def log_in(running: Running) -> httpx.Client:
 
 
 @contextmanager
-def browser(url: str, path: str = "/") -> Iterator[Page]:
-    """Chromium on `path`, logged in. Not on an event loop's thread."""
-    needs_chromium()
+def new_page(url: str) -> Iterator[Page]:
+    """Chromium's, which has opened nothing yet; what it opens is below `url`. Not on an event loop's thread."""
+    required()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
         page = launched.new_context(viewport={"width": 1280, "height": 900}, base_url=url).new_page()
         page.set_default_timeout(10_000)
-        page.goto(path)
-        page.get_by_label("Name").fill(USER)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
         yield page
         launched.close()
 
 
-def needs_chromium() -> None:
-    """Skips the test where there is none, unless everything is required."""
-    if not CHROMIUM.exists():
-        if os.environ.get("BANYAN_REQUIRE_ALL"):
-            pytest.fail(f"{CHROMIUM} is not there")
-        pytest.skip(f"{CHROMIUM} is not there")
+def open_logged_in(page: Page, path: str = "/") -> None:
+    """Goes to `path`, by way of the login."""
+    page.goto(path)
+    page.get_by_label("Name").fill(USER)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+
+
+@contextmanager
+def browser(url: str, path: str = "/") -> Iterator[Page]:
+    """Chromium on `path`, logged in. Not on an event loop's thread."""
+    with new_page(url) as page:
+        open_logged_in(page, path)
+        yield page

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
-
 from demo import npm
 from demo.processes import StartError
+from tests.support.required import missing
 
 VERSION: Final = "6.1.0"
 LOCK: Final = Path(__file__).resolve().parent.parent / "flags" / "specification"
@@ -47,9 +45,7 @@ def folder() -> Path:
     try:
         return npm.install(_PACKAGE).parent
     except StartError as error:
-        if os.environ.get("BANYAN_REQUIRE_ALL"):
-            raise
-        pytest.skip(f"Unleash's client specification can't be installed here: {error}", allow_module_level=True)
+        missing(f"Unleash's client specification can't be installed here: {error}", cause=error, module=True)
 
 
 def cases(specifications: Path) -> Iterator[Case]:

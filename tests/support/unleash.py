@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
-import pytest
-
 from demo.processes import StartError
 from demo.unleash import install
+from tests.support.required import missing
 
 
 def required() -> None:
@@ -15,6 +12,4 @@ def required() -> None:
     try:
         install()
     except StartError as error:
-        if os.environ.get("BANYAN_REQUIRE_ALL"):
-            raise
-        pytest.skip(f"the Unleash server can't be installed here: {error}")
+        missing(f"the Unleash server can't be installed here: {error}", cause=error)

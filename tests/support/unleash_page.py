@@ -5,7 +5,6 @@ Chromium reaches nothing but that Unleash: its fonts and the user's picture come
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,33 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from demo.unleash import RunningUnleash
+from tests.support.chromium import ARGUMENTS, CHROMIUM
 
 if TYPE_CHECKING:
     from playwright.async_api import Locator, Page, Response, Route
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 PROJECT = "/projects/default"
 PATIENCE = 45_000
 """Milliseconds for whatever is looked for: both cores may be busy with other tests."""
-
-
-def required() -> None:
-    """Skips the test where Chromium is missing, unless everything is required."""
-    if not CHROMIUM.exists():
-        if os.environ.get("BANYAN_REQUIRE_ALL"):
-            pytest.fail(f"{CHROMIUM} is not there")
-        pytest.skip(f"{CHROMIUM} is not there")
 
 
 @dataclass(frozen=True)
