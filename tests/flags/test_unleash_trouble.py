@@ -94,7 +94,7 @@ async def test_each_new_trouble_is_said_once_and_its_end_is(server: FakeUnleash,
         await source.refresh()
     said = [record.getMessage() for record in caplog.records if record.name == "banyan.flags" and record.levelno >= logging.INFO]
     troubles = [text for text in said if "stay in force" in text]
-    assert [("401" in text, "500" in text) for text in troubles] == [(True, False), (False, True)]
+    assert [("answered 401" in text, "answered 500" in text) for text in troubles] == [(True, False), (False, True)]
     assert sum("answers again" in text for text in said) == 1
 
 
