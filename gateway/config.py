@@ -27,7 +27,6 @@ PLANNED = {
     "identity.stamp": "the identity stamp",
     "routes.*.priority": "shedding by priority",
     "routes.*.rate_limit": "rate limits",
-    "routes.*.identity": "identity by route",
     "routes.*.guard": "the guard",
     "routes.*.split": "split routes",
     "routes.*.sticky": "split routes",

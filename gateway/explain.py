@@ -21,7 +21,8 @@ from flags.overrides import Override
 from flags.snapshot import Context, Snapshot
 from gateway import build
 from gateway.config import Config
-from gateway.identity.callers import Caller, told
+from gateway.identity.caller import Caller
+from gateway.identity.callers import told
 from gateway.identity.visitors import Visitors
 from gateway.net.head import HeadError, RequestHead, parse_request
 from gateway.policy.decision import AMBIGUOUS, Claim, Decision, Policy

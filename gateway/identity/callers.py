@@ -1,39 +1,23 @@
-"""Whose credentials were asked about, and who waits for an answer: cache and single flight, without a clock, a socket or a loop.
+"""Whose credentials legacy was asked about, and who waits for an answer: cache and single flight, without a clock, a socket or a loop.
 
-Asked once per credential, however many requests wait, and remembered by the SHA-256 of the credential: the cache holds nothing that could
-be used to log in. Here the answer only feeds the flags, so when legacy cannot say, the caller is anonymous.
+Asked once per credential, however many requests wait. While legacy cannot say, the last answer is believed for as long as `grace` allows;
+after that nobody can say who it is, which opens nothing. What a logout ends is forgotten, also by a question that is under way.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Final
+from dataclasses import replace
 
 import orjson
 
+from gateway.identity.caller import ANONYMOUS, NOTHING, Caller, refused, unsaid
+from gateway.identity.credential import Credential, CredentialError
+from gateway.identity.remembered import Remembered
+from gateway.policy.admission import Standing
 from gateway.policy.properties import LONGEST
 from gateway.settings import Identity
 
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who is calling, as far as it is known."""
-
-    user_id: str | None = None
-    session_id: str | None = None
-    claims: Mapping[str, str] = field(default=_NOTHING)
-    """What else legacy said of a user, as text: plan, country …"""
-    fleeting: bool = field(default=False, compare=False)
-    """Nobody whom the flags would meet again: a visitor who was made for this request, and may never show his cookie."""
-
-
-ANONYMOUS: Final = Caller()
 MAX_ANSWER = 64 * 1024
 """Bytes of legacy's answer."""
 
@@ -41,12 +25,26 @@ MAX_ANSWER = 64 * 1024
 class Question:
     """What legacy must be asked, by whoever got this from `Callers.lookup`. It ends with `Callers.learned`, whatever happens."""
 
-    __slots__ = ("credential", "key", "waiting")
+    __slots__ = ("cookie", "credential", "key", "outdated", "token", "waiting")
 
-    def __init__(self, key: bytes, credential: bytes, then: Callable[[Caller], None]) -> None:
-        self.key = key
+    def __init__(self, credential: Credential, key: bytes, cookie: bytes, token: bytes, then: Callable[[Caller], None]) -> None:
         self.credential = credential
+        self.key = key
+        self.cookie = cookie
+        self.token = token
         self.waiting = [then]
+        self.outdated = False
+        """The credential was ended while legacy was asked: the answer may be older than that, and is not remembered."""
+
+    @property
+    def fields(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The fields that ask it: the credential as its client has sent it."""
+        found = []
+        if self.cookie:
+            found.append((b"Cookie", self.credential.cookie.encode() + b"=" + self.cookie))
+        if self.token:
+            found.append((b"Authorization", self.credential.scheme.encode() + b" " + self.token))
+        return tuple(found)
 
 
 FAILURE_SECONDS = 0.5
@@ -58,64 +56,119 @@ class Callers:
 
     def __init__(self, settings: Identity) -> None:
         self._settings = settings
-        self._cookie = re.compile(rb"(?:\r\n(?i:cookie):[^\r]*?[ ;:])" + re.escape(settings.cookie.encode()) + rb"=([^;\r\s]*)")
-        self._known: dict[bytes, tuple[Caller, float]] = {}
+        self._known = Remembered(settings.entries)
         self._asking: dict[bytes, Question] = {}
+        self.counts: dict[str, int] = {}
+        """Lookups by how they ended, since somebody took them: none, refused, remembered, asked, waited."""
+        self.failures: dict[str, int] = {}
+        """Questions that legacy did not answer, by why."""
 
-    def lookup(self, fields: bytes, then: Callable[[Caller], None], now: float) -> Caller | Question | None:
+    def lookup(self, credential: Credential, fields: bytes, then: Callable[[Caller], None], now: float) -> Caller | Question | None:
         """The caller; or a question that must be asked now; or None. In both latter cases `then` is called once it is known.
 
         `fields` are a head's field lines, each with its CRLF before it.
         """
-        found = self._cookie.search(fields)
-        if found is None or not found[1]:
+        try:
+            cookie, token = credential.read(fields)
+        except CredentialError as error:
+            self._count("refused")
+            return refused(error.why)
+        if not cookie and not token:
+            self._count("none")
             return ANONYMOUS
-        credential = found[1]
-        key = hashlib.sha256(credential).digest()
-        known = self._known.get(key)
+        key = credential.key(cookie, token)
+        known = self._known.get(key, now)
         if known is not None:
-            if known[1] > now:
-                return known[0]
-            del self._known[key]
+            self._count("remembered")
+            return known
         question = self._asking.get(key)
         if question is not None:
+            self._count("waited")
             question.waiting.append(then)
             return None
-        question = self._asking[key] = Question(key, credential, then)
+        self._count("asked")
+        question = self._asking[key] = Question(credential, key, cookie, token, then)
         return question
 
-    def learned(self, question: Question, caller: Caller, now: float, *, known: bool) -> None:
-        """The question was answered; `known`: by legacy; else it is believed only for a moment."""
-        self._asking.pop(question.key, None)
-        if len(self._known) >= self._settings.entries:
-            del self._known[next(iter(self._known))]  # the oldest: entries live for seconds, so order of age is good enough
-        seconds = self._settings.negative_cache if caller.user_id is None else self._settings.cache
-        if not known:
-            seconds = FAILURE_SECONDS
-        self._known[question.key] = (caller, now + seconds)
+    def learned(self, question: Question, caller: Caller, now: float, *, known: bool, lifetime: float | None = None) -> None:
+        """The question was answered. `known`: by legacy; else what was known before is believed, or nothing. `lifetime`: for how many
+        seconds the credential is good, by legacy's word."""
+        if self._asking.get(question.key) is question:
+            del self._asking[question.key]
+        settings = self._settings
+        if known:
+            positive = caller.standing is Standing.KNOWN
+            seconds = settings.cache if positive else settings.negative_cache
+            grace = settings.grace if positive else 0.0
+            if lifetime is not None:
+                seconds, grace = min(seconds, lifetime), min(grace, max(0.0, lifetime - seconds))
+            until, kept = now + seconds, replace(caller, cookies=())
+        else:
+            self.failures[caller.why] = self.failures.get(caller.why, 0) + 1
+            before = None if question.outdated else self._known.lately(question.key, now)
+            until, grace = now + FAILURE_SECONDS, 0.0
+            if before is not None:
+                caller, end = before
+                until, grace = min(until, end), max(0.0, end - until)
+            kept = caller
+        if not question.outdated:
+            self._known.keep(question.key, kept, until, grace)
         for then in question.waiting:
             then(caller)
 
-    def cookie(self, question: Question) -> bytes:
-        """The Cookie field's value that asks the question."""
-        return self._settings.cookie.encode() + b"=" + question.credential
+    def drop(self, key: bytes) -> None:
+        """The credential with this key was ended: what is known of it is forgotten."""
+        self._known.drop(key)
+        question = self._asking.pop(key, None)
+        if question is not None:
+            question.outdated = True
+
+    def _count(self, outcome: str) -> None:
+        self.counts[outcome] = self.counts.get(outcome, 0) + 1
 
 
-def understand(status: int, body: bytes, claims: Collection[str] = ()) -> tuple[Caller, bool]:
-    """What legacy's answer says: who it is, with those of its `claims`, and whether legacy knew."""
+def understand(status: int, body: bytes, claims: Collection[str] = (), cookies: tuple[bytes, ...] = ()) -> tuple[Caller, bool, float | None]:
+    """What legacy's answer says: who it is, with those of its `claims`; whether legacy knew; and for how many seconds the credential is
+    good, if it says that. `cookies`: the values of its Set-Cookie that renew the credential."""
+    if status in (401, 403):
+        return refused("by-legacy"), True, None
     if status != 200:
-        return ANONYMOUS, False
+        return unsaid(f"status-{status}"), False, None
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return ANONYMOUS, False
-    if not isinstance(document, dict):
-        return ANONYMOUS, False
+        return unsaid("not-json"), False, None
+    if not isinstance(document, dict) or not isinstance(document.get("authenticated"), bool):
+        return unsaid("not-an-identity"), False, None
     user, session, said = document.get("user_id"), document.get("session_id"), document.get("claims")
-    if not document.get("authenticated"):
-        user = said = None
-    known = told(said, claims) if isinstance(said, dict) else _NOTHING
-    return Caller(None if user is None else str(user), None if session is None else str(session), known), True
+    if not document["authenticated"]:
+        return Caller(None, None if session is None else str(session), cookies=cookies), True, None
+    if not isinstance(user, str | int) or isinstance(user, bool) or user == "":
+        return unsaid("no-user-id"), False, None
+    known = told(said, claims) if isinstance(said, dict) else NOTHING
+    left = document.get("expires_in")
+    lifetime = float(left) if isinstance(left, int | float) and not isinstance(left, bool) and left > 0 else None
+    caller = Caller(str(user), None if session is None else str(session), known, standing=Standing.KNOWN, cookies=cookies)
+    return caller, True, lifetime
+
+
+def renewals(fields: bytes, cookie: str) -> tuple[bytes, ...]:
+    """The values of Set-Cookie among an answer's lines, each with its CRLF before it, that set the cookie of this name."""
+    name = cookie.encode() + b"="
+    if not cookie or name not in fields:
+        return ()
+    found = []
+    for line in fields.split(b"\r\n"):
+        field, _, value = line.partition(b":")
+        value = value.strip(b" \t")
+        if field.lower() == b"set-cookie" and value.startswith(name):
+            found.append(value)
+    return tuple(found)
+
+
+def ended(fields: bytes, cookie: str, value: bytes) -> bool:
+    """Does an answer with these lines take the cookie's value out of use: by clearing it, or by another in its place?"""
+    return any(renewed.partition(b";")[0].strip(b" \t") != cookie.encode() + b"=" + value for renewed in renewals(fields, cookie))
 
 
 def told(said: Mapping[str, object], names: Collection[str]) -> Mapping[str, str]:

@@ -10,7 +10,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from gateway.identity.callers import ANONYMOUS, MAX_ANSWER, Caller, Callers, Question, understand
+from gateway.identity.caller import ANONYMOUS, Caller
+from gateway.identity.callers import MAX_ANSWER, Callers, Question, understand
 from gateway.net.head import ResponseHead
 from gateway.net.pool import Pool
 from gateway.net.upstream import Sink, UpstreamConnection

@@ -14,7 +14,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from typing import Final
 
-from gateway.identity.callers import Caller
+from gateway.identity.caller import Caller
 from gateway.settings import Visitor
 
 NOT_SET: Final = "visitor-cookie-not-set"

@@ -26,7 +26,7 @@ from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 
-from gateway.identity.callers import ANONYMOUS
+from gateway.identity.caller import ANONYMOUS
 from gateway.mitm.client import Reply
 from gateway.mitm.fields import RefusedError, clean_request, clean_response, field_lines, find
 from gateway.mitm.identity import Introspection

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.identity.callers import ANONYMOUS, MAX_ANSWER, Caller, Callers, Question, understand
+from gateway.identity.caller import ANONYMOUS, Caller
+from gateway.identity.callers import MAX_ANSWER, Callers, Question, understand
 from gateway.mitm.client import Ask, Client, Reply
 from gateway.mitm.fields import Fields, field_lines
 from gateway.mitm.shared import Shared

@@ -8,6 +8,7 @@ from gateway.policy.problems import Problem
 
 REASONS = {
     400: b"Bad Request",
+    401: b"Unauthorized",
     405: b"Method Not Allowed",
     408: b"Request Timeout",
     413: b"Content Too Large",

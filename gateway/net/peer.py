@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flags.snapshot import Context
-from gateway.identity.callers import Caller
+from gateway.identity.caller import Caller
 from gateway.net.fields import values
 from gateway.net.head import RequestHead
 from gateway.policy.forwarded import client

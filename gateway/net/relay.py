@@ -13,7 +13,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from gateway.access import line
-from gateway.identity.callers import ANONYMOUS, Caller
+from gateway.identity.caller import ANONYMOUS, Caller
 from gateway.identity.visitors import NOT_SET, Visitors
 from gateway.net.answers import problem
 from gateway.net.chunked import LAST, chunk

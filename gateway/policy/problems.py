@@ -12,6 +12,7 @@ class Problem(StrEnum):
     """The code is what clients see in `Banyan-Error` and in the problem document's type (RFC 9457)."""
 
     FRAMING = "framing"
+    UNAUTHENTICATED = "unauthenticated"
     METHOD = "method-not-allowed"
     REQUEST_TIMEOUT = "request-timeout"
     BODY_TOO_LARGE = "body-too-large"
@@ -26,6 +27,7 @@ class Problem(StrEnum):
     OUTCOME_UNKNOWN = "outcome-unknown"
     DRAINING = "draining"
     CONNECTIONS = "too-many-connections"
+    IDENTITY_UNAVAILABLE = "identity-unavailable"
     CONNECT_TIMEOUT = "upstream-connect-timeout"
     UPSTREAM_TIMEOUT = "upstream-timeout"
     OUTCOME_UNKNOWN_TIMEOUT = "outcome-unknown-timeout"
@@ -45,6 +47,7 @@ class Problem(StrEnum):
 
 _ANSWERS: dict[Problem, tuple[int, str]] = {
     Problem.FRAMING: (400, "The request is not valid HTTP/1.1"),
+    Problem.UNAUTHENTICATED: (401, "Somebody has to be logged in for this"),
     Problem.METHOD: (405, "This method is not relayed"),
     Problem.REQUEST_TIMEOUT: (408, "The request did not arrive in time"),
     Problem.BODY_TOO_LARGE: (413, "The request's body is too large"),
@@ -59,6 +62,7 @@ _ANSWERS: dict[Problem, tuple[int, str]] = {
     Problem.OUTCOME_UNKNOWN: (502, "The upstream failed and the request's outcome is unknown"),
     Problem.DRAINING: (503, "The gateway is shutting down"),
     Problem.CONNECTIONS: (503, "Too many connections are open"),
+    Problem.IDENTITY_UNAVAILABLE: (503, "Nobody can say at the moment who is calling"),
     Problem.CONNECT_TIMEOUT: (504, "The upstream did not accept a connection in time"),
     Problem.UPSTREAM_TIMEOUT: (504, "The upstream did not answer in time"),
     Problem.OUTCOME_UNKNOWN_TIMEOUT: (504, "The upstream did not answer in time and the request's outcome is unknown"),

@@ -79,6 +79,13 @@ class Config(Section):
                 if key in patterns:
                     raise ValueError(f"routes {patterns[key]!r} and {route.name!r} match the same requests: {method} {route.match}")
                 patterns[key] = route.name
+            if route.identity == "required" and self.identity.source == "none":
+                raise ValueError(
+                    f'route {route.name!r}: identity = "required" lets nobody in as long as identity.source is "none"; set it to '
+                    '"introspection", for example'
+                )
+            if route.credential is not None and (self.identity.source == "none" or route.identity == "ignored"):
+                raise ValueError(f"route {route.name!r}: credential is never looked at, since nobody is asked who calls; remove it")
         secret = {name.lower() for name in self.shadow.redact}
         for name in self.flags.headers:
             if name in RESERVED or name in self.identity.claims:

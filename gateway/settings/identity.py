@@ -17,6 +17,20 @@ _SHORTEST_AGE = 60.0
 """Seconds."""
 
 
+def cookie_name(value: str) -> str:
+    """`value`, if it is a cookie's name or empty."""
+    if value and not TOKEN.fullmatch(value):
+        raise ValueError('write a cookie\'s name, such as "sessionid"')
+    return value
+
+
+def scheme_name(value: str) -> str:
+    """`value`, if it is a scheme of Authorization or empty."""
+    if value and not TOKEN.fullmatch(value):
+        raise ValueError('write a scheme of Authorization, such as "Bearer"')
+    return value
+
+
 class Visitor(Section):
     """A signed cookie for visitors without an account, so that a gradual rollout keeps each of them on one side."""
 
@@ -56,14 +70,18 @@ class Identity(Section):
     """none: everybody is anonymous. introspection: legacy is asked who a session belongs to."""
     path: str = "/_banyan/identity"
     """Where legacy answers who is calling (legacy_django/banyan_identity)."""
-    cookie: str = "sessionid"
-    """The session cookie's name."""
+    cookie: str | None = None
+    """The name of the cookie that is the credential: by default "sessionid". "" looks at no cookie."""
+    scheme: str = ""
+    """The scheme of Authorization whose tokens are a credential too, such as "Token" or "Bearer". "" does not look at that field."""
     cache: Seconds = 10.0
     """How long an answer is remembered."""
     negative_cache: Seconds = 2.0
     """How long it is remembered that a session belongs to nobody."""
+    grace: Seconds = 60.0
+    """How much longer than `cache` the last answer is believed while legacy cannot say. After that, what requires login is answered 503."""
     timeout: Timeout = 2.0
-    """How long legacy may take to say; after that the caller is anonymous for this request."""
+    """How long legacy may take to say; after that the caller is whoever it was within `grace`, or nobody."""
     entries: int = Field(default=100_000, ge=1)
     """Answers that are remembered at the most."""
     claims: list[str] = []
@@ -91,13 +109,22 @@ class Identity(Section):
 
     @field_validator("cookie")
     @classmethod
-    def _cookie(cls, value: str) -> str:
-        if not TOKEN.fullmatch(value):
-            raise ValueError('write a cookie\'s name, such as "sessionid"')
-        return value
+    def _cookie(cls, value: str | None) -> str | None:
+        return value if value is None else cookie_name(value)
+
+    @field_validator("scheme")
+    @classmethod
+    def _scheme(cls, value: str) -> str:
+        return scheme_name(value)
+
+    @property
+    def credential(self) -> tuple[str, str]:
+        """(the cookie's name, the scheme of Authorization) of routes that say nothing of their own."""
+        return ("sessionid" if self.cookie is None else self.cookie), self.scheme
 
     @model_validator(mode="after")
     def _own_cookie(self) -> Identity:
-        if self.visitor is not None and self.visitor.cookie == self.cookie:
-            raise ValueError(f"identity.visitor.cookie: {self.cookie!r} is legacy's session, which it would log out; name another")
+        cookie, _ = self.credential
+        if self.visitor is not None and self.visitor.cookie == cookie:
+            raise ValueError(f"identity.visitor.cookie: {cookie!r} is legacy's session, which it would log out; name another")
         return self

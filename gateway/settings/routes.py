@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from flags import names
+from gateway.settings.identity import cookie_name, scheme_name
 from gateway.settings.section import TOKEN, Section
 from gateway.units import Bytes
 from shadow.paths import PatternSet
@@ -76,6 +78,33 @@ class Gate(Section):
     """What the lower bound of the match rate (Wilson, 95 %) must reach."""
 
 
+class RouteCredential(Section):
+    """What of this route's requests says who calls, where it is not what [identity] says."""
+
+    cookie: str = ""
+    """The cookie's name."""
+    scheme: str = ""
+    """The scheme of Authorization."""
+
+    @field_validator("cookie")
+    @classmethod
+    def _cookie(cls, value: str) -> str:
+        return cookie_name(value)
+
+    @field_validator("scheme")
+    @classmethod
+    def _scheme(cls, value: str) -> str:
+        return scheme_name(value)
+
+    @model_validator(mode="after")
+    def _any(self) -> RouteCredential:
+        if not self.cookie and not self.scheme:
+            raise ValueError(
+                'name what to look at: { cookie = "sessionid" }, { scheme = "Bearer" }, or both; identity = "ignored" looks at none'
+            )
+        return self
+
+
 class Route(Section):
     """One API: methods and path, its candidate, its flags and rules."""
 
@@ -93,6 +122,11 @@ class Route(Section):
     """The Host that the candidate gets; by default the client's."""
     flag: str | None = None
     """The flag's name, if it is not the route's; `<flag>.shadow` turns comparing on."""
+    identity: Literal["ignored", "optional", "required"] = "optional"
+    """What it needs to know of its caller. required: whoever is not logged in gets 401, and 503 while nobody can say; no upstream is asked.
+    ignored: nobody finds out who calls; flags and upstreams are told nothing."""
+    credential: RouteCredential | None = None
+    """What of its requests says who calls, if it is not what [identity] says: { cookie = "sid" } or { scheme = "Bearer" }."""
     fallback: bool = True
     """When the candidate fails, legacy answers, where that cannot execute anything twice."""
     shadow: RouteShadow = RouteShadow()

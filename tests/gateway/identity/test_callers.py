@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.identity.callers import ANONYMOUS, FAILURE_SECONDS, Caller, Callers, Question, understand
+from gateway.identity.caller import ANONYMOUS, Caller
+from gateway.identity.callers import FAILURE_SECONDS, Callers, Question, understand
 from gateway.settings import Identity
 
 ALICE = Caller("7", "abc")

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from gateway.identity import visitors
-from gateway.identity.callers import Caller
+from gateway.identity.caller import Caller
 from gateway.identity.visitors import Visitors
 from gateway.settings import Visitor
 

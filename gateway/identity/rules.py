@@ -1,0 +1,30 @@
+"""What each route needs to know of its caller, and what of a request says it: read from the configuration once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.identity.credential import Credential
+from gateway.policy.admission import Need
+from gateway.settings import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One route's."""
+
+    need: Need
+    credential: Credential
+
+
+def rules(config: Config) -> dict[str, Rule]:
+    """By route. Those that need to know nothing are not among them, and none is where nobody is asked."""
+    if config.identity.source == "none":
+        return {}
+    general = Credential(*config.identity.credential)
+    found = {}
+    for route in config.routes:
+        if route.identity != "ignored":
+            own = route.credential
+            found[route.name] = Rule(Need(route.identity), general if own is None else Credential(own.cookie, own.scheme))
+    return found
