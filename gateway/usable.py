@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway import tls
 from gateway.config import Config
+from gateway.identity import stamping
 from gateway.mitm.unfit import unfit
 from gateway.reload import unwritable
 from shadow import database
@@ -17,6 +18,10 @@ def unusable(config: Config, engine: str) -> list[str]:
         tls.Certificates(config).read()
         tls.check_upstreams(config)
     except tls.TlsError as error:
+        problems.append(str(error))
+    try:
+        stamping.check(config)
+    except stamping.StampKeyError as error:
         problems.append(str(error))
     return problems
 

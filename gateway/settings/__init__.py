@@ -19,6 +19,7 @@ from gateway.settings.identity import RESERVED, Identity, Visitor
 from gateway.settings.routes import Compare, Gate, Route, RouteShadow
 from gateway.settings.section import Section
 from gateway.settings.shadow import Shadow
+from gateway.settings.stamp import Stamp, StampKey
 from gateway.settings.upstreams import Upstream, UpstreamTls
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
     "Route",
     "RouteShadow",
     "Shadow",
+    "Stamp",
+    "StampKey",
     "Upstream",
     "UpstreamTls",
     "Visitor",
@@ -145,7 +148,7 @@ class Config(Section):
 
     def hold(self, files: Mapping[str, bytes]) -> None:
         """What files that it names held when it was found good: whoever goes by it later goes by this, whatever is in them by then."""
-        self._files = dict(files)
+        self._files = {**self._files, **files}
 
     @property
     def held(self) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.settings.section import TOKEN, Section
+from gateway.settings.stamp import Stamp
 from gateway.units import Seconds, Timeout
 
 RESERVED = frozenset(("appName", "currentTime", "environment", "method", "remoteAddress", "route", "sessionId", "userId"))
@@ -90,6 +91,10 @@ class Identity(Section):
     """With visitor = { key = "${BANYAN_VISITOR_KEY}" }, visitors whom nobody knows get a signed cookie, and are the same sessionId to the
     flags each time. Without it, a rollout by Unleash's default stickiness throws dice for them at every request."""
 
+    stamp: Stamp | None = None
+    """With stamp = { key = "${BANYAN_STAMP_KEY}" }, upstreams are told who calls, signed, in Banyan-Identity. Not those of routes whose
+    identity is ignored, and not of requests that no route matches."""
+
     @field_validator("claims")
     @classmethod
     def _claims(cls, value: list[str]) -> list[str]:
@@ -121,6 +126,12 @@ class Identity(Section):
     def credential(self) -> tuple[str, str]:
         """(the cookie's name, the scheme of Authorization) of routes that say nothing of their own."""
         return ("sessionid" if self.cookie is None else self.cookie), self.scheme
+
+    @model_validator(mode="after")
+    def _somebody_to_stamp(self) -> Identity:
+        if self.stamp is not None and self.source == "none":
+            raise ValueError('stamp: nobody is ever stamped as long as source is "none"; set it to "introspection", for example')
+        return self
 
     @model_validator(mode="after")
     def _own_cookie(self) -> Identity:

@@ -168,7 +168,7 @@ def test_the_smallest_useful_file(tmp_path: Path) -> None:
             )
             for less in ("-1", "'-1KiB'", "'-1s'")
         ),
-        ("[identity]\nstamp = { key = 'x' }\n" + GOOD, ["identity.stamp: the identity stamp not built yet"]),
+        ("[identity]\nstamp = { key = 'x' }\n" + GOOD, ["identity.stamp: key: a secret for HS256 has at least 32 characters"]),
         ("[gateway.tls]\ncertificate = 'x'\n" + GOOD, ["gateway.tls[0].key: is missing"]),
         ("[gateway]\nlisten = ['https://127.0.0.1:1']\n" + GOOD, ["'https://127.0.0.1:1' needs a certificate: add  tls = {"]),
         ("[gateway]\nlisten = ['ftp://127.0.0.1:1']\n" + GOOD, ['gateway.listen: write "host:port"']),
