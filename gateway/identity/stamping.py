@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from gateway.identity.stamp import Stamps
-from gateway.identity.stamp_keys import StampKey, read_key
 from gateway.settings import Config
 from gateway.settings import StampKey as Settings
+
+if TYPE_CHECKING:
+    from gateway.identity.stamp_keys import StampKey
 
 
 class StampKeyError(Exception):
@@ -69,6 +73,8 @@ def published(config: Config) -> dict[str, list[dict[str, object]]]:
 
 
 def _read(config: Config, settings: Settings, where: str) -> StampKey:
+    from gateway.identity.stamp_keys import read_key  # it loads cryptography, which a gateway without stamps does not need
+
     if not settings.key_file:
         return read_key(settings.key.get_secret_value(), settings.algorithm)
     path = config.resolve(settings.key_file)

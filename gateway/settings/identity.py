@@ -134,6 +134,11 @@ class Identity(Section):
         """(the cookie's name, the scheme of Authorization) of routes that say nothing of their own."""
         return ("sessionid" if self.cookie is None else self.cookie), self.scheme
 
+    @property
+    def lookup(self) -> Identity:
+        """All that who calls is found out by: what is known of callers is as good as before where this has not changed."""
+        return self.model_copy(update={"stamp": None})
+
     @model_validator(mode="after")
     def _somebody_to_stamp(self) -> Identity:
         if self.stamp is not None and self.source == "none":
