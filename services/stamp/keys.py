@@ -237,8 +237,8 @@ def _read_set(data: bytes) -> dict[str, Key]:
 def _from_jwk(value: Any) -> Key | None:
     if not isinstance(value, dict) or not isinstance(value.get("kid"), str):
         return None
-    kinds: dict[object, type[ECKey | OKPKey | RSAKey]] = {"EC": ECKey, "OKP": OKPKey, "RSA": RSAKey}
-    kind = kinds.get(value.get("kty"))
+    kinds: dict[str, type[ECKey | OKPKey | RSAKey]] = {"EC": ECKey, "OKP": OKPKey, "RSA": RSAKey}
+    kind = kinds.get(str(value.get("kty")))
     if kind is None or value.get("use", "sig") != "sig":
         return None
     try:

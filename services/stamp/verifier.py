@@ -42,13 +42,13 @@ class Verifier:
         Raises:
             StampError: the request is to be refused.
         """
+        if self._keys is None:
+            raise StampError("unavailable")
         if not values:
             raise StampError("missing")
         # WSGI servers join several fields with commas (RFC 3875, 4.1.18), and a stamp has none.
         if len(values) > 1 or "," in values[0]:
             raise StampError("doubled")
-        if self._keys is None:
-            raise StampError("unavailable")
         stamped = verify(values[0].strip(" \t"), self._keys, self.audience, self._issuer, self._leeway)
         if login and stamped.user is None:
             raise StampError("anonymous")

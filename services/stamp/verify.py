@@ -118,7 +118,7 @@ def verify(token: str, keys: Keys, audience: str, issuer: str = "banyan", leeway
         raise StampError("malformed")
     header = _object(token.partition(".")[0])
     algorithm, kid = header.get("alg"), header.get("kid")
-    if algorithm not in ALGORITHMS:
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise StampError("algorithm")
     if header.get("typ") != TYPE or not isinstance(kid, str):
         raise StampError("malformed")
@@ -129,7 +129,7 @@ def verify(token: str, keys: Keys, audience: str, issuer: str = "banyan", leeway
         raise StampError("algorithm")
     try:
         found = deserialize_compact(token, key.native, registry=_REGISTRIES[key.algorithm])
-    except (JoseError, ValueError):
+    except (JoseError, ValueError, TypeError):  # the latter two for header parameters of a wrong shape
         raise StampError("signature") from None
     return _read(_json(found.payload or b""), audience, issuer, leeway, time.time() if now is None else now)
 
