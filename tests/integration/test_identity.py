@@ -55,13 +55,15 @@ async def until_in_flight(running: Gateway, number: int) -> None:
     async with asyncio.timeout(30):
         while True:
             text = await asyncio.to_thread(running.metrics)
-            if sum(int(float(count)) for count in re.findall(r"banyan_requests_in_flight\{.*\} (\S+)", text)) == number:
+            found = sum(int(float(count)) for count in re.findall(r"banyan_requests_in_flight\{.*\} (\S+)", text))
+            if found == number:
                 return
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
-async def test_a_thousand_first_requests_of_one_session_are_one_question(tmp_path: Path, engine: str) -> None:
+# mitmproxy takes 3 ms of CPU a request: a crowd of its size.
+@pytest.mark.parametrize(("engine", "crowd"), [("edge", 1000), ("mitmproxy", 200)])
+async def test_a_thousand_first_requests_of_one_session_are_one_question(tmp_path: Path, engine: str, crowd: int) -> None:
     legacy, new = Legacy(), Upstream(ok)
     await legacy.start()
     await new.start()
@@ -70,14 +72,14 @@ async def test_a_thousand_first_requests_of_one_session_are_one_question(tmp_pat
         async with gateway(tmp_path, toml, engine=engine, account=True) as running:
             legacy.hold.go.clear()
             clients: list[Client] = []
-            for _ in range(20):
+            for _ in range(crowd // 50):
                 clients += await asyncio.gather(*(running.connect() for _ in range(50)))
             for client in clients:
                 await client.send(GET % b"/account/1")
-            await until_in_flight(running, 1000)
+            await until_in_flight(running, crowd)
             legacy.hold.go.set()
             answers = await asyncio.gather(*(client.response() for client in clients))
-            assert [answer.status for answer in answers] == [200] * 1000
+            assert [answer.status for answer in answers] == [200] * crowd
             assert legacy.questions == 1
     finally:
         await legacy.stop()
@@ -101,11 +103,10 @@ async def test_a_logout_is_in_force_on_every_worker(tmp_path: Path, engine: str)
             assert (await running.request(GET % b"/logout")).status == 200
             await legacy.stop()
             async with asyncio.timeout(10):
-                while (statuses := {(await client.request(GET % b"/account/1")).status for client in clients}) == {200}:
-                    await asyncio.sleep(0.01)
-                while statuses != {503}:
-                    await asyncio.sleep(0.01)
+                while True:
                     statuses = {(await client.request(GET % b"/account/1")).status for client in clients}
+                    if statuses == {503}:
+                        break
     finally:
         await legacy.stop()
         await new.stop()
