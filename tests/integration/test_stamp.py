@@ -10,9 +10,10 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -303,19 +304,11 @@ fallback = false
 """
 
 
-@pytest.fixture
-def secret_for_services() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BANYAN_STAMP_KEYS", SECRET)
-        yield
-
-
-@pytest.mark.usefixtures("secret_for_services")
 async def test_a_user_of_the_shop_writes_to_the_new_service_while_the_shop_is_dead(tmp_path: Path) -> None:
     """What Banyan exists for: the new service knows the user without asking Django, nor does the edge at every request."""
     shop = await asyncio.to_thread(start_shop, tmp_path)
     try:
-        reviews = await asyncio.to_thread(start_reviews, tmp_path, shop)
+        reviews = await asyncio.to_thread(partial(start_reviews, tmp_path, shop, stamp_key=SECRET))
         try:
             toml = SHOP.format(legacy=shop.url, reviews=reviews.url, secret=SECRET)
             async with (

@@ -107,34 +107,42 @@ def test_a_stamp_says_who_calls(service: Running, key: StampKey) -> None:
     assert get(service, ("banyan-identity", stamp(key, ANONYMOUS)))[:2] == (200, {"user": None, "session": None, "claims": {}})
 
 
-def refused() -> list[Any]:
-    good = stamp()
+def refused(why: str) -> list[tuple[str, str]]:
+    """Fields that are refused for this reason. Made when they are asked for: stamps expire."""
+    good, field = stamp(), "Banyan-Identity"
     head, payload, signature = good.split(".")
-    field = "Banyan-Identity"
-    return [
-        pytest.param([], "missing", id="missing"),
-        pytest.param([(field, good), (field, good)], "doubled", id="doubled"),
-        pytest.param([(field, good), ("BANYAN-identity", "forged")], "doubled", id="doubled in another spelling"),
-        pytest.param([(field, f"{good},{good}")], "doubled", id="joined"),
-        pytest.param([(field, stamp(audience="legacy"))], "audience", id="audience"),
-        pytest.param([(field, stamp(now=time.time() - 3600))], "expired", id="expired"),
-        pytest.param([(field, stamp(read_key(OTHER_SECRET)))], "unknown-kid", id="unknown kid"),
-        pytest.param([(field, f"{head}.{payload}.{signature[:-4]}")], "signature", id="truncated"),
-        pytest.param([(field, "eyJhbGciOiJub25lIn0.e30.YQ")], "algorithm", id="alg none"),
-    ]
+    return {
+        "missing": [],
+        "doubled": [(field, good), (field, good)],
+        "doubled in another spelling": [(field, good), ("BANYAN-identity", "forged")],
+        "doubled in one line": [(field, f"{good},{good}")],
+        "audience": [(field, stamp(audience="legacy"))],
+        "expired": [(field, stamp(now=time.time() - 3600))],
+        "unknown-kid": [(field, stamp(read_key(OTHER_SECRET)))],
+        "signature": [(field, f"{head}.{payload}.{signature[:-4]}")],
+        "malformed": [(field, f"{head}.{payload}")],
+        "algorithm": [(field, "eyJhbGciOiJub25lIn0.e30.YQ")],
+    }[why]
 
 
-@pytest.mark.parametrize(("fields", "why"), refused())
-def test_what_is_no_stamp_for_this_service_is_refused(service: Running, fields: list[tuple[str, str]], why: str) -> None:
-    status, document, challenge = get(service, *fields)
-    assert (status, code(document), challenge) == (401, why, "Banyan-Identity")
-
-
-def test_the_field_with_an_underscore_is_not_taken_for_it(service: Running) -> None:
-    """To WSGI it has the same name: gunicorn drops it, as the gateway does before."""
-    status, document, _ = get(service, ("Banyan_Identity", stamp()))
-    assert (status, code(document)) == (401, "missing")
-    assert get(service, ("Banyan_Identity", "forged"), ("Banyan-Identity", stamp()))[0] == 200
+@pytest.mark.parametrize(
+    "why",
+    [
+        "missing",
+        "doubled",
+        "doubled in another spelling",
+        "doubled in one line",
+        "audience",
+        "expired",
+        "unknown-kid",
+        "signature",
+        "malformed",
+        "algorithm",
+    ],
+)
+def test_what_is_no_stamp_for_this_service_is_refused(service: Running, why: str) -> None:
+    status, document, challenge = get(service, *refused(why))
+    assert (status, code(document), challenge) == (401, why.partition(" ")[0], "Banyan-Identity")
 
 
 @pytest.mark.parametrize("service", ["fastapi"], indirect=True)  # gunicorn itself refuses a field of that length
