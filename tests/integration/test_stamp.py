@@ -266,6 +266,13 @@ async def test_an_upgrade_carries_a_stamp(tmp_path: Path) -> None:
         assert b"forged" not in world.new.requests[-1].head
 
 
+async def test_a_trusted_proxy_cannot_say_who_calls_either(tmp_path: Path) -> None:
+    async with served(tmp_path, f'key = "{SECRET}"', settings='trusted_proxies = ["127.0.0.0/8"]') as world:
+        await world.gateway.request(GET[:-2] + b"Banyan-Identity: forged\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n")
+        assert world.new.requests[-1].header("X-Forwarded-For") == ["192.0.2.7", "127.0.0.1"]
+        assert verify(world.stamped(), FixedKeys(parse(SECRET)), "new") == ALICE
+
+
 async def test_http2_clients_are_stamped_the_same(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     authority.issue("shop", "shop.test")
