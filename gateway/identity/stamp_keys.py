@@ -10,6 +10,7 @@ import hashlib
 import hmac
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
@@ -72,11 +73,17 @@ def read_key(text: str | bytes, algorithm: Algorithm | Literal[""] = "") -> Stam
     Raises:
         ValueError: it is no key that stamps can be signed with. The message holds nothing of it.
     """
-    data = text.encode() if isinstance(text, str) else text
-    key = _private(data) if b"-----BEGIN" in data else _secret(data)
+    key = _read(text.encode() if isinstance(text, str) else text)
     if algorithm and key.algorithm != algorithm:
         raise ValueError(f"is a key for {key.algorithm}, and algorithm says {algorithm}; correct one of them")
     return key
+
+
+@lru_cache(
+    maxsize=32
+)  # to load an RSA key takes 0.1 s, for it is examined, and each is asked for by several: when it is judged, and to sign
+def _read(data: bytes) -> StampKey:
+    return _private(data) if b"-----BEGIN" in data else _secret(data)
 
 
 def secret_kid(secret: bytes) -> str:
@@ -108,14 +115,14 @@ def _private(data: bytes) -> StampKey:
             raise ValueError(  # noqa: TRY004 - of what was written, not of how this was called
                 "is on another curve than P-256, which ES256 needs: openssl ecparam -genkey -name prime256v1 -noout makes one"
             )
-        key: ECKey | OKPKey | RSAKey = ECKey.import_key(data.strip())
+        key: ECKey | OKPKey | RSAKey = ECKey(native, data)
         algorithm: Algorithm = "ES256"
     elif isinstance(native, Ed25519PrivateKey):
-        key, algorithm = OKPKey.import_key(data.strip()), "EdDSA"
+        key, algorithm = OKPKey(native, data), "EdDSA"
     elif isinstance(native, RSAPrivateKey):
         if native.key_size < SHORTEST_RSA:
             raise ValueError(f"has {native.key_size} bits; RS256 needs {SHORTEST_RSA} or more")
-        key, algorithm = RSAKey.import_key(data.strip()), "RS256"
+        key, algorithm = RSAKey(native, data), "RS256"
     else:
         raise ValueError(f"is of another kind; expected {_KINDS}")  # noqa: TRY004 - as above
     return StampKey(key, algorithm, key.thumbprint())
