@@ -59,3 +59,7 @@ class Flags(Protocol):
     def by_session(self, flag: str) -> bool:
         """Whether it matters to the flag which session, or visitor, is asking."""
         ...
+
+    def weights(self, flag: str) -> Mapping[str, int] | None:
+        """What each variant of the flag weighs, the same object until that changes; None where there are none to go by."""
+        ...
