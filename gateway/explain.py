@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import msgspec
@@ -129,6 +129,8 @@ def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override
             how = explain_flag(snapshot, flag, known, app_name=settings.app_name, environment=settings.environment, overrides=answers)
             if how.chance:
                 thrown[flag] = how.enabled  # as the dice fell there, or the decision might say otherwise
+            if role == "split":  # the engine's choice among the variants, which is not gone by: their weights are
+                how = replace(how, variant=None, variant_by_chance=False)
             override = overrides.get(flag)
             flags.append({"name": flag, "role": role, "override": override and asdict(override), "explanation": asdict(how)})
         policy.flags = _Thrown(decisions, thrown)

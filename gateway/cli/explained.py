@@ -14,9 +14,10 @@ _REASONS: Final = {
     "ambiguous-path": "the path could mean another route once decoded",
     "flag": "its flag is on for this caller",
     "flag-off": "its flag is off for this caller",
+    "split": "it is this caller's provider by the weights in force",
     "override": "somebody set it on this gateway for a while",
 }
-_ROLES: Final = {"serve": "who answers", "shadow": "whether answers are compared"}
+_ROLES: Final = {"serve": "who answers", "shadow": "whether answers are compared", "split": "the providers' shares"}
 _MOST: Final = 3
 """Strategies of a flag, and conditions of a strategy, that are shown; those that matter most among them."""
 _WIDEST: Final = 120
@@ -55,21 +56,41 @@ def _outline(answer: Json, now: float) -> Iterator[tuple[str, str]]:
         yield "route", "none"
     else:
         methods = ", ".join(route["methods"]) or "every method"
-        yield "route", f"{route['name']}: {methods} {route['match']}, candidate {route['candidate']}"
+        whose = f"split between {', '.join(route['split'])}" if route.get("split") else f"candidate {route['candidate']}"
+        yield "route", f"{route['name']}: {methods} {route['match']}, {whose}"
     method = answer["request"]["method"]
     host = f", Host {decision['host']}" if decision["host"] else ""
     name = f" ({decision['serve']})" if decision["serve"] != decision["served_by"] else ""
-    yield "answers", f"{decision['served_by'].upper()}{name}, asked for {method} {decision['target']}{host}"
+    split = answer.get("split")
+    side = "PROVIDER" if split else decision["served_by"].upper()
+    yield "answers", f"{side}{name}, asked for {method} {decision['target']}{host}"
     yield "why", f"{_REASONS.get(decision['reason'], decision['reason'])} (reason={decision['reason']})"
-    if decision["fallback"]:
+    if split:
+        yield "shares", _shares(split)
+        yield "stays with", _stays_with(split)
+        yield "if it fails", "nobody else is asked: the caller is told"
+    elif decision["fallback"]:
         yield "if it fails", f"{decision['fallback']} answers, where that is safe"
     if decision["shadow"]:
         yield "compared", f"with {decision['shadow']}, asked for {method} {decision['shadow_target']}"
-    elif route is not None:
+    elif route is not None and not split:
         yield "compared", "no"
     if answer["context"] is not None:
         yield "flags know", _context(answer["context"])
     yield "flags from", _flag_state(answer["flag_state"], now)
+
+
+def _shares(split: Json) -> str:
+    weights = split["weights"]
+    total = sum(weights.values())
+    shares = ", ".join(f"{_cut(name)} {100 * weight / total:.4g} %" for name, weight in weights.items())
+    return f"{shares} ({"of its flag's variants" if split['from'] == 'flag' else 'as configured'})"
+
+
+def _stays_with(split: Json) -> str:
+    if split["known_by"] is None:
+        return "none of them: dice are thrown for each request"
+    return f"{split['provider']}, by the {split['known_by']}, for as long as the shares stay"
 
 
 def _context(context: Json) -> str:
