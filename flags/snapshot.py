@@ -63,3 +63,7 @@ class Flags(Protocol):
     def weights(self, flag: str) -> Mapping[str, int] | None:
         """What each variant of the flag weighs, the same object until that changes; None where there are none to go by."""
         ...
+
+    def chose(self, flag: str, variant: str) -> None:
+        """Somebody was given this variant of the flag by its weights: for whoever counts. "" is none of them."""
+        ...

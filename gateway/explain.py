@@ -95,6 +95,9 @@ class _Thrown:
     def weights(self, flag: str) -> dict[str, int] | None:
         return self._decisions.weights(flag)
 
+    def chose(self, flag: str, variant: str) -> None:
+        """Nobody was given anything."""
+
 
 def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override], question: Question) -> dict[str, Any]:
     """What would become of the request, for JSON:

@@ -97,9 +97,9 @@ class Splitter:
     def choose(self, flags: Flags, context: Context) -> str:
         """The provider for the caller in `context`."""
         shares = self.shares(flags, context)
-        if self.sticky == RANDOM:
-            return shares.at(self._chance())
-        return shares.of(known_by(self.sticky, context)[1])
+        found = shares.at(self._chance()) if self.sticky == RANDOM else shares.of(known_by(self.sticky, context)[1])
+        flags.chose(self.flag, "" if shares is self.configured else found)
+        return found
 
     def shares(self, flags: Flags, context: Context) -> Shares:
         """Those in force for the caller: the flag's where it is on for him and its variants can be used, else the configured."""

@@ -32,6 +32,9 @@ class Flags:
     def weights(self, flag: str) -> dict[str, int] | None:
         return None
 
+    def chose(self, flag: str, variant: str) -> None:
+        raise AssertionError("no route here is split")
+
 
 def policy(*on: str, fallback: bool = True) -> Policy:
     return Policy(
