@@ -170,7 +170,7 @@ def _route(policy: Policy, name: str) -> dict[str, Any] | None:
             about: dict[str, Any] = {"name": name, "match": pattern.match, "methods": sorted(pattern.methods)}
             if isinstance(rules, SplitRules):
                 return {**about, "candidate": None, "split": dict(rules.weights)}
-            return {**about, "candidate": rules.candidate.upstream, "split": None}
+            return {**about, "candidate": rules.candidate.upstream}
     return None
 
 
