@@ -149,6 +149,9 @@ class UnleashAdmin:
                 yield Synced(flag.name, "kept")
             elif feature is not None:
                 if not dry_run:
+                    # The tag comes last: one without it may have been left half made.
+                    if flag.variants and not self._strategies(flag.name):
+                        self._add_variants(flag.name, flag.variants)
                     self._tag(flag.name)
                 yield Synced(flag.name, "tagged")
             else:

@@ -1,6 +1,5 @@
 """A shop with two payment providers behind a gateway: what tests of split routes have in common."""
 
-
 from __future__ import annotations
 
 import asyncio
