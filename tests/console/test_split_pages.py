@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
+import httpx
 import pytest
 
 from tests.console.test_flag_pages import Console, console_beside, text, until
@@ -32,8 +34,13 @@ def console(port: AdminPort) -> Iterator[Console]:
         yield started
 
 
-def test_the_shares_in_force_are_shown_with_their_source(console: Console) -> None:
-    client = console.log_in()
+@pytest.fixture
+def client(console: Console) -> Iterator[httpx.Client]:
+    with closing(console.log_in()) as logged_in:
+        yield logged_in
+
+
+def test_the_shares_in_force_are_shown_with_their_source(console: Console, client: httpx.Client) -> None:
     console.flags(feature("reviews", True))
     until(lambda: "reviews 70 %, search 30 %, as configured" in text(client.get("/")), "the overview does not show the shares")
     overview = text(client.get("/"))
@@ -57,8 +64,7 @@ def test_the_shares_in_force_are_shown_with_their_source(console: Console) -> No
     until(lambda: "reviews 70 %, search 30 %, as configured" in text(client.get("/")), "the overview does not know of the override")
 
 
-def test_a_route_with_a_candidate_beside_it_is_shown_as_ever(console: Console) -> None:
-    client = console.log_in()
+def test_a_route_with_a_candidate_beside_it_is_shown_as_ever(client: httpx.Client) -> None:
     page = text(client.get("/routes/reviews/"))
     for wanted in ("Match rate", "Coverage", "Gate", "Signatures"):
         assert wanted in page, page
