@@ -56,7 +56,7 @@ def _outline(answer: Json, now: float) -> Iterator[tuple[str, str]]:
         yield "route", "none"
     else:
         methods = ", ".join(route["methods"]) or "every method"
-        whose = f"split between {', '.join(route['split'])}" if route.get("split") else f"candidate {route['candidate']}"
+        whose = f"split between {_cut(', '.join(route['split']))}" if route.get("split") else f"candidate {route['candidate']}"
         yield "route", f"{route['name']}: {methods} {route['match']}, {whose}"
     method = answer["request"]["method"]
     host = f", Host {decision['host']}" if decision["host"] else ""
@@ -83,8 +83,8 @@ def _outline(answer: Json, now: float) -> Iterator[tuple[str, str]]:
 def _shares(split: Json) -> str:
     weights = split["weights"]
     total = sum(weights.values())
-    shares = ", ".join(f"{_cut(name)} {100 * weight / total:.4g} %" for name, weight in weights.items())
-    return f"{shares} ({"of its flag's variants" if split['from'] == 'flag' else 'as configured'})"
+    shares = ", ".join(f"{name} {100 * weight / total:.4g} %" for name, weight in weights.items())
+    return f"{_cut(shares, 2 * _WIDEST)} ({"of its flag's variants" if split['from'] == 'flag' else 'as configured'})"
 
 
 def _stays_with(split: Json) -> str:
