@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from prometheus_client import generate_latest
@@ -24,9 +24,12 @@ from gateway import admin_flags
 from gateway.admin_answers import answer, problem
 from gateway.masking import masked
 from gateway.metrics import Collector
+from gateway.settings import Route as RouteSettings
+from gateway.splits import standing
 
 if TYPE_CHECKING:
     from gateway.supervisor import Supervisor
+    from gateway.switchboard import Switchboard
 
 
 class _Server(uvicorn.Server):
@@ -98,10 +101,7 @@ def application(supervisor: Supervisor) -> Starlette:
                     "name": route.name,
                     "match": route.match,
                     "methods": route.methods,
-                    "candidate": route.candidate,
-                    "flag": {"name": route.serve_flag, "enabled": states.get(route.serve_flag)},
-                    "shadow_flag": {"name": route.shadow_flag, "enabled": states.get(route.shadow_flag)},
-                    "fallback": route.fallback,
+                    **(_split(route, supervisor.flags) if route.split else _candidate(route, states)),
                     "answered": stats.answered,
                     "fallbacks": stats.fallbacks,
                     "shadow": {
@@ -157,6 +157,31 @@ def application(supervisor: Supervisor) -> Starlette:
         ],
         middleware=[Middleware(_OwnName)],
     )
+
+
+def _candidate(route: RouteSettings, states: Mapping[str, bool]) -> dict[str, Any]:
+    return {
+        "candidate": route.candidate,
+        "split": None,
+        "flag": {"name": route.serve_flag, "enabled": states.get(route.serve_flag)},
+        "shadow_flag": {"name": route.shadow_flag, "enabled": states.get(route.shadow_flag)},
+        "fallback": route.fallback,
+    }
+
+
+def _split(route: RouteSettings, flags: Switchboard) -> dict[str, Any]:
+    """In the same shape: what only a candidate has is null."""
+    feature = flags.changes.features.get(route.split_flag)
+    found = standing(feature, flags.overrides.answers.get(route.split_flag), route.split)
+    split = {"configured": route.split, "weights": found.weights, "from": found.source, "sticky": route.sticky}
+    enabled = None if feature is None else bool(feature.get("enabled"))
+    return {
+        "candidate": None,
+        "split": split,
+        "flag": {"name": route.split_flag, "enabled": enabled},
+        "shadow_flag": None,
+        "fallback": False,
+    }
 
 
 async def serve(supervisor: Supervisor) -> None:

@@ -132,7 +132,7 @@ class GatewayAddon:
                     return
             if terms.visitors is not None and caller.user_id is None and caller.session_id is None:
                 known = terms.visitors.known(lines)
-                if known is None and terms.policy.flags.by_session(found.serve_flag):
+                if known is None and found.by_session(terms.policy.flags):
                     known, relay.visitor = terms.visitors.new()
                 caller = known or ANONYMOUS
             told = terms.flag_headers.read(lines)
@@ -157,7 +157,8 @@ class GatewayAddon:
             body = flow.request.raw_content or b""
             if relay.capture is not None:
                 relay.capture.mirror(body)
-            if relay.decision.serve.side == "candidate":
+            # Without anybody who could answer in its place there is nothing to hold an answer back for: mitmproxy asks, and streams.
+            if relay.decision.serve.side == "candidate" and relay.decision.fallback is not None:
                 await self._ask_candidate(flow, relay, relay.decision, relay.outgoing, body)
         if flow.response is None:
             relay.asked = True

@@ -185,7 +185,7 @@ class Relay(Sink):
 
     def _visiting(self, visitors: Visitors, claim: Claim) -> Caller:
         known = visitors.known(self.head.fields)
-        if known is None and self.terms.policy.flags.by_session(claim.serve_flag):
+        if known is None and claim.by_session(self.terms.policy.flags):
             known, self._visitor = visitors.new()
         return known or ANONYMOUS
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import PrivateAttr, field_validator, model_validator
 
+from flags.splits import Split
 from gateway.request_fields import BELIEVED
 from gateway.settings.addresses import parse_address
 from gateway.settings.flags import FlagSource
@@ -66,8 +67,11 @@ class Config(Section):
         seen: dict[str, str] = {}
         patterns: dict[tuple[str, str], str] = {}
         for route in self.routes:
-            if route.candidate not in self.upstreams:
-                known = ", ".join(sorted(self.upstreams))
+            known = ", ".join(sorted(self.upstreams))
+            for provider in route.split:
+                if provider not in self.upstreams:
+                    raise ValueError(f"route {route.name!r}: split names {provider!r}, which is not under [upstreams] (there: {known})")
+            if not route.split and route.candidate not in self.upstreams:
                 raise ValueError(f"route {route.name!r}: candidate {route.candidate!r} is not under [upstreams] (there: {known})")
             if route.candidate == "legacy":
                 raise ValueError(f"route {route.name!r}: the candidate cannot be legacy itself")
@@ -132,6 +136,11 @@ class Config(Section):
             if other != key:
                 found.append(f"{other} and {key} name the same file, {name}: give each its own")
         return found
+
+    @property
+    def splits(self) -> list[Split]:
+        """The routes with several providers, and by whose variants each goes."""
+        return [Split(route.split_flag, route.name, tuple(route.split)) for route in self.routes if route.split]
 
     @property
     def path(self) -> Path:
