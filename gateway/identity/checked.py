@@ -19,4 +19,8 @@ class Checker(Protocol):
 def checker(config: Config, before: Checker | None = None) -> Checker | None:
     """The one that `config` asks for; None: its source is another. `before`: that of the terms which these replace, whose keys and
     remembered callers are carried over where nothing that they depend on has changed."""
+    if config.identity.source == "jwt":
+        from gateway.identity.tokens import Tokens  # not for every worker: cryptography takes its time and its room
+
+        return before if isinstance(before, Tokens) and before.same(config) else Tokens(config)
     return None

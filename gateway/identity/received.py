@@ -1,0 +1,91 @@
+"""A key server's keys, as the supervisor tells a worker of them; and what a worker asks the supervisor in turn: are there newer ones?
+
+Keys go by their origin, a name for the place that they are from. So a reload that names another place never finds those of the old one, in
+whichever order the messages come. No clock, no socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.identity import keyring
+from gateway.identity.keyring import Key
+
+ORIGINS = 2
+"""The place that is in force, and the one of before or after it, while a reload is under way."""
+PATIENCE_SECONDS = 65.0
+"""How long an answer is waited for: a little longer than any jwks_timeout."""
+
+
+class Received:
+    """See the module's docstring. `now` is Unix time in seconds. `asking`: how the supervisor is asked."""
+
+    def __init__(self, asking: Callable[[str], None]) -> None:
+        self.asking = asking
+        self._keys: dict[str, tuple[bytes, tuple[Key, ...]]] = {}
+        self._asked: dict[str, float] = {}
+        """Since when an answer is waited for."""
+        self._quiet: dict[str, float] = {}
+        """Until when there is no use in asking."""
+        self._waiting: dict[str, list[Callable[[], None]]] = {}
+
+    def take(self, origin: str, data: bytes, quiet_until: float) -> None:
+        """The supervisor says which keys there are (keyring.dumped), and until when it would ask nobody for others.
+
+        Raises:
+            ValueError: these are none; those of before stay.
+        """
+        before = self._keys.pop(origin, None)
+        try:
+            # The same ones stay the same object: whoever remembers what he found out by them sees that by `is`.
+            self._keys[origin] = before if before is not None and before[0] == data else (data, tuple(keyring.loaded(data)))
+        except ValueError:
+            if before is not None:
+                self._keys[origin] = before
+            raise
+        finally:
+            self._quiet[origin] = quiet_until
+            self._asked.pop(origin, None)
+            while len(self._keys) > ORIGINS:
+                self._forget(next(iter(self._keys)))
+            for then in self._waiting.pop(origin, ()):
+                then()
+
+    def keys(self, origin: str) -> tuple[Key, ...]:
+        """Those of this place, as far as anybody has heard."""
+        found = self._keys.get(origin)
+        return found[1] if found is not None else ()
+
+    def asks(self, origin: str, now: float) -> bool:
+        """Somebody needs a key that is not here: is there hope for it? Then the supervisor was asked, and has not answered yet."""
+        since = self._asked.get(origin)
+        if since is not None:
+            if since <= now < since + PATIENCE_SECONDS:
+                return True
+        elif now < self._quiet.get(origin, 0.0) <= now + PATIENCE_SECONDS * 1000:
+            return False
+        self._asked[origin] = now
+        self.asking(origin)
+        return True
+
+    def answered(self, origin: str, then: Callable[[], None]) -> None:
+        """Calls `then` when the supervisor has answered: at once, where nothing was asked."""
+        if origin in self._asked:
+            self._waiting.setdefault(origin, []).append(then)
+        else:
+            then()
+
+    def _forget(self, origin: str) -> None:
+        self._keys.pop(origin, None)
+        self._quiet.pop(origin, None)
+        self._asked.pop(origin, None)
+        for then in self._waiting.pop(origin, ()):
+            then()
+
+
+def _nobody(origin: str) -> None:
+    """Where there is no supervisor, nobody is asked."""
+
+
+RECEIVED = Received(_nobody)
+"""The process's own. A worker has one supervisor, and terms come and go: what was heard belongs to neither engine."""
