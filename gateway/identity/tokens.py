@@ -151,10 +151,11 @@ class Tokens:
                 return "algorithm"
             return "" if _signed(signed, named) else "signature"
         keys = ring.of(algorithm) if kid is None else ring.unnamed(algorithm)
-        if len(keys) <= FEW and any(_signed(signed, key) for key in keys):
+        few = len(keys) <= FEW
+        if few and any(_signed(signed, key) for key in keys):
             return ""
         # One of a server's new keys, perhaps, which it does not name. Of keys that were written down, there are no others.
-        return "signature" if kid is None and keys and not self._origin else "unknown-key"
+        return "signature" if kid is None and keys and few and not self._origin else "unknown-key"
 
     def _read(self, payload: bytes, now: float) -> Caller:
         try:

@@ -15,6 +15,8 @@ from gateway.units import Seconds, Timeout
 Algorithm = Literal["HS256", "RS256", "ES256", "EdDSA"]
 
 _MOST_KEYS = 32
+_MOST_UNNAMED = 8
+"""Each is tried for a token that does not name one (gateway/identity/keyring.py, FEW)."""
 _LONGEST_LEEWAY = 300.0
 _LONGEST_TIMEOUT = 60.0
 _LEAST = 1.0
@@ -181,6 +183,9 @@ class Jwt(Section):
             if key.kid is not None and key.kid in seen:
                 raise ValueError(f"keys: two have the kid {key.kid!r}; a name stands for one key")
             seen |= {key.kid} if key.kid is not None else set()
+        for algorithm in self.algorithms:
+            if sum(key.kid is None and key.algorithm == algorithm for key in self.keys) > _MOST_UNNAMED:
+                raise ValueError(f"keys: more than {_MOST_UNNAMED} for {algorithm} without kid, which would all be tried; give them their kid")
         idle = sorted(set(self.algorithms) - {key.algorithm for key in self.keys})
         if idle and not url:
             raise ValueError(f"algorithms: there is no key for {', '.join(idle)}; add one under keys, or remove it")
