@@ -7,12 +7,15 @@ whichever order the messages come. No clock, no socket.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from gateway.identity import keyring
-from gateway.identity.keyring import Key
+if TYPE_CHECKING:
+    from gateway.identity.keyring import Key
 
 ORIGINS = 2
 """The place that is in force, and the one of before or after it, while a reload is under way."""
+WAITING = 1000
+"""Requests that wait for an answer. More get none, and hear at once that nobody can say."""
 PATIENCE_SECONDS = 65.0
 """How long an answer is waited for: a little longer than any jwks_timeout."""
 
@@ -35,6 +38,8 @@ class Received:
         Raises:
             ValueError: these are none; those of before stay.
         """
+        from gateway.identity import keyring  # not for every worker: cryptography takes its time and its room
+
         before = self._keys.pop(origin, None)
         try:
             # The same ones stay the same object: whoever remembers what he found out by them sees that by `is`.
@@ -69,9 +74,10 @@ class Received:
         return True
 
     def answered(self, origin: str, then: Callable[[], None]) -> None:
-        """Calls `then` when the supervisor has answered: at once, where nothing was asked."""
-        if origin in self._asked:
-            self._waiting.setdefault(origin, []).append(then)
+        """Calls `then` when the supervisor has answered: at once, where nothing was asked, or too many wait."""
+        waiting = self._waiting.setdefault(origin, []) if origin in self._asked else None
+        if waiting is not None and len(waiting) < WAITING:
+            waiting.append(then)
         else:
             then()
 

@@ -19,6 +19,7 @@ from joserfc.registry import JWS_HEADER_REGISTRY
 
 from gateway.identity.caller import ANONYMOUS, Caller, refused, unsaid
 from gateway.identity.callers import told
+from gateway.identity.checked import ASKING
 from gateway.identity.credential import LONGEST as LONGEST_TOKEN
 from gateway.identity.credential import Credential, CredentialError
 from gateway.identity.keyring import FEW, LONGEST_KID, Key, Keyring, from_public, from_secret
@@ -32,8 +33,6 @@ from gateway.settings.jwt import Jwt
 ALGORITHMS: Final = frozenset(("HS256", "RS256", "ES256", "EdDSA"))
 MOST_REFUSED: Final = 10_000
 """Refused tokens that are remembered. Apart from the good ones, which somebody who makes up bad ones would otherwise push out."""
-ASKING: Final = "asking"
-"""Why nobody can say: the key that the token names is being asked for."""
 
 
 class _Registry(JWSRegistry):
@@ -55,7 +54,7 @@ _REGISTRY: Final = _Registry(strict_check_header=False)
 
 
 class Tokens:
-    """See the module's docstring. A Checker (gateway/identity/checked.py).
+    """See the module's docstring. A Checker that asks (gateway/identity/checked.py).
 
     Raises:
         OSError: a file with a key cannot be read.
@@ -71,6 +70,7 @@ class Tokens:
         self._audiences = settings.audiences
         self._origin = settings.origin
         self._received = received
+        self.patience = settings.jwks_timeout + 1.0
         self._files = _files(config)
         self._own = own_keys(config)
         self._heard: tuple[Key, ...] = received.keys(self._origin)
@@ -113,8 +113,7 @@ class Tokens:
         return caller
 
     def wait(self, then: Callable[[], None]) -> None:
-        """Calls `then` when the key that a caller is UNSAID for, because of ASKING, has come or will not come: at once, where none is asked
-        for. Whoever waits sets an end to it himself."""
+        """See Asking."""
         self._received.answered(self._origin, then)
 
     def _check(self, token: bytes, now: float) -> Caller:

@@ -89,7 +89,8 @@ class Identity(Section):
     entries: int = Field(default=100_000, ge=1)
     """Answers that are remembered at the most."""
     claims: list[str] = []
-    """What else legacy says of a user that strategies may read, as properties of these names: those of its answer's "claims"."""
+    """What else legacy, or a token, says of a user that strategies may read, as properties of these names: those of the answer's "claims",
+    or of the token itself."""
     jwt: Jwt | None = None
     """Whose tokens are believed, and for what."""
     visitor: Visitor | None = None

@@ -90,7 +90,7 @@ class Jwt(Section):
     jwks_timeout: Timeout = 5.0
     """How long it may take for its whole answer. The start waits that long for the first one, and then goes on without."""
     jwks_pause: Timeout = 30.0
-    """A token with an unknown kid has it asked at once, but not sooner than this after the last time: 1s or more."""
+    """A token with an unknown kid has it asked at once, but not sooner than this after the last one that had: 1s or more."""
     jwks_insecure: bool = False
     """Allows http:// to another host than this: whoever is on the way there can then make himself anybody."""
 
@@ -185,7 +185,7 @@ class Jwt(Section):
             seen |= {key.kid} if key.kid is not None else set()
         for algorithm in self.algorithms:
             if sum(key.kid is None and key.algorithm == algorithm for key in self.keys) > _MOST_UNNAMED:
-                raise ValueError(f"keys: more than {_MOST_UNNAMED} for {algorithm} without kid, which would all be tried; give them their kid")
+                raise ValueError(f"keys: more than {_MOST_UNNAMED} for {algorithm} have no kid, and all would be tried; give them theirs")
         idle = sorted(set(self.algorithms) - {key.algorithm for key in self.keys})
         if idle and not url:
             raise ValueError(f"algorithms: there is no key for {', '.join(idle)}; add one under keys, or remove it")
