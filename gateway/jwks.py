@@ -26,8 +26,8 @@ from gateway.settings.jwt import Jwt
 
 _log = logging.getLogger("banyan.identity")
 
-SOON_SECONDS: Final = 1.0
-"""Until the next try where there is no key at all yet; then twice as long each time, up to jwks_pause."""
+SOON_SECONDS: Final = (1.0, 30.0)
+"""Until the next try where there is no key at all; then twice as long each time, up to the latter."""
 SAID: Final = 20
 """So many keys that are left out are said one by one, of each answer."""
 
@@ -167,9 +167,8 @@ class KeyServer:
         """Seconds until the next question. After a failure sooner than usual, and each time later; never in step with other gateways."""
         longest = settings.jwks_refresh
         if self._failures:
-            shortest = SOON_SECONDS if not self._keys else settings.jwks_pause
-            bound = settings.jwks_pause if not self._keys else settings.jwks_refresh
-            longest = min(max(bound, shortest), shortest * 2.0 ** min(self._failures - 1, 20))
+            soon, bound = (settings.jwks_pause, longest) if self._keys else SOON_SECONDS
+            longest = min(longest, bound, soon * 2.0 ** min(self._failures - 1, 20))
         return longest * random.uniform(0.8, 1.0)  # noqa: S311 - for spreading, not for secrets
 
     async def _ask(self, settings: Jwt) -> None:
