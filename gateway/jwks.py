@@ -21,6 +21,7 @@ from gateway.config import Config
 from gateway.control import Keys
 from gateway.identity import keyring
 from gateway.identity.keyring import Key, KeySetError
+from gateway.identity.received import RECEIVED
 from gateway.jwks_fetch import FetchError, fetch
 from gateway.settings.jwt import Jwt
 
@@ -65,7 +66,7 @@ class KeyServer:
         """(Unix time, result, why) of the last question."""
         self._failures = 0
         self._quiet_until = 0.0
-        """Unix time until which no unknown key is a reason to ask."""
+        """Monotonic time until which no unknown key is a reason to ask."""
         self._left_out: list[str] = []
         self._wanted.clear()
 
@@ -106,8 +107,8 @@ class KeyServer:
         if origin != self._origin or not origin:
             return  # it goes by another configuration, for a moment
         if self._fetching:
-            return  # it hears what comes of that
-        if time.time() < self._quiet_until:
+            return  # it hears what comes of that, and may ask again then: the key may be younger than the question
+        if time.monotonic() < self._quiet_until:
             worker.send(self._message())
         else:
             self._wanted.set()
@@ -151,17 +152,18 @@ class KeyServer:
             self._task = self._keep(self._run(self._settings, at_once), "key server")
 
     async def _run(self, settings: Jwt, at_once: bool) -> None:
+        missing = False
         while True:
             if at_once:
-                await self._ask(settings)
-            at_once = True
+                await self._ask(settings, missing)
+            at_once, missing = True, False
             try:
                 async with asyncio.timeout(self._pause(settings)):
                     await self._wanted.wait()
             except TimeoutError:
                 continue
             self._wanted.clear()
-            self._quiet_until = time.time() + settings.jwks_pause
+            missing = True
 
     def _pause(self, settings: Jwt) -> float:
         """Seconds until the next question. After a failure sooner than usual, and each time later; never in step with other gateways."""
@@ -171,7 +173,7 @@ class KeyServer:
             longest = min(longest, bound, soon * 2.0 ** min(self._failures - 1, 20))
         return longest * random.uniform(0.8, 1.0)  # noqa: S311 - for spreading, not for secrets
 
-    async def _ask(self, settings: Jwt) -> None:
+    async def _ask(self, settings: Jwt, missing: bool) -> None:
         self._fetching = True
         try:
             document = await fetch(settings.jwks_url.get_secret_value(), settings.jwks_timeout)
@@ -187,9 +189,12 @@ class KeyServer:
             self._succeeded(keys, left_out)
         finally:
             self._fetching = False
-        self._wanted.clear()  # whoever asked meanwhile has this answer
+        self._wanted.clear()
+        if missing:
+            self._quiet_until = time.monotonic() + settings.jwks_pause
         self._answered.set()
         message = self._message()
+        RECEIVED.take(message.origin, message.keys, message.quiet_until)
         for worker in self._workers:
             worker.send(message)
 
@@ -231,7 +236,8 @@ class KeyServer:
         return shown(self._settings.jwks_url.get_secret_value()) if self._settings is not None else ""
 
     def _message(self) -> Keys:
-        return Keys(self._origin, self._sent, self._quiet_until)
+        quiet = self._quiet_until - time.monotonic()
+        return Keys(self._origin, self._sent, time.time() + quiet if quiet > 0 else 0.0)
 
 
 def shown(url: str) -> str:

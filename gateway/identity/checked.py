@@ -54,19 +54,27 @@ class _Waiting:
         self._then: Callable[[Caller], None] | None = then
         self._wall = wall
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(checker.patience, self._over)
+        self._again = True
+        """An answer may have been on its way already, and too early: then it waits for another one. Not for a third."""
+        self._timer = self._loop.call_later(checker.patience, self._known, True)
         checker.wait(self._soon)
 
     def _soon(self) -> None:
         """Not from within: whoever waits must not be called before it knows that it has to wait, nor does one come in another's way."""
-        self._loop.call_soon(self._over)
+        self._loop.call_soon(self._known, False)
 
-    def _over(self) -> None:
+    def _known(self, late: bool) -> None:
+        if self._then is None:
+            return
+        checker, credential, fields = self._question
+        caller = checker.caller(credential, fields, self._wall())
+        if caller.why == ASKING and self._again and not late:
+            self._again = False
+            checker.wait(self._soon)
+            return
         then, self._then = self._then, None
-        if then is not None:
-            self._timer.cancel()
-            checker, credential, fields = self._question
-            then(checker.caller(credential, fields, self._wall()))
+        self._timer.cancel()
+        then(caller)
 
 
 def checker(config: Config, before: Checker | None = None) -> Checker | None:

@@ -21,9 +21,9 @@ PATIENCE_SECONDS = 65.0
 
 
 class Received:
-    """See the module's docstring. `now` is Unix time in seconds. `asking`: how the supervisor is asked."""
+    """See the module's docstring. `now` is Unix time in seconds. `asking`: how the supervisor is asked; None: nobody is."""
 
-    def __init__(self, asking: Callable[[str], None]) -> None:
+    def __init__(self, asking: Callable[[str], None] | None = None) -> None:
         self.asking = asking
         self._keys: dict[str, tuple[bytes, tuple[Key, ...]]] = {}
         self._asked: dict[str, float] = {}
@@ -40,19 +40,16 @@ class Received:
         """
         from gateway.identity import keyring  # not for every worker: cryptography takes its time and its room
 
-        before = self._keys.pop(origin, None)
+        before = self._keys.get(origin)
         try:
             # The same ones stay the same object: whoever remembers what he found out by them sees that by `is`.
-            self._keys[origin] = before if before is not None and before[0] == data else (data, tuple(keyring.loaded(data)))
-        except ValueError:
-            if before is not None:
-                self._keys[origin] = before
-            raise
+            if before is None or before[0] != data:
+                self._keys[origin] = (data, tuple(keyring.loaded(data)))
         finally:
             self._quiet[origin] = quiet_until
             self._asked.pop(origin, None)
             while len(self._keys) > ORIGINS:
-                self._forget(next(iter(self._keys)))
+                self._forget(next(each for each in self._keys if each != origin))
             for then in self._waiting.pop(origin, ()):
                 then()
 
@@ -63,6 +60,8 @@ class Received:
 
     def asks(self, origin: str, now: float) -> bool:
         """Somebody needs a key that is not here: is there hope for it? Then the supervisor was asked, and has not answered yet."""
+        if self.asking is None:
+            return False
         since = self._asked.get(origin)
         if since is not None:
             if since <= now < since + PATIENCE_SECONDS:
@@ -89,9 +88,6 @@ class Received:
             then()
 
 
-def _nobody(origin: str) -> None:
-    """Where there is no supervisor, nobody is asked."""
-
-
-RECEIVED = Received(_nobody)
-"""The process's own. A worker has one supervisor, and terms come and go: what was heard belongs to neither engine."""
+RECEIVED = Received()
+"""The process's own. A worker has one supervisor, and terms come and go: what was heard belongs to neither engine. The supervisor's own
+has the same keys, for explain."""

@@ -70,7 +70,7 @@ class Tokens:
         self._audiences = settings.audiences
         self._origin = settings.origin
         self._received = received
-        self.patience = settings.jwks_timeout + 1.0
+        self.patience = 2 * settings.jwks_timeout + 1.0  # one question may be under way already, and too early
         self._files = _files(config)
         self._own = own_keys(config)
         self._heard: tuple[Key, ...] = received.keys(self._origin)
