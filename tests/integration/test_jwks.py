@@ -81,11 +81,19 @@ class World:
             text = text.replace(old, new)
         path.write_text(text)
 
+    async def post(self, path: str, body: object = None) -> Any:
+        """The admin port's JSON."""
+        data = json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.gateway.admin}{path}", data, method="POST")
+
+        def ask() -> Any:
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - our own gateway
+                return json.loads(answer.read())
+
+        return await asyncio.to_thread(ask)
+
     async def reload(self) -> None:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.gateway.admin}/reload", method="POST")
-        answer = await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=30))  # noqa: S310 - our own gateway
-        assert answer.status == 200
-        answer.close()
+        assert (await self.post("/reload"))["status"] == "ok"
 
     async def jwks(self) -> dict[str, Any]:
         config = await asyncio.to_thread(self.gateway.get, "/config")
@@ -305,6 +313,55 @@ async def test_a_key_server_that_goes_away_later(engine: str, tmp_path: Path) ->
         await server.start(port)
         await all_of.until(401, token())
         await all_of.everywhere(200, token(number=1, kid="b"))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_key_server_that_hangs_holds_up_only_those_who_need_it(engine: str, tmp_path: Path) -> None:
+    async with world(tmp_path, engine=engine) as all_of:
+        assert await all_of.status(token()) == 200
+        all_of.server.mode = "hang"
+        new = f"GET /private/1 HTTP/1.1\r\nHost: shop.test\r\nAuthorization: Bearer {token(number=1, kid='b')}\r\n\r\n".encode()
+        waiting, leaving = await all_of.gateway.connect(), await all_of.gateway.connect()
+        await waiting.send(new)
+        await leaving.send(new)
+        await all_of.server.asked_again()
+        leaving.reset()
+        # Behind the one that waits, on a connection of its own and on the same.
+        assert await all_of.status(token(jti="never seen before")) == 200
+        await waiting.send(new.replace(b"Authorization", b"X"))
+        assert (await waiting.response()).status == 401
+        assert (await waiting.response()).status == 401
+        assert await all_of.status(token()) == 200
+        assert all_of.server.asked == 2
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_body_that_comes_while_its_request_waits_arrives_whole(engine: str, tmp_path: Path) -> None:
+    async with key_server() as server, world(tmp_path, jwks(server, jwks_timeout="20s"), engine=engine, server=server) as all_of:
+        server.mode = "held"
+        client = await all_of.gateway.connect()
+        head = f"POST /private/1 HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 20\r\nAuthorization: Bearer {token(number=1, kid='b')}"
+        await client.send(head.encode() + b"\r\n\r\n0123456789")
+        await server.asked_again()
+        server.has(a=0, b=1)
+        await client.send(b"0123456789")
+        server.go.set()
+        assert (await client.response()).status == 200
+        assert [each.body for each in all_of.legacy.requests] == [b"0123456789" * 2]
+
+
+async def test_explain_knows_what_the_gateway_knows(tmp_path: Path) -> None:
+    async with world(tmp_path) as all_of:
+        for sent, standing, why in (
+            (token(), "known", ""),
+            (token(number=1), "refused", "signature"),
+            (token(kid="b"), "refused", "unknown-key"),
+        ):
+            question = {"target": "/private/1", "headers": [["Authorization", f"Bearer {sent}"]]}
+            found = await all_of.post("/explain", question)
+            assert (found["identity"]["standing"], found["identity"]["why"]) == (standing, why)
+            assert sent not in json.dumps(found)
+        assert all_of.server.asked == 1
 
 
 async def test_hostile_answers_change_nothing(tmp_path: Path) -> None:

@@ -16,14 +16,15 @@ SECRET_QUERY = "?key=a-secret-in-the-query"
 
 
 class KeyServer:
-    """Answers with `keys` as `mode` says: ok, 500, garbage, html, hang, drip, drip-head, oversized, endless, redirect, gzip, cut, reset, or
-    a document of its own."""
+    """Answers with `keys` as `mode` says: ok, 500, garbage, html, hang, held (until `go`), drip, drip-head, oversized, endless, redirect,
+    gzip, cut, reset, or a document of its own."""
 
     def __init__(self) -> None:
         self.keys: list[Any] = [jwk("RS256", kid="a")]
         self.mode: str | bytes = "ok"
         self.asked = 0
         """Questions so far."""
+        self.go = asyncio.Event()
         self.targets: set[bytes] = set()
         self._upstream = Upstream(self._answer)
 
@@ -68,6 +69,9 @@ class KeyServer:
                 exchange.writer.close()
             elif mode == "html":
                 await exchange.answer(b"<!doctype html><title>Sign in</title>", extra=b"Content-Type: text/html\r\n")
+            elif mode == "held":
+                await self.go.wait()
+                await exchange.answer(json.dumps({"keys": self.keys}).encode(), extra=json_type)
             elif mode == "hang":
                 await asyncio.sleep(60)
             elif mode in ("drip", "drip-head"):
