@@ -58,6 +58,10 @@ class Received:
         found = self._keys.get(origin)
         return found[1] if found is not None else ()
 
+    def heard(self, origin: str) -> bool:
+        """Was there anything about this place, be it that it has no keys?"""
+        return origin in self._keys
+
     def asks(self, origin: str, now: float) -> bool:
         """Somebody needs a key that is not here: is there hope for it? Then the supervisor was asked, and has not answered yet."""
         if self.asking is None:

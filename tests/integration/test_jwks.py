@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+from flags.snapshot import Snapshot
+from gateway.config import parse
+from gateway.explain import Question, explain
 from tests.support.gateway import Gateway, Response, Upstream, gateway, ok
 from tests.support.key_server import SECRET_QUERY, KeyServer, key_server
 from tests.support.tokens import AUDIENCE, ISSUER, b64, claims, confused, jwk, key, pem, signed, token, unsigned
@@ -188,6 +191,10 @@ async def test_forgeries(engine: str, tmp_path: Path) -> None:
                 assert all(each not in answer.body.decode() for each in tokens if len(each) > 1)
         assert await all_of.status() == 401
         assert await all_of.status("") == 401
+        upgrade = (
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        )
+        assert (await all_of.get(token(number=1), extra=upgrade)).status == 401
         assert len(all_of.legacy.requests) == served
         assert all_of.new.requests == []
         # Where nobody has to be logged in, such a caller is nobody.
@@ -362,6 +369,19 @@ async def test_explain_knows_what_the_gateway_knows(tmp_path: Path) -> None:
             assert (found["identity"]["standing"], found["identity"]["why"]) == (standing, why)
             assert sent not in json.dumps(found)
         assert all_of.server.asked == 1
+
+
+async def test_explain_away_from_the_gateway_says_that_nobody_was_asked(tmp_path: Path) -> None:
+    async with key_server() as server:
+        path = tmp_path / "banyan.toml"
+        path.write_text(TOML.format(folder=tmp_path, legacy=1, new=2, issuer=ISSUER, audience=AUDIENCE) + jwks(server))
+        config = parse(path, path.read_text())
+        question = Question("/private/1", headers=[("Authorization", f"Bearer {token()}")])
+        found = explain(config, Snapshot("", b'{"version":1,"features":[]}', "none", 0.0, ""), {}, question)
+        assert found["refused"] is None
+        assert found["identity"]["standing"] == "not-asked"
+        assert "the key server is not asked whose credential that is" in "\n".join(found["notes"])
+        assert server.asked == 0
 
 
 async def test_hostile_answers_change_nothing(tmp_path: Path) -> None:
