@@ -125,6 +125,7 @@ def application(supervisor: Supervisor) -> Starlette:
                 "workers": {str(worker.index): worker.number == supervisor.number for worker in supervisor.workers},
                 "reloads": {"ok": reloads.ok, "failed": reloads.failed},
                 "last_reload": last and {"why": last.why, "at": last.at, "ok": last.ok, "error": last.error},
+                "jwks": supervisor.keys.state(),
                 "config": masked(supervisor.config),
             }
         )

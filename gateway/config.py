@@ -65,6 +65,8 @@ MISSING = {
     "upstreams": '[upstreams]  with  legacy = "http://host:port"',
     "name": 'name = "reviews"',
     "match": 'match = "/api/v1/reviews/*"',
+    "algorithms": 'algorithms = ["RS256"], those that tokens are signed by',
+    "algorithm": 'algorithm = "RS256", what the key is for',
     "candidate": 'candidate = "reviews"  and  reviews = "http://host:port"  under [upstreams]',
 }
 """Every key that has no default, with an example."""

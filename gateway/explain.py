@@ -238,7 +238,8 @@ def _context(
     if user is None and session is None:
         if asked is not None and asked["standing"] == "not-asked":
             needed = ", which this route requires" if asked["need"] == "required" else ""
-            notes.append(f"legacy is not asked whose credential that is{needed}: say it with --user and --session")
+            whoever = "the key server" if identity.source == "jwt" else "legacy"
+            notes.append(f"{whoever} is not asked whose credential that is{needed}: say it with --user and --session")
         if identity.visitor is not None:
             visitor = Visitors(identity.visitor, os.urandom).known(lines)
             session = (visitor or Caller()).session_id

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gateway.cli.shared import RefusalError, load_config
 from gateway.tls import Certificates, TlsError, check_upstreams
+from gateway.usable import unfit_keys
 
 
 def check(*, config: Path = Path("banyan.toml")) -> int:
@@ -24,6 +25,8 @@ def check(*, config: Path = Path("banyan.toml")) -> int:
             print(f"warning: {warning}")
     except TlsError as error:
         raise RefusalError(f"{loaded.path}: {error}") from error
+    if problems := unfit_keys(loaded):
+        raise RefusalError("\n".join(f"{loaded.path}: {problem}" for problem in problems))
     if loaded.flags.source == "file":
         from flags.features import parse
         from flags.file import FlagFileError, read

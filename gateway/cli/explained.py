@@ -22,7 +22,7 @@ _STANDINGS: Final = {
     "nobody": "nobody who is logged in",
     "refused": "the credential is no good",
     "unsaid": "nobody can say",
-    "not-asked": "legacy would be asked, and is not from here",
+    "not-asked": "legacy, or the key server, would be asked, and is not from here",
 }
 _ROLES: Final = {"serve": "who answers", "shadow": "whether answers are compared", "split": "the providers' shares"}
 _MOST: Final = 3

@@ -29,7 +29,7 @@ from mitmproxy.tls import TlsData
 from gateway.identity.caller import ANONYMOUS, explained
 from gateway.mitm.client import Reply
 from gateway.mitm.fields import RefusedError, clean_request, clean_response, field_lines, find
-from gateway.mitm.identity import Introspection
+from gateway.mitm.identity import Introspection, checked
 from gateway.mitm.layer import ANSWER, GatewayHttpLayer
 from gateway.mitm.outgoing import Outgoing, forwarding
 from gateway.mitm.relay import Relay, response
@@ -119,7 +119,7 @@ class GatewayAddon:
             rule = terms.rules.get(found.route)
             if rule is not None:
                 if terms.checker is not None:
-                    caller = terms.checker.caller(rule.credential, lines, shared.wall())
+                    caller = await checked(terms.checker, rule.credential, lines, shared.wall)
                 elif terms.callers is not None:
                     caller = await Introspection(shared, terms, terms.callers).who(rule.credential, head.fields)
                 relay.caller = caller

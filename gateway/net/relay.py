@@ -133,7 +133,7 @@ class Relay(Sink):
             return
         self._claim = found
         rule = self._rule = terms.rules.get(found.route)
-        caller = terms.who(rule, head.fields, self._identified, self.edge.clock.wall()) if rule is not None else ANONYMOUS
+        caller = terms.who(rule, head.fields, self._identified, self.edge.clock.wall) if rule is not None else ANONYMOUS
         if caller is not None:  # else it is asked for, and _identified goes on
             self._identified(caller)
 

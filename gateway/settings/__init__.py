@@ -154,7 +154,7 @@ class Config(Section):
 
     def hold(self, files: Mapping[str, bytes]) -> None:
         """What files that it names held when it was found good: whoever goes by it later goes by this, whatever is in them by then."""
-        self._files = dict(files)
+        self._files |= files
 
     @property
     def held(self) -> dict[str, bytes]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from gateway.settings.jwt import Jwt
 from gateway.settings.section import TOKEN, Section, host_name
 from gateway.units import Seconds, Timeout
 
@@ -66,16 +67,17 @@ class Visitor(Section):
 class Identity(Section):
     """Who is calling, as far as the flags need to know."""
 
-    source: Literal["none", "introspection"] = "none"
-    """none: everybody is anonymous. introspection: legacy is asked who a session belongs to."""
+    source: Literal["none", "introspection", "jwt"] = "none"
+    """none: everybody is anonymous. introspection: legacy is asked who a session belongs to. jwt: signed tokens are checked here."""
     path: str = "/_banyan/identity"
     """Where legacy answers who is calling (legacy_django/banyan_identity)."""
     host: str | None = None
     """The Host that this is asked with, one of Django's ALLOWED_HOSTS; by default the address of legacy."""
     cookie: str | None = None
-    """The name of the cookie that is the credential: by default "sessionid". "" looks at no cookie."""
-    scheme: str = ""
-    """The scheme of Authorization whose tokens are a credential too, such as "Token" or "Bearer". "" does not look at that field."""
+    """The name of the cookie that is the credential: by default "sessionid", and none for jwt. "" looks at no cookie."""
+    scheme: str | None = None
+    """The scheme of Authorization whose tokens are a credential too, such as "Token": by default "Bearer" for jwt, and none else. "" does
+    not look at that field."""
     cache: Seconds = 10.0
     """How long an answer is remembered."""
     negative_cache: Seconds = 2.0
@@ -87,7 +89,10 @@ class Identity(Section):
     entries: int = Field(default=100_000, ge=1)
     """Answers that are remembered at the most."""
     claims: list[str] = []
-    """What else legacy says of a user that strategies may read, as properties of these names: those of its answer's "claims"."""
+    """What else legacy, or a token, says of a user that strategies may read, as properties of these names: those of the answer's "claims",
+    or of the token itself."""
+    jwt: Jwt | None = None
+    """Whose tokens are believed, and for what."""
     visitor: Visitor | None = None
     """With visitor = { key = "${BANYAN_VISITOR_KEY}" }, visitors whom nobody knows get a signed cookie, and are the same sessionId to the
     flags each time. Without it, a rollout by Unleash's default stickiness throws dice for them at every request."""
@@ -121,13 +126,28 @@ class Identity(Section):
 
     @field_validator("scheme")
     @classmethod
-    def _scheme(cls, value: str) -> str:
-        return scheme_name(value)
+    def _scheme(cls, value: str | None) -> str | None:
+        return value if value is None else scheme_name(value)
 
     @property
     def credential(self) -> tuple[str, str]:
         """(the cookie's name, the scheme of Authorization) of routes that say nothing of their own."""
-        return ("sessionid" if self.cookie is None else self.cookie), self.scheme
+        cookie, scheme = ("", "Bearer") if self.source == "jwt" else ("sessionid", "")
+        return (cookie if self.cookie is None else self.cookie), (scheme if self.scheme is None else self.scheme)
+
+    @model_validator(mode="after")
+    def _tokens(self) -> Identity:
+        if self.source == "jwt":
+            if self.jwt is None:
+                raise ValueError(
+                    'source = "jwt" needs [identity.jwt] with algorithms and keys, such as  jwt = { algorithms = ["RS256"], jwks_url = '
+                    '"https://login.example.com/.well-known/jwks.json" }'
+                )
+            if self.credential == ("", ""):
+                raise ValueError('cookie and scheme are both empty, so no token is ever looked at; write scheme = "Bearer"')
+        elif self.jwt is not None:
+            raise ValueError(f'[identity.jwt] is not used while source is "{self.source}"; write source = "jwt", or remove it')
+        return self
 
     @model_validator(mode="after")
     def _own_cookie(self) -> Identity:
