@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from gateway.settings.django_session import DjangoSession
 from gateway.settings.section import TOKEN, Section
 from gateway.units import Seconds, Timeout
 
@@ -66,8 +67,9 @@ class Visitor(Section):
 class Identity(Section):
     """Who is calling, as far as the flags need to know."""
 
-    source: Literal["none", "introspection"] = "none"
-    """none: everybody is anonymous. introspection: legacy is asked who a session belongs to."""
+    source: Literal["none", "introspection", "django-session"] = "none"
+    """none: everybody is anonymous. introspection: legacy is asked who a session belongs to. django-session: sessions of Django's
+    signed_cookies engine are checked here, with a key that can forge them."""
     path: str = "/_banyan/identity"
     """Where legacy answers who is calling (legacy_django/banyan_identity)."""
     cookie: str | None = None
@@ -86,6 +88,8 @@ class Identity(Section):
     """Answers that are remembered at the most."""
     claims: list[str] = []
     """What else legacy says of a user that strategies may read, as properties of these names: those of its answer's "claims"."""
+    django_session: DjangoSession | None = None
+    """The key and age of django-session."""
     visitor: Visitor | None = None
     """With visitor = { key = "${BANYAN_VISITOR_KEY}" }, visitors whom nobody knows get a signed cookie, and are the same sessionId to the
     flags each time. Without it, a rollout by Unleash's default stickiness throws dice for them at every request."""
@@ -121,6 +125,30 @@ class Identity(Section):
     def credential(self) -> tuple[str, str]:
         """(the cookie's name, the scheme of Authorization) of routes that say nothing of their own."""
         return ("sessionid" if self.cookie is None else self.cookie), self.scheme
+
+    @model_validator(mode="after")
+    def _django_session(self) -> Identity:
+        chosen = self.source == "django-session"
+        if chosen and self.django_session is None:
+            raise ValueError(
+                'identity.django_session is missing: source = "django-session" checks sessions with Django\'s own key; add '
+                'django_session = { secret_key = "${NAME}" }'
+            )
+        if not chosen and self.django_session is not None:
+            raise ValueError(
+                "identity.django_session: this key can forge sessions, and is of no use unless identity.source is "
+                '"django-session"; remove it'
+            )
+        if chosen:
+            cookie, scheme = self.credential
+            if scheme:
+                raise ValueError("identity.scheme: a session of Django's is a cookie, never a token; remove it")
+            if not cookie:
+                raise ValueError('identity.cookie: source = "django-session" reads nothing but the cookie; name it, or remove the key')
+            for name in self.claims:
+                if name.startswith("_"):
+                    raise ValueError(f"identity.claims: {name!r} is Django's own part of the session; name what the shop puts there")
+        return self
 
     @model_validator(mode="after")
     def _own_cookie(self) -> Identity:
