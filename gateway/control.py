@@ -69,7 +69,14 @@ class Refuse(msgspec.Struct, tag="refuse"):
     """From now on every answer ends its connection: the load balancer is moving clients elsewhere."""
 
 
-ToWorker = Configure | Certificates | FlagState | Overrides | Drain | Refuse
+class CredentialEnded(msgspec.Struct, tag="credential-ended"):
+    """Legacy has ended a credential: what is remembered of it counts no more. From the worker that saw it, and then to all others."""
+
+    key: bytes
+    """gateway/identity/credential.py: nothing that could be used to log in."""
+
+
+ToWorker = Configure | Certificates | FlagState | Overrides | Drain | Refuse | CredentialEnded
 
 
 class Ready(msgspec.Struct, tag="ready"):
@@ -103,7 +110,7 @@ class Report(msgspec.Struct, tag="report"):
     stats: Stats
 
 
-ToSupervisor = Ready | Configured | Applied | Report
+ToSupervisor = Ready | Configured | Applied | Report | CredentialEnded
 
 _encoder = msgspec.msgpack.Encoder()
 

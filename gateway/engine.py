@@ -32,6 +32,7 @@ from gateway.control import (
     Channel,
     Configure,
     Configured,
+    CredentialEnded,
     Drain,
     FlagState,
     Overrides,
@@ -59,6 +60,14 @@ class Engine(Protocol):
 
     def take_stats(self) -> Stats:
         """What was counted since the last call, with the gauges of now."""
+        ...
+
+    def watch_ends(self, ended: Callable[[bytes], None]) -> None:
+        """`ended` is told the key of each credential that legacy ends."""
+        ...
+
+    def end(self, key: bytes) -> None:
+        """The credential with this key was ended before another worker: nothing that is known of it counts any more."""
         ...
 
     def refuse(self) -> None:
@@ -122,6 +131,7 @@ class Worker:
         self.decisions.on_impression = self.impressions
         self.shipper = self._link(first.shipper, config)
         engine = self.engine = self._make(config, build.policy(config, self.decisions), self.access, self.shipper)
+        engine.watch_ends(lambda key: self._channel.send(CredentialEnded(key)))
         # What start-up made will live as long as the process: the collector need not walk it again (5 % of CPU, measured).
         gc.collect()
         gc.freeze()
@@ -136,6 +146,8 @@ class Worker:
                 break
             if isinstance(message, Refuse):
                 engine.refuse()
+            elif isinstance(message, CredentialEnded):
+                engine.end(message.key)
             elif isinstance(message, Configure):
                 await self._reconfigure(message)
             elif isinstance(message, Certificates):

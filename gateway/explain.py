@@ -180,7 +180,7 @@ def _context(config: Config, route: str, question: Question, head: RequestHead, 
     user, session = question.user, question.session
     claims = told(question.claims, identity.claims) if user is not None else {}
     if user is None and session is None:
-        if identity.source == "introspection" and re.search(rb"[ ;:]%b=" % re.escape(identity.cookie.encode()), lines):
+        if identity.source == "introspection" and re.search(rb"[ ;:]%b=" % re.escape(identity.credential[0].encode()), lines):
             notes.append("legacy is not asked whose session that cookie is: say it with --user and --session")
         if identity.visitor is not None:
             visitor = Visitors(identity.visitor, os.urandom).known(lines)

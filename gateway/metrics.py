@@ -68,6 +68,12 @@ class Collector(Base):
         events = CounterMetricFamily("banyan_events", "Rare things worth a counter", labels=["event"])
         for event, count in supervisor.totals.events.items():
             events.add_metric([event], count)
+        callers = CounterMetricFamily("banyan_identity_callers", "Requests by what is known of their caller", labels=["standing"])
+        for standing, count in supervisor.totals.callers.items():
+            callers.add_metric([standing], count)
+        questions = CounterMetricFamily("banyan_identity_questions", "Questions to legacy who is calling, by outcome", labels=["outcome"])
+        for outcome, count in supervisor.totals.questions.items():
+            questions.add_metric([outcome], count)
         connections = GaugeMetricFamily("banyan_connections", "Open client connections", labels=["worker"])
         in_flight = GaugeMetricFamily("banyan_requests_in_flight", "Requests being answered", labels=["worker"])
         current = GaugeMetricFamily("banyan_worker_flags_current", "1: decides by the newest flags", labels=["worker"])
@@ -113,6 +119,8 @@ class Collector(Base):
         yield from (
             problems,
             events,
+            callers,
+            questions,
             connections,
             in_flight,
             current,

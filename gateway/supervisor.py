@@ -23,7 +23,7 @@ from typing import Any
 from gateway import tls
 from gateway.children import Child, Said, WorkerProcess
 from gateway.config import Config
-from gateway.control import Applied, Certificates, Configure, Drain, Ready, Refuse, Report, ToWorker
+from gateway.control import Applied, Certificates, Configure, CredentialEnded, Drain, Ready, Refuse, Report, ToWorker
 from gateway.listening import Sockets, why_not
 from gateway.reload import Reloads, for_the_shipper
 from gateway.switchboard import Switchboard
@@ -225,6 +225,10 @@ class Supervisor:
         _log.error("%s ended with status %d; starting it again", name, status)
 
     def _heard(self, worker: WorkerProcess, message: Said) -> None:
+        if isinstance(message, CredentialEnded):
+            for other in self.workers:
+                if other is not worker:
+                    other.send(message)
         if isinstance(message, Report):
             worker.gauges = (message.stats.connections, message.stats.in_flight)
             merge(self.totals, message.stats)

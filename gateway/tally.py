@@ -64,12 +64,13 @@ class RouteTally:
 class Tally:
     """Everything since the last report."""
 
-    __slots__ = ("_events", "_problems", "_routes")
+    __slots__ = ("_callers", "_events", "_problems", "_routes")
 
     def __init__(self) -> None:
         self._routes: dict[str, RouteTally] = {}
         self._problems: dict[str, int] = {}
         self._events: dict[str, int] = {}
+        self._callers: dict[str, int] = {}
 
     def route(self, name: str) -> RouteTally:
         tally = self._routes.get(name)
@@ -81,10 +82,14 @@ class Tally:
         """A rare thing worth a counter."""
         self._events[name] = self._events.get(name, 0) + count
 
+    def caller(self, standing: str) -> None:
+        """It was found out who is calling, or not."""
+        self._callers[standing] = self._callers.get(standing, 0) + 1
+
     def problem(self, code: str) -> None:
         """The gateway itself answered."""
         self._problems[code] = self._problems.get(code, 0) + 1
 
     def report(self) -> Stats:
         """What was counted. The tally must not be used afterwards: a new one takes its place."""
-        return Stats({name: tally.report() for name, tally in self._routes.items()}, self._problems, self._events)
+        return Stats({name: tally.report() for name, tally in self._routes.items()}, self._problems, self._events, callers=self._callers)

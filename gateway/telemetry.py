@@ -45,6 +45,10 @@ class Stats(msgspec.Struct):
     """By Problem code: what the gateway itself answered."""
     events: dict[str, int] = {}
     """Rare things worth a counter: underscored-header, access-log-dropped, shipper-reconnect …"""
+    callers: dict[str, int] = {}
+    """By standing (gateway/policy/admission.py): of whom it was found out who they are, or not."""
+    questions: dict[str, int] = {}
+    """How often legacy was asked who is calling, by what came of it: answered, or why not."""
     flags: dict[str, tuple[int, int]] = {}
     """Flag → how often (on, off) was decided."""
     variants: dict[str, dict[str, int]] = {}
@@ -89,6 +93,8 @@ def merge(total: Stats, part: Stats) -> None:
         _add(shadow.dropped, more.dropped)
     _add(total.problems, part.problems)
     _add(total.events, part.events)
+    _add(total.callers, part.callers)
+    _add(total.questions, part.questions)
     for flag, (on, off) in part.flags.items():
         was_on, was_off = total.flags.get(flag, (0, 0))
         total.flags[flag] = (was_on + on, was_off + off)

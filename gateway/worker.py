@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import uvloop
 
@@ -33,7 +33,14 @@ class EdgeEngine:
         stats = tally.report()
         stats.connections = len(edge.connections) + len(self._listener.handshakes)
         stats.in_flight = edge.in_flight
+        stats.questions = edge.questions()
         return stats
+
+    def watch_ends(self, ended: Callable[[bytes], None]) -> None:
+        self._edge.ended = ended
+
+    def end(self, key: bytes) -> None:
+        self._edge.end(key)
 
     def refuse(self) -> None:
         self._listener.refuse()

@@ -35,6 +35,15 @@ class Caller:
 ANONYMOUS: Final = Caller()
 
 
+def explained(caller: Caller) -> str:
+    """Why such a caller is not let in where somebody has to be logged in: for the client, and without anything of the credential."""
+    if caller.standing is Standing.UNSAID:
+        return f"It could not be found out who is calling ({caller.why}). Try again."
+    if caller.standing is Standing.REFUSED:
+        return f"The credential is not valid ({caller.why})."
+    return "The request has no credential of somebody who is logged in."
+
+
 def refused(why: str) -> Caller:
     """The caller whose credential is no good."""
     return Caller(standing=Standing.REFUSED, why=why)

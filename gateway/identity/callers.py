@@ -58,10 +58,8 @@ class Callers:
         self._settings = settings
         self._known = Remembered(settings.entries)
         self._asking: dict[bytes, Question] = {}
-        self.counts: dict[str, int] = {}
-        """Lookups by how they ended, since somebody took them: none, refused, remembered, asked, waited."""
-        self.failures: dict[str, int] = {}
-        """Questions that legacy did not answer, by why."""
+        self.outcomes: dict[str, int] = {}
+        """Questions by what came of them, since somebody took these counts: answered, or why not."""
 
     def lookup(self, credential: Credential, fields: bytes, then: Callable[[Caller], None], now: float) -> Caller | Question | None:
         """The caller; or a question that must be asked now; or None. In both latter cases `then` is called once it is known.
@@ -71,22 +69,17 @@ class Callers:
         try:
             cookie, token = credential.read(fields)
         except CredentialError as error:
-            self._count("refused")
             return refused(error.why)
         if not cookie and not token:
-            self._count("none")
             return ANONYMOUS
         key = credential.key(cookie, token)
         known = self._known.get(key, now)
         if known is not None:
-            self._count("remembered")
             return known
         question = self._asking.get(key)
         if question is not None:
-            self._count("waited")
             question.waiting.append(then)
             return None
-        self._count("asked")
         question = self._asking[key] = Question(credential, key, cookie, token, then)
         return question
 
@@ -96,6 +89,8 @@ class Callers:
         if self._asking.get(question.key) is question:
             del self._asking[question.key]
         settings = self._settings
+        outcome = "answered" if known else caller.why
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
         if known:
             positive = caller.standing is Standing.KNOWN
             seconds = settings.cache if positive else settings.negative_cache
@@ -104,7 +99,6 @@ class Callers:
                 seconds, grace = min(seconds, lifetime), min(grace, max(0.0, lifetime - seconds))
             until, kept = now + seconds, replace(caller, cookies=())
         else:
-            self.failures[caller.why] = self.failures.get(caller.why, 0) + 1
             before = None if question.outdated else self._known.lately(question.key, now)
             until, grace = now + FAILURE_SECONDS, 0.0
             if before is not None:
@@ -123,13 +117,13 @@ class Callers:
         if question is not None:
             question.outdated = True
 
-    def _count(self, outcome: str) -> None:
-        self.counts[outcome] = self.counts.get(outcome, 0) + 1
+
+Understood = tuple[Caller, bool, float | None]
+"""Who it is; whether legacy knew; and for how many seconds the credential is good, if it says that."""
 
 
-def understand(status: int, body: bytes, claims: Collection[str] = (), cookies: tuple[bytes, ...] = ()) -> tuple[Caller, bool, float | None]:
-    """What legacy's answer says: who it is, with those of its `claims`; whether legacy knew; and for how many seconds the credential is
-    good, if it says that. `cookies`: the values of its Set-Cookie that renew the credential."""
+def understand(status: int, body: bytes, claims: Collection[str] = (), cookies: tuple[bytes, ...] = ()) -> Understood:
+    """What legacy's answer says of a user, with those of its `claims`. `cookies`: the values of Set-Cookie that renew the credential."""
     if status in (401, 403):
         return refused("by-legacy"), True, None
     if status != 200:
@@ -166,9 +160,20 @@ def renewals(fields: bytes, cookie: str) -> tuple[bytes, ...]:
     return tuple(found)
 
 
-def ended(fields: bytes, cookie: str, value: bytes) -> bool:
-    """Does an answer with these lines take the cookie's value out of use: by clearing it, or by another in its place?"""
-    return any(renewed.partition(b";")[0].strip(b" \t") != cookie.encode() + b"=" + value for renewed in renewals(fields, cookie))
+def ended(credential: Credential, request: bytes, answer: bytes) -> bytes | None:
+    """The key of the credential among a request's lines, if the answer with these lines takes its cookie's value out of use: by clearing
+    it, or by another in its place, as logging out, logging in and a new password do."""
+    set_anew = renewals(answer, credential.cookie)
+    if not set_anew:
+        return None
+    try:
+        cookie, token = credential.read(request)
+    except CredentialError:
+        return None  # of such a one nothing is remembered
+    same = credential.cookie.encode() + b"=" + cookie
+    if not cookie or all(value.partition(b";")[0].strip(b" \t") == same for value in set_anew):
+        return None
+    return credential.key(cookie, token)
 
 
 def told(said: Mapping[str, object], names: Collection[str]) -> Mapping[str, str]:

@@ -25,7 +25,6 @@ class CredentialError(Exception):
 class Credential:
     """`cookie`: its name; `scheme`: that of Authorization (RFC 9110, 11.4), any case. Either may be empty: it is not looked at."""
 
-
     __slots__ = ("_authorization", "_cookie", "_names", "cookie", "scheme")
 
     def __init__(self, cookie: str, scheme: str) -> None:

@@ -9,14 +9,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Final
 
-from gateway.identity.caller import ANONYMOUS, Caller
-from gateway.identity.callers import MAX_ANSWER, Callers, Question, understand
+from gateway.identity.caller import Caller, unsaid
+from gateway.identity.callers import MAX_ANSWER, Callers, Question, renewals, understand
+from gateway.identity.credential import Credential
 from gateway.net.head import ResponseHead
 from gateway.net.pool import Pool
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.failure import Failure
 from gateway.settings import Identity
+
+TIMEOUT: Final = unsaid("timeout")
+TOO_LONG: Final = unsaid("too-long")
+CLOSING: Final = unsaid("closing")
 
 
 class Introspection:
@@ -25,13 +31,13 @@ class Introspection:
     def __init__(self, pool: Pool, settings: Identity) -> None:
         self._pool = pool
         self._settings = settings
-        self._callers = Callers(settings)
+        self.callers = Callers(settings)
         self._asking: set[_Asking] = set()
         self.claims = settings.claims
 
-    def lookup(self, fields: bytes, then: Callable[[Caller], None]) -> Caller | None:
+    def lookup(self, credential: Credential, fields: bytes, then: Callable[[Caller], None]) -> Caller | None:
         """The caller, or None: then `then` is called once it is known."""
-        found = self._callers.lookup(fields, then, time.monotonic())
+        found = self.callers.lookup(credential, fields, then, time.monotonic())
         if isinstance(found, Question):
             asking = _Asking(self, found)
             self._asking.add(asking)
@@ -40,22 +46,21 @@ class Introspection:
         return found
 
     def close(self) -> None:
-        """Whoever still waits is told that the caller is anonymous."""
+        """Whoever still waits is told that nobody can say."""
         for asking in list(self._asking):
-            asking.answered(ANONYMOUS)
+            asking.answered(CLOSING)
 
-    def learned(self, asking: _Asking, question: Question, caller: Caller, *, known: bool) -> None:
+    def learned(self, asking: _Asking, question: Question, caller: Caller, *, known: bool, lifetime: float | None) -> None:
         self._asking.discard(asking)
-        self._callers.learned(question, caller, time.monotonic(), known=known)
+        self.callers.learned(question, caller, time.monotonic(), known=known, lifetime=lifetime)
 
     def _request(self, question: Question) -> bytes:
         place = self._pool.places[0]
-        host, port = place.host, place.port
-        return (
-            f"GET {self._settings.path} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: application/json\r\nVia: 1.1 banyan\r\nCookie: ".encode()
-            + self._callers.cookie(question)
-            + b"\r\n\r\n"
-        )
+        host = self._settings.host or f"{place.host}:{place.port}"
+        begin = f"GET {self._settings.path} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\n"
+        # Django that redirects to https (SECURE_SSL_REDIRECT) would redirect this too.
+        begin += "X-Forwarded-Proto: https\r\nVia: 1.1 banyan"
+        return begin.encode() + b"".join(b"\r\n%b: %b" % field for field in question.fields) + b"\r\n\r\n"
 
 
 class _Asking(Sink):
@@ -65,36 +70,41 @@ class _Asking(Sink):
         self._owner = owner
         self._question = question
         self._status = 0
+        self._renewals: tuple[bytes, ...] = ()
         self._body = b""
         self._request = b""
         self._pool: Pool | None = None
         self._connection: UpstreamConnection | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self._timeout: asyncio.TimerHandle | None = None
         self._done = False
 
     def ask(self, pool: Pool, request: bytes, timeout: float) -> None:
         self._request = request
         self._pool = pool
-        self._timeout = pool.loop.call_later(timeout, self.answered, ANONYMOUS)
+        self._timeout = pool.loop.call_later(timeout, self.answered, TIMEOUT)
         connection = pool.acquire(repeatable=True)
         if connection is None:
-            pool.connect(self._connected)
+            self._connecting = pool.connect(self._connected)
         else:
             self._connected(connection)
 
-    def answered(self, caller: Caller, *, known: bool = False) -> None:
+    def answered(self, caller: Caller, *, known: bool = False, lifetime: float | None = None) -> None:
         if self._done:
             return
         self._done = True
         if self._timeout is not None:
             self._timeout.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
         if self._connection is not None:
             self._connection.abandon()
-        self._owner.learned(self, self._question, caller, known=known)
+        self._owner.learned(self, self._question, caller, known=known, lifetime=lifetime)
 
     def _connected(self, result: UpstreamConnection | Failure) -> None:
+        self._connecting = None
         if isinstance(result, Failure):
-            self.answered(ANONYMOUS)
+            self.answered(unsaid(result.code))
         elif self._done:
             result.abandon()
         else:
@@ -108,6 +118,7 @@ class _Asking(Sink):
 
     def on_response(self, head: ResponseHead, data: bytes, complete: bool) -> None:
         self._status = head.status
+        self._renewals = renewals(head.fields, self._question.credential.cookie)
         self.on_data(data, complete)
 
     def on_upgrade(self, head: ResponseHead, data: bytes) -> None:
@@ -115,19 +126,19 @@ class _Asking(Sink):
 
     def on_data(self, data: bytes, complete: bool) -> None:
         self._body += data
-        if complete:
+        if len(self._body) > MAX_ANSWER:
+            self.answered(TOO_LONG)
+        elif complete:
             self._connection = None
-            caller, known = understand(self._status, self._body, self._owner.claims)
-            self.answered(caller, known=known)
-        elif len(self._body) > MAX_ANSWER:
-            self.answered(ANONYMOUS)
+            caller, known, lifetime = understand(self._status, self._body, self._owner.claims, self._renewals)
+            self.answered(caller, known=known, lifetime=lifetime)
 
     def on_failure(self, failure: Failure, stale: bool) -> None:
         self._connection = None
-        if stale and self._pool is not None:
-            self._pool.connect(self._connected)
+        if stale and self._pool is not None and not self._done:
+            self._connecting = self._pool.connect(self._connected)
         else:
-            self.answered(ANONYMOUS)
+            self.answered(unsaid(failure.code))
 
     def on_upstream_paused(self, paused: bool) -> None:
         """A request without a body cannot fill anything up."""

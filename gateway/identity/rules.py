@@ -15,6 +15,8 @@ class Rule:
 
     need: Need
     credential: Credential
+    challenge: bytes
+    """For the answer to whoever has none (RFC 9110, 11.6.1). For cookies no scheme is registered: it says at least what is looked at."""
 
 
 def rules(config: Config) -> dict[str, Rule]:
@@ -26,5 +28,7 @@ def rules(config: Config) -> dict[str, Rule]:
     for route in config.routes:
         if route.identity != "ignored":
             own = route.credential
-            found[route.name] = Rule(Need(route.identity), general if own is None else Credential(own.cookie, own.scheme))
+            credential = general if own is None else Credential(own.cookie, own.scheme)
+            challenge = f'{credential.scheme or "Cookie"} realm="banyan"'.encode()
+            found[route.name] = Rule(Need(route.identity), credential, challenge)
     return found

@@ -19,6 +19,8 @@ from gateway.settings import Visitor
 
 NOT_SET: Final = "visitor-cookie-not-set"
 """The event of an answer that goes out without the cookie of its visitor, since a shared cache may keep it."""
+NOT_RENEWED: Final = "session-cookie-not-set"
+"""The same of one that renews a session (gateway/identity/callers.py)."""
 KNOWN_LIMIT: Final = 10_000
 """Cookies whose signature need not be computed again (3 µs); then it starts afresh."""
 MOST_TRIED: Final = 4
@@ -61,7 +63,7 @@ class Visitors:
 
     def set_cookie(self, cookie: bytes, answer: bytes, *, secure: bool) -> bytes:
         """Set-Cookie for an answer with the lines `answer`; b"" where shared caches may keep it: they would hand out one cookie to all."""
-        if not _private(answer):
+        if not private(answer):
             return b""
         return cookie + self._attributes + (b"; Secure" if secure else b"")
 
@@ -94,7 +96,7 @@ class Visitors:
         return urlsafe_b64encode(hmac.digest(self._key, b"banyan visitor " + number, "sha256")[:_SIGNATURE_BYTES])
 
 
-def _private(answer: bytes) -> bool:
+def private(answer: bytes) -> bool:
     """Does no shared cache keep an answer with these lines for others? Where that is not plain, it is said that one may."""
     if _TARGETED.search(answer) is not None:
         return False

@@ -26,7 +26,7 @@ from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 
-from gateway.identity.caller import ANONYMOUS
+from gateway.identity.caller import ANONYMOUS, explained
 from gateway.mitm.client import Reply
 from gateway.mitm.fields import RefusedError, clean_request, clean_response, field_lines, find
 from gateway.mitm.identity import Introspection
@@ -35,6 +35,7 @@ from gateway.mitm.outgoing import Outgoing, forwarding
 from gateway.mitm.relay import Relay, response
 from gateway.mitm.shadow import prepare
 from gateway.mitm.shared import Shared
+from gateway.policy.admission import refusal
 from gateway.policy.decision import Decision, Policy, Target
 from gateway.policy.failover import may_repeat
 from gateway.policy.failure import Failure
@@ -90,8 +91,8 @@ class GatewayAddon:
                 trusted=relay.trusted,
                 limits=relay.terms.config.gateway.limits,
             )
-        except RefusedError as refused:
-            flow.metadata[ANSWER] = relay.own_answer(refused.problem, refused.detail, close=True)
+        except RefusedError as error:
+            flow.metadata[ANSWER] = relay.own_answer(error.problem, error.detail, close=True)
             flow.kill()  # type: ignore[no-untyped-call] # mitmproxy is typed in part
             return
         if head.underscored:
@@ -112,8 +113,23 @@ class GatewayAddon:
         if isinstance(found, Decision):
             decision = found
         else:
-            caller = await Introspection(shared, terms, terms.callers).who(head.fields) if terms.callers is not None else ANONYMOUS
+            relay.claimed = found.route
             lines = field_lines(head.fields)
+            caller = ANONYMOUS
+            rule = terms.rules.get(found.route)
+            if rule is not None:
+                if terms.checker is not None:
+                    caller = terms.checker.caller(rule.credential, lines, shared.wall())
+                elif terms.callers is not None:
+                    caller = await Introspection(shared, terms, terms.callers).who(rule.credential, head.fields)
+                relay.caller = caller
+                shared.tally.caller(caller.standing)
+                refused = refusal(rule.need, caller.standing)
+                if refused is not None:
+                    close = head.chunked or head.length > 0
+                    relay.answered = True
+                    flow.response = relay.own_answer(refused, explained(caller), close=close, challenge=rule.challenge)
+                    return
             if terms.visitors is not None and caller.user_id is None and caller.session_id is None:
                 known = terms.visitors.known(lines)
                 if known is None and terms.policy.flags.by_session(found.serve_flag):

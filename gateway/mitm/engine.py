@@ -67,7 +67,14 @@ class MitmEngine:
         stats = tally.report()
         stats.connections = len(self._server.connections)
         stats.in_flight = shared.in_flight
+        stats.questions = shared.questions()
         return stats
+
+    def watch_ends(self, ended: Callable[[bytes], None]) -> None:
+        self._shared.ended = ended
+
+    def end(self, key: bytes) -> None:
+        self._shared.end(key)
 
     def refuse(self) -> None:
         self._shared.draining = True

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.identity.caller import ANONYMOUS, Caller
-from gateway.identity.callers import MAX_ANSWER, Callers, Question, understand
+from gateway.identity.caller import Caller, unsaid
+from gateway.identity.callers import MAX_ANSWER, Callers, Question, renewals, understand
+from gateway.identity.credential import Credential
 from gateway.mitm.client import Ask, Client, Reply
 from gateway.mitm.fields import Fields, field_lines
 from gateway.mitm.shared import Shared
@@ -21,9 +22,9 @@ class Introspection:
         self._callers = callers
         self._client: Client = terms.clients["legacy"]
         host, port = terms.config.upstreams["legacy"].address
-        self._host = f"{host}:{port}".encode()
+        self._host = (self._settings.host or f"{host}:{port}").encode()
 
-    async def who(self, fields: Fields) -> Caller:
+    async def who(self, credential: Credential, fields: Fields) -> Caller:
         """The caller whose head has these fields."""
         answer: asyncio.Future[Caller] = asyncio.get_running_loop().create_future()
 
@@ -31,7 +32,7 @@ class Introspection:
             if not answer.done():
                 answer.set_result(caller)
 
-        found = self._callers.lookup(field_lines(fields), learned, self._shared.now())
+        found = self._callers.lookup(credential, field_lines(fields), learned, self._shared.now())
         if isinstance(found, Question):
             self._shared.keep(self._ask(found), "introspection")
         elif found is not None:
@@ -39,23 +40,29 @@ class Introspection:
         return await answer
 
     async def _ask(self, question: Question) -> None:
-        caller, known = ANONYMOUS, False
+        caller, known, lifetime = unsaid("closing"), False, None
         ask = Ask(
             "GET",
             self._settings.path.encode(),
             (
                 (b"Host", self._host),
                 (b"Accept", b"application/json"),
+                (b"X-Forwarded-Proto", b"https"),
                 (b"Via", b"1.1 banyan"),
-                (b"Cookie", self._callers.cookie(question)),
+                *question.fields,
             ),
         )
         try:
             async with asyncio.timeout(self._settings.timeout):
                 reply = await self._client.ask(ask, limit=MAX_ANSWER, repeatable=True)
-            if isinstance(reply, Reply) and not reply.skipped:
-                caller, known = understand(reply.status, reply.body, self._settings.claims)
+            if not isinstance(reply, Reply):
+                caller = unsaid(reply.code)
+            elif reply.skipped:
+                caller = unsaid("too-long")
+            else:
+                cookies = renewals(field_lines(reply.fields), question.credential.cookie)
+                caller, known, lifetime = understand(reply.status, reply.body, self._settings.claims, cookies)
         except TimeoutError:
-            pass  # the caller is anonymous for this request
+            caller = unsaid("timeout")
         finally:
-            self._callers.learned(question, caller, self._shared.now(), known=known)
+            self._callers.learned(question, caller, self._shared.now(), known=known, lifetime=lifetime)

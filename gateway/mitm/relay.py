@@ -15,12 +15,13 @@ from mitmproxy.connection import Client
 from mitmproxy.net.http import status_codes
 
 from gateway.access import line
-from gateway.identity.visitors import NOT_SET
+from gateway.identity.caller import Caller
+from gateway.identity.visitors import NOT_RENEWED, NOT_SET, private
 from gateway.mitm.fields import Fields, Head, field_lines, find
 from gateway.mitm.outgoing import Outgoing
 from gateway.mitm.shadow import Capture
 from gateway.mitm.shared import Shared
-from gateway.policy.decision import Decision, Target
+from gateway.policy.decision import LEGACY, Decision, Target
 from gateway.policy.failure import Failure
 from gateway.policy.forwarded import unmapped
 from gateway.policy.problems import Problem
@@ -49,6 +50,10 @@ class Relay:
         self.outgoing: Outgoing | None = None
         self.decision: Decision | None = None
         self.serve: Target | None = None
+        self.claimed = ""
+        """The route that claims it, before it is decided who answers."""
+        self.caller: Caller | None = None
+        """Who is calling; None where that is nobody's matter."""
         self.visitor = b""
         """The cookie of a visitor who comes for the first time."""
         self.fell_back = ""
@@ -73,7 +78,7 @@ class Relay:
 
     @property
     def route(self) -> str:
-        return self.decision.route if self.decision is not None else ""
+        return self.decision.route if self.decision is not None else self.claimed
 
     @property
     def reason(self) -> str:
@@ -85,8 +90,9 @@ class Relay:
 
     # Answers
 
-    def own_answer(self, kind: Problem, detail: str, *, close: bool) -> http.Response:
-        """The gateway's own answer: a problem document (RFC 9457). `detail` must not quote what the client sent."""
+    def own_answer(self, kind: Problem, detail: str, *, close: bool, challenge: bytes = b"") -> http.Response:
+        """The gateway's own answer: a problem document (RFC 9457). `detail` must not quote what the client sent. `challenge`: what
+        WWW-Authenticate says, if anything."""
         self.problem = kind
         self.status = kind.status
         if not self.request_id:
@@ -108,6 +114,8 @@ class Relay:
         ]
         if kind is Problem.METHOD:
             fields.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
+        if challenge and kind.status == 401:
+            fields.append((b"WWW-Authenticate", challenge))
         if kind.status == 503:
             fields.append((b"Retry-After", b"1"))
         if close or self.closes():
@@ -122,6 +130,7 @@ class Relay:
     def client_fields(self, fields: Fields) -> Fields:
         """An upstream's fields as the client gets them."""
         out = list(fields)
+        self._sessions(fields, out)
         visitors = self.terms.visitors
         if self.visitor and visitors is not None:
             told = self.trusted and self.head is not None and find(self.head.fields, b"x-forwarded-proto") == b"https"
@@ -139,6 +148,21 @@ class Relay:
         elif not self.http11:
             out.append((b"Connection", b"keep-alive"))
         return tuple(out)
+
+    def _sessions(self, fields: Fields, out: list[tuple[bytes, bytes]]) -> None:
+        """What an upstream's answer does to sessions: legacy may end one; and one that it renewed when it was asked is told of."""
+        if self.serve is None or self.head is None:
+            return
+        if self.serve.upstream == LEGACY:
+            for key in self.terms.ended(self.head.fields, fields):
+                self.shared.end(key)
+                if self.shared.ended is not None:
+                    self.shared.ended(key)
+        elif self.caller is not None and self.caller.cookies:
+            if private(field_lines(fields)):
+                out += [(b"Set-Cookie", cookie) for cookie in self.caller.cookies]
+            else:
+                self.shared.tally.event(NOT_RENEWED)
 
     def tap(self, data: bytes) -> bytes:
         """Sees an answer's body pass."""

@@ -39,6 +39,8 @@ class Shared:
         """Mirrored requests under way, by route."""
         self._tasks: set[asyncio.Task[None]] = set()
         self.ids = Ids()
+        self.ended: Callable[[bytes], None] | None = None
+        """Told of the key of each credential that legacy ended: the other workers know it too."""
 
     @property
     def in_flight(self) -> int:
@@ -56,6 +58,22 @@ class Shared:
         for terms in [each for each in self._retired if each.over]:
             self._retired.remove(terms)
             self.keep(terms.close([self.terms, *self._retired]), "end of old clients")
+
+    def end(self, key: bytes) -> None:
+        """Legacy has ended the credential with this key, here or before another worker."""
+        for terms in (self.terms, *self._retired):
+            if terms.callers is not None:
+                terms.callers.drop(key)
+
+    def questions(self) -> dict[str, int]:
+        """What came of the questions who is calling, since the last time."""
+        found: dict[str, int] = {}
+        for terms in (self.terms, *self._retired):
+            if terms.callers is not None:
+                outcomes, terms.callers.outcomes = terms.callers.outcomes, {}
+                for outcome, count in outcomes.items():
+                    found[outcome] = found.get(outcome, 0) + count
+        return found
 
     def keep(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         """A task that is kept until it is done."""

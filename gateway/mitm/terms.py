@@ -9,10 +9,12 @@ import os
 from ipaddress import ip_address
 
 from gateway.access import Mask
-from gateway.identity.callers import Callers
+from gateway.identity.callers import Callers, ended
+from gateway.identity.checked import Checker, checker
+from gateway.identity.rules import rules
 from gateway.identity.visitors import Visitors
 from gateway.mitm.client import Client
-from gateway.mitm.fields import Fields, lines, without
+from gateway.mitm.fields import Fields, field_lines, find, lines, without
 from gateway.mitm.upstream_tls import UpstreamsTls
 from gateway.policy.decision import Policy
 from gateway.policy.properties import Headers
@@ -56,17 +58,28 @@ class Terms:
                 if same is not None and old is not None and (old.timeout, old.concurrency) == (shadow.timeout, shadow.concurrency)
                 else _client(config, name, shadow.timeout, connections=shadow.concurrency)
             )
+        self.rules = rules(config)
+        """What routes need to know of their callers."""
+        self.checker: Checker | None = checker(config, before.checker if before is not None else None)
         self.callers: Callers | None = None
         if config.identity.source == "introspection":
             same_legacy = before is not None and before.clients["legacy"] is self.clients["legacy"]
             kept = before if same_legacy and before is not None and before.config.identity == config.identity else None
             self.callers = kept.callers if kept is not None else Callers(config.identity)
+        self._sessions = {rule.credential.cookie: rule.credential for rule in self.rules.values() if rule.credential.cookie}
         visitor = config.identity.visitor
         self.visitors = Visitors(visitor, os.urandom) if visitor is not None else None
         self._uncaptured = (
             *(name.encode() for name in CREDENTIALS),
             *(name.lower().encode() for name in config.shadow.redact if not name.startswith("$")),
         )
+
+    def ended(self, request: Fields, answer: Fields) -> list[bytes]:
+        """The keys of the credentials among a request's fields that legacy's answer, with these, takes out of use."""
+        if self.callers is None or find(answer, b"set-cookie") is None:
+            return []
+        asked, answered = field_lines(request), field_lines(answer)
+        return [key for credential in self._sessions.values() if (key := ended(credential, asked, answered)) is not None]
 
     def trusts(self, host: str) -> bool:
         """May this peer say who its client is?"""

@@ -24,8 +24,8 @@ REASONS = {
 }
 
 
-def problem(kind: Problem, detail: str, request_id: str, *, close: bool, head_only: bool = False) -> bytes:
-    """A whole response. `detail` is shown to the client: it must not quote what the client sent."""
+def problem(kind: Problem, detail: str, request_id: str, *, close: bool, head_only: bool = False, challenge: bytes = b"") -> bytes:
+    """A whole response. `detail` is shown to the client: it must not quote what the client sent. `challenge`: for WWW-Authenticate."""
     body = orjson.dumps(
         {
             "type": f"urn:banyan:problem:{kind.value}",
@@ -36,6 +36,8 @@ def problem(kind: Problem, detail: str, request_id: str, *, close: bool, head_on
         }
     )
     extra = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" if kind is Problem.METHOD else b""
+    if challenge and kind.status == 401:
+        extra += b"WWW-Authenticate: %b\r\n" % challenge
     if kind.status == 503:
         extra += b"Retry-After: 1\r\n"
     return b"".join(

@@ -51,6 +51,8 @@ class Edge:
         """Terms of before, by which requests still go."""
         self.deadlines.watch(self._sweep)
         self.ids = Ids()
+        self.ended: Callable[[bytes], None] | None = None
+        """Told of the key of each credential that legacy ended: the other workers know it too."""
 
     @property
     def in_flight(self) -> int:
@@ -62,6 +64,23 @@ class Edge:
         before = self.terms
         self.terms = Terms(self.loop, self.deadlines, config, policy, before)
         self.retired.append(before)
+
+    def end(self, key: bytes) -> None:
+        """Legacy has ended the credential with this key, here or before another worker."""
+        for terms in (self.terms, *self.retired):
+            if terms.identity is not None:
+                terms.identity.callers.drop(key)
+
+    def questions(self) -> dict[str, int]:
+        """What came of the questions who is calling, since the last time."""
+        found: dict[str, int] = {}
+        for terms in (self.terms, *self.retired):
+            if terms.identity is not None:
+                callers = terms.identity.callers
+                outcomes, callers.outcomes = callers.outcomes, {}
+                for outcome, count in outcomes.items():
+                    found[outcome] = found.get(outcome, 0) + count
+        return found
 
     def _sweep(self, now: float) -> None:
         if self.retired:

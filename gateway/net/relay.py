@@ -13,8 +13,9 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from gateway.access import line
-from gateway.identity.caller import ANONYMOUS, Caller
-from gateway.identity.visitors import NOT_SET, Visitors
+from gateway.identity.caller import ANONYMOUS, Caller, explained
+from gateway.identity.rules import Rule
+from gateway.identity.visitors import NOT_RENEWED, NOT_SET, Visitors, private
 from gateway.net.answers import problem
 from gateway.net.chunked import LAST, chunk
 from gateway.net.head import RequestHead, ResponseHead
@@ -22,7 +23,8 @@ from gateway.net.mirror import Capture, consider
 from gateway.net.outgoing import request_head
 from gateway.net.tunnel import Tunnel
 from gateway.net.upstream import Sink, UpstreamConnection
-from gateway.policy.decision import Claim, Decision, Policy, Target
+from gateway.policy.admission import refusal
+from gateway.policy.decision import LEGACY, Claim, Decision, Policy, Target
 from gateway.policy.failover import SAFE, may_repeat
 from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
@@ -50,11 +52,13 @@ class Relay(Sink):
         "_mirrored",
         "_replay_size",
         "_replayable",
+        "_rule",
         "_sent_anew",
         "_started",
         "_visitor",
         "address",
         "body_complete",
+        "caller",
         "client",
         "connection",
         "decision",
@@ -110,6 +114,9 @@ class Relay(Sink):
         and once to a fallback, and never a fourth time (edge.md 46)."""
         self._capture: Capture | None = None
         self._claim: Claim | None = None
+        self._rule: Rule | None = None
+        self.caller: Caller | None = None
+        """Who is calling; None where that is nobody's matter."""
         self._visitor = b""
         """The cookie of a visitor who comes for the first time."""
         self._mirrored = False
@@ -125,7 +132,8 @@ class Relay(Sink):
             self._go(found)
             return
         self._claim = found
-        caller = terms.identity.lookup(head.fields, self._identified) if terms.identity is not None else ANONYMOUS
+        rule = self._rule = terms.rules.get(found.route)
+        caller = terms.who(rule, head.fields, self._identified, self.edge.clock.wall()) if rule is not None else ANONYMOUS
         if caller is not None:  # else it is asked for, and _identified goes on
             self._identified(caller)
 
@@ -162,6 +170,14 @@ class Relay(Sink):
             return
         claim, terms = self._claim, self.terms
         assert claim is not None  # noqa: S101 - nobody asks who is calling of what no route matched
+        rule = self._rule
+        if rule is not None:
+            self.caller = caller
+            self.edge.tally.caller(caller.standing)
+            kind = refusal(rule.need, caller.standing)
+            if kind is not None:
+                self.answer(kind, explained(caller), challenge=rule.challenge)
+                return
         if terms.visitors is not None and caller.user_id is None and caller.session_id is None:
             caller = self._visiting(terms.visitors, claim)
         context = self.client.peer.context(self.head, claim.route, self.address, caller, terms.flag_headers)
@@ -324,15 +340,16 @@ class Relay(Sink):
 
     # Towards the client
 
-    def answer(self, kind: Problem, detail: str, *, close: bool = False) -> None:
-        """The gateway's own answer."""
+    def answer(self, kind: Problem, detail: str, *, close: bool = False, challenge: bytes = b"") -> None:
+        """The gateway's own answer. `challenge`: the WWW-Authenticate that goes with it."""
         if self.done:
             return
         self._drop_upstream()
         close = close or not self.body_complete or not self.client.keeps_alive(self.head)
         self.status = kind.status
         self.edge.tally.problem(kind.value)
-        self.client.write(problem(kind, detail, self.request_id.decode("latin-1"), close=close, head_only=self.head.method == "HEAD"))
+        request_id, head_only = self.request_id.decode("latin-1"), self.head.method == "HEAD"
+        self.client.write(problem(kind, detail, request_id, close=close, head_only=head_only, challenge=challenge))
         self._end(GATEWAY, close)
 
     def cancel(self) -> None:
@@ -352,6 +369,8 @@ class Relay(Sink):
         client, request = self.client, self.head
         close = not client.keeps_alive(request) or not self.body_complete
         parts = [head.line, head.fields]
+        if self.terms.ending or self.caller is not None:
+            self._sessions(head, parts)
         visitors = self.terms.visitors
         if self._visitor and visitors is not None:
             cookie = visitors.set_cookie(self._visitor, head.fields, secure=client.peer.by_https(request))
@@ -388,6 +407,25 @@ class Relay(Sink):
         client.write(b"".join(parts))
         if complete:
             self._finish()
+
+    def _sessions(self, head: ResponseHead, parts: list[bytes]) -> None:
+        """What the answer with this head does to sessions: legacy may end one; and one that it renewed when it was asked is told of."""
+        serve, caller = self.serve, self.caller
+        assert serve is not None  # noqa: S101 - it has answered
+        if serve.upstream == LEGACY:
+            for name in self.terms.ending:
+                if head.fields.find(name) >= 0:
+                    for key in self.terms.ended(self.head.fields, head.fields):
+                        self.edge.end(key)
+                        if self.edge.ended is not None:
+                            self.edge.ended(key)
+                    break
+        elif caller is not None and caller.cookies:
+            if private(head.fields):
+                for cookie in caller.cookies:
+                    parts += (b"\r\nSet-Cookie: ", cookie)
+            else:
+                self.edge.tally.event(NOT_RENEWED)
 
     def _write_body(self, data: bytes, complete: bool) -> None:
         client = self.client
@@ -432,7 +470,8 @@ class Relay(Sink):
         self.terms.in_flight -= 1
         seconds = edge.clock.now - self.started_at
         decision = self.decision
-        route = decision.route if decision is not None else ""
+        claim = self._claim
+        route = decision.route if decision is not None else claim.route if claim is not None else ""
         edge.tally.route(route).finish(side, status, seconds)
         if edge.access.enabled:
             reason: str = decision.reason if decision is not None else ""  # not its .value, which costs 0.15 µs

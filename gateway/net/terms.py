@@ -9,10 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from collections.abc import Callable
 from ipaddress import ip_address
 
 from gateway.access import Mask
+from gateway.identity.caller import Caller
+from gateway.identity.callers import ended
+from gateway.identity.checked import Checker, checker
 from gateway.identity.introspection import Introspection
+from gateway.identity.rules import Rule, rules
 from gateway.identity.visitors import Visitors
 from gateway.net.deadlines import Deadlines
 from gateway.net.lines import REQUEST, RESPONSE
@@ -67,6 +72,9 @@ class Terms:
                 pool = pool or _pool(loop, deadlines, name, upstream, upstream.response_timeout, tls)
                 shadow_pool = shadow_pool or _pool(loop, deadlines, f"{name} (shadow)", upstream, config.shadow.timeout, tls)
             self.pools[name], self.shadow_pools[name] = pool, shadow_pool
+        self.rules = rules(config)
+        """What routes need to know of their callers."""
+        self.checker: Checker | None = checker(config, before.checker if before is not None else None)
         self.identity: Introspection | None = None
         if config.identity.source == "introspection":
             legacy = self.pools["legacy"]
@@ -74,6 +82,9 @@ class Terms:
                 self.identity = kept.identity
             else:
                 self.identity = Introspection(legacy, config.identity)
+        # A session is legacy's to end, by an answer that sets its cookie anew or clears it, whether a route matches or not.
+        self._sessions = {rule.credential.cookie: rule.credential for rule in self.rules.values() if rule.credential.cookie}
+        self.ending = tuple(name.encode() + b"=" for name in self._sessions) if self.identity is not None else ()
         visitor = config.identity.visitor
         self.visitors = Visitors(visitor, os.urandom) if visitor is not None else None
         self._trusted = config.gateway.trusted_proxies
@@ -82,6 +93,17 @@ class Terms:
         if not same_secrets:
             for lines in (REQUEST, RESPONSE):
                 lines.keep_secret(name.lower().encode() for name in config.shadow.redact if not name.startswith("$"))
+
+    def who(self, rule: Rule, fields: bytes, then: Callable[[Caller], None], now: float) -> Caller | None:
+        """The caller whose request has these field lines; None: legacy is asked, and `then` is called with him. `now`: Unix time."""
+        if self.checker is not None:
+            return self.checker.caller(rule.credential, fields, now)
+        assert self.identity is not None  # noqa: S101 - there are no rules without a source
+        return self.identity.lookup(rule.credential, fields, then)
+
+    def ended(self, request: bytes, answer: bytes) -> list[bytes]:
+        """The keys of the credentials among a request's field lines that legacy's answer, with these, takes out of use."""
+        return [key for credential in self._sessions.values() if (key := ended(credential, request, answer)) is not None]
 
     def trusts(self, host: str) -> bool:
         """May this peer say who its client is?"""

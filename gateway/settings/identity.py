@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.settings.django_session import DjangoSession
-from gateway.settings.section import TOKEN, Section
+from gateway.settings.section import TOKEN, Section, host_name
 from gateway.units import Seconds, Timeout
 
 RESERVED = frozenset(("appName", "currentTime", "environment", "method", "remoteAddress", "route", "sessionId", "userId"))
@@ -72,6 +72,8 @@ class Identity(Section):
     signed_cookies engine are checked here, with a key that can forge them."""
     path: str = "/_banyan/identity"
     """Where legacy answers who is calling (legacy_django/banyan_identity)."""
+    host: str | None = None
+    """The Host that this is asked with, one of Django's ALLOWED_HOSTS; by default the address of legacy."""
     cookie: str | None = None
     """The name of the cookie that is the credential: by default "sessionid". "" looks at no cookie."""
     scheme: str = ""
@@ -103,6 +105,11 @@ class Identity(Section):
                     f"{name!r} cannot be a property: letters, digits, '.', '_' and '-', and none of {', '.join(sorted(RESERVED))}"
                 )
         return value
+
+    @field_validator("host")
+    @classmethod
+    def _host(cls, value: str | None) -> str | None:
+        return value if value is None else host_name(value)
 
     @field_validator("path")
     @classmethod

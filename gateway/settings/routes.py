@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from flags import names
 from gateway.settings.identity import cookie_name, scheme_name
-from gateway.settings.section import TOKEN, Section
+from gateway.settings.section import TOKEN, Section, host_name
 from gateway.units import Bytes
 from shadow.paths import PatternSet
 
@@ -159,9 +159,7 @@ class Route(Section):
     @field_validator("host")
     @classmethod
     def _host(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Za-z0-9._-]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?", value):
-            raise ValueError(f"a host is a name or address with an optional port: {value!r} is not")
-        return value
+        return value if value is None else host_name(value)
 
     @model_validator(mode="after")
     def _rewritable(self) -> Route:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.identity.caller import ANONYMOUS, Caller
-from gateway.identity.callers import FAILURE_SECONDS, Callers, Question, understand
+from gateway.identity.caller import ANONYMOUS, Caller, refused, unsaid
+from gateway.identity.callers import FAILURE_SECONDS, Callers, Question, ended, renewals, understand
+from gateway.identity.credential import Credential
+from gateway.policy.admission import Standing
 from gateway.settings import Identity
 
-ALICE = Caller("7", "abc")
+ALICE = Caller("7", "abc", standing=Standing.KNOWN)
+AWAY = unsaid("timeout")
+SESSION = Credential("sessionid", "")
 HEAD = b"\r\nHost: a\r\nCookie: theme=dark; sessionid=s3cret; x=y"
 
 
@@ -20,7 +24,7 @@ class Asked:
         self.told: list[Caller] = []
 
     def lookup(self, now: float, fields: bytes = HEAD) -> Caller | Question | None:
-        return self.callers.lookup(fields, self.told.append, now)
+        return self.callers.lookup(SESSION, fields, self.told.append, now)
 
     def question(self, now: float, fields: bytes = HEAD) -> Question:
         found = self.lookup(now, fields)
@@ -31,7 +35,7 @@ class Asked:
 def test_one_question_however_many_wait() -> None:
     asked = Asked()
     question = asked.question(0)
-    assert asked.callers.cookie(question) == b"sessionid=s3cret"
+    assert question.fields == ((b"Cookie", b"sessionid=s3cret"),)
     assert asked.lookup(0) is asked.lookup(1) is None
     asked.callers.learned(question, ALICE, 1, known=True)
     assert asked.told == [ALICE] * 3
@@ -47,20 +51,97 @@ def test_an_answer_is_remembered_for_its_time(user: Caller, seconds: float) -> N
 
 def test_a_doubt_is_remembered_for_a_moment_only() -> None:
     asked = Asked()
-    asked.callers.learned(asked.question(0), ANONYMOUS, 0, known=False)
-    assert asked.told == [ANONYMOUS]
-    assert asked.lookup(FAILURE_SECONDS - 0.01) == ANONYMOUS
+    asked.callers.learned(asked.question(0), AWAY, 0, known=False)
+    assert asked.told == [AWAY]
+    assert asked.lookup(FAILURE_SECONDS - 0.01) == AWAY
     assert isinstance(asked.lookup(FAILURE_SECONDS), Question)
+    assert asked.callers.outcomes == {"timeout": 1}
+
+
+def test_while_legacy_cannot_say_the_last_answer_is_believed_for_a_while() -> None:
+    asked = Asked(cache="10s", grace="60s")
+    asked.callers.learned(asked.question(0), ALICE, 0, known=True)
+    for now in (10.0, 40.0, 69.9):
+        asked.callers.learned(asked.question(now), AWAY, now, known=False)
+        assert asked.told.pop() is not AWAY
+    assert asked.told == [ALICE]
+    assert isinstance(asked.lookup(70.0), Question), "not for a moment longer, even just after a failure"
+    asked.callers.learned(asked.question(70.1, HEAD + b"2"), AWAY, 70.1, known=False)
+    assert asked.told[-1] is AWAY
+
+
+def test_nobody_is_not_believed_for_longer_than_legacy_says_so() -> None:
+    asked = Asked(negative_cache="2s", grace="60s")
+    asked.callers.learned(asked.question(0), ANONYMOUS, 0, known=True)
+    asked.callers.learned(asked.question(2), AWAY, 2, known=False)
+    assert asked.told == [ANONYMOUS, AWAY]
+
+
+def test_a_credential_is_good_for_no_longer_than_legacy_says() -> None:
+    asked = Asked(cache="10s", grace="60s")
+    asked.callers.learned(asked.question(0), ALICE, 0, known=True, lifetime=3.0)
+    assert asked.lookup(2.9) == ALICE
+    asked.callers.learned(asked.question(3), AWAY, 3, known=False)
+    assert asked.told[-1] is AWAY
+
+
+def test_what_was_ended_is_forgotten_also_by_the_question_under_way() -> None:
+    asked = Asked()
+    key = SESSION.key(b"s3cret", b"")
+    asked.callers.learned(asked.question(0), ALICE, 0, known=True)
+    asked.callers.drop(key)
+    question = asked.question(1)
+    asked.callers.drop(key)
+    later = asked.question(2)
+    assert later is not question, "whoever comes after the end is not told what was asked before it"
+    asked.callers.learned(question, ALICE, 3, known=True)
+    assert asked.lookup(3) is None
+    asked.callers.learned(later, ANONYMOUS, 4, known=True)
+    assert asked.lookup(5) == ANONYMOUS
+
+
+def test_a_renewed_cookie_is_for_those_who_waited() -> None:
+    asked = Asked()
+    renewed = Caller("7", cookies=(b"sessionid=s3cret; Max-Age=60",), standing=Standing.KNOWN)
+    asked.callers.learned(asked.question(0), renewed, 0, known=True)
+    assert asked.told[0].cookies
+    found = asked.lookup(1)
+    assert isinstance(found, Caller)
+    assert found.cookies == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "over"),
+    [
+        (b"Set-Cookie: sessionid=s3cret; Max-Age=60", False),
+        (b"set-cookie:sessionid=other; Max-Age=60", True),
+        (b'Set-Cookie: sessionid=""; expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0', True),
+        (b"Set-Cookie: sessionid2=other", False),
+        (b"Set-Cookie: csrftoken=sessionid=other", False),
+        (b"X: sessionid=other", False),
+    ],
+)
+def test_an_answer_that_ends_a_session(line: bytes, over: bool) -> None:
+    found = ended(SESSION, HEAD, b"\r\nServer: x\r\n" + line)
+    assert found == (SESSION.key(b"s3cret", b"") if over else None)
+    assert ended(SESSION, b"\r\nHost: a", b"\r\n" + line) is None
+    assert ended(SESSION, HEAD + b"\r\nCookie: sessionid=twice", b"\r\n" + line) is None
+
+
+def test_what_renews_is_what_sets_that_cookie() -> None:
+    answer = b"\r\nSet-Cookie: csrftoken=1\r\nset-cookie:  sessionid=2; Path=/ \r\nX: sessionid=3\r\nSet-Cookie: sessionid=4"
+    assert renewals(answer, "sessionid") == (b"sessionid=2; Path=/", b"sessionid=4")
+    assert renewals(answer, "") == renewals(answer, "session") == ()
 
 
 def test_what_is_remembered_is_bounded_and_holds_no_credential() -> None:
     asked = Asked(entries=2)
     for number in range(3):
         head = b"\r\nCookie: sessionid=s%d" % number
-        asked.callers.learned(asked.question(0, head), Caller(str(number)), 0, known=True)
+        asked.callers.learned(asked.question(0, head), Caller(str(number), standing=Standing.KNOWN), 0, known=True)
     assert isinstance(asked.lookup(0, b"\r\nCookie: sessionid=s0"), Question)
-    assert asked.lookup(0, b"\r\nCookie: sessionid=s2") == Caller("2")
-    assert b"s2" not in b"".join(asked.callers._known)
+    assert asked.lookup(0, b"\r\nCookie: sessionid=s2") == Caller("2", standing=Standing.KNOWN)
+    assert b"s2" not in b"".join(asked.callers._known._callers)
 
 
 @pytest.mark.parametrize("head", [b"\r\nHost: a", b"\r\nCookie: sessionid=", b"\r\nCookie: notsessionid=s", b"\r\nX: sessionid=s"])
@@ -69,17 +150,28 @@ def test_nobody_is_asked_about_nothing(head: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "user", "known"),
+    ("status", "body", "caller", "known", "lifetime"),
     [
-        (200, b'{"authenticated": true, "user_id": 7, "session_id": "abc"}', ALICE, True),
-        (200, b'{"authenticated": false, "user_id": 7, "session_id": "abc"}', Caller(None, "abc"), True),
-        (200, b"[]", ANONYMOUS, False),
-        (200, b"<html>", ANONYMOUS, False),
-        (500, b'{"authenticated": true, "user_id": 7}', ANONYMOUS, False),
+        (200, b'{"authenticated": true, "user_id": 7, "session_id": "abc"}', ALICE, True, None),
+        (200, b'{"authenticated": true, "user_id": "7", "session_id": "abc", "expires_in": 60}', ALICE, True, 60.0),
+        (200, b'{"authenticated": true, "user_id": 7, "session_id": "abc", "expires_in": 0}', ALICE, True, None),
+        (200, b'{"authenticated": true, "user_id": 7, "session_id": "abc", "expires_in": true}', ALICE, True, None),
+        (200, b'{"authenticated": false, "user_id": 7, "session_id": "abc"}', Caller(None, "abc"), True, None),
+        (200, b'{"authenticated": "false", "user_id": 7}', unsaid("not-an-identity"), False, None),
+        (200, b'{"authenticated": true}', unsaid("no-user-id"), False, None),
+        (200, b'{"authenticated": true, "user_id": ""}', unsaid("no-user-id"), False, None),
+        (200, b'{"authenticated": true, "user_id": true}', unsaid("no-user-id"), False, None),
+        (200, b"{}", unsaid("not-an-identity"), False, None),
+        (200, b"[]", unsaid("not-an-identity"), False, None),
+        (200, b"<html>", unsaid("not-json"), False, None),
+        (302, b"", unsaid("status-302"), False, None),
+        (401, b"", refused("by-legacy"), True, None),
+        (403, b"", refused("by-legacy"), True, None),
+        (500, b'{"authenticated": true, "user_id": 7}', unsaid("status-500"), False, None),
     ],
 )
-def test_what_legacy_says(status: int, body: bytes, user: Caller, known: bool) -> None:
-    assert understand(status, body) == (user, known)
+def test_what_legacy_says(status: int, body: bytes, caller: Caller, known: bool, lifetime: float | None) -> None:
+    assert understand(status, body) == (caller, known, lifetime)
 
 
 def test_of_what_legacy_says_of_a_user_the_named_claims_are_kept_as_text() -> None:
@@ -87,7 +179,7 @@ def test_of_what_legacy_says_of_a_user_the_named_claims_are_kept_as_text() -> No
         b'{"authenticated": true, "user_id": 7, "claims": {"plan": "pro", "staff": true, "groups": ["a", "b"], "age": 7, "odd": {}, '
         b'"long": "' + b"l" * 300 + b'"}}'
     )
-    caller, _ = understand(200, said, ["plan", "staff", "groups", "age", "odd", "missing", "long"])
+    caller, _, _ = understand(200, said, ["plan", "staff", "groups", "age", "odd", "missing", "long"])
     assert caller.claims == {"plan": "pro", "staff": "true", "groups": "a,b", "age": "7"}
     assert understand(200, said)[0].claims == {}
     assert understand(200, said.replace(b"true", b"false", 1), ["plan"])[0] == ANONYMOUS
