@@ -39,7 +39,7 @@ class Credential:
         it.
 
         Raises:
-            CredentialError: doubled, oversized.
+            CredentialError: doubled, oversized, malformed.
         """
         cookie = token = b""
         if self._cookie is not None:
@@ -62,10 +62,11 @@ class Credential:
 
     def _read_cookie(self, fields: bytes) -> bytes:
         assert self._cookie is not None  # noqa: S101 - its only caller looked
-        name = self.cookie.encode() + b"="
+        bare = self.cookie.encode()
+        name = bare + b"="
         value: bytes | None = None
         for line in self._cookie.findall(fields):
-            if name not in line:
+            if bare not in line:
                 continue
             for part in line.split(b";"):
                 pair = part.strip(b" \t")
@@ -73,4 +74,7 @@ class Credential:
                     if value is not None and value != pair[len(name) :]:
                         raise CredentialError("doubled")
                     value = pair[len(name) :]
+                elif bare in pair and b"=" in pair and pair.partition(b"=")[0].decode(errors="replace").strip() == self.cookie:
+                    # Django takes white space of any kind from a name, so that this is the session to it, and hides one before it.
+                    raise CredentialError("malformed")
         return value or b""
