@@ -21,6 +21,7 @@ from flags.overrides import Override
 from flags.snapshot import Context, Snapshot
 from gateway import build
 from gateway.config import Config
+from gateway.explaining_caller import who
 from gateway.identity.caller import Caller
 from gateway.identity.callers import told
 from gateway.identity.visitors import Visitors
@@ -96,7 +97,8 @@ class _Thrown:
 def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override], question: Question) -> dict[str, Any]:
     """What would become of the request, for JSON:
 
-    request; refused (null, or what the gateway itself would answer: nobody is asked, and no flag); route (null: none matches); context
+    request; refused (null, or what the gateway itself would answer: no upstream is asked, and no flag); identity (what the route needs to
+    know of its caller, what says it, and what is known; null: nobody asks); route (null: none matches); context
     (what flags are told); flags (each with its role, override, and how it was decided); decision (with the target as each upstream gets
     it; null where it is refused); problems of these flags; flag_state (of all of them); notes.
     """
@@ -106,7 +108,7 @@ def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override
         head = _head(config, question)
     except HeadError as error:
         refused = {"status": error.problem.status, "code": error.problem.value, "detail": error.detail}
-        nothing: dict[str, Any] = {"route": None, "context": None, "flags": [], "decision": None, "problems": []}
+        nothing: dict[str, Any] = {"identity": None, "route": None, "context": None, "flags": [], "decision": None, "problems": []}
         return {"request": asked_for, "refused": refused, **nothing, "flag_state": state, "notes": []}
     settings = config.flags
     decisions = Decisions.build(snapshot, app_name=settings.app_name, environment=settings.environment)
@@ -116,9 +118,14 @@ def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override
     found = policy.find(head.method, head.target)
     notes: list[str] = []
     known: Context | None = None
+    identity: dict[str, Any] | None = None
     flags: list[dict[str, Any]] = []
     if isinstance(found, Claim):
-        known = _context(config, found.route, question, head, notes)
+        caller, identity, shut_out = who(config, found.route, question, head.fields)
+        if shut_out is not None:
+            nothing = {"route": _route(policy, found.route), "context": None, "flags": [], "decision": None, "problems": []}
+            return {"request": asked_for, "refused": shut_out, "identity": identity, **nothing, "flag_state": state, "notes": []}
+        known = _context(config, found.route, question, head, caller, identity, notes)
         thrown = dict(answers)
         for role, flag in (("serve", found.serve_flag), ("shadow", found.shadow_flag)):
             how = explain_flag(snapshot, flag, known, app_name=settings.app_name, environment=settings.environment, overrides=answers)
@@ -135,6 +142,7 @@ def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override
     return {
         "request": asked_for,
         "refused": None,
+        "identity": identity,
         "route": _route(policy, decision.route),
         "context": known and _told(config, known),
         "flags": flags,
@@ -174,14 +182,22 @@ def _head(config: Config, question: Question) -> RequestHead:
     return head
 
 
-def _context(config: Config, route: str, question: Question, head: RequestHead, notes: list[str]) -> Context:
+def _context(
+    config: Config, route: str, question: Question, head: RequestHead, caller: Caller, asked: Mapping[str, Any] | None, notes: list[str]
+) -> Context:
     lines = head.fields
     identity = config.identity
-    user, session = question.user, question.session
-    claims = told(question.claims, identity.claims) if user is not None else {}
+    user, session = caller.user_id, caller.session_id
+    claims = told(question.claims, identity.claims) if question.user is not None and user is not None else caller.claims
+    if asked is None and (question.user or question.session):
+        if identity.source == "none":
+            notes.append("identity.source is none: of real requests flags are told of no user and no session")
+        else:
+            notes.append("nobody asks who calls there: flags are told of no user and no session")
     if user is None and session is None:
-        if identity.source == "introspection" and re.search(rb"[ ;:]%b=" % re.escape(identity.credential[0].encode()), lines):
-            notes.append("legacy is not asked whose session that cookie is: say it with --user and --session")
+        if asked is not None and asked["standing"] == "not-asked":
+            needed = ", which this route requires" if asked["need"] == "required" else ""
+            notes.append(f"legacy is not asked whose credential that is{needed}: say it with --user and --session")
         if identity.visitor is not None:
             visitor = Visitors(identity.visitor, os.urandom).known(lines)
             session = (visitor or Caller()).session_id

@@ -16,6 +16,13 @@ _REASONS: Final = {
     "flag-off": "its flag is off for this caller",
     "override": "somebody set it on this gateway for a while",
 }
+_STANDINGS: Final = {
+    "known": "logged in",
+    "nobody": "nobody who is logged in",
+    "refused": "the credential is no good",
+    "unsaid": "nobody can say",
+    "not-asked": "legacy would be asked, and is not from here",
+}
 _ROLES: Final = {"serve": "who answers", "shadow": "whether answers are compared"}
 _MOST: Final = 3
 """Strategies of a flag, and conditions of a strategy, that are shown; those that matter most among them."""
@@ -50,6 +57,8 @@ def _outline(answer: Json, now: float) -> Iterator[tuple[str, str]]:
     if refused:
         yield "answers", f"the GATEWAY itself, {refused['status']}: {refused['detail']}"
         yield "why", f"no upstream and no flag is asked about such a request ({refused['code']})"
+        if (identity := answer.get("identity")) is not None:
+            yield "caller", _identity(identity)
         return
     if route is None:
         yield "route", "none"
@@ -67,9 +76,19 @@ def _outline(answer: Json, now: float) -> Iterator[tuple[str, str]]:
         yield "compared", f"with {decision['shadow']}, asked for {method} {decision['shadow_target']}"
     elif route is not None:
         yield "compared", "no"
+    if (identity := answer.get("identity")) is not None:
+        yield "caller", _identity(identity)
     if answer["context"] is not None:
         yield "flags know", _context(answer["context"])
     yield "flags from", _flag_state(answer["flag_state"], now)
+
+
+def _identity(identity: Json) -> str:
+    scheme = f"Authorization: {identity['scheme']}" if identity["scheme"] else ""
+    cookie = f"the cookie {identity['cookie']}" if identity["cookie"] else ""
+    standing = _STANDINGS.get(identity["standing"], identity["standing"])
+    why = f" ({identity['why']})" if identity["why"] else ""
+    return f"{identity['need']}, by {' or '.join(part for part in (cookie, scheme) if part)} ({identity['source']}): {standing}{why}"
 
 
 def _context(context: Json) -> str:

@@ -52,3 +52,4 @@ class Explained(msgspec.Struct):
     notes: list[str]
     route: dict[str, Any] | None = None
     refused: dict[str, Any] | None = None
+    identity: dict[str, Any] | None = None

@@ -43,6 +43,16 @@ fallback = false
 methods = ["GET"]
 sample = 0.5
 [[routes]]
+name = "account"
+match = "/account/*"
+candidate = "new"
+identity = "required"
+[[routes]]
+name = "public"
+match = "/public/*"
+candidate = "new"
+identity = "ignored"
+[[routes]]
 name = "dice"
 match = "/dice"
 candidate = "new"
@@ -94,6 +104,8 @@ REQUESTS = [
     ("GET", "/api/v1/items/7/8", {"user": "5"}),
     ("GET", "/api/v1/items/%2e%2e/reviews/3", {}),
     ("GET", "/api/v1/orders/1", {"user": "1"}),
+    ("GET", "/account/1", {"user": "1"}),
+    ("GET", "/public/1", {}),
 ]
 
 
@@ -162,7 +174,7 @@ async def explained_well(started: Gateway) -> None:
         "nothing is compared: shadow.methods has GET, not POST",
     ]
     _, items = await ask(started, {"target": "/api/v1/items/7", "headers": [["Cookie", "a=b; sessionid=x"]]})
-    assert "legacy is not asked whose session that cookie is" in items["notes"][0]
+    assert "legacy is not asked whose credential that is: say" in items["notes"][0]
     assert "a share of 0.5" in items["notes"][1]
     _, orders = await ask(started, {"target": "/api/v1/orders/1"})
     assert [(each["flag"], each["problem"][:30]) for each in orders["problems"]] == [
@@ -302,3 +314,45 @@ async def test_explanations_keep_nobody_else_waiting(tmp_path: Path) -> None:
         await asyncio.gather(*asked)
     assert sorted(set(ended)) == [200, 503]
     assert ended.count(200) >= 9  # one was worked out, and eight waited
+
+
+async def test_who_is_not_let_in(tmp_path: Path) -> None:
+    old, new = Upstream(legacy), Upstream(ok)
+    await old.start()
+    await new.start()
+    try:
+        async with gateway(tmp_path, TOML.format(legacy=old.port, new=new.port), account=True, public=True) as started:
+            cases: list[tuple[list[list[str]], str, int]] = [
+                ([], "nobody", 401),
+                ([["Cookie", "theme=dark"]], "nobody", 401),
+                ([["Cookie", "sessionid=1; sessionid=2"]], "refused", 401),
+            ]
+            for headers, standing, status in cases:
+                _, explained = await ask(started, {"target": "/account/1", "headers": headers})
+                lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+                answer = await started.request(f"GET /account/1 HTTP/1.1\r\nHost: a\r\n{lines}\r\n".encode())
+                assert (explained["identity"]["standing"], explained["decision"], explained["flags"]) == (standing, None, [])
+                assert explained["refused"] == {
+                    "status": answer.status,
+                    "code": answer.header("Banyan-Error"),
+                    "detail": json.loads(answer.body)["detail"],
+                }
+                assert answer.status == status
+            _, unasked = await ask(started, {"target": "/account/1", "headers": [["Cookie", "sessionid=x"]]})
+            assert unasked["identity"] == {
+                "need": "required",
+                "source": "introspection",
+                "cookie": "sessionid",
+                "scheme": "",
+                "standing": "not-asked",
+                "why": "",
+            }
+            assert "which this route requires" in unasked["notes"][0]
+            _, alice = await ask(started, {"target": "/account/1", "user": "7"})
+            assert (alice["identity"]["standing"], alice["decision"]["served_by"]) == ("known", "candidate")
+            _, public = await ask(started, {"target": "/public/1", "user": "7"})
+            assert (public["identity"], public["context"]["userId"]) == (None, None)
+            assert public["notes"] == ["nobody asks who calls there: flags are told of no user and no session"]
+    finally:
+        await old.stop()
+        await new.stop()
