@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from django.core.signing import JSONSerializer, TimestampSigner, b62_encode, loads
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.config import ConfigError, parse
@@ -142,6 +142,7 @@ PAYLOADS = (
 STAMPS = st.integers(-(10**6), 10**12).map(b62_encode) | st.text("0Az-_!", max_size=4) | st.integers(-20, 2 * AGE)
 
 
+@example(b'{"a":"\xe9"}', "plain", 0)
 @given(PAYLOADS, st.sampled_from(["plain", "zipped", "cut", "followed", "dotted", "raw"]), STAMPS)
 @settings(max_examples=400, deadline=None)
 def test_odd_things_under_a_good_signature_are_to_us_what_they_are_to_django(payload: bytes, how: str, stamp: str | int) -> None:
