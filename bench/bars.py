@@ -72,6 +72,8 @@ BARS = {
     "decision": Bar("A remembered decision, constant or sticky", 1.5, "µs"),
     "flag-pause": Bar("A worker's longest pause while it takes 1,000 new flags", 10.0, "ms"),
     "flagged": Bar("CPU a request of a route with flags, over one without", 5.0, "µs"),
+    "identity": Bar("CPU a request of a caller who is remembered, with his stamp", 6.0, "µs"),
+    "identity-asked": Bar("Requests that ask legacy who calls, of 50 users at 500 requests/s", 2.0, "%"),
     "flip-file": Bar("A flip in the file, until the last worker goes by it", 200.0, "ms"),
     "flip-override": Bar("An override, until the last worker goes by it", 200.0, "ms"),
     "flip-unleash": Bar("A flip in Unleash, until the last worker goes by it", 2000.0, "ms"),

@@ -65,7 +65,8 @@ class _Client(asyncio.Protocol):
         self.load.number += 1
         number = self.load.number
         self.body = BODIES[number % 7]
-        data = request(number, self.session)
+        users = self.load.users
+        data = request(number, users[number % len(users)] if users else self.session)
         self.sent_at = time.perf_counter()
         self.transport.write(data)
 
@@ -88,13 +89,15 @@ class _Client(asyncio.Protocol):
 
 
 class Load:
-    """`rate` requests a second, 0 for as many as are answered, for `seconds`."""
+    """`rate` requests a second, 0 for as many as are answered, for `seconds`. `users`: so many, whose sessions take turns from one request
+    to the next; 0: each connection has its own."""
 
-    def __init__(self, port: int, rate: int, seconds: float) -> None:
+    def __init__(self, port: int, rate: int, seconds: float, users: int = 0) -> None:
         self.port = port
         self.number = 0
         self.rate = rate
         self.seconds = seconds
+        self.users = [b"session-%d" % number for number in range(users)]
         self.wrong = 0
         self.over = False
         self.latencies: list[float] = []
@@ -148,8 +151,9 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--rate", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--users", type=int, default=0)
     given = parser.parse_args()
-    load = Load(given.port, given.rate, given.seconds)
+    load = Load(given.port, given.rate, given.seconds, given.users)
     json.dump(uvloop.run(load.run()), sys.stdout)
 
 

@@ -77,6 +77,10 @@ def _version(command: list[str], pattern: str) -> str:
     return found[1] if found else "?"
 
 
+_WHO = """location = /_banyan/identity { return 200 '{"authenticated":true,"user_id":"$cookie_sessionid","expires_in":3600}'; }"""
+"""What a monolith would say of a session: here each is a user of its own."""
+
+
 def upstream(folder: Path) -> Running:
     """nginx with a few small files: cheap enough not to be what is measured."""
     binary = _binary("nginx", "apt-get install nginx-light")
@@ -90,7 +94,7 @@ def upstream(folder: Path) -> Running:
         binary,
         "upstream",
         port,
-        f"server {{ listen 127.0.0.1:{port}; root {folder}/pages; default_type application/json; }}",
+        f"server {{ listen 127.0.0.1:{port}; root {folder}/pages; default_type application/json; {_WHO} }}",
     )
 
 

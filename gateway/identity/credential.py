@@ -7,9 +7,9 @@ neighbouring host would choose which (RFC 6265, 8.6). So is one that is longer t
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Final
 
+_AUTHORIZATION: Final = b"\r\nauthorization:"
 LONGEST: Final = 8 * 1024
 """Bytes."""
 
@@ -25,14 +25,14 @@ class CredentialError(Exception):
 class Credential:
     """`cookie`: its name; `scheme`: that of Authorization (RFC 9110, 11.4), any case. Either may be empty: it is not looked at."""
 
-    __slots__ = ("_authorization", "_cookie", "_names", "cookie", "scheme")
+    __slots__ = ("_begin", "_name", "_names", "cookie", "scheme")
 
     def __init__(self, cookie: str, scheme: str) -> None:
         self.cookie = cookie
         self.scheme = scheme
         self._names = f"{cookie}\0{scheme}\0".encode()
-        self._cookie = re.compile(rb"\r\n(?i:cookie):([^\r]*)") if cookie else None
-        self._authorization = re.compile(rb"\r\n(?i:authorization):[ \t]*([^\r]*)") if scheme else None
+        self._name = cookie.encode()
+        self._begin = self._name + b"="
 
     def read(self, fields: bytes) -> tuple[bytes, bytes]:
         """(the cookie's value, the token after the scheme), b"" for what is not there. `fields`: a head's lines, each with its CRLF before
@@ -42,39 +42,54 @@ class Credential:
             CredentialError: doubled, oversized, malformed.
         """
         cookie = token = b""
-        if self._cookie is not None:
-            cookie = self._read_cookie(fields)
-        if self._authorization is not None:
-            found = self._authorization.findall(fields)
-            if found:
-                if len(found) > 1:
-                    raise CredentialError("doubled")
-                scheme, _, rest = found[0].partition(b" ")
-                if scheme.lower() == self.scheme.lower().encode():
-                    token = rest.strip(b" \t")
+        if self._name:
+            at = fields.find(self._name)
+            if at >= 0:
+                cookie = self._read_cookie(fields, at)
+        if self.scheme:
+            token = self._read_token(fields)
         if len(cookie) > LONGEST or len(token) > LONGEST:
             raise CredentialError("oversized")
         return cookie, token
 
     def key(self, cookie: bytes, token: bytes) -> bytes:
         """SHA-256 of what `read` has returned, and of where it stood: what is remembered under it could not be used to log in."""
-        return hashlib.sha256(b"%b%b\0%b" % (self._names, cookie, token)).digest()
+        return hashlib.sha256(b"".join((self._names, cookie, b"\0", token))).digest()
 
-    def _read_cookie(self, fields: bytes) -> bytes:
-        assert self._cookie is not None  # noqa: S101 - its only caller looked
-        bare = self.cookie.encode()
-        name = bare + b"="
-        value: bytes | None = None
-        for line in self._cookie.findall(fields):
-            if bare not in line:
+    def _read_cookie(self, fields: bytes, at: int) -> bytes:
+        """`at`: where its name stands for the first time."""
+        # What nearly every request has: the name stands there once, and begins a pair of a Cookie line. By `find` that takes a fifth of the
+        # time of the walk below (0.5 µs and 2.3 µs).
+        begin, once = at + len(self._begin), fields.find(self._name, at + 1) < 0
+        if once and fields[at - 2 : at] in (b"; ", b": ") and fields[begin - 1 : begin] == b"=":
+            line = fields.rfind(b"\r\n", 0, at)
+            if fields[line + 2 : line + 9].lower() == b"cookie:":
+                end = fields.find(b"\r\n", begin)
+                value = fields[begin:] if end < 0 else fields[begin:end]
+                return value.partition(b";")[0].strip(b" \t")
+        found: bytes | None = None
+        for line_of in fields.split(b"\r\n"):
+            if line_of[:7].lower() != b"cookie:":
                 continue
-            for part in line.split(b";"):
+            for part in line_of[7:].split(b";"):
                 pair = part.strip(b" \t")
-                if pair.startswith(name):
-                    if value is not None and value != pair[len(name) :]:
+                if pair.startswith(self._begin):
+                    if found is not None and found != pair[len(self._begin) :]:
                         raise CredentialError("doubled")
-                    value = pair[len(name) :]
-                elif bare in pair and b"=" in pair and pair.partition(b"=")[0].decode(errors="replace").strip() == self.cookie:
+                    found = pair[len(self._begin) :]
+                elif self._name in pair and b"=" in pair and pair.partition(b"=")[0].decode(errors="replace").strip() == self.cookie:
                     # Django takes white space of any kind from a name, so that this is the session to it, and hides one before it.
                     raise CredentialError("malformed")
-        return value or b""
+        return found or b""
+
+    def _read_token(self, fields: bytes) -> bytes:
+        low = fields.lower()
+        at = low.find(_AUTHORIZATION)
+        if at < 0:
+            return b""
+        if low.find(_AUTHORIZATION, at + 1) >= 0:
+            raise CredentialError("doubled")
+        end = fields.find(b"\r\n", at + 2)
+        value = (fields[at + len(_AUTHORIZATION) :] if end < 0 else fields[at + len(_AUTHORIZATION) : end]).strip(b" \t")
+        scheme, _, rest = value.partition(b" ")
+        return rest.strip(b" \t") if scheme.lower() == self.scheme.lower().encode() else b""

@@ -29,6 +29,8 @@ def test_the_bars_are_what_was_promised() -> None:
         "decision": (1.5, "µs", False),
         "flag-pause": (10.0, "ms", False),
         "flagged": (5.0, "µs", False),
+        "identity": (6.0, "µs", False),
+        "identity-asked": (2.0, "%", False),
         "flip-file": (200.0, "ms", False),
         "flip-override": (200.0, "ms", False),
         "flip-unleash": (2000.0, "ms", False),

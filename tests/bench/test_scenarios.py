@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import bodies, busy, decisions, descriptors, flagged, flips, idle, latency, profile
+from bench import bodies, busy, decisions, descriptors, flagged, flips, identity, idle, latency, profile
 from bench.memory import MIB
 from bench.section import Section
 from bench.stage import ClientError, client
@@ -110,3 +110,10 @@ def test_flips() -> None:
     assert section.missing == {}
     assert len(seen) == 3
     assert all(0 < each < flips.PATIENCE * 1000 for each in seen.values())
+
+
+def test_identity() -> None:
+    section = identity.run(rounds=1, seconds=0.5, periods=0, say=said)
+    seen = bars(section)
+    assert -50 < seen["CPU a request of a caller who is remembered, with his stamp"] < 200
+    assert 0 <= seen["Requests that ask legacy who calls, of 50 users at 500 requests/s"] < 20
