@@ -6,7 +6,7 @@ import base64
 import json
 import time
 import zlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,7 @@ def test_what_the_same_key_signed_for_something_else_is_no_session(salt: str) ->
 
 
 @pytest.mark.parametrize(
-    ("age", "good"), [(-600, True), (0, True), (AGE - 60, True), (AGE + 60, False), (10**9, False), (2 * int(time.time()), False)]
+    ("age", "good"), [(-600, True), (0, True), (AGE - 60, True), (AGE + 60, False), (10**9, False), (4 * 10**9, False)]
 )
 def test_a_session_is_as_old_as_its_signature_says(age: int, good: bool) -> None:
     cookie = signed(USER, age=age)
@@ -221,8 +221,16 @@ def test_deeper_than_anybody_nests() -> None:
     assert why(sessions(), f"{value}:{TimestampSigner(key=KEY, salt=SALT, fallback_keys=[]).signature(value)}") == "malformed"
 
 
+NOW = 1_800_000_000
+
+
 def moment(seconds: float) -> str:
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+    return datetime.fromtimestamp(NOW + seconds, UTC).isoformat()
+
+
+def lasting(expiry: object) -> str:
+    """The cookie of a session that was saved 100 s before NOW, with this word about its end."""
+    return Signer(NOW - 100).sign_object({**USER, "_session_expiry": expiry}, serializer=JSONSerializer, compress=True)
 
 
 @pytest.mark.parametrize(
@@ -237,13 +245,15 @@ def moment(seconds: float) -> str:
         (moment(500), 500),
         (moment(10 * AGE), AGE - 100),
         # Without a zone it may be as late as twelve hours after that time in UTC.
-        ((datetime.now(UTC) - timedelta(hours=12) + timedelta(seconds=500)).replace(tzinfo=None).isoformat(), 500),
+        (moment(500 - 12 * 3600).removesuffix("+00:00"), 500),
+        ((datetime.fromtimestamp(NOW + 500, UTC).astimezone(timezone(timedelta(hours=9)))).isoformat(), 500),
     ],
 )
 def test_a_session_ends_by_its_own_word_and_never_later_than_max_age(expiry: object, left: float) -> None:
-    caller = call(sessions(), signed({**USER, "_session_expiry": expiry}, age=100))
-    assert caller.standing is Standing.KNOWN
-    assert caller.expires == pytest.approx(time.time() + left, abs=30)
+    caller = call(sessions(), lasting(expiry), NOW)
+    assert (caller.standing, caller.expires) == (Standing.KNOWN, NOW + left)
+    assert call(sessions(), lasting(expiry), NOW + left - 1).standing is Standing.KNOWN
+    assert call(sessions(), lasting(expiry), NOW + left + 1).why == "expired"
 
 
 @pytest.mark.parametrize(
@@ -261,7 +271,7 @@ def test_a_session_ends_by_its_own_word_and_never_later_than_max_age(expiry: obj
     ],
 )
 def test_a_session_whose_own_word_has_ended_it(expiry: object, code: str) -> None:
-    assert why(sessions(), signed({**USER, "_session_expiry": expiry}, age=100)) == code
+    assert why(sessions(), lasting(expiry), NOW) == code
 
 
 # Who it is
