@@ -8,6 +8,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from gateway.identity.caller import Caller
 from gateway.identity.credential import Credential
+from gateway.identity.django_session import Sessions
 from gateway.settings import Config
 
 ASKING: Final = "asking"
@@ -80,8 +81,12 @@ class _Waiting:
 def checker(config: Config, before: Checker | None = None) -> Checker | None:
     """The one that `config` asks for; None: its source is another. `before`: that of the terms which these replace, whose keys and
     remembered callers are carried over where nothing that they depend on has changed."""
-    if config.identity.source == "jwt":
+    identity = config.identity
+    if identity.source == "jwt":
         from gateway.identity.tokens import Tokens  # not for every worker: cryptography takes its time and its room
 
         return before if isinstance(before, Tokens) and before.same(config) else Tokens(config)
+    if identity.source == "django-session" and identity.django_session is not None:
+        terms = (identity.django_session, identity.claims, identity.entries)
+        return before if isinstance(before, Sessions) and before.terms == terms else Sessions(*terms)
     return None

@@ -14,6 +14,7 @@ from pydantic import PrivateAttr, field_validator, model_validator
 from flags.splits import Split
 from gateway.request_fields import BELIEVED
 from gateway.settings.addresses import parse_address
+from gateway.settings.django_session import DjangoSession
 from gateway.settings.flags import FlagSource
 from gateway.settings.gateway import Certificate, Gateway, Limits
 from gateway.settings.identity import RESERVED, Identity, Visitor
@@ -26,6 +27,7 @@ __all__ = [
     "Certificate",
     "Compare",
     "Config",
+    "DjangoSession",
     "FlagSource",
     "Gate",
     "Gateway",
@@ -87,6 +89,10 @@ class Config(Section):
                 raise ValueError(
                     f'route {route.name!r}: identity = "required" lets nobody in as long as identity.source is "none"; set it to '
                     '"introspection", for example'
+                )
+            if route.credential is not None and self.identity.source == "django-session" and route.credential.scheme:
+                raise ValueError(
+                    f'route {route.name!r}: credential: source = "django-session" reads nothing but a cookie; name it, and no scheme'
                 )
             if route.credential is not None and (self.identity.source == "none" or route.identity == "ignored"):
                 raise ValueError(f"route {route.name!r}: credential is never looked at, since nobody is asked who calls; remove it")

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from gateway.settings.django_session import DjangoSession
 from gateway.settings.jwt import Jwt
 from gateway.settings.section import TOKEN, Section, host_name
 from gateway.units import Seconds, Timeout
@@ -67,8 +68,9 @@ class Visitor(Section):
 class Identity(Section):
     """Who is calling, as far as the flags need to know."""
 
-    source: Literal["none", "introspection", "jwt"] = "none"
-    """none: everybody is anonymous. introspection: legacy is asked who a session belongs to. jwt: signed tokens are checked here."""
+    source: Literal["none", "introspection", "jwt", "django-session"] = "none"
+    """none: everybody is anonymous. introspection: legacy is asked who a session belongs to. jwt: signed tokens are checked here.
+    django-session: sessions of Django's signed_cookies engine are checked here, with a key that can forge them."""
     path: str = "/_banyan/identity"
     """Where legacy answers who is calling (legacy_django/banyan_identity)."""
     host: str | None = None
@@ -93,6 +95,8 @@ class Identity(Section):
     or of the token itself."""
     jwt: Jwt | None = None
     """Whose tokens are believed, and for what."""
+    django_session: DjangoSession | None = None
+    """The key and age of django-session."""
     visitor: Visitor | None = None
     """With visitor = { key = "${BANYAN_VISITOR_KEY}" }, visitors whom nobody knows get a signed cookie, and are the same sessionId to the
     flags each time. Without it, a rollout by Unleash's default stickiness throws dice for them at every request."""
@@ -147,6 +151,30 @@ class Identity(Section):
                 raise ValueError('cookie and scheme are both empty, so no token is ever looked at; write scheme = "Bearer"')
         elif self.jwt is not None:
             raise ValueError(f'[identity.jwt] is not used while source is "{self.source}"; write source = "jwt", or remove it')
+        return self
+
+    @model_validator(mode="after")
+    def _django_session(self) -> Identity:
+        chosen = self.source == "django-session"
+        if chosen and self.django_session is None:
+            raise ValueError(
+                'identity.django_session is missing: source = "django-session" checks sessions with Django\'s own key; add '
+                'django_session = { secret_key = "${NAME}" }'
+            )
+        if not chosen and self.django_session is not None:
+            raise ValueError(
+                "identity.django_session: this key can forge sessions, and is of no use unless identity.source is "
+                '"django-session"; remove it'
+            )
+        if chosen:
+            cookie, scheme = self.credential
+            if scheme:
+                raise ValueError("identity.scheme: a session of Django's is a cookie, never a token; remove it")
+            if not cookie:
+                raise ValueError('identity.cookie: source = "django-session" reads nothing but the cookie; name it, or remove the key')
+            for name in self.claims:
+                if name.startswith("_"):
+                    raise ValueError(f"identity.claims: {name!r} is Django's own part of the session; name what the shop puts there")
         return self
 
     @model_validator(mode="after")
