@@ -11,6 +11,7 @@ from console import flagwords
 from console.admin_port import Override
 from console.watch import Look
 from gateway.config import Config
+from gateway.splits import standing
 
 STALE_SECONDS: Final = 10.0
 """A source that has not confirmed its state for longer is shown as a warning: it is asked several times a second."""
@@ -36,6 +37,8 @@ class FlagView:
     problems: tuple[str, ...]
     link: str
     """To it in Unleash; "" where it does not live there."""
+    shares: tuple[tuple[str, str], ...] = ()
+    """(split route that reads it, the providers' shares there and where they are from, in words)."""
 
     @property
     def role(self) -> str:
@@ -52,10 +55,13 @@ class Board:
         self._ui = ui(config)
         self._roles: dict[str, list[tuple[str, str]]] = {}
         self._routes: dict[str, tuple[str, ...]] = {}
+        self._splits: dict[str, dict[str, dict[str, int]]] = {}
+        """Flag → split route → its configured weights."""
         for route in config.routes:
-            pair = {route.serve_flag: "serve", route.shadow_flag: "shadow"}
-            self._routes[route.name] = tuple(pair)
-            for flag, role in pair.items():
+            self._routes[route.name] = tuple(route.flags)
+            if route.split:
+                self._splits.setdefault(route.split_flag, {})[route.name] = route.split
+            for flag, role in route.flags.items():
                 self._roles.setdefault(flag, []).append((route.name, role))
 
     # Where the flags come from
@@ -111,7 +117,19 @@ class Board:
             override = None  # the gateway was not heard since
         problems = tuple(item.problem for item in now.problems if item.flag == flag) if now else ()
         link = f"{self._ui}/{quote(flag, safe='')}" if self._ui else ""
-        return FlagView(flag, tuple(uses), self._on(flag), self._words(flag), override, problems, link)
+        return FlagView(flag, tuple(uses), self._on(flag), self._words(flag), override, problems, link, self._shares(flag, uses, override))
+
+    def _shares(self, flag: str, uses: list[tuple[str, str]], override: Override | None) -> tuple[tuple[str, str], ...]:
+        """Nothing where the flags are not known."""
+        if self.now is None:
+            return ()
+        said = []
+        for route, _ in uses:
+            configured = self._splits.get(flag, {}).get(route)
+            if configured:
+                found = standing(self.now.definitions.get(flag), None if override is None else override.enabled, configured)
+                said.append((route, f"{found.shares}, {'by its variants' if found.source == 'flag' else 'as configured'}"))
+        return tuple(said)
 
     def _on(self, flag: str) -> bool | None:
         return self.now.flags.get(flag, False) if self.now else None
@@ -121,6 +139,8 @@ class Board:
             return "not known"
         if flag in self.now.flags and flag not in self.now.definitions:  # another's, which no route reads any more
             return "on by its strategies" if self.now.flags[flag] else "off"
+        if flag in self._splits and flag not in self.now.definitions:
+            return "not there"  # which is all right: the route goes by its configuration
         return flagwords.state(self.now.definitions.get(flag))
 
 

@@ -29,7 +29,9 @@ class RouteView:
     lately: RouteReport
     gate: GateResult | None
     flags: tuple[FlagView, ...] = ()
-    """The two that decide about it."""
+    """Those that decide about it."""
+    split: bool = False
+    """It has several providers: none of them is a candidate, and nothing is compared."""
 
     @property
     def candidate_share(self) -> float | None:
@@ -73,7 +75,8 @@ def views(names: list[str] | None, since: float, now: float, config: Config | No
     found = []
     for total, late in zip(totals, lately, strict=True):
         route = configured.get(total.route)
-        gate = report.gate_of(total, minimum=route.gate.minimum, match=route.gate.match) if route else None
+        split = bool(route and route.split)
+        gate = report.gate_of(total, minimum=route.gate.minimum, match=route.gate.match) if route and not split else None
         flags = board.of(total.route) if board else ()
-        found.append(RouteView(total.route, route.match if route else "", total, late, gate, flags))
+        found.append(RouteView(total.route, route.match if route else "", total, late, gate, flags, split))
     return found

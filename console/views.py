@@ -24,6 +24,7 @@ MAX_SIGNATURES_SHOWN = 200
 
 KINDS = {
     Kind.STATUS: "the statuses differ",
+    Kind.AUTHORIZATION: "one refused with 401, 403 or 404, and the other did not, or with another of these",
     Kind.HEADER: "a header differs",
     Kind.TYPE: "another JSON type in the same place",
     Kind.MISSING: "legacy has it, the candidate has not",

@@ -29,10 +29,19 @@ class Shop(Running):
     """Its DATABASE_URL."""
 
 
-def start_shop(workdir: Path, workers: int = 2, *, database: str | None = None, port: int = 0, access_log: Path | None = None) -> Shop:
+def start_shop(
+    workdir: Path,
+    workers: int = 2,
+    *,
+    database: str | None = None,
+    port: int = 0,
+    access_log: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Shop:
     """Makes, seeds and serves a shop under gunicorn. `database` is a PostgreSQL URL; without one it is SQLite in `workdir`.
 
-    `access_log` gets a line, "METHOD /path STATUS", for each request that the shop answered.
+    `access_log` gets a line, "METHOD /path STATUS", for each request that the shop answered. `env` is what of legacy_django/settings.py's
+    variables is to be set beside these.
 
     Raises:
         StartError: it could not be seeded or did not come up.
@@ -45,6 +54,7 @@ def start_shop(workdir: Path, workers: int = 2, *, database: str | None = None, 
         "BANYAN_SHOP_VAR": str(workdir),
         "DATABASE_URL": url,
         **_CHEAP_SIGN_IN,
+        **(env or {}),
     }
     _run("seeding the shop", python("legacy_django/manage.py", "seed"), environment)
     gunicorn = python(

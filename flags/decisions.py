@@ -152,10 +152,7 @@ class Decisions:
             plan.yes += 1
         else:
             plan.no += 1
-        counts = plan.variants
-        if counts is None:
-            counts = plan.variants = {}
-        counts[found.name] = counts.get(found.name, 0) + 1
+        _count(plan, found.name)
         if plan.watched is not None:
             self._impress(flag, context, enabled=found.feature_enabled)
         return found
@@ -167,6 +164,12 @@ class Decisions:
         have different ones.
         """
         return None if self._overrides.get(flag) is False else self._weights.get(flag)
+
+    def chose(self, flag: str, variant: str) -> None:
+        """Counts a variant that was given by its weight, to somebody of whom `enabled` was asked; "": none was."""
+        plan = self._plans.get(flag)
+        if plan is not None:
+            _count(plan, variant or OFF.name)
 
     def take_usage(self) -> dict[str, tuple[int, int]]:
         """How often each flag said (yes, no) since the last call, remembered answers included."""
@@ -300,6 +303,13 @@ class Decisions:
 
     def _counts(self) -> dict[str, tuple[int, int]]:
         return {plan.name: (plan.yes, plan.no) for plan in self._plans.values() if plan.yes or plan.no}
+
+
+def _count(plan: Plan, variant: str) -> None:
+    counts = plan.variants
+    if counts is None:
+        counts = plan.variants = {}
+    counts[variant] = counts.get(variant, 0) + 1
 
 
 def engine_context(context: Context, fixed: Mapping[str, str]) -> dict[str, Any]:

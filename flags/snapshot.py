@@ -59,3 +59,11 @@ class Flags(Protocol):
     def by_session(self, flag: str) -> bool:
         """Whether it matters to the flag which session, or visitor, is asking."""
         ...
+
+    def weights(self, flag: str) -> Mapping[str, int] | None:
+        """What each variant of the flag weighs, the same object until that changes; None where there are none to go by."""
+        ...
+
+    def chose(self, flag: str, variant: str) -> None:
+        """Somebody was given this variant of the flag by its weights: for whoever counts. "" is none of them."""
+        ...

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from prometheus_client import generate_latest
@@ -25,10 +25,13 @@ from gateway.admin_answers import answer, problem
 from gateway.identity import stamping
 from gateway.masking import masked
 from gateway.metrics import Collector
+from gateway.settings import Route as RouteSettings
+from gateway.splits import standing
 
 if TYPE_CHECKING:
     from gateway.settings import Config
     from gateway.supervisor import Supervisor
+    from gateway.switchboard import Switchboard
 
 
 class _Server(uvicorn.Server):
@@ -116,10 +119,7 @@ def application(supervisor: Supervisor) -> Starlette:
                     "name": route.name,
                     "match": route.match,
                     "methods": route.methods,
-                    "candidate": route.candidate,
-                    "flag": {"name": route.serve_flag, "enabled": states.get(route.serve_flag)},
-                    "shadow_flag": {"name": route.shadow_flag, "enabled": states.get(route.shadow_flag)},
-                    "fallback": route.fallback,
+                    **(_split(route, supervisor.flags) if route.split else _candidate(route, states)),
                     "answered": stats.answered,
                     "fallbacks": stats.fallbacks,
                     "shadow": {
@@ -146,6 +146,7 @@ def application(supervisor: Supervisor) -> Starlette:
                 "workers": {str(worker.index): worker.number == supervisor.number for worker in supervisor.workers},
                 "reloads": {"ok": reloads.ok, "failed": reloads.failed},
                 "last_reload": last and {"why": last.why, "at": last.at, "ok": last.ok, "error": last.error},
+                "jwks": supervisor.keys.state(),
                 "config": masked(supervisor.config),
             }
         )
@@ -179,6 +180,31 @@ def application(supervisor: Supervisor) -> Starlette:
         ],
         middleware=[Middleware(_OwnName)],
     )
+
+
+def _candidate(route: RouteSettings, states: Mapping[str, bool]) -> dict[str, Any]:
+    return {
+        "candidate": route.candidate,
+        "split": None,
+        "flag": {"name": route.serve_flag, "enabled": states.get(route.serve_flag)},
+        "shadow_flag": {"name": route.shadow_flag, "enabled": states.get(route.shadow_flag)},
+        "fallback": route.fallback,
+    }
+
+
+def _split(route: RouteSettings, flags: Switchboard) -> dict[str, Any]:
+    """In the same shape: what only a candidate has is null."""
+    feature = flags.changes.features.get(route.split_flag)
+    found = standing(feature, flags.overrides.answers.get(route.split_flag), route.split)
+    split = {"configured": route.split, "weights": found.weights, "from": found.source, "sticky": route.sticky}
+    enabled = None if feature is None else bool(feature.get("enabled"))
+    return {
+        "candidate": None,
+        "split": split,
+        "flag": {"name": route.split_flag, "enabled": enabled},
+        "shadow_flag": None,
+        "fallback": False,
+    }
 
 
 async def serve(supervisor: Supervisor) -> None:

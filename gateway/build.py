@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import random
+
 from flags.snapshot import Flags
-from gateway.policy.decision import Policy, RouteRules, ShadowRules, Target
+from gateway.policy.decision import Policy, RouteRules, ShadowRules, SplitRules, Target
 from gateway.policy.routing import Pattern, Rewrite
-from gateway.settings import Config
+from gateway.settings import Config, Route
 
 
 def policy(config: Config, flags: Flags) -> Policy:
     """The policy that `config` describes."""
-    return Policy(
-        (
-            RouteRules(
-                Pattern(route.name, route.match, frozenset(route.methods)),
-                Target(
-                    route.candidate,
-                    Rewrite(route.match, route.rewrite) if route.rewrite is not None else None,
-                    route.host.encode() if route.host is not None else None,
-                ),
-                route.serve_flag,
-                route.shadow_flag,
-                route.fallback,
-                ShadowRules(frozenset(route.shadow.methods), route.shadow.sample, route.shadow.capture, route.shadow.noise),
-            )
-            for route in config.routes
+    return Policy((_rules(route) for route in config.routes), flags, random.random)
+
+
+def _rules(route: Route) -> RouteRules | SplitRules:
+    pattern = Pattern(route.name, route.match, frozenset(route.methods))
+    if route.split:
+        return SplitRules(pattern, route.split, route.split_flag, route.sticky)
+    return RouteRules(
+        pattern,
+        Target(
+            route.candidate,
+            Rewrite(route.match, route.rewrite) if route.rewrite is not None else None,
+            route.host.encode() if route.host is not None else None,
         ),
-        flags,
+        route.serve_flag,
+        route.shadow_flag,
+        route.fallback,
+        ShadowRules(frozenset(route.shadow.methods), route.shadow.sample, route.shadow.capture, route.shadow.noise),
     )

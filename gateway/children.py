@@ -12,7 +12,7 @@ import sysconfig
 import time
 from collections.abc import Callable, Sequence
 
-from gateway.control import Applied, Channel, Configure, Configured, CredentialEnded, Ready, Report, ToSupervisor, ToWorker
+from gateway.control import Applied, Channel, Configure, Configured, CredentialEnded, Missing, Ready, Report, ToSupervisor, ToWorker
 
 _log = logging.getLogger("banyan.supervisor")
 
@@ -28,7 +28,7 @@ worker with it takes 0.95 of the CPU that one with pymalloc takes for a pass-thr
 was seen (both in turns under the loads of `python -m bench`, 9 to 15 rounds). PYTHONMALLOC chooses another."""
 
 Ended = Callable[[str, int], None]
-Said = Ready | Configured | Applied | Report | CredentialEnded
+Said = Ready | Configured | Applied | Report | CredentialEnded | Missing
 
 
 class Backoff:

@@ -31,6 +31,7 @@ MODULES = (
     "gateway/policy/decision.py",
     "gateway/policy/failover.py",
     "gateway/policy/routing.py",
+    "gateway/policy/splitter.py",
     "gateway/shipping.py",
     "gateway/tally.py",
     "gateway/trace.py",

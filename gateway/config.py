@@ -27,15 +27,14 @@ PLANNED = {
     "routes.*.priority": "shedding by priority",
     "routes.*.rate_limit": "rate limits",
     "routes.*.guard": "the guard",
-    "routes.*.split": "split routes",
-    "routes.*.sticky": "split routes",
-    "routes.*.failover": "split routes",
-    "routes.*.require_key": "split routes",
+    "routes.*.sticky = idempotency-key": "stickiness by idempotency key (it comes with the ledger)",
+    "routes.*.failover": "failover between providers (it comes with the ledger)",
+    "routes.*.require_key": "required idempotency keys (they come with the ledger)",
     "routes.*.shadow.sandbox": "shadowing of writes",
     "shadow.nats": "JetStream",
     "domains": "calls between domains",
 }
-"""Keys of the design without code behind them yet, and what they will do."""
+"""Keys of the design without code behind them yet, or `key = value` where it is that value; and what they will do."""
 
 EXPECTED = {
     "bool_type": "expected true or false",
@@ -65,6 +64,8 @@ MISSING = {
     "upstreams": '[upstreams]  with  legacy = "http://host:port"',
     "name": 'name = "reviews"',
     "match": 'match = "/api/v1/reviews/*"',
+    "algorithms": 'algorithms = ["RS256"], those that tokens are signed by',
+    "algorithm": 'algorithm = "RS256", what the key is for',
     "candidate": 'candidate = "reviews"  and  reviews = "http://host:port"  under [upstreams]',
 }
 """Every key that has no default, with an example."""
@@ -130,7 +131,9 @@ def parse(path: Path, text: str) -> Config:
     except RecursionError as error:
         raise ConfigError(path, ["is nested too deeply"]) from error
     planned = list(_planned(document))
-    problems += [f"{key}: {PLANNED[pattern]} not built yet in this version; remove the key" for key, pattern in planned]
+    for key, pattern in planned:
+        instead = 'write "user", "session" or "random"' if " = " in pattern else "remove the key"
+        problems.append(f"{key}: {PLANNED[pattern]} not built yet in this version; {instead}")
     if problems:
         raise ConfigError(path, problems)
     try:
@@ -188,7 +191,8 @@ def _planned(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(key as written, pattern) of every key that is designed but not built."""
     for pattern in PLANNED:
         found: list[tuple[str, Any]] = [("", document)]
-        for part in pattern.split("."):
+        path, valued, value = pattern.partition(" = ")
+        for part in path.split("."):
             step: list[tuple[str, Any]] = []
             for where, node in found:
                 if part == "*" and isinstance(node, list):
@@ -198,8 +202,9 @@ def _planned(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 elif isinstance(node, dict) and part in node:
                     step.append((f"{where}.{part}" if where else part, node[part]))
             found = step
-        for where, _ in found:
-            yield where, pattern
+        for where, node in found:
+            if not valued or node == value:
+                yield where, pattern
 
 
 def _shape(where: tuple[str | int, ...], otherwise: str) -> str:

@@ -76,7 +76,18 @@ class CredentialEnded(msgspec.Struct, tag="credential-ended"):
     """gateway/identity/credential.py: nothing that could be used to log in."""
 
 
-ToWorker = Configure | Certificates | FlagState | Overrides | Drain | Refuse | CredentialEnded
+class Keys(msgspec.Struct, tag="keys"):
+    """The public keys of a key server, in the place of those of before (gateway/jwks.py); and the answer to Missing."""
+
+    origin: str
+    """Names where they are from, and says nothing of it (gateway/settings/jwt.py)."""
+    keys: bytes
+    """gateway/identity/keyring.py, dumped."""
+    quiet_until: float
+    """Unix time before which no key is asked for because it is missing."""
+
+
+ToWorker = Configure | Certificates | FlagState | Overrides | Drain | Refuse | CredentialEnded | Keys
 
 
 class Ready(msgspec.Struct, tag="ready"):
@@ -110,7 +121,13 @@ class Report(msgspec.Struct, tag="report"):
     stats: Stats
 
 
-ToSupervisor = Ready | Configured | Applied | Report | CredentialEnded
+class Missing(msgspec.Struct, tag="missing"):
+    """A token names a key that is not known. Which is not said: a client has written it. Keys is the answer."""
+
+    origin: str
+
+
+ToSupervisor = Ready | Configured | Applied | Report | CredentialEnded | Missing
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -35,6 +35,8 @@ from gateway.control import (
     CredentialEnded,
     Drain,
     FlagState,
+    Keys,
+    Missing,
     Overrides,
     Ready,
     Refuse,
@@ -42,6 +44,7 @@ from gateway.control import (
     ToWorker,
 )
 from gateway.identity import stamping
+from gateway.identity.received import RECEIVED
 from gateway.impressions import Impressions
 from gateway.policy.decision import Policy
 from gateway.settings import Config
@@ -131,6 +134,7 @@ class Worker:
         self.impressions = Impressions(config.impressions_target, config.flags.app_name, config.flags.environment)
         self.decisions.on_impression = self.impressions
         self.shipper = self._link(first.shipper, config)
+        RECEIVED.asking = lambda origin: self._channel.send(Missing(origin))
         engine = self.engine = self._make(config, build.policy(config, self.decisions), self.access, self.shipper)
         engine.watch_ends(lambda key: self._channel.send(CredentialEnded(key)))
         # What start-up made will live as long as the process: the collector need not walk it again (5 % of CPU, measured).
@@ -149,6 +153,11 @@ class Worker:
                 engine.refuse()
             elif isinstance(message, CredentialEnded):
                 engine.end(message.key)
+            elif isinstance(message, Keys):
+                try:
+                    RECEIVED.take(message.origin, message.keys, message.quiet_until)
+                except ValueError:  # it checked them; whatever it is, those of before hold
+                    _log.exception("the key server's keys could not be taken")
             elif isinstance(message, Configure):
                 await self._reconfigure(message)
             elif isinstance(message, Certificates):

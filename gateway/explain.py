@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import msgspec
@@ -26,10 +26,11 @@ from gateway.identity.caller import Caller
 from gateway.identity.callers import told
 from gateway.identity.visitors import Visitors
 from gateway.net.head import HeadError, RequestHead, parse_request
-from gateway.policy.decision import AMBIGUOUS, Claim, Decision, Policy
+from gateway.policy.decision import AMBIGUOUS, Claim, Decision, Policy, SplitClaim, SplitRules
 from gateway.policy.problems import Problem
 from gateway.policy.properties import LONGEST, Headers, context
 from gateway.policy.routing import Rewrite
+from gateway.policy.splitter import RANDOM, known_by
 
 _METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,40}")
 _TARGET: Final = re.compile(r"/[\x21\x22\x24-\x5b\x5d-\x7e]{0,16000}")
@@ -93,6 +94,12 @@ class _Thrown:
     def by_session(self, flag: str) -> bool:
         return self._decisions.by_session(flag)
 
+    def weights(self, flag: str) -> dict[str, int] | None:
+        return self._decisions.weights(flag)
+
+    def chose(self, flag: str, variant: str) -> None:
+        """Nobody was given anything."""
+
 
 def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override], question: Question) -> dict[str, Any]:
     """What would become of the request, for JSON:
@@ -100,7 +107,8 @@ def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override
     request; refused (null, or what the gateway itself would answer: no upstream is asked, and no flag); identity (what the route needs to
     know of its caller, what says it, and what is known; null: nobody asks); route (null: none matches); context
     (what flags are told); flags (each with its role, override, and how it was decided); decision (with the target as each upstream gets
-    it; null where it is refused); problems of these flags; flag_state (of all of them); notes.
+    it; null where it is refused); split (of a route with several providers: the weights in force for the caller, where they are from, by
+    what the caller stays with one of them, and which that is; else null); problems of these flags; flag_state (of all of them); notes.
     """
     state = {key: getattr(snapshot, key) for key in ("source", "revision", "error", "fetched_at")}
     asked_for = {"method": question.method, "target": question.target}
@@ -108,8 +116,8 @@ def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override
         head = _head(config, question)
     except HeadError as error:
         refused = {"status": error.problem.status, "code": error.problem.value, "detail": error.detail}
-        nothing: dict[str, Any] = {"identity": None, "route": None, "context": None, "flags": [], "decision": None, "problems": []}
-        return {"request": asked_for, "refused": refused, **nothing, "flag_state": state, "notes": []}
+        nothing: dict[str, Any] = {"route": None, "context": None, "flags": [], "decision": None, "split": None, "problems": []}
+        return {"request": asked_for, "refused": refused, "identity": None, **nothing, "flag_state": state, "notes": []}
     settings = config.flags
     decisions = Decisions.build(snapshot, app_name=settings.app_name, environment=settings.environment)
     answers = {flag: override.enabled for flag, override in overrides.items()}
@@ -120,21 +128,26 @@ def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override
     known: Context | None = None
     identity: dict[str, Any] | None = None
     flags: list[dict[str, Any]] = []
+    split: dict[str, Any] | None = None
     if isinstance(found, Claim):
         caller, identity, shut_out = who(config, found.route, question, head.fields)
         if shut_out is not None:
-            nothing = {"route": _route(policy, found.route), "context": None, "flags": [], "decision": None, "problems": []}
+            nothing = {"route": _route(policy, found.route), "context": None, "flags": [], "decision": None, "split": None, "problems": []}
             return {"request": asked_for, "refused": shut_out, "identity": identity, **nothing, "flag_state": state, "notes": []}
         known = _context(config, found.route, question, head, caller, identity, notes)
         thrown = dict(answers)
-        for role, flag in (("serve", found.serve_flag), ("shadow", found.shadow_flag)):
+        for flag, role in found.flags.items():
             how = explain_flag(snapshot, flag, known, app_name=settings.app_name, environment=settings.environment, overrides=answers)
             if how.chance:
                 thrown[flag] = how.enabled  # as the dice fell there, or the decision might say otherwise
+            if role == "split":  # the engine's choice among the variants, which is not gone by: their weights are
+                how = replace(how, variant=None, variant_by_chance=False)
             override = overrides.get(flag)
             flags.append({"name": flag, "role": role, "override": override and asdict(override), "explanation": asdict(how)})
         policy.flags = _Thrown(decisions, thrown)
         decision = policy.decide(found, known)
+        if isinstance(found, SplitClaim):
+            split = _split(found, decision, policy, known, notes)
     else:
         decision = found
         if found is AMBIGUOUS:
@@ -147,7 +160,13 @@ def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override
         "context": known and _told(config, known),
         "flags": flags,
         "decision": _decision(decision, question, notes),
-        "problems": [{"flag": each.flag, "problem": each.text} for each in problems.find(snapshot, [flag["name"] for flag in flags])],
+        "split": split,
+        "problems": [
+            {"flag": each.flag, "problem": each.text}
+            for each in problems.find(
+                snapshot, [flag["name"] for flag in flags], [each for each in config.splits if each.route == decision.route]
+            )
+        ],
         "flag_state": state,
         "notes": notes,
     }
@@ -157,8 +176,30 @@ def _route(policy: Policy, name: str) -> dict[str, Any] | None:
     for rules in policy.routes:
         if rules.name == name:
             pattern = rules.pattern
-            return {"name": name, "match": pattern.match, "methods": sorted(pattern.methods), "candidate": rules.candidate.upstream}
+            about: dict[str, Any] = {"name": name, "match": pattern.match, "methods": sorted(pattern.methods)}
+            if isinstance(rules, SplitRules):
+                return {**about, "candidate": None, "split": dict(rules.weights)}
+            return {**about, "candidate": rules.candidate.upstream}
     return None
+
+
+def _split(claim: SplitClaim, decision: Decision, policy: Policy, context: Context, notes: list[str]) -> dict[str, Any]:
+    splitter = claim.splitter
+    shares = splitter.shares(policy.flags, context)
+    by_chance = splitter.sticky == RANDOM
+    name = known_by(splitter.sticky, context)[0]
+    if by_chance:
+        notes.append("sticky is random: dice were thrown, and the next request of the same caller may meet another provider")
+    elif name == "remoteAddress" and context.remote_address is not None:
+        notes.append("nobody is known here but by the address: whoever shares it meets the same provider")
+    return {
+        "provider": decision.serve.upstream,
+        "weights": shares.weights,
+        "from": "configuration" if shares is splitter.configured else "flag",
+        "configured": splitter.configured.weights,
+        "sticky": splitter.sticky,
+        "known_by": None if by_chance else name,
+    }
 
 
 def _head(config: Config, question: Question) -> RequestHead:
@@ -197,7 +238,8 @@ def _context(
     if user is None and session is None:
         if asked is not None and asked["standing"] == "not-asked":
             needed = ", which this route requires" if asked["need"] == "required" else ""
-            notes.append(f"legacy is not asked whose credential that is{needed}: say it with --user and --session")
+            whoever = "the key server" if identity.source == "jwt" else "legacy"
+            notes.append(f"{whoever} is not asked whose credential that is{needed}: say it with --user and --session")
         if identity.visitor is not None:
             visitor = Visitors(identity.visitor, os.urandom).known(lines)
             session = (visitor or Caller()).session_id

@@ -1,6 +1,7 @@
 """Who would be calling, as far as a request that nobody sends can tell: for explain.
 
-Legacy is not asked: whose session a cookie is, the question has to say. What the edge checks by itself is checked here too.
+Legacy is not asked: whose session a cookie is, the question has to say. What the edge checks by itself is checked here too, by the keys
+that the gateway has.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from gateway.config import Config
 from gateway.identity.caller import ANONYMOUS, Caller, explained, refused
 from gateway.identity.checked import checker
 from gateway.identity.credential import Credential, CredentialError
+from gateway.identity.received import RECEIVED
 from gateway.identity.rules import rules
 from gateway.policy.admission import Standing, refusal
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 def who(config: Config, route: str, question: Question, fields: bytes) -> tuple[Caller, dict[str, Any] | None, dict[str, Any] | None]:
     """(the caller; what the route needs to know, and what is known; what the gateway itself would answer, if it lets nobody on).
 
-    The second is None where nobody asks. Its `standing` is not-asked where only legacy knows, and nobody said it.
+    The second is None where nobody asks. Its `standing` is not-asked where only legacy, or a key server, knows, and nobody said it.
     """
     rule = rules(config).get(route)
     if rule is None:
@@ -48,7 +50,10 @@ def _caller(config: Config, credential: Credential, question: Question, fields: 
         return Caller(question.user, question.session, standing=standing), True
     checks = checker(config)
     if checks is not None:
-        return checks.caller(credential, fields, time.time()), True
+        caller = checks.caller(credential, fields, time.time())
+        # Away from a gateway nobody has asked the key server, and that is all that can be said.
+        jwt = config.identity.jwt
+        return caller, caller.why != "no-keys" or jwt is None or RECEIVED.heard(jwt.origin)
     try:
         cookie, token = credential.read(fields)
     except CredentialError as error:

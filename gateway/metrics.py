@@ -60,6 +60,19 @@ class Collector(Base):
         yield from (requests, latency, fallbacks, eligible, captured, skipped, dropped)
         yield from self._rest()
 
+    def _keys(self) -> Iterator[Metric]:
+        keys = self._supervisor.keys
+        if not keys.active:
+            return
+        fetches = CounterMetricFamily("banyan_identity_jwks_fetches", "Questions to the key server by result", labels=["result"])
+        for result, count in keys.results.items():
+            fetches.add_metric([result], count)
+        age = GaugeMetricFamily("banyan_identity_jwks_age_seconds", "Since the key server last gave its keys")
+        age.add_metric([], keys.age())
+        known = GaugeMetricFamily("banyan_identity_jwks_keys", "Keys of the key server that tokens are checked with")
+        known.add_metric([], keys.count)
+        yield from (fetches, age, known)
+
     def _rest(self) -> Iterator[Metric]:
         supervisor = self._supervisor
         problems = CounterMetricFamily("banyan_problems", "Requests that the gateway itself answered", labels=["code"])
@@ -114,6 +127,7 @@ class Collector(Base):
             "banyan_config_last_reload_success_timestamp_seconds", "Unix time at which the configuration in force was loaded"
         )
         since.add_metric([], reloads.succeeded_at)
+        yield from self._keys()
         started = GaugeMetricFamily("banyan_start_time_seconds", "Unix time of the supervisor's start")
         started.add_metric([], supervisor.started_at)
         yield from (

@@ -45,7 +45,7 @@ def _sections(model: type[BaseModel], where: str) -> Iterator[tuple[str, list[tu
         else:
             rows.append((name, _default(field), (field.description or "").replace("\n", " ").replace("|", "\\|")))
     if rows:
-        title = f"[[{where}]]" if where == "routes" else f"[{where}]"
+        title = f"[[{where}]]" if where in ("routes", "identity.jwt.keys") else f"[{where}]"
         yield title, rows
     for section, place in inner:
         yield from _sections(section, place)

@@ -23,7 +23,8 @@ from typing import Any
 from gateway import tls
 from gateway.children import Child, Said, WorkerProcess
 from gateway.config import Config
-from gateway.control import Applied, Certificates, Configure, CredentialEnded, Drain, Ready, Refuse, Report, ToWorker
+from gateway.control import Applied, Certificates, Configure, CredentialEnded, Drain, Missing, Ready, Refuse, Report, ToWorker
+from gateway.jwks import KeyServer
 from gateway.listening import Sockets, why_not
 from gateway.reload import Reloads, for_the_shipper
 from gateway.switchboard import Switchboard
@@ -80,6 +81,7 @@ class Supervisor:
         self.reloads = Reloads(text, lambda: self.config, self._unusable, self._adopt)
         self.certificates = tls.Certificates(config)
         self.flags = Switchboard(config, self.workers, self._keep)
+        self.keys = KeyServer(config, self.workers, self._keep)
 
     def listen(self) -> None:
         """Takes the addresses, before anything is started: one listening socket for each worker and address.
@@ -117,7 +119,9 @@ class Supervisor:
         flags_task = self._keep(self.flags.run(), "flags")
         self._runtime = Path(tempfile.mkdtemp(prefix="banyan-"))
         try:
+            self.keys.begin()
             await self.flags.wait_for_first(flags_task, self._stop)
+            await self.keys.first(self._stop)
             self._start_shipper()
             for index, sockets in enumerate(self.sockets.workers):
                 worker = WorkerProcess(index, self._engine, sockets, self._configure(), self._told, self._heard)
@@ -177,7 +181,7 @@ class Supervisor:
             told.append(self._certified())
         if self.left_at is not None or self.draining:
             told.append(Refuse())
-        return [*told, *self.flags.told()]
+        return [*told, *self.keys.told(), *self.flags.told()]
 
     # Children
 
@@ -229,6 +233,8 @@ class Supervisor:
             for other in self.workers:
                 if other is not worker:
                     other.send(message)
+        if isinstance(message, Missing):
+            self.keys.missing(worker, message.origin)
         if isinstance(message, Report):
             worker.gauges = (message.stats.connections, message.stats.in_flight)
             merge(self.totals, message.stats)
@@ -290,6 +296,7 @@ class Supervisor:
             return [str(error)]  # it was good a moment ago
         for warning in warnings:
             _log.warning("%s", warning)
+        await self.keys.take(config)
         same_rules = for_the_shipper(self.config) == for_the_shipper(config)
         self.config, self._text, self.certificates = config, text, certificates
         self.number += 1

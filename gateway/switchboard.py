@@ -22,6 +22,7 @@ from flags.changes import Changes
 from flags.overrides import Override, OverrideError, Overrides
 from flags.problems import Problem
 from flags.snapshot import Snapshot
+from flags.splits import Split
 from gateway.children import WorkerProcess
 from gateway.config import Config
 from gateway.control import Applied, FlagState, Ready, Report
@@ -67,6 +68,7 @@ class Switchboard:
         self.first = asyncio.Event()
         """The source has published something."""
         self._names: list[str] = []
+        self._splits: list[Split] = []
         self._path = config.resolve(flags.overrides)
         self._workers = workers
         self._keep = keep
@@ -125,7 +127,8 @@ class Switchboard:
 
     def take_routes(self, config: Config) -> None:
         """The routes, at the start or after a reload: with their flags something may be wrong."""
-        self._names = [flag for route in config.routes for flag in (route.serve_flag, route.shadow_flag)]
+        self._names = [flag for route in config.routes for flag in route.flags]
+        self._splits = config.splits
         if self.first.is_set():
             self._keep(self._look_for_problems(), "flag problems")
 
@@ -206,7 +209,7 @@ class Switchboard:
 
     async def _look_for_problems(self) -> None:
         async with self._looking:
-            found = await asyncio.to_thread(problems.find, self.snapshot, self._names)
+            found = await asyncio.to_thread(problems.find, self.snapshot, self._names, self._splits)
         self.problems = found
         refused = dict(self.snapshot.refused)  # of which the source has said it
         for problem in found:

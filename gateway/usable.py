@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway import tls
 from gateway.config import Config
 from gateway.identity import stamping
+from gateway.listening import why_not
 from gateway.mitm.unfit import unfit
 from gateway.reload import unwritable
 from shadow import database
@@ -23,6 +24,28 @@ def unusable(config: Config, engine: str) -> list[str]:
         stamping.check(config)
     except stamping.StampKeyError as error:
         problems.append(str(error))
+    problems += unfit_keys(config)
+    return problems
+
+
+def unfit_keys(config: Config) -> list[str]:
+    """What stands against the files with keys of [identity.jwt]. They are read once: `config` holds what they held from then on, for every
+    worker that goes by it."""
+    problems = []
+    for index, each in enumerate(config.identity.jwt.keys if config.identity.jwt is not None else ()):
+        if not each.file:
+            continue
+        from gateway.identity.keyring import UnfitKeyError, from_public  # cryptography takes its time
+
+        path, where = config.resolve(each.file), f"identity.jwt.keys[{index}]"
+        try:
+            data = path.read_bytes()
+            from_public(data, each.algorithm)
+            config.hold({each.file: data})
+        except OSError as error:
+            problems.append(f"{where}.public_key: {path}: {why_not(error)}. Name another file")
+        except UnfitKeyError as error:
+            problems.append(f"{where}.{error}: {path}")
     return problems
 
 

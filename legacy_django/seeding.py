@@ -17,7 +17,8 @@ from django.contrib.auth.models import User
 from django.core.management.color import no_style
 from django.db import connection, transaction
 
-from legacy_django.accounts.seeded import PASSWORD, USERS
+from legacy_django.accounts.models import Token, digest
+from legacy_django.accounts.seeded import PASSWORD, USERS, token
 from legacy_django.items.models import Item, Option
 from legacy_django.orders.models import Line, Order
 from legacy_django.recommendations.models import Similarity, Suggestion
@@ -73,7 +74,7 @@ def seed() -> Seeded:
         _reviews(random_numbers)
         _orders(random_numbers, prices)
         recompute()
-        _move_counters([User, Item, Option, Review, Order, Line, Similarity, Suggestion])
+        _move_counters([User, Token, Item, Option, Review, Order, Line, Similarity, Suggestion])
     return Seeded(made, Item.objects.count(), User.objects.count(), Review.objects.count())
 
 
@@ -90,6 +91,9 @@ def _users() -> None:
             date_joined=START - timedelta(days=number),
         )
         for number, name in enumerate(USERS, 1)
+    )
+    Token.objects.bulk_create(
+        Token(pk=number, user_id=number, digest=digest(token(name)), created_at=START) for number, name in enumerate(USERS, 1)
     )
 
 

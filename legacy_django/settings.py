@@ -6,6 +6,7 @@ BANYAN_SHOP_SECRET_KEY           default: generated once, kept in BANYAN_SHOP_VA
 BANYAN_SHOP_DEBUG                1 for Django's debug pages
 BANYAN_SHOP_ALLOWED_HOSTS        comma-separated; default: this machine's own names
 BANYAN_SHOP_TRUSTED_PROXY        1 where nobody but a proxy can reach the shop: X-Forwarded-Host and X-Forwarded-Proto are then believed
+BANYAN_SHOP_SESSION_ENGINE       where sessions are kept, as Django names it; default: django.contrib.sessions.backends.db
 BANYAN_SHOP_PASSWORD_ITERATIONS  cost of a password hash; default: Django's own
 """
 
@@ -28,6 +29,7 @@ ALLOWED_HOSTS = [
 USE_X_FORWARDED_HOST = environment.flag("BANYAN_SHOP_TRUSTED_PROXY")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if USE_X_FORWARDED_HOST else None
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = USE_X_FORWARDED_HOST
+SESSION_ENGINE = os.environ.get("BANYAN_SHOP_SESSION_ENGINE") or "django.contrib.sessions.backends.db"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 
@@ -50,8 +52,9 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
+    "legacy_django.accounts.middleware.Csrf",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "legacy_django.accounts.middleware.TokenAuthentication",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 ROOT_URLCONF = "legacy_django.urls"

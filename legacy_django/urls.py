@@ -1,8 +1,8 @@
 """JSON under /api/v1/{domain}/…, pages for people beside it."""
 
 from django.conf import settings
-from django.contrib.auth.views import LoginView, LogoutView
-from django.urls import include, path
+from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeView
+from django.urls import include, path, reverse_lazy
 from django.views.static import serve
 
 from legacy_django import pages
@@ -32,6 +32,7 @@ urlpatterns = [
     path("items/<int:item_id>/", pages.product, name="product"),
     path("login/", LoginView.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
+    path("password/", PasswordChangeView.as_view(success_url=reverse_lazy("home")), name="password"),
     path("exports/reviews.csv", pages.export_reviews, name="export-reviews"),
     path("api/v1/", include(api)),
     path("api/<path:rest>", pages.unknown_api),

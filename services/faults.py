@@ -44,7 +44,7 @@ SIGNATURES: Mapping[Fault, Signature] = {
     Fault.TIME_ZONE_FORMAT: Signature("reviews", "value", "$.results[*].created_at"),
     Fault.NUMBER_AS_STRING: Signature("reviews", "type", "$.count"),
     Fault.OTHER_ORDER: Signature("recommendations", "order", "$.results"),
-    Fault.EMPTY_INSTEAD_OF_404: Signature("recommendations", "status", "404->200"),
+    Fault.EMPTY_INSTEAD_OF_404: Signature("recommendations", "authorization", "404->200"),
 }
 
 

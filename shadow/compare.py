@@ -1,7 +1,8 @@
 """The verdict on one exchange: match, mismatch with its differences, or skipped with its reason.
 
 Legacy is the reference, whichever of the two was served. Status first: answers with different statuses differ in everything else too, and
-only the status is worth a line. Then the chosen headers. Then the body: equal bytes, else equal after parsing, else what is left after
+only the status is worth a line; where one of them is a refusal the difference is told apart, for whom the candidate lets in is another
+question than whether it works. Then the chosen headers. Then the body: equal bytes, else equal after parsing, else what is left after
 rules.
 
 What counts as equal in JSON: one number type (RFC 8259 section 6), so 1 equals 1.0 and they never differ in type; but true is not 1, "1"
@@ -27,6 +28,8 @@ class Kind(StrEnum):
     """In what way two answers differ. Closed: the console, the report and the database know exactly these."""
 
     STATUS = "status"
+    AUTHORIZATION = "authorization"
+    """One of them let somebody in, or told of something, where the other did not; or they refused it in different ways."""
     HEADER = "header"
     TYPE = "type"
     MISSING = "missing"
@@ -42,6 +45,10 @@ class Kind(StrEnum):
     """The candidate gave no answer; the path is the error's code."""
     INCONCLUSIVE = "inconclusive"
     """Comparing took more than its budget. Counted as a mismatch: never a silence."""
+
+
+REFUSALS = frozenset((401, 403, 404))
+"""Statuses that say who may see what: 404 is the answer about a thing of somebody else's, where its existence is a secret too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +146,8 @@ def compare_status(legacy: Message, candidate: Message) -> Verdict | None:
     if candidate.status == 0:
         return mismatch(Kind.UNANSWERED, candidate.error or "unknown", legacy.status, None)
     if legacy.status != candidate.status:
-        return mismatch(Kind.STATUS, f"{legacy.status}->{candidate.status}", legacy.status, candidate.status)
+        kind = Kind.STATUS if REFUSALS.isdisjoint((legacy.status, candidate.status)) else Kind.AUTHORIZATION
+        return mismatch(kind, f"{legacy.status}->{candidate.status}", legacy.status, candidate.status)
     return None
 
 

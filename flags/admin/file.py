@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from flags import names
+from flags.admin import strategies
 from flags.admin.atomic import write_atomically
 from flags.admin.states import OURS, AdminError, FlagState, Synced, Wanted
 from flags.admin.strategies import ROLLOUT, Strategy, check_percent, conditional_of, only_rollout, parameters, rollout_of, stickiness_of
@@ -74,7 +75,9 @@ def sync_flags(path: Path, wanted: Sequence[Wanted], *, dry_run: bool = False) -
     if missing and not dry_run:
         with _changing(path) as document:
             known = {feature["name"] for feature in document["features"]}
-            document["features"] += [_new(flag.name, flag.description, flag.type) for flag in missing if flag.name not in known]
+            document["features"] += [
+                _new(flag.name, flag.description, flag.type, variants=flag.variants) for flag in missing if flag.name not in known
+            ]
     names_wanted = {flag.name for flag in wanted}
     return [
         *(Synced(flag.name, "kept" if flag.name in there else "made") for flag in wanted),
@@ -86,11 +89,16 @@ def sync_flags(path: Path, wanted: Sequence[Wanted], *, dry_run: bool = False) -
     ]
 
 
-def _new(name: str, description: str, kind: str, stickiness: str | None = None) -> dict[str, Any]:
+def _new(
+    name: str, description: str, kind: str, stickiness: str | None = None, *, variants: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     if not names.possible(name):  # what somebody wrote into the file by hand can be switched nevertheless
         raise AdminError(f"{name!r} cannot be a flag's name: {names.RULE}")
     described = {"description": description} if description else {}
-    return {"name": name, "type": kind, **described, "enabled": False, "strategies": [_strategy(name, 100, stickiness)]}
+    strategy = _strategy(name, 100, stickiness)
+    if variants:
+        strategy["variants"] = strategies.variants(variants)
+    return {"name": name, "type": kind, **described, "enabled": False, "strategies": [strategy]}
 
 
 def _strategy(name: str, rollout: int, stickiness: str | None, current: Strategy | None = None) -> Strategy:
@@ -105,16 +113,16 @@ def _counting(feature: dict[str, Any]) -> list[Strategy]:
 
 
 def _state(feature: dict[str, Any]) -> FlagState:
-    strategies = _counting(feature)
+    counting = _counting(feature)
     return FlagState(
         feature["name"],
         feature["enabled"],
-        rollout_of(strategies),
+        rollout_of(counting),
         str(feature.get("description") or ""),
         str(feature.get("type") or "release"),
-        stickiness_of(strategies),
+        stickiness_of(counting),
         bool(feature.get("stale")),
-        conditional=conditional_of(strategies),
+        conditional=conditional_of(counting),
     )
 
 

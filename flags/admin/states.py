@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 OURS: Final = "Banyan, route "
@@ -58,6 +59,8 @@ class Wanted:
     name: str
     description: str
     type: str
+    variants: Mapping[str, int] = field(default_factory=dict)
+    """Their weights, in any measure. Only what is made gets them: those of a flag that is there are somebody's."""
 
 
 @dataclass(frozen=True, slots=True)

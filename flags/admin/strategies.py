@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from flags.admin.states import AdminError
@@ -26,6 +26,20 @@ def parameters(name: str, rollout: int, stickiness: str | None, current: Strateg
     if stickiness is not None:
         found["stickiness"] = stickiness
     return found
+
+
+def variants(weights: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Variants with these weights, in thousandths, as Unleash's UI writes them. The heaviest is "variable", as one has to be there: it gets
+    what the others leave, so that all of them are a thousand together.
+    """
+    total = sum(weights.values())
+    heaviest = max(weights, key=lambda name: weights[name])
+    thousandths = {name: round(1000 * weight / total) for name, weight in weights.items()}
+    thousandths[heaviest] += 1000 - sum(thousandths.values())
+    return [
+        {"name": name, "weight": weight, "weightType": "variable" if name == heaviest else "fix", "stickiness": "default"}
+        for name, weight in thousandths.items()
+    ]
 
 
 def in_force(strategies: Sequence[Strategy]) -> list[Strategy]:

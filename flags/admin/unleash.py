@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -20,6 +20,7 @@ from flags.admin.strategies import (
     parameters,
     rollout_of,
     stickiness_of,
+    variants,
 )
 
 _OFF_TRIES: Final = 3
@@ -148,6 +149,9 @@ class UnleashAdmin:
                 yield Synced(flag.name, "kept")
             elif feature is not None:
                 if not dry_run:
+                    # The tag comes last: one without it may have been left half made.
+                    if flag.variants and not self._strategies(flag.name):
+                        self._add_variants(flag.name, flag.variants)
                     self._tag(flag.name)
                 yield Synced(flag.name, "tagged")
             else:
@@ -165,6 +169,8 @@ class UnleashAdmin:
                     self._check_taken(flag.name, said_by(response))
             else:
                 self.ensure_flag(flag.name, flag.description, flag.type)
+                if flag.variants:
+                    self._add_variants(flag.name, flag.variants)
                 self._tag(flag.name)
         except _TakenError as error:
             return Synced(flag.name, "refused", str(error))
@@ -207,6 +213,11 @@ class UnleashAdmin:
         if current.get("disabled"):
             patch.append({"op": "replace", "path": "/disabled", "value": False})
         self._calls.call("PATCH", f"{place}/{quote(current['id'], safe='')}", json=patch)
+
+    def _add_variants(self, name: str, weights: Mapping[str, int]) -> None:
+        """To a flag that has just been made: for everybody, in the environment."""
+        strategy = {"name": ROLLOUT, "constraints": [], "parameters": parameters(name, 100, None), "variants": variants(weights)}
+        self._calls.call("POST", f"{self._place(name)}/strategies", json=strategy)
 
     def _tag(self, name: str) -> None:
         # Not along with the flag: Unleash 8.2 answers 500 there to a tag that it meets for the first time.

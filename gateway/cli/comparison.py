@@ -31,6 +31,8 @@ def opened(config: Path, name: str) -> Iterator[Route]:
     if route is None:
         known = ", ".join(route.name for route in loaded.routes) or "none"
         raise RefusalError(f"{config}: there is no route {name!r}; there are: {known}")
+    if route.split:
+        raise RefusalError(f"{config}: the route {name!r} is split between providers: it has no candidate that is compared with legacy")
     url = loaded.shadow.database
     try:
         path = sqlite_path(url, loaded.folder)

@@ -14,6 +14,7 @@ _REASONS: Final = {
     "ambiguous-path": "the path could mean another route once decoded",
     "flag": "its flag is on for this caller",
     "flag-off": "its flag is off for this caller",
+    "split": "it is this caller's provider by the weights in force",
     "override": "somebody set it on this gateway for a while",
 }
 _STANDINGS: Final = {
@@ -21,9 +22,9 @@ _STANDINGS: Final = {
     "nobody": "nobody who is logged in",
     "refused": "the credential is no good",
     "unsaid": "nobody can say",
-    "not-asked": "legacy would be asked, and is not from here",
+    "not-asked": "legacy, or the key server, would be asked, and is not from here",
 }
-_ROLES: Final = {"serve": "who answers", "shadow": "whether answers are compared"}
+_ROLES: Final = {"serve": "who answers", "shadow": "whether answers are compared", "split": "the providers' shares"}
 _MOST: Final = 3
 """Strategies of a flag, and conditions of a strategy, that are shown; those that matter most among them."""
 _WIDEST: Final = 120
@@ -64,17 +65,24 @@ def _outline(answer: Json, now: float) -> Iterator[tuple[str, str]]:
         yield "route", "none"
     else:
         methods = ", ".join(route["methods"]) or "every method"
-        yield "route", f"{route['name']}: {methods} {route['match']}, candidate {route['candidate']}"
+        whose = f"split between {_cut(', '.join(route['split']))}" if route.get("split") else f"candidate {route['candidate']}"
+        yield "route", f"{route['name']}: {methods} {route['match']}, {whose}"
     method = answer["request"]["method"]
     host = f", Host {decision['host']}" if decision["host"] else ""
     name = f" ({decision['serve']})" if decision["serve"] != decision["served_by"] else ""
-    yield "answers", f"{decision['served_by'].upper()}{name}, asked for {method} {decision['target']}{host}"
+    split = answer.get("split")
+    side = "PROVIDER" if split else decision["served_by"].upper()
+    yield "answers", f"{side}{name}, asked for {method} {decision['target']}{host}"
     yield "why", f"{_REASONS.get(decision['reason'], decision['reason'])} (reason={decision['reason']})"
-    if decision["fallback"]:
+    if split:
+        yield "shares", _shares(split)
+        yield "stays with", _stays_with(split)
+        yield "if it fails", "nobody else is asked: the caller is told"
+    elif decision["fallback"]:
         yield "if it fails", f"{decision['fallback']} answers, where that is safe"
     if decision["shadow"]:
         yield "compared", f"with {decision['shadow']}, asked for {method} {decision['shadow_target']}"
-    elif route is not None:
+    elif route is not None and not split:
         yield "compared", "no"
     if (identity := answer.get("identity")) is not None:
         yield "caller", _identity(identity)
@@ -89,6 +97,19 @@ def _identity(identity: Json) -> str:
     standing = _STANDINGS.get(identity["standing"], identity["standing"])
     why = f" ({identity['why']})" if identity["why"] else ""
     return f"{identity['need']}, by {' or '.join(part for part in (cookie, scheme) if part)} ({identity['source']}): {standing}{why}"
+
+
+def _shares(split: Json) -> str:
+    weights = split["weights"]
+    total = sum(weights.values())
+    shares = ", ".join(f"{name} {100 * weight / total:.4g} %" for name, weight in weights.items())
+    return f"{_cut(shares, 2 * _WIDEST)} ({"of its flag's variants" if split['from'] == 'flag' else 'as configured'})"
+
+
+def _stays_with(split: Json) -> str:
+    if split["known_by"] is None:
+        return "none of them: dice are thrown for each request"
+    return f"{split['provider']}, by the {split['known_by']}, for as long as the shares stay"
 
 
 def _context(context: Json) -> str:

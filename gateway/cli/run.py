@@ -39,7 +39,7 @@ def run(*, config: Path = Path("banyan.toml"), engine: Literal["edge", "mitmprox
     from gateway.supervisor import StartError, Supervisor
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("banyan.reload", "banyan.flags"):  # that trouble is over is news too
+    for name in ("banyan.reload", "banyan.flags", "banyan.identity"):  # that trouble is over is news too
         logging.getLogger(name).setLevel(logging.INFO)
     setproctitle("banyan: supervisor")
     try:

@@ -25,24 +25,25 @@ class CredentialError(Exception):
 class Credential:
     """`cookie`: its name; `scheme`: that of Authorization (RFC 9110, 11.4), any case. Either may be empty: it is not looked at."""
 
-    __slots__ = ("_begin", "_names", "cookie", "scheme")
+    __slots__ = ("_begin", "_name", "_names", "cookie", "scheme")
 
     def __init__(self, cookie: str, scheme: str) -> None:
         self.cookie = cookie
         self.scheme = scheme
         self._names = f"{cookie}\0{scheme}\0".encode()
-        self._begin = cookie.encode() + b"=" if cookie else b""
+        self._name = cookie.encode()
+        self._begin = self._name + b"="
 
     def read(self, fields: bytes) -> tuple[bytes, bytes]:
         """(the cookie's value, the token after the scheme), b"" for what is not there. `fields`: a head's lines, each with its CRLF before
         it.
 
         Raises:
-            CredentialError: doubled, oversized.
+            CredentialError: doubled, oversized, malformed.
         """
         cookie = token = b""
-        if self._begin:
-            at = fields.find(self._begin)
+        if self._name:
+            at = fields.find(self._name)
             if at >= 0:
                 cookie = self._read_cookie(fields, at)
         if self.scheme:
@@ -59,8 +60,8 @@ class Credential:
         """`at`: where its name stands for the first time."""
         # What nearly every request has: the name stands there once, and begins a pair of a Cookie line. By `find` that takes a fifth of the
         # time of the walk below (0.5 µs and 2.3 µs).
-        begin, once = at + len(self._begin), fields.find(self._begin, at + 1) < 0
-        if once and fields[at - 2 : at] in (b"; ", b": "):
+        begin, once = at + len(self._begin), fields.find(self._name, at + 1) < 0
+        if once and fields[at - 2 : at] in (b"; ", b": ") and fields[begin - 1 : begin] == b"=":
             line = fields.rfind(b"\r\n", 0, at)
             if fields[line + 2 : line + 9].lower() == b"cookie:":
                 end = fields.find(b"\r\n", begin)
@@ -76,6 +77,9 @@ class Credential:
                     if found is not None and found != pair[len(self._begin) :]:
                         raise CredentialError("doubled")
                     found = pair[len(self._begin) :]
+                elif self._name in pair and b"=" in pair and pair.partition(b"=")[0].decode(errors="replace").strip() == self.cookie:
+                    # Django takes white space of any kind from a name, so that this is the session to it, and hides one before it.
+                    raise CredentialError("malformed")
         return found or b""
 
     def _read_token(self, fields: bytes) -> bytes:

@@ -29,7 +29,7 @@ from mitmproxy.tls import TlsData
 from gateway.identity.caller import ANONYMOUS, explained
 from gateway.mitm.client import Reply
 from gateway.mitm.fields import RefusedError, clean_request, clean_response, field_lines, find
-from gateway.mitm.identity import Introspection
+from gateway.mitm.identity import Introspection, checked
 from gateway.mitm.layer import ANSWER, GatewayHttpLayer
 from gateway.mitm.outgoing import Outgoing, forwarding
 from gateway.mitm.relay import Relay, response
@@ -119,7 +119,7 @@ class GatewayAddon:
             rule = terms.rules.get(found.route)
             if rule is not None:
                 if terms.checker is not None:
-                    caller = terms.checker.caller(rule.credential, lines, shared.wall())
+                    caller = await checked(terms.checker, rule.credential, lines, shared.wall)
                 elif terms.callers is not None:
                     caller = await Introspection(shared, terms, terms.callers).who(rule.credential, head.fields)
                 relay.caller = caller
@@ -132,7 +132,7 @@ class GatewayAddon:
                     return
             if terms.visitors is not None and caller.user_id is None and caller.session_id is None:
                 known = terms.visitors.known(lines)
-                if known is None and terms.policy.flags.by_session(found.serve_flag):
+                if known is None and found.by_session(terms.policy.flags):
                     known, relay.visitor = terms.visitors.new()
                 caller = known or ANONYMOUS
             told = terms.flag_headers.read(lines)
@@ -157,7 +157,8 @@ class GatewayAddon:
             body = flow.request.raw_content or b""
             if relay.capture is not None:
                 relay.capture.mirror(body)
-            if relay.decision.serve.side == "candidate":
+            # Without anybody who could answer in its place there is nothing to hold an answer back for: mitmproxy asks, and streams.
+            if relay.decision.serve.side == "candidate" and relay.decision.fallback is not None:
                 await self._ask_candidate(flow, relay, relay.decision, relay.outgoing, body)
         if flow.response is None:
             relay.asked = True

@@ -1,16 +1,30 @@
-"""Who is calling, asked of legacy itself, by this engine's own client. What is remembered and who waits is gateway/identity/callers.py."""
+"""Who is calling, checked here, or asked of legacy itself by this engine's own client (what is remembered: gateway/identity/callers.py)."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from gateway.identity.caller import Caller, unsaid
 from gateway.identity.callers import MAX_ANSWER, Callers, Question, renewals, understand
+from gateway.identity.checked import Checker, check
 from gateway.identity.credential import Credential
 from gateway.mitm.client import Ask, Client, Reply
 from gateway.mitm.fields import Fields, field_lines
 from gateway.mitm.shared import Shared
 from gateway.mitm.terms import Terms
+
+
+async def checked(checker: Checker, credential: Credential, fields: bytes, wall: Callable[[], float]) -> Caller:
+    """The caller whose head has these field lines. `wall`: a clock of Unix time."""
+    answer: asyncio.Future[Caller] = asyncio.get_running_loop().create_future()
+
+    def known(caller: Caller) -> None:
+        if not answer.done():
+            answer.set_result(caller)
+
+    caller = check(checker, credential, fields, known, wall)
+    return caller if caller is not None else await answer
 
 
 class Introspection:

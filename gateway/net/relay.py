@@ -134,7 +134,7 @@ class Relay(Sink):
             return
         self._claim = found
         rule = self._rule = terms.rules.get(found.route)
-        caller = terms.who(rule, head.fields, self._identified, self.edge.clock.wall()) if rule is not None else ANONYMOUS
+        caller = terms.who(rule, head.fields, self._identified, self.edge.clock.wall) if rule is not None else ANONYMOUS
         if caller is not None:  # else it is asked for, and _identified goes on
             self._identified(caller)
 
@@ -186,7 +186,7 @@ class Relay(Sink):
 
     def _visiting(self, visitors: Visitors, claim: Claim) -> Caller:
         known = visitors.known(self.head.fields)
-        if known is None and self.terms.policy.flags.by_session(claim.serve_flag):
+        if known is None and claim.by_session(self.terms.policy.flags):
             known, self._visitor = visitors.new()
         return known or ANONYMOUS
 

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from gateway.access import Mask
 from gateway.identity.caller import Caller
 from gateway.identity.callers import ended
-from gateway.identity.checked import Checker, checker
+from gateway.identity.checked import Checker, check, checker
 from gateway.identity.introspection import Introspection
 from gateway.identity.rules import Rule, rules
 from gateway.identity.stamp import Stamps
@@ -97,10 +97,10 @@ class Terms:
             for lines in (REQUEST, RESPONSE):
                 lines.keep_secret(name.lower().encode() for name in config.shadow.redact if not name.startswith("$"))
 
-    def who(self, rule: Rule, fields: bytes, then: Callable[[Caller], None], now: float) -> Caller | None:
-        """The caller whose request has these field lines; None: legacy is asked, and `then` is called with him. `now`: Unix time."""
+    def who(self, rule: Rule, fields: bytes, then: Callable[[Caller], None], wall: Callable[[], float]) -> Caller | None:
+        """The caller whose request has these field lines; None: somebody is asked, and `then` is called with him. `wall`: Unix time."""
         if self.checker is not None:
-            return self.checker.caller(rule.credential, fields, now)
+            return check(self.checker, rule.credential, fields, then, wall)
         assert self.identity is not None  # noqa: S101 - there are no rules without a source
         return self.identity.lookup(rule.credential, fields, then)
 

@@ -9,7 +9,7 @@ A Decision holds nothing of the request, so the few that a route can have are ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
@@ -20,6 +20,7 @@ from gateway.policy.failover import may_go_elsewhere, may_repeat, problem_of
 from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
 from gateway.policy.routing import AmbiguousPathError, Pattern, Rewrite, Table
+from gateway.policy.splitter import RANDOM, USER, Splitter
 
 LEGACY: Final = "legacy"
 
@@ -31,6 +32,8 @@ class Reason(StrEnum):
     AMBIGUOUS = "ambiguous-path"
     FLAG_ON = "flag"
     FLAG_OFF = "flag-off"
+    SPLIT = "split"
+    """It is one of the callers of one of several providers."""
     OVERRIDE = "override"
     """A person set the flag on this gateway for a while (`banyan flags override`), past where it lives."""
 
@@ -76,6 +79,20 @@ class RouteRules:
 
 
 @dataclass(frozen=True, slots=True)
+class SplitRules:
+    """A route with several providers: no candidate, nobody to answer in its place, and nothing to compare."""
+
+    pattern: Pattern
+    weights: Mapping[str, int]
+    flag: str
+    sticky: str = USER
+
+    @property
+    def name(self) -> str:
+        return self.pattern.name
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The outcome for one request. `route` is '' where no route matched."""
 
@@ -92,29 +109,72 @@ UNROUTED = Decision("", _LEGACY, None, None, Reason.UNROUTED)
 AMBIGUOUS = Decision("", _LEGACY, None, None, Reason.AMBIGUOUS)
 
 
-@dataclass(frozen=True, slots=True)
 class Claim:
-    """A route's claim on a request: who answers is for its two flags to say."""
+    """A route's claim on a request: who answers is for its flags to say, and depends on who is calling."""
 
-    route: str
-    serve_flag: str
-    shadow_flag: str
-    decisions: dict[tuple[bool, bool, bool], Decision]
-    """(serve flag, shadow flag, the serve flag is overridden) → Decision."""
+    def __init__(self, route: str, flags: Mapping[str, str]) -> None:
+        self.route = route
+        self.flags = flags
+        """Those that it reads, and the role of each: serve and shadow, or split."""
+
+    def decide(self, flags: Flags, context: Context) -> Decision:
+        """Who answers, for the caller in `context`."""
+        raise NotImplementedError
+
+    def by_session(self, flags: Flags) -> bool:
+        """Whether it matters which session, or visitor, is asking."""
+        raise NotImplementedError
+
+
+class CandidateClaim(Claim):
+    """Of a route with a candidate: two flags say who answers, and whether that is compared."""
+
+    def __init__(self, rules: RouteRules) -> None:
+        super().__init__(rules.name, {rules.serve_flag: "serve", rules.shadow_flag: "shadow"})
+        self._serve_flag = rules.serve_flag
+        self._shadow_flag = rules.shadow_flag
+        self._decisions = _decisions(rules)
+        """(serve flag, shadow flag, the serve flag is overridden) → Decision."""
+
+    def decide(self, flags: Flags, context: Context) -> Decision:
+        serve, shadow = flags.enabled(self._serve_flag, context), flags.enabled(self._shadow_flag, context)
+        return self._decisions[serve, shadow, flags.overridden(self._serve_flag)]
+
+    def by_session(self, flags: Flags) -> bool:
+        return flags.by_session(self._serve_flag)
+
+
+class SplitClaim(Claim):
+    """Of a route with several providers: its flag says how much of the callers each of them gets."""
+
+    def __init__(self, rules: SplitRules, chance: Callable[[], float]) -> None:
+        super().__init__(rules.name, {rules.flag: "split"})
+        self.splitter = Splitter(rules.name, rules.weights, rules.flag, rules.sticky, chance)
+        self._made = {(name, by_hand): _split_to(rules.name, name, by_hand) for name, by_hand in product(rules.weights, (False, True))}
+        """(provider, the flag is overridden) → Decision."""
+
+    def decide(self, flags: Flags, context: Context) -> Decision:
+        splitter = self.splitter
+        return self._made[splitter.choose(flags, context), flags.overridden(splitter.flag)]
+
+    def by_session(self, flags: Flags) -> bool:
+        return self.splitter.sticky != RANDOM or flags.by_session(self.splitter.flag)
 
 
 class Policy:
-    """All routes. `flags` may be replaced at any time: a decision that was made stays as it is."""
+    """All routes. `flags` may be replaced at any time: a decision that was made stays as it is. `chance` gives numbers in [0, 1)."""
 
-    def __init__(self, routes: Iterable[RouteRules], flags: Flags) -> None:
+    def __init__(self, routes: Iterable[RouteRules | SplitRules], flags: Flags, chance: Callable[[], float]) -> None:
         self.flags = flags
         rules = list(routes)
         self._table = Table(route.pattern for route in rules)
         self._routes = {route.name: route for route in rules}
-        self._claims = {route.name: Claim(route.name, route.serve_flag, route.shadow_flag, _decisions(route)) for route in rules}
+        self._claims: dict[str, Claim] = {
+            route.name: SplitClaim(route, chance) if isinstance(route, SplitRules) else CandidateClaim(route) for route in rules
+        }
 
     @property
-    def routes(self) -> list[RouteRules]:
+    def routes(self) -> list[RouteRules | SplitRules]:
         return list(self._routes.values())
 
     def find(self, method: str, target: bytes) -> Claim | Decision:
@@ -128,9 +188,7 @@ class Policy:
 
     def decide(self, claim: Claim, context: Context) -> Decision:
         """Who answers the request that `claim` is laid to, for the caller in `context`."""
-        flags = self.flags
-        serve, shadow = flags.enabled(claim.serve_flag, context), flags.enabled(claim.shadow_flag, context)
-        return claim.decisions[serve, shadow, flags.overridden(claim.serve_flag)]
+        return claim.decide(self.flags, context)
 
     @staticmethod
     def on_response(decision: Decision, method: str, status: int, *, replayable: bool) -> Target | None:
@@ -145,6 +203,10 @@ class Policy:
         if decision.fallback is not None and may_go_elsewhere(failure, method, replayable=replayable):
             return decision.fallback
         return problem_of(failure, method)
+
+
+def _split_to(route: str, provider: str, overridden: bool) -> Decision:
+    return Decision(route, Target(provider), None, None, Reason.OVERRIDE if overridden else Reason.SPLIT)
 
 
 def _decisions(route: RouteRules) -> dict[tuple[bool, bool, bool], Decision]:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from pydantic import PrivateAttr, field_validator, model_validator
 
+from flags.splits import Split
 from gateway.request_fields import BELIEVED
 from gateway.settings.addresses import parse_address
+from gateway.settings.django_session import DjangoSession
 from gateway.settings.flags import FlagSource
 from gateway.settings.gateway import Certificate, Gateway, Limits
 from gateway.settings.identity import RESERVED, Identity, Visitor
@@ -26,6 +28,7 @@ __all__ = [
     "Certificate",
     "Compare",
     "Config",
+    "DjangoSession",
     "FlagSource",
     "Gate",
     "Gateway",
@@ -69,8 +72,11 @@ class Config(Section):
         seen: dict[str, str] = {}
         patterns: dict[tuple[str, str], str] = {}
         for route in self.routes:
-            if route.candidate not in self.upstreams:
-                known = ", ".join(sorted(self.upstreams))
+            known = ", ".join(sorted(self.upstreams))
+            for provider in route.split:
+                if provider not in self.upstreams:
+                    raise ValueError(f"route {route.name!r}: split names {provider!r}, which is not under [upstreams] (there: {known})")
+            if not route.split and route.candidate not in self.upstreams:
                 raise ValueError(f"route {route.name!r}: candidate {route.candidate!r} is not under [upstreams] (there: {known})")
             if route.candidate == "legacy":
                 raise ValueError(f"route {route.name!r}: the candidate cannot be legacy itself")
@@ -86,6 +92,10 @@ class Config(Section):
                 raise ValueError(
                     f'route {route.name!r}: identity = "required" lets nobody in as long as identity.source is "none"; set it to '
                     '"introspection", for example'
+                )
+            if route.credential is not None and self.identity.source == "django-session" and route.credential.scheme:
+                raise ValueError(
+                    f'route {route.name!r}: credential: source = "django-session" reads nothing but a cookie; name it, and no scheme'
                 )
             if route.credential is not None and (self.identity.source == "none" or route.identity == "ignored"):
                 raise ValueError(f"route {route.name!r}: credential is never looked at, since nobody is asked who calls; remove it")
@@ -137,6 +147,11 @@ class Config(Section):
         return found
 
     @property
+    def splits(self) -> list[Split]:
+        """The routes with several providers, and by whose variants each goes."""
+        return [Split(route.split_flag, route.name, tuple(route.split)) for route in self.routes if route.split]
+
+    @property
     def path(self) -> Path:
         """The file that this came from."""
         return self._path
@@ -148,7 +163,7 @@ class Config(Section):
 
     def hold(self, files: Mapping[str, bytes]) -> None:
         """What files that it names held when it was found good: whoever goes by it later goes by this, whatever is in them by then."""
-        self._files = {**self._files, **files}
+        self._files |= files
 
     @property
     def held(self) -> dict[str, bytes]:

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from gateway.settings.django_session import DjangoSession
+from gateway.settings.jwt import Jwt
 from gateway.settings.section import TOKEN, Section, host_name
 from gateway.settings.stamp import Stamp
 from gateway.units import Seconds, Timeout
@@ -67,16 +69,18 @@ class Visitor(Section):
 class Identity(Section):
     """Who is calling, as far as the flags need to know."""
 
-    source: Literal["none", "introspection"] = "none"
-    """none: everybody is anonymous. introspection: legacy is asked who a session belongs to."""
+    source: Literal["none", "introspection", "jwt", "django-session"] = "none"
+    """none: everybody is anonymous. introspection: legacy is asked who a session belongs to. jwt: signed tokens are checked here.
+    django-session: sessions of Django's signed_cookies engine are checked here, with a key that can forge them."""
     path: str = "/_banyan/identity"
     """Where legacy answers who is calling (legacy_django/banyan_identity)."""
     host: str | None = None
     """The Host that this is asked with, one of Django's ALLOWED_HOSTS; by default the address of legacy."""
     cookie: str | None = None
-    """The name of the cookie that is the credential: by default "sessionid". "" looks at no cookie."""
-    scheme: str = ""
-    """The scheme of Authorization whose tokens are a credential too, such as "Token" or "Bearer". "" does not look at that field."""
+    """The name of the cookie that is the credential: by default "sessionid", and none for jwt. "" looks at no cookie."""
+    scheme: str | None = None
+    """The scheme of Authorization whose tokens are a credential too, such as "Token": by default "Bearer" for jwt, and none else. "" does
+    not look at that field."""
     cache: Seconds = 10.0
     """How long an answer is remembered."""
     negative_cache: Seconds = 2.0
@@ -88,7 +92,12 @@ class Identity(Section):
     entries: int = Field(default=100_000, ge=1)
     """Answers that are remembered at the most."""
     claims: list[str] = []
-    """What else legacy says of a user that strategies may read, as properties of these names: those of its answer's "claims"."""
+    """What else legacy, or a token, says of a user that strategies may read, as properties of these names: those of the answer's "claims",
+    or of the token itself."""
+    jwt: Jwt | None = None
+    """Whose tokens are believed, and for what."""
+    django_session: DjangoSession | None = None
+    """The key and age of django-session."""
     visitor: Visitor | None = None
     """With visitor = { key = "${BANYAN_VISITOR_KEY}" }, visitors whom nobody knows get a signed cookie, and are the same sessionId to the
     flags each time. Without it, a rollout by Unleash's default stickiness throws dice for them at every request."""
@@ -126,13 +135,52 @@ class Identity(Section):
 
     @field_validator("scheme")
     @classmethod
-    def _scheme(cls, value: str) -> str:
-        return scheme_name(value)
+    def _scheme(cls, value: str | None) -> str | None:
+        return value if value is None else scheme_name(value)
 
     @property
     def credential(self) -> tuple[str, str]:
         """(the cookie's name, the scheme of Authorization) of routes that say nothing of their own."""
-        return ("sessionid" if self.cookie is None else self.cookie), self.scheme
+        cookie, scheme = ("", "Bearer") if self.source == "jwt" else ("sessionid", "")
+        return (cookie if self.cookie is None else self.cookie), (scheme if self.scheme is None else self.scheme)
+
+    @model_validator(mode="after")
+    def _tokens(self) -> Identity:
+        if self.source == "jwt":
+            if self.jwt is None:
+                raise ValueError(
+                    'source = "jwt" needs [identity.jwt] with algorithms and keys, such as  jwt = { algorithms = ["RS256"], jwks_url = '
+                    '"https://login.example.com/.well-known/jwks.json" }'
+                )
+            if self.credential == ("", ""):
+                raise ValueError('cookie and scheme are both empty, so no token is ever looked at; write scheme = "Bearer"')
+        elif self.jwt is not None:
+            raise ValueError(f'[identity.jwt] is not used while source is "{self.source}"; write source = "jwt", or remove it')
+        return self
+
+    @model_validator(mode="after")
+    def _django_session(self) -> Identity:
+        chosen = self.source == "django-session"
+        if chosen and self.django_session is None:
+            raise ValueError(
+                'identity.django_session is missing: source = "django-session" checks sessions with Django\'s own key; add '
+                'django_session = { secret_key = "${NAME}" }'
+            )
+        if not chosen and self.django_session is not None:
+            raise ValueError(
+                "identity.django_session: this key can forge sessions, and is of no use unless identity.source is "
+                '"django-session"; remove it'
+            )
+        if chosen:
+            cookie, scheme = self.credential
+            if scheme:
+                raise ValueError("identity.scheme: a session of Django's is a cookie, never a token; remove it")
+            if not cookie:
+                raise ValueError('identity.cookie: source = "django-session" reads nothing but the cookie; name it, or remove the key')
+            for name in self.claims:
+                if name.startswith("_"):
+                    raise ValueError(f"identity.claims: {name!r} is Django's own part of the session; name what the shop puts there")
+        return self
 
     @property
     def lookup(self) -> Identity:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Mapping
+from typing import Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,6 +15,11 @@ from gateway.units import Bytes
 from shadow.paths import PatternSet
 
 SAFE_METHODS = ("GET", "HEAD")
+
+HEAVIEST: Final = 1_000_000
+"""A weight of a split. Shares finer than this are nobody's."""
+_OF_A_CANDIDATE: Final = ("rewrite", "host", "fallback", "shadow", "gate")
+"""Keys that say what is to become of a candidate, or of the comparison with one."""
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
 _SEGMENT = re.compile(r"[^{}*]*|\{[A-Za-z_][A-Za-z0-9_]*\}")
@@ -106,7 +112,7 @@ class RouteCredential(Section):
 
 
 class Route(Section):
-    """One API: methods and path, its candidate, its flags and rules."""
+    """One API: methods and path, its candidate or its providers, its flags and rules."""
 
     name: str
     """Unique; also the name of its flag."""
@@ -115,13 +121,19 @@ class Route(Section):
     methods: list[str] = []
     """Empty: every method."""
     candidate: str
-    """The upstream that is to take the route over."""
+    """The upstream that is to take the route over. In its place a route may have `split`."""
+    split: dict[str, int] = {}
+    """Several providers in place of a candidate, each with its share: { psp-a = 70, psp-b = 30 }. While the flag `<flag>.split` is on, the
+    weights of its variants, named as the upstreams, take the place of these. Legacy answers only if it is one of them."""
+    sticky: Literal["user", "session", "random"] = "user"
+    """With `split`, who keeps meeting the same provider. user: a user, else a session or visitor, else an address. session: a session or
+    visitor, else a user, else an address. random: nobody."""
     rewrite: str | None = None
     """The candidate's own path, with the names and the * of `match`."""
     host: str | None = None
     """The Host that the candidate gets; by default the client's."""
     flag: str | None = None
-    """The flag's name, if it is not the route's; `<flag>.shadow` turns comparing on."""
+    """The flag's name, if it is not the route's; `<flag>.shadow` turns comparing on, `<flag>.split` the weights of its variants."""
     identity: Literal["ignored", "optional", "required"] = "optional"
     """What it needs to know of its caller. required: whoever is not logged in gets 401, and 503 while nobody can say; no upstream is asked.
     ignored: nobody finds out who calls; flags and upstreams are told nothing."""
@@ -161,6 +173,38 @@ class Route(Section):
     def _host(cls, value: str | None) -> str | None:
         return value if value is None else host_name(value)
 
+    @field_validator("split", mode="before")
+    @classmethod
+    def _weights(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        if not value:
+            raise ValueError("names no provider: write { psp-a = 70, psp-b = 30 }, each an upstream and its weight")
+        for name, weight in value.items():
+            # bool is an int to Python, and `psp-a = true` is no share.
+            if isinstance(weight, bool) or not isinstance(weight, int) or not 0 < weight <= HEAVIEST:
+                raise ValueError(
+                    f"the weight of {name!r} is a whole number from 1 to {HEAVIEST}, and not {weight!r}: "
+                    "leave a provider out that is to get nothing"
+                )
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        if "split" not in value:
+            if "sticky" in value and "candidate" in value:
+                raise ValueError("sticky means nothing without split: its flag says who stays with the candidate (docs/guide/flags.md)")
+            return value
+        if "candidate" in value:
+            raise ValueError("candidate and split exclude one another: a route has one candidate, or several providers")
+        lost = [key for key in _OF_A_CANDIDATE if key in value]
+        if lost:
+            raise ValueError(f"{', '.join(lost)}: means nothing with split, which has no candidate; remove it")
+        return {**value, "candidate": ""}
+
     @model_validator(mode="after")
     def _rewritable(self) -> Route:
         if self.rewrite is not None:
@@ -174,7 +218,7 @@ class Route(Section):
 
     @model_validator(mode="after")
     def _switchable(self) -> Route:
-        for flag in (self.serve_flag, self.shadow_flag):
+        for flag in self.flags:
             if not names.possible(flag):
                 raise ValueError(f"{flag!r}, which is to be its flag, cannot be a flag's name: {names.RULE}")
         return self
@@ -188,6 +232,16 @@ class Route(Section):
     def shadow_flag(self) -> str:
         """On: the answers are compared."""
         return f"{self.serve_flag}.shadow"
+
+    @property
+    def split_flag(self) -> str:
+        """On: its variants say what each provider's share is."""
+        return f"{self.serve_flag}.split"
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """The flags that it reads, and the role of each: serve and shadow, or split."""
+        return {self.split_flag: "split"} if self.split else {self.serve_flag: "serve", self.shadow_flag: "shadow"}
 
 
 def _check_pattern(pattern: str) -> None:

@@ -4,5 +4,5 @@
     urlpatterns += [path("_banyan/", include("banyan_identity.urls"))]
 
 The view runs after the project's own session and authentication middleware: whatever decides there who a request belongs to decides here
-too.
+too, by session or by token.
 """

@@ -49,17 +49,24 @@ match = 0.2
 name = "quiet"
 match = "/api/v1/quiet/*"
 candidate = "reviews"
+[[routes]]
+name = "orders"
+match = "/api/v1/orders/*"
+candidate = "reviews"
 [shadow]
 database = "sqlite:///var/banyan.sqlite3"
 """
 
 
-def exchange(legacy: Any, candidate: Any, *, content: bytes = b"application/json") -> Exchange:
+def exchange(
+    legacy: Any, candidate: Any, *, content: bytes = b"application/json", statuses: tuple[int, int] = (200, 200), route: str = "reviews"
+) -> Exchange:
     bodies = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in (legacy, candidate)]
     head = b"Content-Type: " + content + b"\r\nX-Note: <b>bold</b>\r\n"
     return Exchange(
-        "reviews", "req-<1>", time.time(), "GET", "/api/v1/reviews/7?q=<i>", b"", b"",
-        Answer("legacy", "legacy", 200, head, bodies[0], 0.012), Answer("candidate", "reviews", 200, head, bodies[1], 0.004),
+        route, "req-<1>", time.time(), "GET", "/api/v1/reviews/7?q=<i>", b"", b"",
+        Answer("legacy", "legacy", statuses[0], head, bodies[0], 0.012),
+        Answer("candidate", "reviews", statuses[1], head, bodies[1], 0.004),
     )  # fmt: skip
 
 
@@ -92,6 +99,23 @@ def leave_early(port: int) -> None:
             sock.sendall(b"GET /login/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
 
 
+def remember_as_before(database: Path) -> None:
+    """Beside what is stored of orders, the same as it was stored before refusals were a kind of their own."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        found = connection.execute("SELECT route, first_seen, last_seen FROM shadow_signature WHERE kind = 'authorization'").fetchone()
+        old = connection.execute(
+            "INSERT INTO shadow_signature (route, kind, path, state, count, first_seen, last_seen)"
+            " VALUES (?, 'status', '403->200', 'bug', 4, ?, ?)",
+            found,
+        ).lastrowid
+        columns = "at, request_id, method, target, served, legacy, candidate, cut"
+        sample = connection.execute(
+            f"INSERT INTO shadow_sample ({columns}, differences) SELECT {columns}, replace(differences, 'authorization', 'status')"  # noqa: S608
+            " FROM shadow_sample WHERE differences LIKE '%authorization%'"
+        ).lastrowid
+        connection.execute("INSERT INTO shadow_sighting (signature_id, sample_id) VALUES (?, ?)", (old, sample))
+
+
 @pytest.fixture(scope="module")
 def console() -> Iterator[Console]:
     folder = Path(tempfile.mkdtemp(prefix="banyan-"))
@@ -113,9 +137,11 @@ def console() -> Iterator[Console]:
             *(exchange(ITEM, ITEM) for _ in range(3)),
             exchange(ITEM, ITEM | {"rating": 4.3, "count": "31", "author": HOSTILE + "!"}),
             exchange([{"id": 1}, {"id": 2}], [{"id": 2}, {"id": 1}]),
+            exchange({"error": "not yours"}, ITEM, statuses=(403, 200), route="orders"),
         ]
         sock.sendall(b"".join(map(encode, records)))
     assert shipper.stop() == 0, shipper.tail()
+    remember_as_before(folder / "var" / "banyan.sqlite3")
     sock = listen()
     leave_early(sock.getsockname()[1])
     running = start(
@@ -271,6 +297,18 @@ def test_what_is_not_there_is_404(client: httpx.Client) -> None:
         assert client.get(path).status_code == 404
     assert client.get("/routes/quiet/").status_code == 200
     assert client.post("/", headers={"Referer": str(client.base_url)}).status_code in (403, 405)
+
+
+def test_who_may_see_what_is_a_kind_of_its_own_and_what_was_stored_before_stays_as_it_was(client: httpx.Client) -> None:
+    log_in(client)
+    page = client.get("/routes/orders/").text
+    links = dict(re.findall(r'kind-(authorization|status)">[^<]*</span></td>.*?href="(/signatures/\d+/)"', page, re.DOTALL))
+    assert set(links) == {"authorization", "status"}
+    for kind, link in links.items():
+        shown = client.get(link).text
+        assert f'<span class="pill kind-{kind}">{kind}</span> <span class="path">403-&gt;200</span>' in shown
+        assert f'<tr class="own">\n    <td><span class="pill kind-{kind}">' in shown
+        assert ("One refused with 401, 403 or 404" in shown) is (kind == "authorization")
 
 
 def test_files_are_for_their_owner_alone(console: Console) -> None:

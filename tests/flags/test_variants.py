@@ -164,3 +164,15 @@ def test_weights_are_those_of_now_and_none_while_overridden_off() -> None:
     assert live.weights("f") == {"psp-a": 1}
     live.load(snapshot())
     assert live.weights("f") is None
+
+
+def test_whom_somebody_else_chose_by_the_weights_is_counted_as_the_variant() -> None:
+    live = Decisions.build(snapshot(flag(variants=PAIR), flag(name="off", enabled=False, variants=PAIR)))
+    for user, provider_met in zip(USERS, ("psp-a", "psp-b", "psp-a"), strict=False):
+        assert live.enabled("f", user)
+        live.chose("f", provider_met)
+    assert not live.enabled("off", USERS[0])
+    live.chose("off", "")
+    live.chose("never asked of", "psp-a")
+    assert live.take_usage() == {"f": (3, 0), "off": (0, 1)}
+    assert live.take_variants() == {"f": {"psp-a": 2, "psp-b": 1}, "off": {"disabled": 1}}

@@ -16,6 +16,7 @@ from gateway.config import MISSING, ConfigError, load, parse
 from gateway.net.head import parse_request
 from gateway.net.lines import CREDENTIALS, REQUEST
 from gateway.settings import Config, Route, Upstream
+from gateway.settings.jwt import Jwt, JwtKey
 
 GOOD = """
 [upstreams]
@@ -26,6 +27,10 @@ name = "reviews"
 match = "/api/v1/reviews/*"
 candidate = "reviews"
 """
+
+
+def split(providers: str) -> str:
+    return GOOD.replace('candidate = "reviews"', f"split = {providers}")
 
 
 def problems(tmp_path: Path, text: str) -> list[str]:
@@ -46,6 +51,18 @@ def test_the_smallest_useful_file(tmp_path: Path) -> None:
     assert config.upstreams["legacy"].address == ("127.0.0.1", 8001)
     assert config.gateway.listen == ["127.0.0.1:8080"]
     assert config.resolve("flags.json") == tmp_path / "flags.json"
+
+
+def test_a_split_route_has_providers_and_a_flag_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "banyan.toml"
+    path.write_text(split("{ legacy = 70, reviews = 30 }"))
+    config = load(path)
+    (route,) = config.routes
+    assert (route.split, route.sticky, route.candidate) == ({"legacy": 70, "reviews": 30}, "user", "")
+    assert route.flags == {"reviews.split": "split"}
+    path.write_text(split("{ reviews = 1 }\nflag = 'pay'\nsticky = 'random'"))
+    (route,) = load(path).routes
+    assert (route.flags, route.sticky) == ({"pay.split": "split"}, "random")
 
 
 @pytest.mark.parametrize(
@@ -187,7 +204,41 @@ def test_the_smallest_useful_file(tmp_path: Path) -> None:
         (GOOD + "[upstreams.new]\nurl = 'https://a'\ntls = { key = 'x' }", ["upstreams.new.tls: certificate and key belong together"]),
         (GOOD + "[upstreams.new]\nurl = 'https://a'\ntls = { ca = 'x', verify = false }", ["verify = false makes `ca` mean nothing"]),
         (GOOD + "[upstreams.new]\nurl = 'https://a'\ntls = { verfy = false }", ["upstreams.new.tls.verfy: unknown key"]),
-        (GOOD + "split = { a = 1 }", ["routes[0].split: split routes not built yet"]),
+        (GOOD + "split = { reviews = 1 }", ["routes[0] (route 'reviews'): candidate and split exclude one another"]),
+        (GOOD + "sticky = 'user'", ["routes[0] (route 'reviews'): sticky means nothing without split"]),
+        (split("{}"), ["routes[0].split (route 'reviews'): names no provider: write { psp-a = 70"]),
+        (split("{ reviews = 0, legacy = 1 }"), ["routes[0].split (route 'reviews'): the weight of 'reviews' is a whole number from 1 to"]),
+        (
+            split("{ reviews = 0, legacy = 0 }"),
+            ["the weight of 'reviews' is a whole number from 1 to 1000000, and not 0: leave a provider"],
+        ),
+        (split("{ reviews = -5, legacy = 1 }"), ["the weight of 'reviews' is a whole number from 1 to 1000000, and not -5"]),
+        (split("{ reviews = 1000001 }"), ["and not 1000001"]),
+        (split("{ reviews = 0.5 }"), ["and not 0.5"]),
+        (split("{ reviews = true }"), ["and not True"]),
+        (split("{ reviews = '70' }"), ["and not '70'"]),
+        (split("70"), ["routes[0].split (route 'reviews'): expected a table of names and values"]),
+        (split("{ reveiws = 1 }"), ["route 'reviews': split names 'reveiws', which is not under [upstreams] (there: legacy, reviews)"]),
+        (split("{ reviews = 1 }\nsticky = 'ip'"), ["routes[0].sticky (route 'reviews'): expected 'user', 'session' or 'random'"]),
+        (
+            split("{ reviews = 1 }\nsticky = 'idempotency-key'\nfailover = 'safe'\nrequire_key = true"),
+            [
+                'routes[0].sticky: stickiness by idempotency key (it comes with the ledger) not built yet in this version; write "user"',
+                "routes[0].failover: failover between providers (it comes with the ledger) not built yet in this version; remove the key",
+                "routes[0].require_key: required idempotency keys (they come with the ledger) not built yet",
+            ],
+        ),
+        *(
+            (split(f"{{ reviews = 1 }}\n{text}"), [f"routes[0] (route 'reviews'): {key}: means nothing with split"])
+            for key, text in {
+                "rewrite": "rewrite = '/r/*'",
+                "host": "host = 'h'",
+                "fallback": "fallback = true",
+                "shadow": "[routes.shadow]\nsample = 1.0",
+                "gate": "[routes.gate]\nminimum = 5",
+            }.items()
+        ),
+        (split("{ reviews = 1 }").replace('"reviews"\nmatch', f'"{"x" * 100}"\nmatch'), [".split', which is to be its flag, cannot be"]),
         ("[upstreams", ["is not TOML"]),
     ],
 )
@@ -353,7 +404,7 @@ def test_no_wrong_value_is_answered_in_pydantics_own_words(place: tuple[str | in
 
 
 def test_every_key_without_a_default_has_an_example() -> None:
-    sections = (Config, Upstream, Route)
+    sections = (Config, Upstream, Route, Jwt, JwtKey)
     assert set(MISSING) == {name for section in sections for name, field in section.model_fields.items() if field.is_required()}
 
 

@@ -46,7 +46,7 @@ def manage(folder: Path, *arguments: str, **environment: str) -> subprocess.Comp
 def dump(path: Path) -> list[tuple[object, ...]]:
     """Everything that is the shop's own."""
     with closing(sqlite3.connect(path)) as connection:
-        tables = ["auth_user", "items_item", "items_option", "reviews_review", "orders_order", "orders_line"]
+        tables = ["auth_user", "accounts_token", "items_item", "items_option", "reviews_review", "orders_order", "orders_line"]
         tables += ["recommendations_similarity", "recommendations_suggestion"]
         return [row for table in tables for row in connection.execute(f"SELECT * FROM {table} ORDER BY id")]  # noqa: S608 - see above
 

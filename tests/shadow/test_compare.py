@@ -142,8 +142,31 @@ def test_an_aligned_element_keeps_both_addresses() -> None:
 
 
 def test_a_status_is_the_only_difference_told() -> None:
-    verdict = compare(answer(b'{"a":1}', 404), answer(b"[]", 200, b"Content-Type: text/html\r\n"), Rules())
-    assert found(verdict) == [("status", "404->200")]
+    verdict = compare(answer(b'{"a":1}', 400), answer(b"[]", 200, b"Content-Type: text/html\r\n"), Rules())
+    assert found(verdict) == [("status", "400->200")]
+
+
+REFUSED = {401, 403, 404}
+STATUSES = [200, 201, 204, 302, 304, 400, 401, 402, 403, 404, 405, 410, 429, 500, 503]
+
+
+@pytest.mark.parametrize("left", STATUSES)
+def test_who_may_see_what_is_its_own_kind_of_difference(left: int) -> None:
+    for right in STATUSES:
+        verdict = compare(answer(b'{"a":1}', left), answer(b'{"a":2}', right), Rules())
+        if left == right:
+            assert found(verdict) == [("value", "$.a")], "refusals that agree are compared like everything else"
+        else:
+            kind = "authorization" if {left, right} & REFUSED else "status"
+            assert found(verdict) == [(kind, f"{left}->{right}")]
+            assert (verdict.differences[0].legacy, verdict.differences[0].candidate) == (left, right)
+
+
+@pytest.mark.parametrize("status", sorted(REFUSED))
+def test_no_answer_is_no_refusal(status: int) -> None:
+    nothing = answer(b"", 0, b"", error="timeout")
+    assert found(compare(answer(b"", status), nothing, Rules())) == [("unanswered", "timeout")]
+    assert compare(nothing, answer(b"", status), Rules()).outcome == "skipped"
 
 
 def test_no_answer() -> None:

@@ -134,6 +134,6 @@ def test_the_child_judges_like_the_parent_and_is_replaced_when_it_is_ended() -> 
         assert budgeted._process.pid != first
         budgeted._seconds = 0.0
         late = budgeted.judge(exchange({"password": "secret"}, [], candidate_status=404))
-        assert late.signatures == (("status", "200->404"),), "what the heads tell is told"
+        assert late.signatures == (("authorization", "200->404"),), "what the heads tell is told"
     finally:
         budgeted.close()

@@ -202,7 +202,7 @@ def check_the_whole_way(setup: Setup) -> None:
     assert (found["skipped"], found["dropped"]) == ({"method": 2, "too_large": 1}, {"queue_full": 1})
     assert (found["match_rate"], found["coverage"]) == (4 / 9, 9 / 13)
     assert sorted(found["found"]) == [
-        ["status", "404->200", 1],
+        ["authorization", "404->200", 1],
         ["type", "$.items[*].n", 2],
         ["unanswered", "timeout", 1],
         ["value", "$.big", 1],

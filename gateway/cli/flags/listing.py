@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from flags.admin import FlagState
+    from flags.snapshot import Snapshot
     from gateway.cli.flags.steering import Read, Steering
+    from gateway.splits import Standing
 
 
 @dataclass(slots=True)
@@ -31,6 +33,8 @@ class Row:
     override: Mapping[str, Any] | None = None
     reads: list[Read] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    shares: dict[str, Standing] = field(default_factory=dict)
+    """By split route that reads it, the weights in force there."""
 
 
 @dataclass(slots=True)
@@ -95,7 +99,13 @@ def look(where: Steering) -> Listing:
     except AdminError as why:
         error = str(why)
     rows = _rows(where, states, gateway)
-    for name, text in _problems(where, gateway, error):
+    snapshot = None
+    if (gateway is None or "problems" not in gateway) and not error:  # else it has just been waited for, and gave nothing
+        from gateway.cli.flags.fetched import fetched
+
+        snapshot = fetched(where)
+    _share(rows.values(), gateway, snapshot)
+    for name, text in _problems(where, gateway, snapshot):
         if name in rows:
             rows[name].problems.append(text)
     return Listing(where, error, gateway, silence, list(rows.values()))
@@ -115,17 +125,33 @@ def _rows(where: Steering, states: Iterable[FlagState], gateway: Mapping[str, An
     return rows
 
 
-def _problems(where: Steering, gateway: Mapping[str, Any] | None, error: str) -> list[tuple[str, str]]:
+def _share(rows: Iterable[Row], gateway: Mapping[str, Any] | None, snapshot: Snapshot | None) -> None:
+    """Finds the weights in force of those that split routes read: in the gateway that runs, else in one that would start now."""
+    splitting = [row for row in rows if any(read.split for read in row.reads)]
+    if not splitting or (gateway is None and snapshot is None):
+        return
+    from flags.features import EMPTY, parse
+    from gateway.splits import standing
+
+    definitions: Mapping[str, Any] = (gateway or {}).get("definitions") or {}
+    if snapshot is not None:
+        definitions = {feature["name"]: feature for feature in parse(snapshot.features or EMPTY)["features"]}
+    for row in splitting:
+        overridden = None if row.override is None else bool(row.override["enabled"])
+        row.shares = {read.route: standing(definitions.get(row.name), overridden, read.split) for read in row.reads if read.split}
+
+
+def _problems(where: Steering, gateway: Mapping[str, Any] | None, snapshot: Snapshot | None) -> list[tuple[str, str]]:
     """(flag, what is wrong with it). The running gateway has looked already; else it is looked for here, as the gateway would."""
     if gateway is not None and "problems" in gateway:
         return [(each["flag"], each["problem"]) for each in gateway.get("problems") or ()]
-    if error:  # it has just been waited for, and gave nothing
+    if snapshot is None:
         return []
     from flags.problems import find
-    from gateway.cli.flags.fetched import fetched
+    from flags.splits import Split
 
-    snapshot = fetched(where)
-    return [] if snapshot is None else [(each.flag, each.text) for each in find(snapshot, where.flags)]
+    splits = [Split(read.flag, read.route, tuple(read.split)) for read in where.reads if read.split]
+    return [(each.flag, each.text) for each in find(snapshot, where.flags, splits)]
 
 
 def _for_machines(listing: Listing) -> dict[str, Any]:
@@ -155,8 +181,16 @@ def _row_for_machines(row: Row) -> dict[str, Any]:
         "stale": state.stale if state else None,
         "description": state.description if state else None,
         "tags": list(state.tags) if state else [],
-        "read_by": [{key: value for key, value in asdict(read).items() if key != "flag"} for read in row.reads],
+        "read_by": [_read_for_machines(row, read) for read in row.reads],
         "running": row.running,
         "override": row.override,
         "problems": row.problems,
     }
+
+
+def _read_for_machines(row: Row, read: Read) -> dict[str, Any]:
+    told: dict[str, Any] = {"role": read.role, "route": read.route, "match": read.match, "methods": list(read.methods)}
+    if not read.split:
+        return {**told, "candidate": read.candidate}
+    found = row.shares.get(read.route)
+    return {**told, "split": dict(read.split), "weights": found and dict(found.weights), "from": found and found.source}

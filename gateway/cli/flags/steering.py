@@ -27,11 +27,14 @@ class Read:
 
     flag: str
     role: str
-    """serve or shadow."""
+    """serve, shadow or split."""
     route: str
     match: str
     methods: tuple[str, ...]
     candidate: str
+    """"" where it has several providers."""
+    split: Mapping[str, int] = field(default_factory=dict)
+    """Their configured weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +96,9 @@ def _of(config: Config) -> Steering:
         flags.environment,
         config.gateway.admin,
         tuple(
-            Read(flag, role, route.name, route.match, tuple(route.methods), route.candidate)
+            Read(flag, role, route.name, route.match, tuple(route.methods), route.candidate, route.split)
             for route in config.routes
-            for flag, role in ((route.serve_flag, "serve"), (route.shadow_flag, "shadow"))
+            for flag, role in route.flags.items()
         ),
     )
 
@@ -152,7 +155,7 @@ def _salvaged(path: Path, wrong: str) -> Steering | None:
         tuple(
             Read(f"{flag}{suffix}", role, route["name"], str(route.get("match", "")), (), str(route.get("candidate", "")))
             for flag, route in names
-            for suffix, role in (("", "serve"), (".shadow", "shadow"))
+            for suffix, role in (((".split", "split"),) if "split" in route else (("", "serve"), (".shadow", "shadow")))
         ),
         wrong,
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _DONE: Final = {"made": "made, off", "tagged": "tagged", "kept": "was there"}
 _TO_DO: Final = {"made": "to be made, off", "tagged": "to be tagged", "kept": "is there"}
-_TYPES: Final = {"serve": "release", "shadow": "operational"}
+_TYPES: Final = {"serve": "release", "shadow": "operational", "split": "operational"}
 """Unleash's words for them: "roll out new or incomplete features", and "transition between technical implementations with minimal risk"."""
 
 
@@ -29,12 +29,13 @@ def sync(
     config: ConfigFile = Path("banyan.toml"),
     as_json: Json = False,
 ) -> int:
-    """Makes the two flags of every route where they are missing, off. What is there keeps its state, strategies and description.
+    """Makes the flags of every route where they are missing, off. What is there keeps its state, strategies and description.
 
     Example: banyan flags sync --dry-run
 
-    In Unleash they get a type, a description and the tag simple:banyan; in the file type and description. Flags that were made so and that
-    no route reads any more are named, and left alone. Exit status 1: a name could not be had.
+    A route with a candidate reads two, a split route one, whose variants are the configured weights: turned on, it changes nothing before
+    somebody moves them. In Unleash flags get a type, a description and the tag simple:banyan; in the file type and description. Flags that
+    were made so and that no route reads any more are named, and left alone. Exit status 1: a name could not be had.
 
     Parameters
     ----------
@@ -70,17 +71,24 @@ def wanted(reads: Sequence[Read]) -> list[Wanted]:
     found: dict[str, Wanted] = {}
     for read in reads:
         methods = f"{', '.join(read.methods)} " if read.methods else ""
-        effect = (
-            f"on, the candidate ({read.candidate}) answers; off, legacy does"
-            if read.role == "serve"
-            else f"on, legacy and the candidate ({read.candidate}) are both asked and their answers compared; clients notice nothing"
-        )
-        text = f"{OURS}{read.route} ({methods}{read.match}): {effect}."
+        text = f"{OURS}{read.route} ({methods}{read.match}): {_effect(read)}."
         before = found.get(read.flag)
         found[read.flag] = Wanted(
-            read.flag, f"{before.description} {text}" if before else text, before.type if before else _TYPES[read.role]
+            read.flag,
+            f"{before.description} {text}" if before else text,
+            before.type if before else _TYPES[read.role],
+            before.variants if before else read.split,
         )
     return list(found.values())
+
+
+def _effect(read: Read) -> str:
+    if read.role == "serve":
+        return f"on, the candidate ({read.candidate}) answers; off, legacy does"
+    if read.role == "split":
+        providers = ", ".join(read.split)
+        return f"on, the weights of its variants are the shares of the providers ({providers}); off, those of banyan.toml are"
+    return f"on, legacy and the candidate ({read.candidate}) are both asked and their answers compared; clients notice nothing"
 
 
 def _line(each: Synced, where: Steering, dry_run: bool) -> str:

@@ -11,7 +11,7 @@ from gateway.cli.flags.shown import clock, duration, in_words, plain
 if TYPE_CHECKING:
     from gateway.cli.flags.listing import Listing, Row
 
-_ROLES = {"serve": "who answers", "shadow": "compare"}
+_ROLES = {"serve": "who answers", "shadow": "compare", "split": "shares of the providers"}
 
 
 def table(listing: Listing, now: float) -> Iterator[str]:
@@ -64,7 +64,7 @@ def _state(row: Row, listing: Listing) -> str:
         return in_words(row.state)
     if listing.error or row.running is not None:
         return "not known" if row.running is None else ("on" if row.running else "off")
-    return "does not exist: off"
+    return "does not exist" if any(read.split for read in row.reads) else "does not exist: off"
 
 
 def _reads(row: Row) -> str:
@@ -72,7 +72,7 @@ def _reads(row: Row) -> str:
     if not row.reads:
         made = row.state is not None and (MARK in row.state.tags or row.state.description.startswith(OURS))
         return "no route any more" if made else "no route"
-    return ", ".join(f"{read.route}: {_ROLES[read.role]}{f' {read.match}' if read.role == 'serve' else ''}" for read in row.reads)
+    return ", ".join(f"{read.route}: {_ROLES[read.role]}{'' if read.role == 'shadow' else f' {read.match}'}" for read in row.reads)
 
 
 def _below(row: Row, now: float) -> Iterator[str]:
@@ -85,5 +85,8 @@ def _below(row: Row, now: float) -> Iterator[str]:
         yield f"the gateway has it {'on' if row.running else 'off'}: it may take Unleash two seconds, or see the gateway's error above"
     if row.state is not None and row.state.stale:
         yield "marked as stale in Unleash: somebody means to remove it"
+    for route, found in row.shares.items():
+        source = "by its variants, where it is on" if found.source == "flag" else "as configured"
+        yield f"shares: {found.shares} ({source}){f' on {route}' if len(row.shares) > 1 else ''}"
     for problem in row.problems:
         yield f"problem: {problem}"

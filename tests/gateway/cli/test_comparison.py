@@ -54,6 +54,7 @@ batch.count("reviews", now - 60, counters.SERVED_GATEWAY, 7)
 batch.count("reviews", now - 60, counters.UNFINISHED, 2)
 batch.count("items", now - 60, counters.MATCHED, 99_999)
 batch.count("items", now - 60, counters.MISMATCHED, 1)
+batch.signatures["items", Kind.AUTHORIZATION, "403->200"] = Seen(1, now - 60, now - 60)
 store.write(batch)
 """
 
@@ -94,6 +95,12 @@ def test_since_leaves_out_what_was_before(folder: Path) -> None:
     assert (told["matched"], told["mismatched"], told["signatures"]) == (400, 0, [])
     assert told["gate"]["passed"]
     assert told["coverage"] == pytest.approx(400 / 410)
+
+
+def test_a_difference_in_who_may_is_told_as_such(folder: Path) -> None:
+    assert banyan(folder, "report", "items").stdout.splitlines()[-1].strip() == "1 x authorization 403->200 (new)"
+    (told,) = json.loads(banyan(folder, "report", "items", "--json").stdout)["signatures"]
+    assert (told["kind"], told["path"], told["count"]) == ("authorization", "403->200", 1)
 
 
 def test_a_share_below_one_is_never_told_as_100_percent(folder: Path) -> None:

@@ -52,6 +52,15 @@ def test_a_secret_that_the_shell_lacks_and_a_wrong_route(config: Path, monkeypat
         assert getattr(found, name) == getattr(whole, name)
 
 
+def test_a_split_route_reads_one_flag_whatever_else_is_wrong(config: Path) -> None:
+    config.write_text(TOML.replace('candidate = "new"', "split = { new = 1 }"))
+    whole = steering(config)
+    assert [(read.flag, read.role, read.split) for read in whole.reads] == [("stars.split", "split", {"new": 1})]
+    config.write_text(TOML.replace('candidate = "new"', "split = { nwe = 1 }"))
+    found = steering(config, whatever=True)
+    assert ("nwe" in found.wrong, found.flags) == (True, whole.flags)
+
+
 def test_without_what_it_needs_nothing_is_guessed(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TEST_ADMIN_TOKEN")
     with pytest.raises(RefusalError, match="TEST_ADMIN_TOKEN"):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from http.cookies import SimpleCookie
+from http.cookies import SimpleCookie, _unquote  # type: ignore[attr-defined] # by which Django takes quotes off
 
 import pytest
-from hypothesis import given
+from django.http.cookie import parse_cookie
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.identity.credential import LONGEST, Credential, CredentialError
@@ -49,6 +50,10 @@ def test_what_is_read(fields: bytes, found: tuple[bytes, bytes]) -> None:
         (b"\r\nCookie: sid=1; sid=2", "doubled"),
         (b"\r\nCookie: sid=1\r\nCookie: sid=2", "doubled"),
         (b"\r\nCookie: sid=; sid=2", "doubled"),
+        (b"\r\nCookie: sid =1", "malformed"),
+        (b"\r\nCookie: sid=1; sid\t=2", "malformed"),
+        (b"\r\nCookie: \x1csid=1", "malformed"),
+        (b"\r\nCookie: sid\xc2\xa0=1", "malformed"),
         (b"\r\nAuthorization: Token t\r\nAuthorization: Token t", "doubled"),
         (b"\r\nAuthorization: Basic t\r\nAuthorization: Token t", "doubled"),
         (b"\r\nCookie: sid=" + b"1" * (LONGEST + 1), "oversized"),
@@ -59,6 +64,22 @@ def test_what_is_no_credential(fields: bytes, why: str) -> None:
     with pytest.raises(CredentialError) as caught:
         BOTH.read(fields)
     assert caught.value.why == why
+
+
+SPACES = [" ", "\t", "\x0b", "\x1c", "\x85", "\xa0", "\u2003"]
+PIECES = st.sampled_from(["sid", "sid", "=", "=", ";", "; ", *SPACES, "a", "asid", "1", "2", '"', ","])
+
+
+@given(st.lists(PIECES, max_size=12).map("".join))
+@settings(max_examples=2000, deadline=None)
+def test_what_is_read_is_what_django_reads(header: str) -> None:
+    """Or nothing is: who is known here is never somebody else at legacy."""
+    try:
+        read, _ = BOTH.read(b"\r\nCookie: " + header.encode())
+    except CredentialError:
+        return
+    told = parse_cookie(header).get("sid", "")
+    assert _unquote(read.decode().strip()) == told
 
 
 def test_what_is_not_looked_at() -> None:

@@ -29,9 +29,19 @@ class Flags:
     def by_session(self, flag: str) -> bool:
         return False
 
+    def weights(self, flag: str) -> dict[str, int] | None:
+        return None
+
+    def chose(self, flag: str, variant: str) -> None:
+        raise AssertionError("no route here is split")
+
 
 def policy(*on: str, fallback: bool = True) -> Policy:
-    return Policy([RouteRules(Pattern("reviews", "/reviews/*"), Target("new"), "reviews", "reviews.shadow", fallback=fallback)], Flags(*on))
+    return Policy(
+        [RouteRules(Pattern("reviews", "/reviews/*"), Target("new"), "reviews", "reviews.shadow", fallback=fallback)],
+        Flags(*on),
+        lambda: 0.0,
+    )
 
 
 def decide(subject: Policy, method: str, target: bytes) -> Decision:
