@@ -23,6 +23,8 @@ recommendations = "{recommendations}"
 
 [identity]
 source = "introspection"  # the shop says whose session it is, so that flags can go by user
+claims = ["username"]
+stamp = {{ key = "{stamp_key}" }}  # and the services are told, signed; they have this as BANYAN_STAMP_KEYS
 
 [shadow]
 database = "sqlite:///banyan.sqlite3"
@@ -59,9 +61,9 @@ match = 0.98
 """
 
 
-def write(path: Path, *, legacy: str, reviews: str, recommendations: str, unleash: RunningUnleash | None) -> None:
-    """Writes the file, for its owner's eyes: with Unleash there are tokens in it."""
-    text = _GATEWAY.format(legacy=legacy, reviews=reviews, recommendations=recommendations)
+def write(path: Path, *, legacy: str, reviews: str, recommendations: str, stamp_key: str, unleash: RunningUnleash | None) -> None:
+    """Writes the file, for its owner's eyes: the stamps' secret is in it, and with Unleash its tokens."""
+    text = _GATEWAY.format(legacy=legacy, reviews=reviews, recommendations=recommendations, stamp_key=stamp_key)
     if unleash is None:
         text += _FILE
     else:

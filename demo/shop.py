@@ -66,29 +66,33 @@ def start_shop(
     return Shop(running.name, running.process, running.log, running.port, url)
 
 
-def start_reviews(workdir: Path, shop: Shop, faults: Iterable[Fault] = (), *, port: int = 0) -> Running:
+def start_reviews(workdir: Path, shop: Shop, faults: Iterable[Fault] = (), *, port: int = 0, stamp_key: str = "") -> Running:
     """Fills the reviews service from the shop and serves it. To switch faults, stop it and start it anew on the same port.
+
+    `stamp_key`: the secret of a gateway's stamps; it refuses what is not stamped for it. Without, reading is open and nobody can write.
 
     Raises:
         StartError: it could not be filled or did not come up.
     """
-    return _start_service("reviews", workdir, shop, faults, port)
+    return _start_service("reviews", workdir, shop, faults, port, stamp_key)
 
 
-def start_recommendations(workdir: Path, shop: Shop, faults: Iterable[Fault] = (), *, port: int = 0) -> Running:
+def start_recommendations(workdir: Path, shop: Shop, faults: Iterable[Fault] = (), *, port: int = 0, stamp_key: str = "") -> Running:
     """Fills the recommendations service from the shop and serves it, like `start_reviews`.
 
     Raises:
         StartError: it could not be filled or did not come up.
     """
-    return _start_service("recommendations", workdir, shop, faults, port)
+    return _start_service("recommendations", workdir, shop, faults, port, stamp_key)
 
 
-def _start_service(name: str, workdir: Path, shop: Shop, faults: Iterable[Fault], port: int) -> Running:
+def _start_service(name: str, workdir: Path, shop: Shop, faults: Iterable[Fault], port: int, stamp_key: str) -> Running:
     workdir = workdir.resolve()
     workdir.mkdir(parents=True, exist_ok=True)
     module = f"services.{name}"
     environment = {f"BANYAN_{name.upper()}_DB": str(workdir / f"{name}.sqlite3"), "BANYAN_FAULTS": ",".join(faults)}
+    if stamp_key:
+        environment["BANYAN_STAMP_KEYS"] = stamp_key
     _run(f"filling {name}", python("-m", module, "import", "--from", shop.database), environment)
     command = python("-m", module, "serve", "--fd", "{fd}")
     return start(name, command, log_dir=workdir, sock=listen(port), env=environment, ready=answers("/healthz"))

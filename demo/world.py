@@ -48,6 +48,7 @@ class World:
         self.unleash: RunningUnleash | None = None
         self.console_password = secrets.token_urlsafe(9)
         self.gateway_port = 0
+        self._stamp_key = secrets.token_hex(32)
         self._say = say
         self._with_unleash = unleash
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="start")
@@ -88,7 +89,7 @@ class World:
             self.unleash = unleash.result()
         self._prepare_flags()
         urls = {name: service.url for name, service in self.services.items()}
-        configuration.write(self.config, legacy=self.shop.url, **urls, unleash=self.unleash)
+        configuration.write(self.config, legacy=self.shop.url, **urls, stamp_key=self._stamp_key, unleash=self.unleash)
         self._say(f"starting the gateway ({self.engine} engine) and the console")
         gateway = self._keep(self._start_gateway, interrupt=True)
         self.gateway = gateway.result()
@@ -144,7 +145,7 @@ class World:
         before = self.services.get(name)
         if before is not None:
             before.stop()
-        return _SERVICES[name](self.folder, self.shop, faults, port=before.port if before else 0)
+        return _SERVICES[name](self.folder, self.shop, faults, port=before.port if before else 0, stamp_key=self._stamp_key)
 
     def _start_unleash(self) -> RunningUnleash:
         database = start_postgres(self.folder, "unleash")

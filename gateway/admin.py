@@ -22,12 +22,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import admin_flags
 from gateway.admin_answers import answer, problem
+from gateway.identity import stamping
 from gateway.masking import masked
 from gateway.metrics import Collector
 from gateway.settings import Route as RouteSettings
 from gateway.splits import standing
 
 if TYPE_CHECKING:
+    from gateway.settings import Config
     from gateway.supervisor import Supervisor
     from gateway.switchboard import Switchboard
 
@@ -67,10 +69,26 @@ class _OwnName:
         await self._app(scope, receive, send)
 
 
+class _KeySet:
+    """The public keys of stamps as configured now, read once for each configuration."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._config: Config | None = None
+        self._document: object = None
+
+    def __call__(self) -> object:
+        config = self._supervisor.config
+        if config is not self._config:
+            self._config, self._document = config, stamping.published(config)
+        return self._document
+
+
 def application(supervisor: Supervisor) -> Starlette:
     """The admin port's ASGI application."""
     registry = CollectorRegistry()
     registry.register(Collector(supervisor))
+    key_set = _KeySet(supervisor)
 
     async def healthz(request: Request) -> Response:
         return answer({"status": "alive"})
@@ -114,6 +132,9 @@ def application(supervisor: Supervisor) -> Starlette:
             )
         return answer({"routes": listed})
 
+    async def jwks(request: Request) -> Response:
+        return answer(key_set())
+
     async def config(request: Request) -> Response:
         reloads = supervisor.reloads
         last = reloads.last
@@ -153,6 +174,7 @@ def application(supervisor: Supervisor) -> Starlette:
             Route("/routes", routes),
             *admin_flags.routes(supervisor),
             Route("/config", config),
+            Route("/jwks", jwks),
             Route("/reload", reload, methods=["POST"]),
             Route("/drain", drain, methods=["POST"]),
         ],

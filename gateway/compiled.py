@@ -24,6 +24,7 @@ MODULES = (
     "gateway/identity/credential.py",
     "gateway/identity/introspection.py",
     "gateway/identity/remembered.py",
+    "gateway/identity/stamp.py",
     "gateway/policy/admission.py",
     "gateway/log_target.py",
     "gateway/net/*.py",

@@ -24,7 +24,6 @@ PLANNED = {
     "upstreams.*.breaker": "breakers",
     "upstreams.*.health": "health checks",
     "upstreams.*.idempotent": "idempotent upstreams",
-    "identity.stamp": "the identity stamp",
     "routes.*.priority": "shedding by priority",
     "routes.*.rate_limit": "rate limits",
     "routes.*.guard": "the guard",

@@ -43,6 +43,7 @@ from gateway.control import (
     Report,
     ToWorker,
 )
+from gateway.identity import stamping
 from gateway.identity.received import RECEIVED
 from gateway.impressions import Impressions
 from gateway.policy.decision import Policy
@@ -217,6 +218,7 @@ class Worker:
             config = await self._loop.run_in_executor(None, parse, Path(message.path), message.text)
             config.hold(message.files)
             policy = await self._loop.run_in_executor(None, build.policy, config, self.decisions)
+            await self._loop.run_in_executor(None, stamping.keys, config)  # which are remembered: to load one can take 0.1 s
             if message.shipper != path:
                 self.shipper = self._link(message.shipper, config)
             self.engine.reconfigure(config, policy, self.shipper)

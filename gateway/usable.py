@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway import tls
 from gateway.config import Config
+from gateway.identity import stamping
 from gateway.listening import why_not
 from gateway.mitm.unfit import unfit
 from gateway.reload import unwritable
@@ -18,6 +19,10 @@ def unusable(config: Config, engine: str) -> list[str]:
         tls.Certificates(config).read()
         tls.check_upstreams(config)
     except tls.TlsError as error:
+        problems.append(str(error))
+    try:
+        stamping.check(config)
+    except stamping.StampKeyError as error:
         problems.append(str(error))
     problems += unfit_keys(config)
     return problems

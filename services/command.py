@@ -21,6 +21,8 @@ from services import faults
 from services.database import DatabaseError, Pool, Table, fill
 from services.faults import Fault
 from services.shop import ShopError, open_shop
+from services.stamp import Verifier
+from services.stamp.keys import KeyTextError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Service:
 
     name: str
     tables: Sequence[Table]
-    build: Callable[[Pool, frozenset[Fault]], Starlette]
+    build: Callable[[Pool, frozenset[Fault], Verifier], Starlette]
 
     @property
     def variable(self) -> str:
@@ -51,7 +53,7 @@ def main(service: Service, arguments: Sequence[str] | None = None) -> int:
     except (DatabaseError, ShopError) as error:
         print(f"{service.name}: {error}", file=sys.stderr)
         return 1
-    except faults.UnknownFaultError as error:
+    except (faults.UnknownFaultError, KeyTextError) as error:
         print(f"{service.name}: {error}", file=sys.stderr)
         return 2
 
@@ -59,7 +61,10 @@ def main(service: Service, arguments: Sequence[str] | None = None) -> int:
 def _parser(service: Service) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m services.{service.name}",
-        description=f"The {service.name} service. Its database is the file that {service.variable} names, else {service.database}.",
+        description=f"The {service.name} service. Its database is the file that {service.variable} names, else {service.database}. Behind "
+        "a gateway with [identity] stamp, BANYAN_STAMP_KEYS (its secret or its public key) or BANYAN_STAMP_JWKS (such as "
+        "http://127.0.0.1:9900/jwks) says how stamps are verified, and what is not stamped is refused; without them reading is open and "
+        "nobody can write.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
     importing = verbs.add_parser(
@@ -83,6 +88,7 @@ def _import(service: Service, url: str) -> int:
 
 def _serve(service: Service, fd: int | None, host: str, port: int | None) -> int:
     on = faults.parse(os.environ.get("BANYAN_FAULTS", ""), service.name)
+    verifier = Verifier.from_environment(service.name)
     try:
         pool = Pool(service.database)
         pool.require(service.tables)
@@ -95,7 +101,7 @@ def _serve(service: Service, fd: int | None, host: str, port: int | None) -> int
         print(f"{service.name}: can't listen on {place}: {error}", file=sys.stderr)
         return 2
     config = uvicorn.Config(
-        service.build(pool, on),
+        service.build(pool, on, verifier),
         access_log=False,
         log_level="warning",
         # The gateway keeps idle connections for seconds; it must be the one that closes them.

@@ -1,4 +1,5 @@
-"""A service's own SQLite database: written by the import alone, in one transaction; read by the server through a pool of connections.
+"""A service's own SQLite database: filled by the import in one transaction; read by the server through a pool of connections, and written
+by it through one more, where a service takes writes.
 
 WAL mode, so that an import beside a running server is safe: until it commits every reader sees the old rows, then all of the new ones.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -65,7 +67,7 @@ def _fill_table(connection: sqlite3.Connection, table: Table, shop: Reader) -> i
 
 
 class Pool:
-    """At most `size` connections, each used by one thread at a time. It can't write."""
+    """At most `size` connections, each used by one thread at a time, which can't write; and one that can, opened for each write."""
 
     def __init__(self, path: Path, size: int = 8, timeout: float = 2.0) -> None:
         """
@@ -74,6 +76,7 @@ class Pool:
         """
         self._path = path
         self._timeout = timeout
+        self._one_writes = threading.Lock()
         self._free: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         try:
             for _ in range(size):
@@ -83,14 +86,34 @@ class Pool:
             raise DatabaseError(f"{path} can't be opened: {error}") from error
         self._size = size
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, *, writes: bool = False) -> sqlite3.Connection:
         # rw and not ro: a reader of a WAL database has to write beside it. Never create: an empty database would answer 404 to everything.
         connection = sqlite3.connect(
             f"file:{quote(str(self._path))}?mode=rw", uri=True, timeout=5, isolation_level=None, check_same_thread=False
         )
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA query_only=1")
+        if not writes:
+            connection.execute("PRAGMA query_only=1")
         return connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Database]:
+        """One transaction, to be used by one thread: committed at the end, undone by an exception.
+
+        Raises:
+            DatabaseError: another write took too long, or the file can't be written.
+        """
+        if not self._one_writes.acquire(timeout=self._timeout):
+            raise DatabaseError(f"another write took more than {self._timeout:g} s")
+        try:
+            with closing(self._connect(writes=True)) as connection:
+                connection.execute("BEGIN IMMEDIATE")  # an import that runs meanwhile is waited for
+                yield Database(connection)
+                connection.execute("COMMIT")  # or the closing undoes it
+        except sqlite3.Error as error:
+            raise DatabaseError(f"the database can't be written: {error}") from error
+        finally:
+            self._one_writes.release()
 
     @contextmanager
     def reading(self) -> Iterator[Database]:
@@ -140,9 +163,9 @@ class Database:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def all(self, query: str, *arguments: int) -> list[sqlite3.Row]:
+    def all(self, query: str, *arguments: int | str) -> list[sqlite3.Row]:
         return self._connection.execute(query, arguments).fetchall()
 
-    def first(self, query: str, *arguments: int) -> sqlite3.Row | None:
+    def first(self, query: str, *arguments: int | str) -> sqlite3.Row | None:
         found: Any = self._connection.execute(query, arguments).fetchone()
         return found if isinstance(found, sqlite3.Row) else None

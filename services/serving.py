@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -14,11 +15,13 @@ from starlette.routing import BaseRoute, Route
 
 from services.database import DatabaseError, Pool
 from services.faults import Fault
+from services.stamp import FIELD, Stamped, StampError, Verifier
 
 MAX_ID = 2**31 - 1
 _DIGITS = re.compile(r"[0-9]{1,10}")
 
 type Endpoint = Callable[[Request], Response]
+type Write = Callable[[Request], Awaitable[Response]]
 
 
 class ProblemError(Exception):
@@ -60,8 +63,42 @@ def parameter(request: Request, name: str) -> int | None:
     return value
 
 
-def application(pool: Pool, endpoints: Mapping[str, Endpoint], faults: frozenset[Fault]) -> Starlette:
-    """The ASGI application of a service. Endpoints are plain functions, run in threads: they wait for the disk."""
+def stamped(request: Request, verifier: Verifier, *, login: bool = False) -> Stamped:
+    """Who calls. `login`: somebody who has logged in.
+
+    Raises:
+        StampError: the request is to be refused.
+    """
+    return verifier.read(request.headers.getlist(FIELD), login=login)
+
+
+def application(
+    pool: Pool, endpoints: Mapping[str, Endpoint], faults: frozenset[Fault], verifier: Verifier, writes: Mapping[str, Write] | None = None
+) -> Starlette:
+    """The ASGI application of a service. Endpoints are plain functions, run in threads: they wait for the disk. `writes`: those for POST,
+    by paths of `endpoints`; they are coroutines, since a body may be long in coming.
+
+    Where stamps can be verified, what is not stamped for this service is refused (services/stamp). Where nobody has said how, as when the
+    service is run alone, reading is open to whoever reaches the port, and nobody can write.
+    """
+
+    def guarded(endpoint: Endpoint) -> Endpoint:
+        def answer(request: Request) -> Response:
+            if verifier.configured:
+                stamped(request, verifier)
+            return endpoint(request)
+
+        return answer
+
+    def route(path: str, endpoint: Endpoint) -> Route:
+        read, write = guarded(endpoint), (writes or {}).get(path)
+        if write is None:
+            return Route(path, read, methods=["GET"])
+
+        async def either(request: Request) -> Response:
+            return await write(request) if request.method == "POST" else await run_in_threadpool(read, request)
+
+        return Route(path, either, methods=["GET", "POST"])
 
     def healthz(request: Request) -> Response:
         with pool.reading() as database:
@@ -75,12 +112,17 @@ def application(pool: Pool, endpoints: Mapping[str, Endpoint], faults: frozenset
 
     routes: Sequence[BaseRoute] = [
         Route("/healthz", healthz, methods=["GET"]),
-        *(Route(path, endpoint, methods=["GET"]) for path, endpoint in endpoints.items()),
+        *(route(path, endpoint) for path, endpoint in endpoints.items()),
     ]
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        exception_handlers={ProblemError: _problem, HTTPException: _http_exception, DatabaseError: _unavailable},
+        exception_handlers={
+            ProblemError: _problem,
+            HTTPException: _http_exception,
+            DatabaseError: _unavailable,
+            StampError: _refused,
+        },
     )
     app.router.redirect_slashes = False
     return app
@@ -102,6 +144,12 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         return _answer(405, "method_not_allowed", f"{request.method} is not allowed here.", error.headers)
     return _answer(error.status_code, "error", error.detail, error.headers)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StampError)  # noqa: S101 - as above
+    headers = {"WWW-Authenticate": FIELD} if error.status == 401 else {"Retry-After": "1"}
+    return _answer(error.status, error.code, str(error), headers)
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.cli.shared import RefusalError, load_config
+from gateway.identity import stamping
 from gateway.tls import Certificates, TlsError, check_upstreams
 from gateway.usable import unfit_keys
 
@@ -23,7 +24,8 @@ def check(*, config: Path = Path("banyan.toml")) -> int:
     try:
         for warning in (*Certificates(loaded).read(), *check_upstreams(loaded)):
             print(f"warning: {warning}")
-    except TlsError as error:
+        stamping.check(loaded)
+    except (TlsError, stamping.StampKeyError) as error:
         raise RefusalError(f"{loaded.path}: {error}") from error
     if problems := unfit_keys(loaded):
         raise RefusalError("\n".join(f"{loaded.path}: {problem}" for problem in problems))

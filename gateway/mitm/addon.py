@@ -107,7 +107,7 @@ class GatewayAddon:
         trace = b"" if head.traceparent else shared.ids.traceparent()
         relay.secure = self._secure(flow)
         added = forwarding(head, relay.host, trusted=relay.trusted, secure=relay.secure)
-        relay.outgoing = Outgoing(head, relay.request_id, trace, added)
+        relay.outgoing = Outgoing(head, relay.request_id, trace, added, relay.stamp)
         terms = relay.terms
         found = terms.policy.find(head.method, head.target)
         if isinstance(found, Decision):

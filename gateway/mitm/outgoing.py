@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.mitm.client import Ask
@@ -18,6 +19,8 @@ class Outgoing:
     trace: bytes
     """The traceparent, b'' where the client's is among its fields."""
     forwarding: Fields
+    stamp: Callable[[str], Fields]
+    """Who calls, signed for the upstream of this name."""
 
     def target(self, target: Target) -> bytes:
         """The path and query as `target` gets them."""
@@ -29,7 +32,8 @@ class Outgoing:
         if target.host is not None:
             fields = (*without(fields, b"host"), (b"Host", target.host))
         trace = ((b"traceparent", self.trace),) if self.trace else ()
-        return (*fields, *self.forwarding, *trace, (b"X-Request-ID", self.request_id), (b"Via", b"1.1 banyan"))
+        stamp = self.stamp(target.upstream)
+        return (*fields, *self.forwarding, *trace, (b"X-Request-ID", self.request_id), *stamp, (b"Via", b"1.1 banyan"))
 
     def ask(self, target: Target, body: bytes, extra: Fields = ()) -> Ask:
         """For our own client, with the whole body at hand: what came in chunks gets a length."""

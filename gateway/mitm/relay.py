@@ -16,6 +16,7 @@ from mitmproxy.net.http import status_codes
 
 from gateway.access import line
 from gateway.identity.caller import Caller
+from gateway.identity.stamp import OVERSIZED
 from gateway.identity.visitors import NOT_RENEWED, NOT_SET, private
 from gateway.mitm.fields import Fields, Head, field_lines, find
 from gateway.mitm.outgoing import Outgoing
@@ -163,6 +164,18 @@ class Relay:
                 out += [(b"Set-Cookie", cookie) for cookie in self.caller.cookies]
             else:
                 self.shared.tally.event(NOT_RENEWED)
+
+    def stamp(self, upstream: str) -> Fields:
+        """Who calls, signed for this upstream; nothing where nobody has asked who calls."""
+        stamps = self.terms.stamps
+        if stamps is None or self.caller is None:
+            return ()
+        line = stamps.field(self.caller, upstream, self.shared.wall())
+        if not line:
+            self.shared.tally.event(OVERSIZED)
+            return ()
+        name, _, token = line.removeprefix(b"\r\n").partition(b": ")
+        return ((name, token),)
 
     def tap(self, data: bytes) -> bytes:
         """Sees an answer's body pass."""

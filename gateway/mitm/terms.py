@@ -12,6 +12,8 @@ from gateway.access import Mask
 from gateway.identity.callers import Callers, ended
 from gateway.identity.checked import Checker, checker
 from gateway.identity.rules import rules
+from gateway.identity.stamp import Stamps
+from gateway.identity.stamping import stamps
 from gateway.identity.visitors import Visitors
 from gateway.mitm.client import Client
 from gateway.mitm.fields import Fields, field_lines, find, lines, without
@@ -61,10 +63,11 @@ class Terms:
         self.rules = rules(config)
         """What routes need to know of their callers."""
         self.checker: Checker | None = checker(config, before.checker if before is not None else None)
+        self.stamps: Stamps | None = stamps(config, before.stamps if before is not None else None)
         self.callers: Callers | None = None
         if config.identity.source == "introspection":
             same_legacy = before is not None and before.clients["legacy"] is self.clients["legacy"]
-            kept = before if same_legacy and before is not None and before.config.identity == config.identity else None
+            kept = before if same_legacy and before is not None and before.config.identity.lookup == config.identity.lookup else None
             self.callers = kept.callers if kept is not None else Callers(config.identity)
         self._sessions = {rule.credential.cookie: rule.credential for rule in self.rules.values() if rule.credential.cookie}
         visitor = config.identity.visitor

@@ -246,7 +246,9 @@ class Mirror(Sink):
         self._connection = connection
         relay = self._capture.relay
         forwarding = relay.client.peer.forwarding(relay.head)
-        data = request_head(relay.head, self.recorder.target, forwarding, relay.request_id, relay.trace, SHADOW) + self._body
+        target = self.recorder.target
+        stamp = relay.stamp(target.upstream)  # of the same caller, and for this upstream: it could not use the other's
+        data = request_head(relay.head, target, forwarding, relay.request_id, relay.trace, stamp, SHADOW) + self._body
         connection.begin(self, data, head_only=relay.head.method == "HEAD", whole=True)
 
     def _close(self) -> None:

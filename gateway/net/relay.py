@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.access import line
 from gateway.identity.caller import ANONYMOUS, Caller, explained
 from gateway.identity.rules import Rule
+from gateway.identity.stamp import OVERSIZED
 from gateway.identity.visitors import NOT_RENEWED, NOT_SET, Visitors, private
 from gateway.net.answers import problem
 from gateway.net.chunked import LAST, chunk
@@ -225,7 +226,8 @@ class Relay(Sink):
 
     def _begin(self, connection: UpstreamConnection, target: Target) -> None:
         self.connection = connection
-        data = request_head(self.head, target, self.client.peer.forwarding(self.head), self.request_id, self.trace)
+        stamp = self.stamp(target.upstream)
+        data = request_head(self.head, target, self.client.peer.forwarding(self.head), self.request_id, self.trace, stamp)
         if self._body:
             data = b"".join((data, *self._body))
             if self._replay_size > self.terms.replay_buffer:
@@ -234,6 +236,16 @@ class Relay(Sink):
                 self.client.resume_reading()
         head = self.head
         connection.begin(self, data, head_only=head.method == "HEAD", whole=self.body_complete, upgrade=head.upgrade)
+
+    def stamp(self, upstream: str) -> bytes:
+        """Who calls, signed for this upstream: a field with its CRLF before it. b"" where nobody has asked who calls."""
+        stamps, caller = self.terms.stamps, self.caller
+        if stamps is None or caller is None:
+            return b""
+        line = stamps.field(caller, upstream, self.edge.clock.wall())
+        if not line:
+            self.edge.tally.event(OVERSIZED)
+        return line
 
     # The answer: Sink
 

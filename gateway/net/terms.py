@@ -18,6 +18,8 @@ from gateway.identity.callers import ended
 from gateway.identity.checked import Checker, check, checker
 from gateway.identity.introspection import Introspection
 from gateway.identity.rules import Rule, rules
+from gateway.identity.stamp import Stamps
+from gateway.identity.stamping import stamps
 from gateway.identity.visitors import Visitors
 from gateway.net.deadlines import Deadlines
 from gateway.net.lines import REQUEST, RESPONSE
@@ -78,10 +80,11 @@ class Terms:
         self.identity: Introspection | None = None
         if config.identity.source == "introspection":
             legacy = self.pools["legacy"]
-            if kept is not None and kept.config.identity == config.identity and kept.pools["legacy"] is legacy:
+            if kept is not None and kept.config.identity.lookup == config.identity.lookup and kept.pools["legacy"] is legacy:
                 self.identity = kept.identity
             else:
                 self.identity = Introspection(legacy, config.identity)
+        self.stamps: Stamps | None = stamps(config, before.stamps if before is not None else None)
         # A session is legacy's to end, by an answer that sets its cookie anew or clears it, whether a route matches or not.
         self._sessions = {rule.credential.cookie: rule.credential for rule in self.rules.values() if rule.credential.cookie}
         self.ending = tuple(name.encode() + b"=" for name in self._sessions) if self.identity is not None else ()

@@ -21,6 +21,7 @@ from gateway.settings.identity import RESERVED, Identity, Visitor
 from gateway.settings.routes import Compare, Gate, Route, RouteShadow
 from gateway.settings.section import Section
 from gateway.settings.shadow import Shadow
+from gateway.settings.stamp import Stamp, StampKey
 from gateway.settings.upstreams import Upstream, UpstreamTls
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
     "Route",
     "RouteShadow",
     "Shadow",
+    "Stamp",
+    "StampKey",
     "Upstream",
     "UpstreamTls",
     "Visitor",

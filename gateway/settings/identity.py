@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from gateway.settings.django_session import DjangoSession
 from gateway.settings.jwt import Jwt
 from gateway.settings.section import TOKEN, Section, host_name
+from gateway.settings.stamp import Stamp
 from gateway.units import Seconds, Timeout
 
 RESERVED = frozenset(("appName", "currentTime", "environment", "method", "remoteAddress", "route", "sessionId", "userId"))
@@ -101,6 +102,10 @@ class Identity(Section):
     """With visitor = { key = "${BANYAN_VISITOR_KEY}" }, visitors whom nobody knows get a signed cookie, and are the same sessionId to the
     flags each time. Without it, a rollout by Unleash's default stickiness throws dice for them at every request."""
 
+    stamp: Stamp | None = None
+    """With stamp = { key = "${BANYAN_STAMP_KEY}" }, upstreams are told who calls, signed, in Banyan-Identity. Not those of routes whose
+    identity is ignored, and not of requests that no route matches."""
+
     @field_validator("claims")
     @classmethod
     def _claims(cls, value: list[str]) -> list[str]:
@@ -175,6 +180,17 @@ class Identity(Section):
             for name in self.claims:
                 if name.startswith("_"):
                     raise ValueError(f"identity.claims: {name!r} is Django's own part of the session; name what the shop puts there")
+        return self
+
+    @property
+    def lookup(self) -> Identity:
+        """All that who calls is found out by: what is known of callers is as good as before where this has not changed."""
+        return self.model_copy(update={"stamp": None})
+
+    @model_validator(mode="after")
+    def _somebody_to_stamp(self) -> Identity:
+        if self.stamp is not None and self.source == "none":
+            raise ValueError('stamp: nobody is ever stamped as long as source is "none"; set it to "introspection", for example')
         return self
 
     @model_validator(mode="after")

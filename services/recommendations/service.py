@@ -14,6 +14,7 @@ from services.database import Pool
 from services.faults import Fault
 from services.recommendations.tables import TABLES
 from services.serving import ProblemError, application, identifier, not_found, parameter
+from services.stamp import Verifier
 
 _FOR_ITEM = """
     SELECT items.id, items.name, items.price, similarities.score
@@ -61,14 +62,14 @@ def _as_json(row: sqlite3.Row) -> dict[str, Any]:
     return {"id": row["id"], "name": row["name"], "price": row["price"], "score": row["score"]}
 
 
-def build(pool: Pool, faults: frozenset[Fault]) -> Starlette:
+def build(pool: Pool, faults: frozenset[Fault], verifier: Verifier) -> Starlette:
     """The ASGI application."""
     recommendations = Recommendations(pool, faults)
     endpoints = {
         "/api/v1/recommendations/": recommendations.for_item,
         "/api/v1/recommendations/{user}": recommendations.for_user,
     }
-    return application(pool, endpoints, faults)
+    return application(pool, endpoints, faults, verifier)
 
 
 SERVICE = Service("recommendations", TABLES, build)

@@ -1,1 +1,1 @@
-"""The reviews service: takes /api/v1/reviews/* over, reading. Writing stays with the shop until the data has moved too."""
+"""The reviews service: takes /api/v1/reviews/* over, reading. Writing can follow once the data has moved for good."""

@@ -1,19 +1,27 @@
-"""/api/v1/reviews/…, answering as the shop does, but for the faults that are switched on."""
+"""/api/v1/reviews/…, answering as the shop does, but for the faults that are switched on.
+
+A review that is written here stays here until the next import, which makes the database equal to the shop's: whoever routes writing to this
+service has imported for the last time.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from services import writing
 from services.command import Service
 from services.database import Database, Pool
 from services.faults import Fault
 from services.reviews.tables import TABLES
-from services.serving import application, identifier, not_found, parameter
+from services.serving import ProblemError, application, identifier, not_found, parameter, stamped, whole_number
+from services.stamp import Stamped, Verifier
 
 PAGE = 10
 
@@ -21,9 +29,10 @@ PAGE = 10
 class Reviews:
     """The endpoints."""
 
-    def __init__(self, pool: Pool, faults: frozenset[Fault]) -> None:
+    def __init__(self, pool: Pool, faults: frozenset[Fault], verifier: Verifier) -> None:
         self._pool = pool
         self._faults = faults
+        self._verifier = verifier
 
     def listing(self, request: Request) -> Response:
         """?item=&page=: newest first, of one item or of all."""
@@ -45,6 +54,33 @@ class Reviews:
             )
         following = page + 1 if start + PAGE < count else None
         return JSONResponse({**totals, "page": page, "next": following, "results": [self._in_list(row) for row in rows]})
+
+    async def create(self, request: Request) -> Response:
+        """The caller's own review of an item. Who he is stands in his stamp: the shop is not asked."""
+        caller = await run_in_threadpool(stamped, request, self._verifier, login=True)
+        writing.meant(request)
+        return await run_in_threadpool(self._create, caller, await writing.fields(request))
+
+    def _create(self, caller: Stamped, values: dict[str, Any]) -> Response:
+        user = whole_number(caller.user or "")
+        if user is None:
+            raise ProblemError(403, "not_a_user", "Users have numbers here.")
+        item, rating = writing.number(values, "item"), writing.number(values, "rating", 1, 5)
+        title, body = writing.text(values, "title", 120), writing.text(values, "body", 4000)
+        with self._pool.writing() as database:
+            _require_item(database, item)
+            if database.first("SELECT 1 FROM reviews WHERE item = ? AND user = ?", item, user) is not None:
+                raise ProblemError(409, "already_reviewed", "You have reviewed this item.")
+            name = caller.claims.get("username") or _name(database, user)
+            last = database.first("SELECT MAX(id) AS id FROM reviews")
+            number = (last["id"] or 0) + 1 if last is not None else 1
+            moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+            database.all(
+                "INSERT INTO reviews VALUES (?, ?, ?, ?, ?, ?, ?, NULL, 0, ?)", number, item, user, name, rating, title, body, moment
+            )
+            found = database.first("SELECT * FROM reviews WHERE id = ?", number)
+        assert found is not None  # noqa: S101 - it was just written
+        return JSONResponse(_as_json(found), 201, {"Location": f"/api/v1/reviews/{number}"})
 
     def review(self, request: Request) -> Response:
         number = identifier(request, "review", "Review")
@@ -88,6 +124,14 @@ def _require_item(database: Database, item: int) -> None:
         raise not_found("Item")
 
 
+def _name(database: Database, user: int) -> str:
+    """As it was when the shop's data was taken over, if the gateway does not say it ([identity] claims = ["username"])."""
+    found = database.first("SELECT name FROM users WHERE id = ?", user)
+    if found is None:
+        raise ProblemError(403, "unknown_user", "Your account is not known here yet.")
+    return str(found["name"])
+
+
 def _as_json(row: sqlite3.Row) -> dict[str, Any]:
     return {
         "id": row["id"],
@@ -102,15 +146,15 @@ def _as_json(row: sqlite3.Row) -> dict[str, Any]:
     }
 
 
-def build(pool: Pool, faults: frozenset[Fault]) -> Starlette:
+def build(pool: Pool, faults: frozenset[Fault], verifier: Verifier) -> Starlette:
     """The ASGI application."""
-    reviews = Reviews(pool, faults)
+    reviews = Reviews(pool, faults, verifier)
     endpoints = {
         "/api/v1/reviews/": reviews.listing,
         "/api/v1/reviews/summary/{item}": reviews.summary,
         "/api/v1/reviews/{review}": reviews.review,
     }
-    return application(pool, endpoints, faults)
+    return application(pool, endpoints, faults, verifier, {"/api/v1/reviews/": reviews.create})
 
 
 SERVICE = Service("reviews", TABLES, build)

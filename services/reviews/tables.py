@@ -42,4 +42,5 @@ TABLES = (
         convert=_review,
         index="item, created_at, id",
     ),
+    Table("users", ["id INTEGER PRIMARY KEY", "name TEXT NOT NULL"], "SELECT id, username FROM auth_user"),
 )

@@ -185,7 +185,7 @@ def test_a_split_route_has_providers_and_a_flag_of_its_own(tmp_path: Path) -> No
             )
             for less in ("-1", "'-1KiB'", "'-1s'")
         ),
-        ("[identity]\nstamp = { key = 'x' }\n" + GOOD, ["identity.stamp: the identity stamp not built yet"]),
+        ("[identity]\nstamp = { key = 'x' }\n" + GOOD, ["identity.stamp: key: a secret for HS256 has at least 32 characters"]),
         ("[gateway.tls]\ncertificate = 'x'\n" + GOOD, ["gateway.tls[0].key: is missing"]),
         ("[gateway]\nlisten = ['https://127.0.0.1:1']\n" + GOOD, ["'https://127.0.0.1:1' needs a certificate: add  tls = {"]),
         ("[gateway]\nlisten = ['ftp://127.0.0.1:1']\n" + GOOD, ['gateway.listen: write "host:port"']),

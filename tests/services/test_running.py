@@ -193,7 +193,7 @@ def slow(request):
     time.sleep(0.5)
     return PlainTextResponse("done")
 
-service = Service("reviews", (), lambda pool, faults: application(pool, {"/slow": slow}, faults))
+service = Service("reviews", (), lambda pool, faults, verifier: application(pool, {"/slow": slow}, faults, verifier))
 sys.exit(main(service, ["serve", "--fd", sys.argv[1]]))
 """
 
