@@ -28,7 +28,7 @@ STAMPED = "who calls is remembered, and stamped"
 _CASES = {
     PLAIN: ("ignored", ""),
     "who calls is remembered": ("optional", ""),
-    STAMPED: ("optional", 'stamp = { key = "a key of 32 characters, for benches" }\n'),
+    STAMPED: ("optional", 'stamp = { key = "a-key-for-benches-alone-0123456789" }\n'),
 }
 
 

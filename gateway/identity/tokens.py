@@ -80,7 +80,7 @@ class Tokens:
 
     def same(self, config: Config) -> bool:
         """Would another one for this configuration do the same?"""
-        return config.identity == self._identity and _files(config) == self._files
+        return config.identity.lookup == self._identity.lookup and _files(config) == self._files
 
     def caller(self, credential: Credential, fields: bytes, now: float) -> Caller:
         """See Checker. REFUSED with one of doubled, oversized, malformed, algorithm, unknown-key, signature, expired, not-yet, issuer,

@@ -28,7 +28,7 @@ from tests.support.certificates import Authority
 from tests.support.gateway import Exchange, Gateway, Upstream, gateway, ok
 from tests.support.http2 import Client as Http2Client
 from tests.support.http2 import get
-from tests.support.stamp_keys import SECRET, pem, private
+from tests.support.stamp_keys import OTHER_SECRET, SECRET, pem, private
 
 TOML = """
 [gateway]
@@ -130,6 +130,17 @@ async def test_the_admin_port_publishes_what_verifies_stamps_also_after_a_reload
         shown = await asyncio.to_thread(world.gateway.get, "/config")
         assert SECRET not in json.dumps(shown)
         assert SECRET not in world.gateway.process.log.read_text()
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+async def test_another_key_is_no_reason_to_ask_anew_who_calls(tmp_path: Path, engine: str) -> None:
+    async with served(tmp_path, f'key = "{SECRET}"', engine=engine) as world:
+        await world.gateway.request(GET)
+        await world.legacy.stop()  # from here on nobody could say
+        world.keys(f'key = "{OTHER_SECRET}"')
+        assert (await world.reload()).status_code == 200
+        assert (await world.gateway.request(GET)).status == 200
+        assert verify(world.stamped(), FixedKeys(parse(OTHER_SECRET)), "new") == ALICE
 
 
 async def test_a_key_that_cannot_be_used_changes_nothing_and_is_not_started_with(tmp_path: Path) -> None:

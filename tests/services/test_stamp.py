@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, override
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.identity.caller import ANONYMOUS, Caller
 from gateway.identity.stamp import Stamps
@@ -226,6 +228,43 @@ def test_without_keys_nothing_is_believed() -> None:
         with pytest.raises(StampError) as caught:
             Verifier(None, "reviews").read(values)
         assert (caught.value.code, caught.value.status) == ("unavailable", 503)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["banyan", "reviews", "banyan+jwt", "HS256", "none"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = st.sampled_from(["alg", "kid", "typ", "crit", "b64", "zip", "jwk", "iss", "aud", "exp", "iat", "sub", "sid", "claims", "x"])
+
+
+@given(st.text() | st.from_regex(r"[A-Za-z0-9_-]{0,40}\.[A-Za-z0-9_-]{0,40}\.[A-Za-z0-9_-]{0,40}", fullmatch=True))
+def test_whatever_comes_in_the_field_is_an_answer_not_a_crash(token: str) -> None:
+    assert refused(token, FixedKeys(parse(SECRET)))
+
+
+@given(st.dictionaries(NAMES, JSON), st.booleans())
+def test_whatever_a_header_says_is_an_answer_not_a_crash(header: dict[str, object], kept: bool) -> None:
+    head, payload, signature = stamp(read_key(SECRET)).split(".")
+    said = (unb64(head) if kept else {}) | header
+    if said != unb64(head):
+        assert refused(f"{b64(said)}.{payload}.{signature}", FixedKeys(parse(SECRET)))
+
+
+@given(st.dictionaries(NAMES, JSON))
+def test_whatever_a_signed_one_claims_is_an_answer_not_a_crash(claims: dict[str, object]) -> None:
+    key = read_key(SECRET)
+    good = {"iss": "banyan", "aud": "reviews", "iat": NOW, "exp": NOW + 60, "sub": "7"}
+    try:
+        found = verify(key.sign(good | claims).decode(), FixedKeys(parse(SECRET)), "reviews", now=NOW)
+    except StampError:
+        return
+    assert found.user == claims.get("sub", "7")
 
 
 # Keys as text
