@@ -10,6 +10,8 @@ import re
 import signal
 import subprocess
 import threading
+import time
+from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +31,8 @@ from tests.support.gateway import Exchange, Gateway, Upstream, gateway, ok
 from tests.support.http2 import Client as Http2Client
 from tests.support.http2 import get
 from tests.support.stamp_keys import OTHER_SECRET, SECRET, pem, private
+from tests.support.tokens import AUDIENCE, ISSUER, token
+from tests.support.tokens import pem as token_pem
 
 TOML = """
 [gateway]
@@ -38,13 +42,22 @@ access_log = ""
 legacy = "http://127.0.0.1:{legacy}"
 new = "http://127.0.0.1:{new}"
 [identity]
-source = "introspection"
-path = "/who"
+{identity}
 [[routes]]
 name = "reviews"
 match = "/reviews/*"
 candidate = "new"
 [identity.stamp]
+"""
+ASKED = 'source = "introspection"\npath = "/who"'
+TOKENS = f"""
+source = "jwt"
+[identity.jwt]
+issuer = "{ISSUER}"
+audience = "{AUDIENCE}"
+algorithms = ["ES256"]
+leeway = "0s"
+keys = [{{ algorithm = "ES256", public_key = '''{token_pem("ES256")}''' }}]
 """
 GET = b"GET /reviews/3 HTTP/1.1\r\nHost: shop.test\r\nCookie: sessionid=alice\r\n\r\n"
 ALICE = Stamped("7", "abc", {})
@@ -87,13 +100,13 @@ class World:
 
 @asynccontextmanager
 async def served(
-    folder: Path, stamp: str, *, new: int = 0, settings: str = "", workers: int = 1, engine: str = "edge"
+    folder: Path, stamp: str, *, new: int = 0, settings: str = "", identity: str = ASKED, workers: int = 1, engine: str = "edge"
 ) -> AsyncIterator[World]:
     """`new`: the port of a candidate that stands already."""
     legacy, candidate = Upstream(shop), Upstream(ok)
     await legacy.start()
     await candidate.start()
-    toml = TOML.format(legacy=legacy.port, new=new or candidate.port, settings=settings) + stamp + "\n"
+    toml = TOML.format(legacy=legacy.port, new=new or candidate.port, settings=settings, identity=identity) + stamp + "\n"
     try:
         async with gateway(folder, toml, workers=workers, engine=engine, reviews=True) as running:
             yield World(running, legacy, candidate)
@@ -257,6 +270,22 @@ async def test_keys_are_rotated_under_load_and_no_service_refuses_anybody(tmp_pa
             load.end()
             if service is not None:
                 service.stop()
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+async def test_a_stamp_ends_with_the_token_that_it_comes_of(tmp_path: Path, engine: str) -> None:
+    async with served(tmp_path, f'key = "{SECRET}"', identity=TOKENS, engine=engine) as world:
+        for seconds in (20, 3600):
+            now = int(time.time())
+            credential = token("ES256", exp=now + seconds)
+            answer = await world.gateway.request(GET[:-2] + f"Authorization: Bearer {credential}\r\n\r\n".encode())
+            assert answer.status == 200
+            assert verify(world.stamped(), FixedKeys(parse(SECRET)), "new").user == "7"
+            said = json.loads(urlsafe_b64decode(world.stamped().split(".")[1] + "=="))
+            assert said["exp"] == (now + 20 if seconds == 20 else said["iat"] + 60)
+        forged = token("ES256", number=1)
+        await world.gateway.request(GET[:-2] + f"Authorization: Bearer {forged}\r\n\r\n".encode())
+        assert verify(world.stamped(), FixedKeys(parse(SECRET)), "new") == Stamped(None, None)
 
 
 async def test_an_upgrade_carries_a_stamp(tmp_path: Path) -> None:
