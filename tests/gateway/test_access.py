@@ -262,6 +262,29 @@ def test_secrets_in_a_query_are_not_logged() -> None:
     assert log.presentable(b"/a") == b"/a"
 
 
+def test_card_numbers_and_tokens_are_not_logged_wherever_they_stand() -> None:
+    mask = Mask(Shadow().redact)
+    for secret in (
+        b"4111111111111111",
+        b"4111-1111-1111-1111",
+        b"4111+1111+1111+1111",
+        b"4111%201111%201111%201111",
+        b"%2534111111111111111",
+        b"ghp_" + b"a1" * 15,
+        b"ABCDefgHIJKlmnopqrs_ghp_" + b"a" * 30,
+        b"sk_live_abcdefghijk",
+        b"AKIAABCDEFGHIJKLMNOP",
+        b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln",
+    ):
+        for around in (b"/%b", b"/cards/%b/limits", b"/a?number=%b&b=c", b"/a-very-long-word-of-letters/%b"):
+            shown = mask.presentable(around % secret)
+            assert b"*" in shown
+            assert not [part for part in (b"1111", b"a1a1", b"aaaa", b"efgh", b"EFGH", b"eyJ") if part in shown], shown
+    for plain in (b"/a/550e8400-e29b-41d4-a716-44665544000f?at=1732912345678&x=%2F", b"/recommendations/12345?page=2", b"/", b"*"):
+        assert mask.presentable(plain) is plain
+    assert Mask([], []).presentable(b"/4111111111111111") == b"/4111111111111111"
+
+
 def test_two_writers_to_one_pipe_do_not_tear_each_others_lines() -> None:
     reading, writing = os.pipe()
     logs = [AccessLog(f"/proc/self/fd/{writing}") for _ in range(2)]
