@@ -95,12 +95,11 @@ def suspicion(names: frozenset[str]) -> re.Pattern[bytes]:
     return re.compile(rb"[?&](?:(?i:" + words.encode() + rb")=|[^=&]*[%+])")
 
 
-# Few targets have 13 digits with nothing but dashes between them, a word of 16 letters, or an ASCII character that is escaped; and no card
-# number and no token is without. Asking for that is @@
-_DIGITS: Final = bytes(48 if 48 <= code <= 57 else 10 for code in range(256))
-_WORDS: Final = bytes(97 if (code < 128 and chr(code).isalnum()) or code in b"_-" else 10 for code in range(256))
-_ROW: Final = b"0" * 13
-_WORD: Final = b"a" * 16
+# Few targets have 13 digits, a word of 16 letters, or an ASCII character that is escaped; and no card number and no token is without.
+# Asking for that takes 1 µs of a usual target (timeit, compiled: 0.1 to 0.6 before, 1.0 to 1.7 with it), and the search behind it 14 of one
+# with a UUID in it.
+_NO_DIGITS: Final = bytes(code for code in range(256) if not 48 <= code <= 57)
+_SHORT_WORDS: Final = re.compile(rb"(?:[A-Za-z0-9_-]{0,15}+[^A-Za-z0-9_-]++)*+[A-Za-z0-9_-]{0,15}+")
 _MARK: Final = re.compile(b"|".join(re.escape(mark).encode() for mark in MARKS))
 _ESCAPE: Final = re.compile(rb"%[2-7Cc]")
 
@@ -119,12 +118,14 @@ class Mask:
         if query >= 0 and self._suspicion.search(target, query) is not None:
             target = masked(target.decode("latin-1"), self._names).encode("latin-1")
         if (
-            _ROW not in target.translate(_DIGITS, b"-+")
+            len(target.translate(None, _NO_DIGITS)) < 13
             and (b"%" not in target or _ESCAPE.search(target) is None)
-            and (_WORD not in target.translate(_WORDS) or _MARK.search(target) is None)
+            and (_SHORT_WORDS.fullmatch(target) is not None or _MARK.search(target) is None)
         ):
             return target
-        return self._patterns.replace(target.decode("latin-1"), _star).encode("latin-1")
+        text = target.decode("latin-1")
+        shown = self._patterns.replace(text, _star)
+        return target if shown is text else shown.encode("latin-1")
 
 
 def _star(_kind: str, _secret: str) -> str:
