@@ -170,7 +170,7 @@ async def test_no_secret_is_left_anywhere(tmp_path: Path) -> None:
 
 def console_pages(config: Path) -> list[str]:
     """Every page that the console leads to."""
-    with running_console(config) as console, log_in(console) as client:
+    with running_console(config) as console, closing(log_in(console)) as client:
         pages: dict[str, str] = {}
         paths = ["/"]
         while paths and len(pages) < 60:
