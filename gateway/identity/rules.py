@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.identity.credential import Credential
@@ -32,3 +33,10 @@ def rules(config: Config) -> dict[str, Rule]:
             challenge = f'{credential.scheme or "Cookie"} realm="banyan"'.encode()
             found[route.name] = Rule(Need(route.identity), credential, challenge)
     return found
+
+
+def sessions(by_route: Mapping[str, Rule]) -> tuple[Credential, ...]:
+    """The credentials that a session's cookie is part of, each once: what is remembered of a session stands under each of them."""
+    return tuple(
+        {(rule.credential.cookie, rule.credential.scheme): rule.credential for rule in by_route.values() if rule.credential.cookie}.values()
+    )

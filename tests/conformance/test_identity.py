@@ -40,6 +40,12 @@ name = "reviews"
 match = "/reviews/*"
 candidate = "new"
 [[routes]]
+name = "pages"
+match = "/pages/*"
+candidate = "new"
+identity = "required"
+credential = {{ cookie = "sessionid" }}
+[[routes]]
 name = "public"
 match = "/public/*"
 candidate = "new"
@@ -240,12 +246,12 @@ async def test_whom_legacy_knew_is_let_in_for_a_while_without_it(world: World, a
 @pytest.mark.parametrize("route", ["/logout", "/reviews/logout"])
 async def test_a_logout_that_passes_is_in_force_at_once(world: World, alice: str, route: str) -> None:
     cookie = f"Cookie: sessionid={alice}"
-    assert (await world.get("/account/1", cookie)).status == 200
+    assert [(await world.get(path, cookie)).status for path in ("/account/1", "/pages/1")] == [200, 200]
     await world.gateway.current(account=True, reviews=False, public=True, app=True)
     world.legacy.users.pop(alice)
     answer = await world.get(route, cookie)
     assert b"sessionid" in answer.head
-    assert (await world.get("/account/1", cookie)).status == 401
+    assert [(await world.get(path, cookie)).status for path in ("/account/1", "/pages/1")] == [401, 401], "by whichever credential"
     await world.gateway.current(account=True, reviews=True, public=True, app=True)
 
 
