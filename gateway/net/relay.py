@@ -502,6 +502,7 @@ class Relay(Sink):
                     seconds,
                     route,
                     side,
+                    self.serve.upstream if self.serve is not None and side != GATEWAY else "",
                     reason,
                     shadow,
                 )
