@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from typing import Final
 
 import orjson
 
@@ -51,6 +52,10 @@ FAILURE_SECONDS = 0.5
 """How long a question without an answer is not asked again: else each request of a client would wait for the timeout while legacy hangs."""
 
 
+MOST_OF_ONE_COOKIE: Final = 16
+"""Credentials with the same cookie that are remembered: it may come with several tokens, and be looked at by several routes."""
+
+
 class Callers:
     """See the module's docstring. `now` is a monotonic clock in seconds."""
 
@@ -58,6 +63,8 @@ class Callers:
         self._settings = settings
         self._known = Remembered(settings.entries)
         self._asking: dict[bytes, Question] = {}
+        # By Credential.cookie_key: the keys of all credentials with that cookie, remembered or asked about. A logout ends all of them.
+        self._of_cookie: dict[bytes, list[bytes]] = {}
         self.outcomes: dict[str, int] = {}
         """Questions by what came of them, since somebody took these counts: answered, or why not."""
 
@@ -80,6 +87,11 @@ class Callers:
         if question is not None:
             question.waiting.append(then)
             return None
+        if cookie:
+            if not cookie.isascii() or b"\\" in cookie:
+                # Django reads such a one as another (quoted text, white space beyond ASCII): it would outlive that one's logout.
+                return refused("malformed")
+            self._note(credential.cookie_key(cookie), key)
         question = self._asking[key] = Question(credential, key, cookie, token, then)
         return question
 
@@ -110,8 +122,24 @@ class Callers:
         for then in question.waiting:
             then(caller)
 
-    def drop(self, key: bytes) -> None:
-        """The credential with this key was ended: what is known of it is forgotten."""
+    def drop(self, cookie_key: bytes) -> None:
+        """The cookie with this key (Credential.cookie_key) was ended: what is known by it is forgotten."""
+        for key in self._of_cookie.pop(cookie_key, ()):
+            self._forget(key)
+
+    def _note(self, cookie_key: bytes, key: bytes) -> None:
+        """Remembers that `key` is of that cookie, as the youngest. What is forgotten here could not be ended any more: all of it is."""
+        of_cookie = self._of_cookie
+        keys = of_cookie.pop(cookie_key, None) or []
+        if key not in keys:
+            keys.append(key)
+            if len(keys) > MOST_OF_ONE_COOKIE:
+                self._forget(keys.pop(0))
+        while len(of_cookie) >= self._settings.entries:
+            self.drop(next(iter(of_cookie)))
+        of_cookie[cookie_key] = keys
+
+    def _forget(self, key: bytes) -> None:
         self._known.drop(key)
         question = self._asking.pop(key, None)
         if question is not None:
@@ -161,19 +189,19 @@ def renewals(fields: bytes, cookie: str) -> tuple[bytes, ...]:
 
 
 def ended(credential: Credential, request: bytes, answer: bytes) -> bytes | None:
-    """The key of the credential among a request's lines, if the answer with these lines takes its cookie's value out of use: by clearing
-    it, or by another in its place, as logging out, logging in and a new password do."""
+    """The cookie_key of a credential's cookie among a request's lines, if the answer with these lines takes its value out of use: by
+    clearing it, or by another in its place, as logging out, logging in and a new password do. `credential`: one without a scheme."""
     set_anew = renewals(answer, credential.cookie)
     if not set_anew:
         return None
     try:
-        cookie, token = credential.read(request)
+        cookie, _ = credential.read(request)
     except CredentialError:
         return None  # of such a one nothing is remembered
     same = credential.cookie.encode() + b"=" + cookie
     if not cookie or all(value.partition(b";")[0].strip(b" \t") == same for value in set_anew):
         return None
-    return credential.key(cookie, token)
+    return credential.cookie_key(cookie)
 
 
 def told(said: Mapping[str, object], names: Collection[str]) -> Mapping[str, str]:

@@ -16,6 +16,7 @@ from gateway.access import Mask
 from gateway.identity.caller import Caller
 from gateway.identity.callers import ended
 from gateway.identity.checked import Checker, check, checker
+from gateway.identity.credential import Credential
 from gateway.identity.introspection import Introspection
 from gateway.identity.rules import Rule, rules
 from gateway.identity.stamp import Stamps
@@ -86,7 +87,7 @@ class Terms:
                 self.identity = Introspection(legacy, config.identity)
         self.stamps: Stamps | None = stamps(config, before.stamps if before is not None else None)
         # A session is legacy's to end, by an answer that sets its cookie anew or clears it, whether a route matches or not.
-        self._sessions = {rule.credential.cookie: rule.credential for rule in self.rules.values() if rule.credential.cookie}
+        self._sessions = {name: Credential(name, "") for rule in self.rules.values() if (name := rule.credential.cookie)}
         self.ending = tuple(name.encode() + b"=" for name in self._sessions) if self.identity is not None else ()
         visitor = config.identity.visitor
         self.visitors = Visitors(visitor, os.urandom) if visitor is not None else None
@@ -105,7 +106,7 @@ class Terms:
         return self.identity.lookup(rule.credential, fields, then)
 
     def ended(self, request: bytes, answer: bytes) -> list[bytes]:
-        """The keys of the credentials among a request's field lines that legacy's answer, with these, takes out of use."""
+        """The keys of the cookies among a request's field lines that legacy's answer, with these, takes out of use."""
         return [key for credential in self._sessions.values() if (key := ended(credential, request, answer)) is not None]
 
     def trusts(self, host: str) -> bool:

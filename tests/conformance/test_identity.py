@@ -50,6 +50,12 @@ match = "/app/*"
 candidate = "new"
 identity = "required"
 credential = {{ cookie = "appsession" }}
+[[routes]]
+name = "pages"
+match = "/pages/*"
+candidate = "new"
+identity = "required"
+credential = {{ cookie = "sessionid" }}
 """
 
 
@@ -109,7 +115,7 @@ async def running(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Asyn
     await new.start()
     try:
         toml = TOML.format(folder=folder, legacy=legacy.port, new=new.port)
-        async with gateway(folder, toml, engine=engine, account=True, reviews=True, public=True, app=True) as started:
+        async with gateway(folder, toml, engine=engine, account=True, reviews=True, public=True, app=True, pages=True) as started:
             yield World(started, legacy, new)
     finally:
         await legacy.stop()
@@ -241,12 +247,21 @@ async def test_whom_legacy_knew_is_let_in_for_a_while_without_it(world: World, a
 async def test_a_logout_that_passes_is_in_force_at_once(world: World, alice: str, route: str) -> None:
     cookie = f"Cookie: sessionid={alice}"
     assert (await world.get("/account/1", cookie)).status == 200
-    await world.gateway.current(account=True, reviews=False, public=True, app=True)
+    await world.gateway.current(account=True, reviews=False, public=True, app=True, pages=True)
     world.legacy.users.pop(alice)
     answer = await world.get(route, cookie)
     assert b"sessionid" in answer.head
     assert (await world.get("/account/1", cookie)).status == 401
-    await world.gateway.current(account=True, reviews=True, public=True, app=True)
+    await world.gateway.current(account=True, reviews=True, public=True, app=True, pages=True)
+
+
+async def test_a_logout_ends_the_cookie_wherever_it_is_a_credential(world: World, alice: str) -> None:
+    cookie = f"Cookie: sessionid={alice}"
+    ways = [("/account/1", cookie), ("/pages/1", cookie), ("/account/1", cookie, "Authorization: Token stranger")]
+    assert [(await world.get(*way)).status for way in ways] == [200] * 3
+    world.legacy.users.pop(alice)
+    await world.get("/logout", cookie)
+    assert [(await world.get(*way)).status for way in ways] == [401] * 3
 
 
 async def test_a_logout_while_legacy_is_asked_is_not_undone_by_its_answer(world: World, alice: str) -> None:

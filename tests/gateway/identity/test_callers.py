@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.identity.caller import ANONYMOUS, Caller, refused, unsaid
-from gateway.identity.callers import FAILURE_SECONDS, Callers, Question, ended, renewals, understand
+from gateway.identity.callers import FAILURE_SECONDS, MOST_OF_ONE_COOKIE, Callers, Question, ended, renewals, understand
 from gateway.identity.credential import Credential
 from gateway.policy.admission import Standing
 from gateway.settings import Identity
@@ -87,7 +87,7 @@ def test_a_credential_is_good_for_no_longer_than_legacy_says() -> None:
 
 def test_what_was_ended_is_forgotten_also_by_the_question_under_way() -> None:
     asked = Asked()
-    key = SESSION.key(b"s3cret", b"")
+    key = SESSION.cookie_key(b"s3cret")
     asked.callers.learned(asked.question(0), ALICE, 0, known=True)
     asked.callers.drop(key)
     question = asked.question(1)
@@ -98,6 +98,65 @@ def test_what_was_ended_is_forgotten_also_by_the_question_under_way() -> None:
     assert asked.lookup(3) is None
     asked.callers.learned(later, ANONYMOUS, 4, known=True)
     assert asked.lookup(5) == ANONYMOUS
+
+
+BOTH = Credential("sessionid", "Token")
+
+
+@pytest.mark.parametrize(
+    ("credential", "fields"),
+    [
+        (BOTH, HEAD),
+        (BOTH, HEAD + b"\r\nAuthorization: Token t"),
+        (SESSION, b'\r\nCookie: sessionid="s3cret"'),
+    ],
+    ids=["another route's credential", "beside a token", "in quotes"],
+)
+def test_a_cookie_that_was_ended_is_forgotten_wherever_it_was_a_credential(credential: Credential, fields: bytes) -> None:
+    asked = Asked(grace="60s")
+    key = ended(SESSION, HEAD, b"\r\nSet-Cookie: sessionid=; Max-Age=0")
+    assert key is not None
+
+    def question() -> Question:
+        found = asked.callers.lookup(credential, fields, asked.told.append, 0)
+        assert isinstance(found, Question)
+        return found
+
+    asked.callers.learned(question(), ALICE, 0, known=True)
+    assert asked.callers.lookup(credential, fields, asked.told.append, 0) == ALICE
+    asked.callers.drop(key)
+    under_way = question()
+    asked.callers.drop(key)
+    asked.callers.learned(under_way, ALICE, 0, known=True)
+    asked.callers.learned(question(), AWAY, 0, known=False)
+    assert asked.told[-1] is AWAY
+
+
+@pytest.mark.parametrize("value", [b'"s3\\143ret"', b"s3cret\xc2\xa0"])
+def test_what_django_reads_as_another_cookie_is_none(value: bytes) -> None:
+    assert Asked().lookup(0, b"\r\nCookie: sessionid=" + value) == refused("malformed")
+
+
+def test_one_cookie_with_many_tokens_is_remembered_with_some_of_them() -> None:
+    asked = Asked()
+    for number in range(100):
+        fields = HEAD + b"\r\nAuthorization: Token t%d" % number
+        found = asked.callers.lookup(BOTH, fields, asked.told.append, 0)
+        assert isinstance(found, Question)
+        asked.callers.learned(found, ALICE, 0, known=True)
+    assert len(asked.callers._known) == MOST_OF_ONE_COOKIE
+    asked.callers.drop(BOTH.cookie_key(b"s3cret"))
+    assert len(asked.callers._known) == 0
+
+
+def test_what_can_be_ended_is_bounded_and_what_cannot_is_not_remembered() -> None:
+    asked = Asked(entries=2)
+    for number in range(5):
+        asked.callers.learned(asked.question(0, b"\r\nCookie: sessionid=s%d" % number), ALICE, 0, known=True)
+    assert len(asked.callers._of_cookie) == len(asked.callers._known) == 2
+    for number in range(5):
+        asked.callers.drop(SESSION.cookie_key(b"s%d" % number))
+    assert len(asked.callers._known) == 0
 
 
 def test_a_renewed_cookie_is_for_those_who_waited() -> None:
@@ -123,7 +182,7 @@ def test_a_renewed_cookie_is_for_those_who_waited() -> None:
 )
 def test_an_answer_that_ends_a_session(line: bytes, over: bool) -> None:
     found = ended(SESSION, HEAD, b"\r\nServer: x\r\n" + line)
-    assert found == (SESSION.key(b"s3cret", b"") if over else None)
+    assert found == (SESSION.cookie_key(b"s3cret") if over else None)
     assert ended(SESSION, b"\r\nHost: a", b"\r\n" + line) is None
     assert ended(SESSION, HEAD + b"\r\nCookie: sessionid=twice", b"\r\n" + line) is None
 
