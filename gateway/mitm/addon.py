@@ -17,6 +17,7 @@ whether they stay open.
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from mitmproxy import http
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -42,6 +43,8 @@ from gateway.policy.failure import Failure
 from gateway.policy.forwarded import client
 from gateway.policy.problems import Problem
 from gateway.policy.properties import context
+
+_log = logging.getLogger("banyan.worker")
 
 RELAY = "banyan.relay"
 """The key in a flow's metadata."""
@@ -71,6 +74,15 @@ class GatewayAddon:
 
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         """The head is there."""
+        try:
+            await self._head(flow)
+        except Exception:
+            # mitmproxy would log it, and send on what the client has sent: to legacy, whoever calls, and with every forged field.
+            _log.exception("a request could not be decided about")
+            if flow.killable:
+                flow.kill()  # type: ignore[no-untyped-call] # mitmproxy is typed in part
+
+    async def _head(self, flow: http.HTTPFlow) -> None:
         shared = self._shared
         request = flow.request
         relay = Relay(shared, flow.client_conn, request.data.method, request.data.path, http11=request.is_http11)
