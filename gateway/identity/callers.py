@@ -150,8 +150,14 @@ Understood = tuple[Caller, bool, float | None]
 """Who it is; whether legacy knew; and for how many seconds the credential is good, if it says that."""
 
 
-def understand(status: int, body: bytes, claims: Collection[str] = (), cookies: tuple[bytes, ...] = ()) -> Understood:
-    """What legacy's answer says of a user, with those of its `claims`. `cookies`: the values of Set-Cookie that renew the credential."""
+SOON: Final = 600.0
+"""Seconds. When a credential ends later than that is no matter to a stamp, whose longest life this is; and a session that slides ends at
+another time in each answer, which would make each answer's stamp another one."""
+
+
+def understand(status: int, body: bytes, claims: Collection[str] = (), cookies: tuple[bytes, ...] = (), *, wall: float) -> Understood:
+    """What legacy's answer says of a user, with those of its `claims`. `cookies`: the values of Set-Cookie that renew the credential.
+    `wall`: Unix time."""
     if status in (401, 403):
         return refused("by-legacy"), True, None
     if status != 200:
@@ -170,8 +176,9 @@ def understand(status: int, body: bytes, claims: Collection[str] = (), cookies: 
     known = told(said, claims) if isinstance(said, dict) else NOTHING
     left = document.get("expires_in")
     lifetime = float(left) if isinstance(left, int | float) and not isinstance(left, bool) and left > 0 else None
-    caller = Caller(str(user), None if session is None else str(session), known, standing=Standing.KNOWN, cookies=cookies)
-    return caller, True, lifetime
+    expires = wall + lifetime if lifetime is not None and lifetime < SOON else None
+    name = None if session is None else str(session)
+    return Caller(str(user), name, known, standing=Standing.KNOWN, expires=expires, cookies=cookies), True, lifetime
 
 
 def renewals(fields: bytes, cookie: str) -> tuple[bytes, ...]:
@@ -206,7 +213,8 @@ def ended(credential: Credential, request: bytes, answer: bytes) -> bytes | None
 
 def told(said: Mapping[str, object], names: Collection[str]) -> Mapping[str, str]:
     """The claims in `said` of these names as flags compare them, which know text only: true is "true", a list is joined with commas.
-    Anything else says nothing, and neither does what is longer than LONGEST."""
+    Anything else says nothing, and neither does what is longer than LONGEST, or is no text: half a surrogate pair, which JSON can say and
+    nobody can sign or send."""
     known = {}
     for name in names:
         value = said.get(name)
@@ -216,4 +224,12 @@ def told(said: Mapping[str, object], names: Collection[str]) -> Mapping[str, str
             known[name] = str(value)
         elif isinstance(value, list) and all(isinstance(item, str) for item in value):
             known[name] = ",".join(value)
-    return {name: value for name, value in known.items() if len(value) <= LONGEST}
+    return {name: value for name, value in known.items() if len(value) <= LONGEST and (value.isascii() or _is_text(value))}
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -130,7 +130,7 @@ class _Asking(Sink):
             self.answered(TOO_LONG)
         elif complete:
             self._connection = None
-            caller, known, lifetime = understand(self._status, self._body, self._owner.claims, self._renewals)
+            caller, known, lifetime = understand(self._status, self._body, self._owner.claims, self._renewals, wall=time.time())
             self.answered(caller, known=known, lifetime=lifetime)
 
     def on_failure(self, failure: Failure, stale: bool) -> None:

@@ -75,7 +75,7 @@ class Introspection:
                 caller = unsaid("too-long")
             else:
                 cookies = renewals(field_lines(reply.fields), question.credential.cookie)
-                caller, known, lifetime = understand(reply.status, reply.body, self._settings.claims, cookies)
+                caller, known, lifetime = understand(reply.status, reply.body, self._settings.claims, cookies, wall=self._shared.wall())
         except TimeoutError:
             caller = unsaid("timeout")
         finally:

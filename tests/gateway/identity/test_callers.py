@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.identity.caller import ANONYMOUS, Caller, refused, unsaid
@@ -212,7 +214,8 @@ def test_nobody_is_asked_about_nothing(head: bytes) -> None:
     ("status", "body", "caller", "known", "lifetime"),
     [
         (200, b'{"authenticated": true, "user_id": 7, "session_id": "abc"}', ALICE, True, None),
-        (200, b'{"authenticated": true, "user_id": "7", "session_id": "abc", "expires_in": 60}', ALICE, True, 60.0),
+        (200, b'{"authenticated": true, "user_id": "7", "session_id": "abc", "expires_in": 600}', ALICE, True, 600.0),
+        (200, b'{"authenticated": true, "user_id": 7, "session_id": "abc", "expires_in": 60}', replace(ALICE, expires=60.0), True, 60.0),
         (200, b'{"authenticated": true, "user_id": 7, "session_id": "abc", "expires_in": 0}', ALICE, True, None),
         (200, b'{"authenticated": true, "user_id": 7, "session_id": "abc", "expires_in": true}', ALICE, True, None),
         (200, b'{"authenticated": false, "user_id": 7, "session_id": "abc"}', Caller(None, "abc"), True, None),
@@ -230,7 +233,7 @@ def test_nobody_is_asked_about_nothing(head: bytes) -> None:
     ],
 )
 def test_what_legacy_says(status: int, body: bytes, caller: Caller, known: bool, lifetime: float | None) -> None:
-    assert understand(status, body) == (caller, known, lifetime)
+    assert understand(status, body, wall=0.0) == (caller, known, lifetime)
 
 
 def test_of_what_legacy_says_of_a_user_the_named_claims_are_kept_as_text() -> None:
@@ -238,7 +241,7 @@ def test_of_what_legacy_says_of_a_user_the_named_claims_are_kept_as_text() -> No
         b'{"authenticated": true, "user_id": 7, "claims": {"plan": "pro", "staff": true, "groups": ["a", "b"], "age": 7, "odd": {}, '
         b'"long": "' + b"l" * 300 + b'"}}'
     )
-    caller, _, _ = understand(200, said, ["plan", "staff", "groups", "age", "odd", "missing", "long"])
+    caller, _, _ = understand(200, said, ["plan", "staff", "groups", "age", "odd", "missing", "long"], wall=0.0)
     assert caller.claims == {"plan": "pro", "staff": "true", "groups": "a,b", "age": "7"}
-    assert understand(200, said)[0].claims == {}
-    assert understand(200, said.replace(b"true", b"false", 1), ["plan"])[0] == ANONYMOUS
+    assert understand(200, said, wall=0.0)[0].claims == {}
+    assert understand(200, said.replace(b"true", b"false", 1), ["plan"], wall=0.0)[0] == ANONYMOUS
