@@ -138,9 +138,15 @@ class GatewayAddon:
                 shared.tally.caller(caller.standing)
                 refused = refusal(rule.need, caller.standing)
                 if refused is not None:
-                    close = head.chunked or head.length > 0
-                    relay.answered = True
-                    flow.response = relay.own_answer(refused, explained(caller), close=close, challenge=rule.challenge)
+                    has_body = head.chunked or head.length > 0
+                    answer = relay.own_answer(refused, explained(caller), close=has_body, challenge=rule.challenge)
+                    if has_body:
+                        # mitmproxy would wait for all of it first, and has no answer at all for one that it streams.
+                        flow.metadata[ANSWER] = answer
+                        flow.kill()  # type: ignore[no-untyped-call] # mitmproxy is typed in part
+                    else:
+                        relay.answered = True
+                        flow.response = answer
                     return
             if terms.visitors is not None and caller.user_id is None and caller.session_id is None:
                 known = terms.visitors.known(lines)

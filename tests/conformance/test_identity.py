@@ -188,6 +188,28 @@ async def test_a_refused_request_with_a_body_ends_its_connection_in_order(world:
     assert b"POST" not in b"".join(upstream_bytes(world))
 
 
+LARGE = b"x" * 300_000
+"""More than is held for a second upstream (replay_buffer)."""
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        (b"Content-Length: 300000", LARGE),
+        (b"Content-Length: 300000", b"x"),
+        (b"Transfer-Encoding: chunked", b"493e0\r\n" + LARGE + b"\r\n0\r\n\r\n"),
+        (b"Content-Length: 5\r\nExpect: 100-continue", b""),
+    ],
+    ids=["large", "unfinished", "chunked", "not sent yet"],
+)
+async def test_who_is_refused_hears_of_it_whatever_body_he_sends(world: World, field: bytes, body: bytes) -> None:
+    client = await world.gateway.connect()
+    await client.send(b"POST /account/1 HTTP/1.1\r\nHost: shop.test\r\n" + field + b"\r\n\r\n" + body)
+    answer = await asyncio.wait_for(client.response(), 10)
+    assert (answer.status, answer.header("Banyan-Error"), answer.header("Connection")) == (401, "unauthenticated", "close")
+    assert upstream_bytes(world) == []
+
+
 @pytest.mark.parametrize("credential", ["Cookie: sessionid={}", "Authorization: Token {}", "authorization: token {}"])
 async def test_whom_legacy_knows_is_let_in_by_either_credential(world: World, alice: str, credential: str) -> None:
     for _ in range(3):
