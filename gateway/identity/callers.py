@@ -52,6 +52,8 @@ FAILURE_SECONDS = 0.5
 """How long a question without an answer is not asked again: else each request of a client would wait for the timeout while legacy hangs."""
 
 
+MOST_ASKED: Final = 1000
+"""Questions under way. Whoever makes up a cookie for each request makes legacy answer each: beyond this many it is not asked."""
 MOST_OF_ONE_COOKIE: Final = 16
 """Credentials with the same cookie that are remembered: it may come with several tokens, and be looked at by several routes."""
 
@@ -87,10 +89,14 @@ class Callers:
         if question is not None:
             question.waiting.append(then)
             return None
+        if not cookie.isascii() or b"\\" in cookie:
+            # Django reads such a one as another (quoted text, white space beyond ASCII): it would outlive that one's logout.
+            return refused("malformed")
+        if len(self._asking) >= MOST_ASKED:
+            self._count("busy")
+            before = self._known.lately(key, now)
+            return unsaid("busy") if before is None else before[0]
         if cookie:
-            if not cookie.isascii() or b"\\" in cookie:
-                # Django reads such a one as another (quoted text, white space beyond ASCII): it would outlive that one's logout.
-                return refused("malformed")
             self._note(credential.cookie_key(cookie), key)
         question = self._asking[key] = Question(credential, key, cookie, token, then)
         return question
@@ -101,8 +107,9 @@ class Callers:
         if self._asking.get(question.key) is question:
             del self._asking[question.key]
         settings = self._settings
-        outcome = "answered" if known else caller.why
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        self._count("answered" if known else caller.why)
+        if question.outdated and caller.cookies:
+            caller = replace(caller, cookies=())  # renewed before it was ended: it would take the place of what came after it
         if known:
             positive = caller.standing is Standing.KNOWN
             seconds = settings.cache if positive else settings.negative_cache
@@ -126,6 +133,9 @@ class Callers:
         """The cookie with this key (Credential.cookie_key) was ended: what is known by it is forgotten."""
         for key in self._of_cookie.pop(cookie_key, ()):
             self._forget(key)
+
+    def _count(self, outcome: str) -> None:
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
 
     def _note(self, cookie_key: bytes, key: bytes) -> None:
         """Remembers that `key` is of that cookie, as the youngest. What is forgotten here could not be ended any more: all of it is."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.identity.caller import ANONYMOUS, Caller, refused, unsaid
-from gateway.identity.callers import FAILURE_SECONDS, MOST_OF_ONE_COOKIE, Callers, Question, ended, renewals, understand
+from gateway.identity.callers import FAILURE_SECONDS, MOST_ASKED, MOST_OF_ONE_COOKIE, Callers, Question, ended, renewals, understand
 from gateway.identity.credential import Credential
 from gateway.policy.admission import Standing
 from gateway.settings import Identity
@@ -159,6 +159,25 @@ def test_what_can_be_ended_is_bounded_and_what_cannot_is_not_remembered() -> Non
     for number in range(5):
         asked.callers.drop(SESSION.cookie_key(b"s%d" % number))
     assert len(asked.callers._known) == 0
+
+
+def test_a_crowd_of_made_up_cookies_is_asked_about_up_to_a_number() -> None:
+    asked = Asked(cache="10s", grace="60s")
+    asked.callers.learned(asked.question(0), ALICE, 0, known=True)
+    for number in range(MOST_ASKED):
+        asked.question(20, b"\r\nCookie: sessionid=made-up-%d" % number)
+    assert asked.lookup(20, b"\r\nCookie: sessionid=one-more") == unsaid("busy")
+    assert asked.lookup(20) == ALICE, "whom legacy knew lately"
+    assert asked.lookup(80) == unsaid("busy"), "and no longer than that"
+    assert asked.callers.outcomes["busy"] == 3
+
+
+def test_a_cookie_that_was_ended_while_it_was_renewed_is_not_given_out() -> None:
+    asked = Asked()
+    question = asked.question(0)
+    asked.callers.drop(SESSION.cookie_key(b"s3cret"))
+    asked.callers.learned(question, replace(ALICE, cookies=(b"sessionid=s3cret; Max-Age=60",)), 0, known=True)
+    assert [caller.cookies for caller in asked.told] == [()]
 
 
 def test_a_renewed_cookie_is_for_those_who_waited() -> None:
