@@ -26,7 +26,7 @@ MAX_ANSWER = 64 * 1024
 class Question:
     """What legacy must be asked, by whoever got this from `Callers.lookup`. It ends with `Callers.learned`, whatever happens."""
 
-    __slots__ = ("cookie", "credential", "key", "outdated", "token", "waiting")
+    __slots__ = ("cookie", "credential", "key", "meanwhile", "outdated", "token", "waiting")
 
     def __init__(self, credential: Credential, key: bytes, cookie: bytes, token: bytes, then: Callable[[Caller], None]) -> None:
         self.credential = credential
@@ -34,6 +34,8 @@ class Question:
         self.cookie = cookie
         self.token = token
         self.waiting = [then]
+        self.meanwhile: Caller | None = None
+        """Who it was lately: believed at once, since legacy has not answered others either. Then `waiting` is empty."""
         self.outdated = False
         """The credential was ended while legacy was asked: the answer may be older than that, and is not remembered."""
 
@@ -67,11 +69,14 @@ class Callers:
         self._asking: dict[bytes, Question] = {}
         # By Credential.cookie_key: the keys of all credentials with that cookie, remembered or asked about. A logout ends all of them.
         self._of_cookie: dict[bytes, list[bytes]] = {}
+        self._away = False
+        """The last question had no answer: whom legacy knew lately does not wait for the next one."""
         self.outcomes: dict[str, int] = {}
         """Questions by what came of them, since somebody took these counts: answered, or why not."""
 
     def lookup(self, credential: Credential, fields: bytes, then: Callable[[Caller], None], now: float) -> Caller | Question | None:
-        """The caller; or a question that must be asked now; or None. In both latter cases `then` is called once it is known.
+        """The caller; or a question that must be asked now; or None. In both latter cases `then` is called once it is known, but where the
+        question has a `meanwhile`: that is the caller.
 
         `fields` are a head's field lines, each with its CRLF before it.
         """
@@ -85,8 +90,11 @@ class Callers:
         known = self._known.get(key, now)
         if known is not None:
             return known
+        before = self._known.lately(key, now) if self._away else None
         question = self._asking.get(key)
         if question is not None:
+            if before is not None:
+                return before[0]
             question.waiting.append(then)
             return None
         if not cookie.isascii() or b"\\" in cookie:
@@ -94,11 +102,14 @@ class Callers:
             return refused("malformed")
         if len(self._asking) >= MOST_ASKED:
             self._count("busy")
-            before = self._known.lately(key, now)
-            return unsaid("busy") if before is None else before[0]
+            lately = self._known.lately(key, now)
+            return unsaid("busy") if lately is None else lately[0]
         if cookie:
             self._note(credential.cookie_key(cookie), key)
         question = self._asking[key] = Question(credential, key, cookie, token, then)
+        if before is not None:
+            question.meanwhile = before[0]
+            question.waiting.clear()
         return question
 
     def learned(self, question: Question, caller: Caller, now: float, *, known: bool, lifetime: float | None = None) -> None:
@@ -108,6 +119,7 @@ class Callers:
             del self._asking[question.key]
         settings = self._settings
         self._count("answered" if known else caller.why)
+        self._away = not known
         if question.outdated and caller.cookies:
             caller = replace(caller, cookies=())  # renewed before it was ended: it would take the place of what came after it
         if known:

@@ -42,7 +42,7 @@ class Introspection:
             asking = _Asking(self, found)
             self._asking.add(asking)
             asking.ask(self._pool, self._request(found), self._settings.timeout)
-            return None
+            return found.meanwhile
         return found
 
     def close(self) -> None:

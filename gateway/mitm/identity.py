@@ -49,6 +49,8 @@ class Introspection:
         found = self._callers.lookup(credential, field_lines(fields), learned, self._shared.now())
         if isinstance(found, Question):
             self._shared.keep(self._ask(found), "introspection")
+            if found.meanwhile is not None:
+                return found.meanwhile
         elif found is not None:
             return found
         return await answer

@@ -45,6 +45,7 @@ class Legacy(Upstream):
         self.hold = Held()
         self.hold.go.set()
         self.known = True
+        self.broken = False
 
     async def serve(self, exchange: Exchange) -> None:
         if exchange.line.startswith(b"GET /logout "):
@@ -55,6 +56,9 @@ class Legacy(Upstream):
         else:
             self.questions += 1
             await self.hold.go.wait()
+            if self.broken:
+                await exchange.answer(b"no", "500 No")
+                return
             await exchange.answer(json.dumps({"authenticated": self.known, "user_id": 7}).encode())
 
 
@@ -114,6 +118,32 @@ async def test_a_logout_is_in_force_on_every_worker(tmp_path: Path, engine: str)
                     statuses = {(await client.request(GET % b"/account/1")).status for client in clients}
                     if statuses == {503}:
                         break
+    finally:
+        await legacy.stop()
+        await new.stop()
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+async def test_while_legacy_hangs_whom_it_knew_does_not_wait_for_it_each_time(tmp_path: Path, engine: str) -> None:
+    legacy, new = Legacy(), Upstream(ok)
+    await legacy.start()
+    await new.start()
+    try:
+        toml = TOML.format(legacy=legacy.port, new=new.port, cache="100ms", grace="60s")
+        async with gateway(tmp_path, toml, engine=engine, account=True) as running:
+            assert (await running.request(GET % b"/account/1")).status == 200
+            legacy.broken = True
+            async with asyncio.timeout(10):
+                while legacy.questions < 2:
+                    assert (await running.request(GET % b"/account/1")).status == 200
+                    await asyncio.sleep(0.05)
+            legacy.hold.go.clear()
+            async with asyncio.timeout(10):  # a question may take 30 s
+                while legacy.questions < 3:
+                    assert (await running.request(GET % b"/account/1")).status == 200
+                    await asyncio.sleep(0.05)
+                assert (await running.request(GET % b"/account/1")).status == 200
+            legacy.hold.go.set()
     finally:
         await legacy.stop()
         await new.stop()

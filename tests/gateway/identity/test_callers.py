@@ -63,13 +63,38 @@ def test_a_doubt_is_remembered_for_a_moment_only() -> None:
 def test_while_legacy_cannot_say_the_last_answer_is_believed_for_a_while() -> None:
     asked = Asked(cache="10s", grace="60s")
     asked.callers.learned(asked.question(0), ALICE, 0, known=True)
-    for now in (10.0, 40.0, 69.9):
-        asked.callers.learned(asked.question(now), AWAY, now, known=False)
-        assert asked.told.pop() is not AWAY
-    assert asked.told == [ALICE]
+    asked.callers.learned(asked.question(10.0), AWAY, 10.0, known=False)
+    assert asked.told == [ALICE, ALICE]
+    for now in (40.0, 69.9):
+        question = asked.question(now)
+        assert question.meanwhile == asked.lookup(now) == ALICE, "nobody waits for what others have waited for in vain"
+        asked.callers.learned(question, AWAY, now, known=False)
+    assert asked.told == [ALICE, ALICE]
     # Not for a moment longer, even just after a failure.
     asked.callers.learned(asked.question(70.0), AWAY, 70.0, known=False)
     assert asked.told[-1] is AWAY
+
+
+def test_once_legacy_answers_again_its_answer_is_waited_for() -> None:
+    asked = Asked(cache="10s", grace="60s")
+    asked.callers.learned(asked.question(0), ALICE, 0, known=True)
+    asked.callers.learned(asked.question(10), AWAY, 10, known=False)
+    back = asked.question(11)
+    assert back.meanwhile == ALICE
+    asked.callers.learned(back, ANONYMOUS, 11, known=True)
+    assert asked.lookup(12) == ANONYMOUS
+    again = asked.question(14)
+    assert again.meanwhile is None
+    asked.callers.learned(again, ALICE, 14, known=True)
+    assert asked.told[-1] == ALICE
+
+
+def test_what_was_ended_is_not_believed_meanwhile() -> None:
+    asked = Asked(cache="10s", grace="60s")
+    asked.callers.learned(asked.question(0), ALICE, 0, known=True)
+    asked.callers.learned(asked.question(10), AWAY, 10, known=False)
+    asked.callers.drop(SESSION.cookie_key(b"s3cret"))
+    assert asked.question(11).meanwhile is None
 
 
 def test_nobody_is_not_believed_for_longer_than_legacy_says_so() -> None:
