@@ -56,6 +56,13 @@ class Credential:
         """SHA-256 of what `read` has returned, and of where it stood: what is remembered under it could not be used to log in."""
         return hashlib.sha256(b"".join((self._names, cookie, b"\0", token))).digest()
 
+    def cookie_key(self, cookie: bytes) -> bytes:
+        """SHA-256 of the cookie's value alone: by it legacy ends whatever is remembered of that cookie, whichever token came with it, and
+        whichever route's credential it was part of. In quotes it is the same cookie to Django."""
+        if len(cookie) > 1 and cookie[:1] == cookie[-1:] == b'"':
+            cookie = cookie[1:-1]
+        return hashlib.sha256(b"cookie\0" + self._begin + cookie).digest()
+
     def _read_cookie(self, fields: bytes, at: int) -> bytes:
         """`at`: where its name stands for the first time."""
         # What nearly every request has: the name stands there once, and begins a pair of a Cookie line. By `find` that takes a fifth of the

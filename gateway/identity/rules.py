@@ -36,7 +36,5 @@ def rules(config: Config) -> dict[str, Rule]:
 
 
 def sessions(by_route: Mapping[str, Rule]) -> tuple[Credential, ...]:
-    """The credentials that a session's cookie is part of, each once: what is remembered of a session stands under each of them."""
-    return tuple(
-        {(rule.credential.cookie, rule.credential.scheme): rule.credential for rule in by_route.values() if rule.credential.cookie}.values()
-    )
+    """The cookies that say who calls, each once: where one ends, it ends for every route that looks at it, whatever stands beside."""
+    return tuple(Credential(name, "") for name in sorted({rule.credential.cookie for rule in by_route.values() if rule.credential.cookie}))

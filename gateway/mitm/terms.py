@@ -78,7 +78,7 @@ class Terms:
         )
 
     def ended(self, request: Fields, answer: Fields) -> list[bytes]:
-        """The keys of the credentials among a request's fields that legacy's answer, with these, takes out of use."""
+        """The keys of the cookies among a request's fields that legacy's answer, with these, takes out of use."""
         if self.callers is None or find(answer, b"set-cookie") is None:
             return []
         asked, answered = field_lines(request), field_lines(answer)

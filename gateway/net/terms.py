@@ -83,7 +83,9 @@ class Terms:
             if kept is not None and kept.config.identity.lookup == config.identity.lookup and kept.pools["legacy"] is legacy:
                 self.identity = kept.identity
             else:
-                self.identity = Introspection(legacy, config.identity)
+                # Whom the same legacy knew, asked over other connections: an outage may be the reason for this very reload.
+                asked = before.identity if before is not None and _same_legacy(before.config, config) else None
+                self.identity = Introspection(legacy, config.identity, asked.callers if asked is not None else None)
         self.stamps: Stamps | None = stamps(config, before.stamps if before is not None else None)
         # A session is legacy's to end, by an answer that sets its cookie anew or clears it, whether a route matches or not.
         self._sessions = sessions(self.rules)
@@ -139,6 +141,10 @@ class Terms:
         for pool in (*self.pools.values(), *self.shadow_pools.values()):
             if id(pool) not in used:
                 pool.end()
+
+
+def _same_legacy(before: Config, config: Config) -> bool:
+    return before.identity.lookup == config.identity.lookup and before.upstreams["legacy"] == config.upstreams["legacy"]
 
 
 def _pool(
