@@ -22,6 +22,8 @@ from typing import Literal
 
 from shadow.normalise import Body, Form, Headers, Json, Message, joined, media_type
 from shadow.paths import NO_PATTERNS, PatternSet
+from shadow.scalars import Tolerance
+from shadow.shapes import shape
 
 
 class Kind(StrEnum):
@@ -59,8 +61,12 @@ class Rules:
     unordered: PatternSet = NO_PATTERNS
     key: tuple[tuple[PatternSet, str], ...] = ()
     """Lists whose elements are aligned by a field."""
-    tolerance: tuple[tuple[PatternSet, float], ...] = ()
+    tolerance: tuple[tuple[PatternSet, Tolerance], ...] = ()
     """Numbers that may be this far apart."""
+    time: PatternSet = NO_PATTERNS
+    """Texts that are equal where they name the same instant."""
+    pattern: tuple[tuple[PatternSet, str], ...] = ()
+    """Values that are new every time: equal where both look like this."""
     headers: tuple[str, ...] = ("content-type", "cache-control", "location")
 
     @classmethod
@@ -70,21 +76,32 @@ class Rules:
         ignore: Sequence[str] = (),
         unordered: Sequence[str] = (),
         key: Mapping[str, str] | None = None,
-        tolerance: Mapping[str, float] | None = None,
+        tolerance: Mapping[str, float | str] | None = None,
+        time: Sequence[str] = (),
+        pattern: Mapping[str, str] | None = None,
         headers: Sequence[str] = ("content-type", "cache-control", "location"),
     ) -> Rules:
         """From the texts in the configuration.
 
         Raises:
             shadow.paths.PatternError: a path is not one.
+            shadow.scalars.ToleranceError: a tolerance is not one.
+            shadow.shapes.ShapeError: a pattern is not one.
         """
         return cls(
             PatternSet.parse(ignore),
             PatternSet.parse(unordered),
             tuple((PatternSet.parse([path]), name) for path, name in (key or {}).items()),
-            tuple((PatternSet.parse([path]), amount) for path, amount in (tolerance or {}).items()),
+            tuple((PatternSet.parse([path]), Tolerance.parse(amount)) for path, amount in (tolerance or {}).items()),
+            PatternSet.parse(time),
+            tuple((PatternSet.parse([path]), _checked(text)) for path, text in (pattern or {}).items()),
             tuple(header.lower() for header in headers),
         )
+
+
+def _checked(text: str) -> str:
+    shape(text)
+    return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ lists, which is given up after MAX_WORK.
 from __future__ import annotations
 
 import json
+import math
 import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
-from fractions import Fraction
 from typing import NamedTuple
 
 from deepdiff import DeepDiff
@@ -23,6 +23,8 @@ from deepdiff import DeepDiff
 from shadow.compare import Difference, Kind, Rules
 from shadow.normalise import Json
 from shadow.paths import ANY_INDEX, Path, Segment, render
+from shadow.scalars import instant
+from shadow.shapes import shape
 
 MAX_DIFFERENCES = 200
 """Leaves reported of one exchange. The console shows them all; nobody reads more."""
@@ -119,17 +121,20 @@ class _Reducer:
                 self.walk(left.get(key, ABSENT), right.get(key, ABSENT), (*where, key))
         elif isinstance(left, list) and isinstance(right, list):
             self._lists(left, right, where, path)
-        elif not self._tolerated(left, right, path):
+        elif not self._allowed(left, right, path):
             self.leaves.append(Leaf(where, left, right))
 
-    def _tolerated(self, left: Json | Absent, right: Json | Absent, path: Path) -> bool:
-        if not (_is_number(left) and _is_number(right)):
+    def _allowed(self, left: Json | Absent, right: Json | Absent, path: Path) -> bool:
+        """Whether a rule says that these two, which differ, count as one. None of them reaches across types."""
+        rules = self._rules
+        if isinstance(left, str) and isinstance(right, str):
+            if rules.time and rules.time.matches(path) and (moment := instant(left)) is not None and moment == instant(right):
+                return True
+        elif not (_is_number(left) and _is_number(right)):
             return False
-        # Fractions are exact: 0.1 + 0.2 - 0.3 must not decide, and an integer of 4,000 digits must not overflow.
-        return any(
-            patterns.matches(path) and abs(Fraction(left) - Fraction(right)) <= Fraction(amount)  # type: ignore[arg-type]  # numbers, see above
-            for patterns, amount in self._rules.tolerance
-        )
+        elif any(patterns.matches(path) and tolerance.allows(left, right) for patterns, tolerance in rules.tolerance):  # type: ignore[arg-type]  # numbers, see above
+            return True
+        return any(_shaped(left, text) and _shaped(right, text) for patterns, text in rules.pattern if patterns.matches(path))
 
     def _lists(self, left: list[Json], right: list[Json], where: Where, path: Path) -> None:
         for patterns, name in self._rules.key:
@@ -182,14 +187,29 @@ class _Reducer:
         self._work -= 1 + len(path)
         if self._rules.ignore and self._rules.ignore.matches(path):
             return None
-        if isinstance(value, float) and value.is_integer():
-            return int(value)
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return self._plain_scalar(value, path)
         if isinstance(value, list):
             items = [self._plain(item, (*path, ANY_INDEX)) for item in value]
             return sorted(items, key=json.dumps) if self._rules.unordered.matches(path) else items
         if isinstance(value, dict):
             return {key: self._plain(item, (*path, key)) for key, item in value.items() if not self._rules.ignore.matches((*path, key))}
         return value
+
+    def _plain_scalar(self, value: str | float, path: Path) -> Json:
+        rules = self._rules
+        if isinstance(value, str) and rules.time and rules.time.matches(path) and (moment := instant(value)) is not None:
+            return moment.isoformat()
+        if rules.pattern and any(patterns.matches(path) and _shaped(value, text) for patterns, text in rules.pattern):
+            return math.nan  # which no document holds
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _shaped(value: object, text: str) -> bool:
+    """Whether a string, or an integer as it is written, looks like `text`."""
+    if isinstance(value, str):
+        return shape(text).matches(value)
+    return isinstance(value, int) and abs(value) < 10**30 and shape(text).matches(str(value))
 
 
 def _is_number(value: object) -> bool:

@@ -75,6 +75,7 @@ def test_json_bodies(left: Any, right: Any, expected: list[tuple[str, str]]) -> 
     assert differences(left, right) == sorted(expected, key=lambda item: item[1])
 
 
+NOON, NOON_TOO = "2026-03-01T12:00:00Z", "Sun, 01 Mar 2026 12:00:00 GMT"
 ITEMS = {"items": [{"id": 1, "n": 1}, {"id": 2, "n": 2}, {"id": 3, "n": 3}]}
 RULES: list[tuple[str, Any, Any, dict[str, Any], list[tuple[str, str]]]] = [
     ("ignore is exact", {"id": 1, "identity": 1}, {"id": 2, "identity": 2}, {"ignore": ["$.id"]}, [("value", "$.identity")]),
@@ -126,6 +127,24 @@ RULES: list[tuple[str, Any, Any, dict[str, Any], list[tuple[str, str]]]] = [
     ),
     ("tolerance", {"a": 1.0, "b": 1.0}, {"a": 1.001, "b": 1.001}, {"tolerance": {"$.a": 0.01}}, [("value", "$.b")]),
     ("tolerance is no licence for another type", {"a": 1}, {"a": "1"}, {"tolerance": {"$.a": 5}}, [("type", "$.a")]),
+    ("a share of legacy's number", {"a": 200, "b": 200}, {"a": 202, "b": 203}, {"tolerance": {"$.*": "1 %"}}, [("value", "$.b")]),
+    ("no rule, no instants", {"t": NOON}, {"t": NOON_TOO}, {}, [("value", "$.t")]),
+    ("time", {"t": NOON, "u": NOON}, {"t": NOON_TOO, "u": NOON_TOO}, {"time": ["$.t"]}, [("value", "$.u")]),
+    ("time: another instant", {"t": NOON}, {"t": "2026-03-01T12:00:01Z"}, {"time": ["$.t"]}, [("value", "$.t")]),
+    ("time: another type", {"t": NOON}, {"t": None}, {"time": ["$.t"]}, [("type", "$.t")]),
+    ("time: what is no instant", {"t": "never"}, {"t": "Never"}, {"time": ["$.t"]}, [("value", "$.t")]),
+    ("pattern", {"id": "a1", "identity": "a1"}, {"id": "a2", "identity": "a2"}, {"pattern": {"$.id": "a\\d"}}, [("value", "$.identity")]),
+    ("pattern: both must look so", {"id": "a1"}, {"id": "b1"}, {"pattern": {"$.id": "a\\d"}}, [("value", "$.id")]),
+    ("pattern: integers", {"id": 17}, {"id": 4}, {"pattern": {"$.id": "[1-9]\\d*"}}, []),
+    ("pattern: no licence for another type", {"id": 17}, {"id": "17"}, {"pattern": {"$.id": "[1-9]\\d*"}}, [("type", "$.id")]),
+    ("pattern: true is no integer", {"id": True}, {"id": False}, {"pattern": {"$.id": ".*"}}, [("value", "$.id")]),
+    (
+        "unordered elements meet through time and pattern",
+        [{"id": "a1", "t": NOON, "n": 1}, {"id": "a2", "t": NOON, "n": 2}],
+        [{"id": "a8", "t": NOON_TOO, "n": 2}, {"id": "a9", "t": NOON_TOO, "n": 1}],
+        {"unordered": ["$"], "time": ["$[*].t"], "pattern": {"$[*].id": "a\\d"}},
+        [],
+    ),
     ("tolerance of huge integers", {"a": 10**400}, {"a": 0.5}, {"tolerance": {"$.a": 5}}, [("value", "$.a")]),
 ]
 
