@@ -13,7 +13,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import cast
 from urllib.parse import parse_qsl
@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl
 import brotli  # type: ignore[import-untyped]  # it ships no types
 import zstandard
 
+from shadow import markup
 from shadow.exchange import Answer
 
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
@@ -40,6 +41,7 @@ class Form(StrEnum):
     EMPTY = "empty"
     JSON = "json"
     FORM = "form"
+    HTML = "html"
     TEXT = "text"
     OPAQUE = "opaque"
     """Bytes without a known inner form: compared whole."""
@@ -51,14 +53,16 @@ class Body:
 
     form: Form
     data: bytes
-    value: Json = None
-    """json: the document. form: {name: [values]}. Else None."""
+    value: Json = field(default=None, repr=False)
+    """json: the document. form: {name: [values]}. html: shadow.markup's nodes. text: its lines. Else None."""
     text: str | None = None
     note: str = ""
     """Why it is less than its Content-Type promised: too_deep, duplicate_key, not_json, over_limit, bad_encoding, bad_charset …"""
     size: int = 0
     digest: str = ""
     """Redaction's keyed digest of `data` as it was before: equal digests mean equal bytes. "" where nothing is redacted in bodies."""
+    veiled: bool = False
+    """Its values may be compared and must not be shown: redaction can't tell what in it is secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +143,15 @@ def read_body(headers: Headers, raw: bytes, limit: int = MAX_DECODED) -> Body:
     elif not (media == "" or media.startswith("text/") or media.endswith(("xml", "javascript"))):
         return Body(Form.OPAQUE, data, size=len(data))
     try:
-        return Body(Form.TEXT, data, text=_decode(data, charset), note=note, size=len(data))
+        text = _decode(data, charset)
     except ValueError:
         return Body(Form.OPAQUE, data, note=note or "bad_charset", size=len(data))
+    if media in ("text/html", "application/xhtml+xml"):
+        try:
+            return Body(Form.HTML, data, cast("Json", markup.parse(text)), text, size=len(data))
+        except markup.MarkupError as error:
+            note = str(error)
+    return Body(Form.TEXT, data, cast("Json", text.split("\n")), text, note, len(data))
 
 
 def media_type(value: str) -> tuple[str, str]:
@@ -296,9 +306,9 @@ def parse_form(data: bytes) -> Json:
     """{name: [values]} of a form body.
 
     Raises:
-        ValueError: it is not one, or has more than 10,000 fields.
+        ValueError: it is not one, is not UTF-8 (other bytes would all look alike), or has more than 10,000 fields.
     """
     form: dict[str, Json] = {}
-    for name, value in parse_qsl(data.decode("ascii"), keep_blank_values=True, strict_parsing=True, max_num_fields=10_000):
+    for name, value in parse_qsl(data.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=10_000):
         cast("list[Json]", form.setdefault(name, [])).append(value)
     return form

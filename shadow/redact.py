@@ -4,7 +4,8 @@ A redacted value becomes `redacted:` and 16 hex digits of a keyed hash (HMAC-SHA
 nobody without the key can try out guesses. `null` stays: that a field is empty is what a comparison is about, and nothing secret.
 
 Fields can only be taken out of a body that has fields. So while any body path is configured, a body that is neither JSON nor a form (HTML,
-CSV, an image, JSON that can't be parsed) is kept as its keyed digest alone: still compared, never stored.
+CSV, an image, JSON that can't be parsed) is kept as its keyed digest alone: still compared, never stored. What of it differs is told by its
+place, and by hashes in place of what stands there.
 """
 
 from __future__ import annotations
@@ -87,8 +88,14 @@ class Redactor:
 
     def _header(self, name: str, value: str) -> str:
         if name in self._headers:
-            return self.hash(value)
+            return self._cookie(value) if name == "set-cookie" else self.hash(value)
         return self.target(value) if name in _URL_HEADERS else value
+
+    def _cookie(self, line: str) -> str:
+        """A Set-Cookie line without the cookie's value. Its name and attributes are compared."""
+        pair, semicolon, attributes = line.partition(";")
+        name, equals, value = pair.partition("=")
+        return f"{name}={self.hash(value.strip())}{semicolon}{attributes}" if equals else self.hash(line)
 
     def _body(self, body: Body) -> Body:
         if body.form is Form.EMPTY or not self._withholds:
@@ -104,7 +111,9 @@ class Redactor:
             value = self._form(body.value)
             text = urlencode({name: items for name, items in value.items() if isinstance(items, list)}, doseq=True, safe=":")
             return replace(body, value=value, text=text, data=text.encode(), digest=digest)
-        return Body(Form.OPAQUE, b"", note=body.note or "withheld", size=body.size, digest=digest)
+        # Pages and texts are still compared by their parts, but no part of them is shown or kept.
+        value = body.value if body.form in (Form.HTML, Form.TEXT) else None
+        return Body(body.form, b"", value, note=body.note or "withheld", size=body.size, digest=digest, veiled=True)
 
     def _form(self, fields: dict[str, Json]) -> dict[str, Json]:
         return {

@@ -42,8 +42,10 @@ class Compare(Section):
     """Texts that are equal where they name the same instant, as ISO 8601 or as HTTP writes dates."""
     pattern: dict[str, str] = {}
     """Values that are new every time, and equal where both sides look like this: { "$.id" = "[0-9a-f]{32}" }."""
-    headers: list[str] = ["content-type", "cache-control", "location"]
-    """Response headers that are compared."""
+    headers: list[str] = ["content-type", "cache-control", "location", "set-cookie"]
+    """Response headers that are compared; of set-cookie, each cookie's name and attributes."""
+    redirects: Literal["exact", "resolved"] = "exact"
+    """exact: Location is compared as it is written. resolved: /a and https://host/a are equal where host is what the client asked."""
 
     @field_validator("ignore", "unordered", "time")
     @classmethod

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from shadow.compare import Kind, Rules, Verdict, compare
 from shadow.documents import MAX_DIFFERENCES
 from shadow.exchange import Answer
+from shadow.headers import Address
 from shadow.normalise import Form, Message, read
 from shadow.paths import render
 
@@ -203,11 +204,46 @@ def test_no_answer() -> None:
         (b"Cache-Control: max-age=1, Private\r\n", b"Cache-Control: private\r\ncache-control: max-age=1\r\n", []),
         (b"Cache-Control: private\r\n", b"", [("header", "cache-control")]),
         (b"Location: /a\r\n", b"Location: /b\r\n", [("header", "location")]),
+        (b"Location: /a\r\n", b"Location: https://shop.test/a\r\n", [("header", "location")]),
+        (b"Set-Cookie: s=1; Path=/; HttpOnly\r\n", b"Set-Cookie: s=2; httponly; path=/\r\n", []),
+        (b"Set-Cookie: s=1; Path=/; HttpOnly\r\n", b"Set-Cookie: s=1; Path=/\r\n", [("header", "set-cookie: s")]),
+        (b"Set-Cookie: s=1\r\n", b"Set-Cookie: t=1\r\n", [("header", "set-cookie: s"), ("header", "set-cookie: t")]),
+        (b"Set-Cookie: s=1\r\nSet-Cookie: t=1\r\n", b"Set-Cookie: t=1\r\nSet-Cookie: s=1\r\n", []),
+        (b"Set-Cookie: s=1; Expires=Sun, 01 Mar 2026 12:00:00 GMT\r\n", b"Set-Cookie: s=1; expires=Mon, 02 Mar 2026 12:00:00 GMT\r\n", []),
+        (b"Set-Cookie: s=1; Max-Age=5\r\n", b"Set-Cookie: s=1; Max-Age=0\r\n", [("header", "set-cookie: s")]),
         (b"Date: now\r\nServer: a\r\n", b"Date: then\r\nX-New: 1\r\n", []),
     ],
 )
 def test_headers(left: bytes, right: bytes, expected: list[tuple[str, str]]) -> None:
     assert found(compare(answer(b"", head=left), answer(b"", head=right), Rules())) == expected
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        ("/a?b=1#c", "https://shop.test/a?b=1#c", True),
+        ("https://SHOP.test/a", "/a", True),
+        ("//shop.test/a", "/a", True),
+        ("https://shop.test", "/", True),
+        ("5", "/x/y/5", True),
+        ("../z", "https://shop.test/x/z", True),
+        ("?p=2", "/x/y/4?p=2", True),
+        ("/a", "https://shop.test/b", False),
+        ("/a", "https://other.test/a", False),
+        ("/a", "https://shop.test:8443/a", False),
+        ("/a", "javascript://shop.test/a", False),
+        ("http://shop.test/a", "https://shop.test/a", False),
+        ("/a", "/b", False),
+        ("/a", "//[", False),
+    ],
+)
+def test_redirects_are_resolved_where_a_rule_says_so(left: str, right: str, same: bool) -> None:
+    address = Address("shop.test", "/x/y/4?p=1")
+    messages = [answer(b"", 302, f"Location: {value}\r\n".encode()) for value in (left, right)]
+    for pair in (messages, messages[::-1]):
+        assert compare(pair[0], pair[1], Rules(), address).outcome == "mismatch", "no rule"
+        verdict = compare(pair[0], pair[1], Rules.make(redirects="resolved"), address)
+        assert found(verdict) == ([] if same else [("header", "location")])
 
 
 def test_a_body_that_was_not_kept_is_no_match() -> None:
@@ -288,8 +324,40 @@ def test_forms_and_texts() -> None:
     form = b"Content-Type: application/x-www-form-urlencoded\r\n"
     assert compare(answer(b"a=1&b=2", head=form), answer(b"b=2&a=%31", head=form), Rules()).outcome == "match"
     assert found(compare(answer(b"a=1&b=2", head=form), answer(b"a=1&b=3", head=form), Rules())) == [("value", "$.b[0]")]
-    text = b"Content-Type: text/html; charset=latin-1\r\n"
-    assert found(compare(answer(b"<p>\xe4", head=text), answer(b"<p>\xe5", head=text), Rules())) == [("body", "$")]
+    assert found(compare(answer(b"a=1&a=2", head=form), answer(b"a=2&a=1", head=form), Rules())) == [("order", "$.a")]
+    assert found(compare(answer(b"a=%ff", head=form), answer(b"a=%fe", head=form), Rules())) == [("value", "$[0]")], "not UTF-8: as text"
+    text = b"Content-Type: text/plain; charset=latin-1\r\n"
+    assert found(compare(answer(b"a\n\xe4\nc", head=text), answer(b"a\n\xe5\nc", head=text), Rules())) == [("value", "$[1]")]
+    assert found(compare(answer(b"a\nc\n", head=text), answer(b"a\nb\nc\n", head=text), Rules())) == [("extra", "$[1]")]
+    assert found(compare(answer(b"a\n", head=text), answer(b"a", head=text), Rules())) == [("missing", "$[1]")]
+    assert found(compare(answer(b"{", head=JSON_HEAD), answer(b"[", head=JSON_HEAD), Rules())) == [("value", "$[0]")], "by its lines"
+
+
+def test_what_is_binary_is_told_by_its_digest() -> None:
+    head = b"Content-Type: image/png\r\n"
+    verdict = compare(answer(b"\x89PNG1", head=head), answer(b"\x89PNG2", head=head), Rules())
+    assert found(verdict) == [("body", "$")]
+    told = str(verdict.differences[0].legacy), str(verdict.differences[0].candidate)
+    assert told[0] != told[1]
+    assert all(each.startswith("opaque, 5 bytes, digest ") for each in told)
+
+
+PAGE = b"Content-Type: text/html; charset=utf-8\r\n"
+
+
+def test_pages() -> None:
+    one = b"<!DOCTYPE html>\n<html><body class='b a'>\n  <p id=x>Hello,\n  <b>you</b>\n<p>there<!-- legacy -->\n</body></html>"
+    other = b'<!doctype html><HTML><body class="a b"><p id="x">Hello, <b>you</b></p><p>there</p></body></html>'
+    assert compare(answer(one, head=PAGE), answer(other, head=PAGE), Rules()).outcome == "match"
+    changed = other.replace(b"there", b"here").replace(b'id="x"', b'id="y"')
+    assert found(compare(answer(one, head=PAGE), answer(changed, head=PAGE), Rules())) == [
+        ("value", "$[1].html.content[0].body.content[0].p.attributes.id"),
+        ("value", "$[1].html.content[0].body.content[1].p.content[0]"),
+    ]
+    form = b"<form><input type=hidden name=csrf value=%s></form>"
+    rules = Rules.make(pattern={"$..input.attributes.value": "[a-z0-9]{4}"})
+    assert compare(answer(form % b"a1b2", head=PAGE), answer(form % b"c3d4", head=PAGE), rules).outcome == "match"
+    assert compare(answer(form % b"a1b2", head=PAGE), answer(form % b"", head=PAGE), rules).outcome == "mismatch"
 
 
 json_values = st.recursive(
