@@ -179,3 +179,16 @@ def test_the_child_judges_like_the_parent_and_is_replaced_when_it_is_ended() -> 
         assert late.signatures == (("authorization", "200->404"),), "what the heads tell is told"
     finally:
         budgeted.close()
+
+
+def test_what_takes_too_much_memory_is_inconclusive_and_the_child_goes_on() -> None:
+    budgeted = BudgetedJudge(JUDGE, seconds=60, memory=48 * 1024 * 1024)
+    try:
+        assert budgeted.judge(exchange({"a": 1}, {"a": 2})) == judge({"a": 1}, {"a": 2})
+        first = budgeted._process.pid if budgeted._process else None
+        large = b"[" + b",".join(b'{"k%d":[]}' % number for number in range(400_000)) + b"]"
+        assert budgeted.judge(exchange(large, large + b" ")).signatures == (("inconclusive", "over_budget"),)
+        assert budgeted.judge(exchange({"a": 1}, {"a": 2})) == judge({"a": 1}, {"a": 2})
+        assert (budgeted._process.pid if budgeted._process else None) == first
+    finally:
+        budgeted.close()
