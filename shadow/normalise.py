@@ -78,8 +78,6 @@ class Message:
     upstream: str = ""
 
 
-_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
-"""A string as a whole, or a bracket."""
 _NO_CHARSETS = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "utf-7", "undefined"})
 """Codecs of Python that no web page is written in; the first two take quadratic time."""
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -252,14 +250,16 @@ def parse_json(data: bytes) -> tuple[str, Json]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnparsedError("bad_charset") from error
-    if _too_deep(text):
-        raise UnparsedError("too_deep")
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
     except UnparsedError:
         raise
-    except (ValueError, RecursionError) as error:  # also an integer of more than 4,300 digits
+    except RecursionError as error:  # the parser's own bound, some thousands of levels
+        raise UnparsedError("too_deep") from error
+    except ValueError as error:  # also an integer of more than 4,300 digits
         raise UnparsedError("not_json") from error
+    if text.count("[") + text.count("{") > MAX_DEPTH and _too_deep(value):
+        raise UnparsedError("too_deep")
     if _SURROGATE.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode()
@@ -268,20 +268,21 @@ def parse_json(data: bytes) -> tuple[str, Json]:
     return text, cast("Json", value)
 
 
-def _too_deep(text: str) -> bool:
-    """Whether brackets outside strings nest deeper than MAX_DEPTH."""
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
-        return False
-    depth = 0
-    for token in _STRUCTURE.finditer(text):
-        character = token[0]
-        if character in "[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        elif character in "]}":
-            depth -= 1
-    return False
+def _too_deep(value: Json) -> bool:
+    """Whether lists and objects nest deeper than MAX_DEPTH. Level by level, for which no stack is needed."""
+    level = [value] if type(value) in _CONTAINERS else []
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return False
+        inner: list[Json] = []
+        for node in level:
+            items = node.values() if isinstance(node, dict) else node
+            inner += [item for item in items if type(item) in _CONTAINERS]  # type: ignore[union-attr]  # a list, see above
+        level = inner
+    return bool(level)
+
+
+_CONTAINERS = frozenset((dict, list))
 
 
 def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
