@@ -36,8 +36,8 @@ _HEAD = b"Content-Type: application/json\r\nCache-Control: no-store\r\nDate: Sun
 type Document = list[dict[str, Any]]
 
 
-def _orders(count: int) -> Document:
-    """Records as APIs have them, about 350 bytes each."""
+def _orders(count: int, **customer: str) -> Document:
+    """Records as APIs have them, about 300 bytes each."""
     chance = random.Random(count)  # noqa: S311 - the same documents in each run
     return [
         {
@@ -47,7 +47,7 @@ def _orders(count: int) -> Document:
             "total": round(chance.uniform(1, 900), 2),
             "paid": chance.random() < 0.5,
             "created_at": "2026-03-01T12:00:00Z",
-            "customer": {"id": chance.randrange(10**6), "name": f"Customer {number}", "segment": None, "city": "Seoul"},
+            "customer": {"id": chance.randrange(10**6), "name": f"Customer {number}", "segment": None, "city": "Seoul", **customer},
             "lines": [{"sku": f"S{chance.randrange(10**5)}", "quantity": chance.randrange(1, 9)} for _ in range(3)],
         }
         for number in range(count)
@@ -61,10 +61,15 @@ def _changed(orders: Document, changes: int) -> Document:
     return changed
 
 
-def _shuffled(orders: Document) -> Document:
-    shuffled = list(orders)
-    random.Random(1).shuffle(shuffled)  # noqa: S311 - the same order in each run
-    return shuffled
+def _elements(count: int) -> Document:
+    return [{"id": number, "sku": f"S{number * 7919 % 100_000}", "price": number / 4, "stock": number % 50} for number in range(count)]
+
+
+def _moved(elements: Document) -> Document:
+    """In another order, and every tenth with another price."""
+    moved = [element | {"price": 0.125} if element["id"] % 10 == 3 else element for element in elements]
+    random.Random(1).shuffle(moved)  # noqa: S311 - the same order in each run
+    return moved
 
 
 @dataclass(frozen=True)
@@ -80,18 +85,19 @@ class _Case:
     """Whether the candidate's body is compressed, so that its bytes are others."""
 
 
-def _elements(count: int) -> Document:
-    return [{"id": number, "sku": f"S{number * 7919 % 100_000}", "price": number / 4, "stock": number % 50} for number in range(count)]
-
-
 _KEYED = Rules.make(key={"$": "id"}, unordered=["$"])
 CASES = {
-    "equal": _Case("1 KB, equal bytes", lambda: (_orders(3), _orders(3)), 0),
-    "packed": _Case("1 KB, equal once unpacked and parsed", lambda: (_orders(3), _orders(3)), 0, packed=True),
+    "equal": _Case("1 KB, equal bytes", lambda: (_orders(4), _orders(4)), 0),
+    "packed": _Case("1 KB, equal once unpacked and parsed", lambda: (_orders(4), _orders(4)), 0, packed=True),
     "one": _Case("27 KB, one change", lambda: (_orders(92), _changed(_orders(92), 1)), 1),
+    "redacted": _Case(
+        "27 KB, one change, an address to redact in each record",
+        lambda: (_orders(85, email="a@shop.test"), _changed(_orders(85, email="a@shop.test"), 1)),
+        1,
+    ),
     "twenty": _Case("566 KB, 20 changes, in the process with a budget", lambda: (_orders(1916), _changed(_orders(1916), 20)), 1),
     "keyed": _Case(
-        "800 elements in another order, by key", lambda: (_elements(800), _shuffled(_elements(800))), 0, _KEYED
+        "800 elements in another order, every tenth changed, by key", lambda: (_elements(800), _moved(_elements(800))), 1, _KEYED
     ),
 }  # fmt: skip
 
@@ -206,7 +212,7 @@ _INTRO = f"""
 One pair at a time on one core, from the record as it comes over the local socket: read, redacted by the default rules, compared and
 counted; the quickest of the rounds. Pairs over {INLINE_BYTES // 1024} KB of body go to the process that can be ended, there and back.
 DeepDiff gets the two documents already parsed, and neither reads, redacts nor counts; where it takes over {PATIENCE:.0f} s, it is ended.
-It knows no keys: the list in another order is for ignore_order alone, and plain DeepDiff reports every element.
+It knows no keys: the list in another order is for ignore_order alone; plain DeepDiff reports every element.
 """
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ MAX_DIFFERENCES = 200
 MAX_ALIGN = 1_000_000
 """Product of two lists' lengths up to which runs of equal elements are looked for. Beyond, elements are paired by index."""
 MAX_WORK = 1_000_000
-"""Elements, times their depth, looked at to find out whether lists were merely reordered: nested lists are walked once a level."""
+"""Elements, times their depth and the rules, looked at to find out whether lists were merely reordered: nested lists are walked once a
+level."""
 MAX_TEXT = 256
 """Characters of a value that a difference quotes."""
 
@@ -112,6 +113,8 @@ class _Reducer:
         self.orders: list[Where] = []
         self.cut = False
         self._work = MAX_WORK
+        self._asked = 1 + sum(map(len, (rules.ignore.patterns, rules.unordered.patterns, rules.time.patterns, rules.pattern)))
+        """Patterns that each place is held against, and one for the walk itself."""
 
     def walk(self, left: Json | Absent, right: Json | Absent, where: Where) -> None:
         if not isinstance(left, Absent) and not isinstance(right, Absent) and same(left, right):
@@ -217,7 +220,7 @@ class _Reducer:
         return [json.dumps(self._plain(items[index], inner), sort_keys=True, separators=(",", ":")) for index in indices]
 
     def _plain(self, value: Json, path: Path) -> Json:
-        self._work -= 1 + len(path)
+        self._work -= 1 + len(path) * self._asked
         if self._rules.ignore and self._rules.ignore.matches(path):
             return None
         if isinstance(value, str | int | float) and not isinstance(value, bool):

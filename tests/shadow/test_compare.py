@@ -410,3 +410,42 @@ def test_one_change_is_exactly_its_path(value: Any, data: st.DataObject) -> None
         expected = "value" if isinstance(before, str) else "type"
     assert differences(value, changed) == [(expected, render(path))]
     assert [where for _, where in differences(changed, value)] == [render(path)]
+
+
+RULED = Rules.make(
+    ignore=["$..id", "$.root[*].a"],
+    unordered=["$..b"],
+    key={"$..c": "k"},
+    tolerance={"$..n": 1, "$..m": "10 %"},
+    time=["$..t"],
+    pattern={"$..p": "x+"},
+)
+ruled_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["x", "xx", "y", "2026-03-01T12:00:00Z", "2026-03-01T13:00:00+01:00"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "identity", *"abcdknmtp"]), inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@settings(max_examples=200)
+@given(ruled_values)
+def test_a_document_equals_itself_by_any_rules(value: Any) -> None:
+    assert compare(document(value), document(copy.deepcopy(value)), RULED).outcome == "match"
+    assert compare(document(value), answer(json.dumps(value, indent=1).encode()), RULED).outcome == "match"
+
+
+@settings(max_examples=300)
+@given(ruled_values, st.data())
+def test_a_change_is_found_unless_it_is_ignored(value: Any, data: st.DataObject) -> None:
+    """The new value is of a kind that no tolerance, time or pattern allows: so only `ignore` may hide it, and only where it says."""
+    value = {"root": value}
+    path = data.draw(st.sampled_from(leaves(value)))
+    changed = copy.deepcopy(value)
+    node = changed
+    for segment in path[:-1]:
+        node = node[segment]
+    node[path[-1]] = {"new": "value"}
+    ignored = any(RULED.ignore.matches(path[:length]) for length in range(len(path) + 1))
+    for one, other in ((value, changed), (changed, value)):
+        verdict = compare(document(one), document(other), RULED)
+        assert verdict.outcome == ("match" if ignored else "mismatch")

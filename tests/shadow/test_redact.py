@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shadow.exchange import Answer
 from shadow.normalise import Form, Message, joined, read
@@ -150,3 +152,19 @@ def test_what_is_a_secret_anywhere_is_not_stored_either() -> None:
     assert "page=2" in kept
     assert redactor.target("/a?page=2&tokens=kept+") == "/a?page=2&tokens=kept+"
     assert Redactor([], KEY).target("/a?token=one") == redactor.target("/a?token=one") != "/a?token=one"
+
+
+documents = st.recursive(
+    st.none() | st.integers() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["password", "PassWord", "pa\u017f\u017fword", "email", "passwords", "a"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(documents)
+def test_names_at_any_depth_are_found_the_quick_way_as_by_their_places(document: Any) -> None:
+    quick = ["$..password", "$..email"]
+    assert value(document, rules=quick) == value(document, rules=[*quick, "$.none.such"])
