@@ -143,6 +143,10 @@ class Verdict:
 MATCH = Verdict("match")
 
 
+class LongWorkError(Exception):
+    """The comparison would take longer than where it was asked for."""
+
+
 def mismatch(kind: Kind, path: str, legacy: Json = None, candidate: Json = None) -> Verdict:
     """A verdict with one difference."""
     return Verdict("mismatch", (Difference(kind, path, legacy, candidate),))
@@ -153,8 +157,12 @@ def skipped(reason: str) -> Verdict:
     return Verdict("skipped", reason=reason)
 
 
-def compare(legacy: Message, candidate: Message, rules: Rules, address: Address = NOWHERE) -> Verdict:
-    """The verdict on two answers to one request, which was sent to `address`."""
+def compare(legacy: Message, candidate: Message, rules: Rules, address: Address = NOWHERE, *, hurried: bool = False) -> Verdict:
+    """The verdict on two answers to one request, which was sent to `address`.
+
+    Raises:
+        LongWorkError: `hurried`, and telling reordered lists from others would take long.
+    """
     early = compare_status(legacy, candidate)
     if early is not None:
         return early
@@ -164,7 +172,7 @@ def compare(legacy: Message, candidate: Message, rules: Rules, address: Address 
     if why:
         # One body or both are not here. What differs all the same is told; that the rest is equal can't be.
         return Verdict("mismatch", tuple(found)) if found else skipped(why)
-    differences, cut = compare_bodies(legacy.body, candidate.body, rules)
+    differences, cut = compare_bodies(legacy.body, candidate.body, rules, hurried=hurried)
     found += differences
     return Verdict("mismatch", tuple(found), cut=cut) if found else MATCH
 
@@ -181,7 +189,7 @@ def compare_status(legacy: Message, candidate: Message) -> Verdict | None:
     return None
 
 
-def compare_bodies(legacy: Body, candidate: Body, rules: Rules) -> tuple[list[Difference], bool]:
+def compare_bodies(legacy: Body, candidate: Body, rules: Rules, *, hurried: bool = False) -> tuple[list[Difference], bool]:
     """The differences of two bodies, and whether there are more than these."""
     # Redaction may have left different things of the same bytes; where it was at work, it left a digest of them too.
     redacted = legacy.digest or candidate.digest
@@ -190,7 +198,7 @@ def compare_bodies(legacy: Body, candidate: Body, rules: Rules) -> tuple[list[Di
     if legacy.form is candidate.form and legacy.form in _WITH_PARTS:
         from shadow.documents import differences  # DeepDiff takes 0.2 s to import, and most pairs are equal
 
-        return differences(legacy.value, candidate.value, rules)
+        return differences(legacy.value, candidate.value, rules, hurried=hurried)
     return [Difference(Kind.BODY, "$", described(legacy), described(candidate))], False
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from deepdiff import DeepDiff
 
-from shadow.compare import Difference, Kind, Rules
+from shadow.compare import Difference, Kind, LongWorkError, Rules
 from shadow.normalise import Json
 from shadow.paths import ANY_INDEX, Path, Segment, render
 from shadow.scalars import instant
@@ -33,6 +33,8 @@ MAX_ALIGN = 1_000_000
 MAX_WORK = 1_000_000
 """Elements, times their depth and the rules, looked at to find out whether lists were merely reordered: nested lists are walked once a
 level."""
+HURRIED_WORK = 300_000
+"""The same where nobody can end the comparison: about a tenth of a second."""
 MAX_TEXT = 256
 """Characters of a value that a difference quotes."""
 
@@ -63,9 +65,13 @@ class Leaf(NamedTuple):
     candidate: Json | Absent
 
 
-def differences(legacy: Json, candidate: Json, rules: Rules) -> tuple[list[Difference], bool]:
-    """Every difference between two documents, and whether there are more than MAX_DIFFERENCES."""
-    reducer = _Reducer(rules)
+def differences(legacy: Json, candidate: Json, rules: Rules, *, hurried: bool = False) -> tuple[list[Difference], bool]:
+    """Every difference between two documents, and whether there are more than MAX_DIFFERENCES.
+
+    Raises:
+        LongWorkError: `hurried`, and it would take more than HURRIED_WORK.
+    """
+    reducer = _Reducer(rules, hurried=hurried)
     reducer.walk(legacy, candidate, ())
     found = [Difference(Kind.ORDER, path, candidate_path=other) for path, other in map(_paths, reducer.orders)]
     found += _name(reducer.leaves)
@@ -107,12 +113,13 @@ def json_type(value: Json | Absent) -> str:
 class _Reducer:
     """Collects the differing leaves of two documents."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, *, hurried: bool) -> None:
         self._rules = rules
+        self._hurried = hurried
         self.leaves: list[Leaf] = []
         self.orders: list[Where] = []
         self.cut = False
-        self._work = MAX_WORK
+        self._work = HURRIED_WORK if hurried else MAX_WORK
         self._asked = 1 + sum(map(len, (rules.ignore.patterns, rules.unordered.patterns, rules.time.patterns, rules.pattern)))
         """Patterns that each place is held against, and one for the walk itself."""
 
@@ -221,6 +228,8 @@ class _Reducer:
 
     def _plain(self, value: Json, path: Path) -> Json:
         self._work -= 1 + len(path) * self._asked
+        if self._hurried and self._work < 0:
+            raise LongWorkError
         if self._rules.ignore and self._rules.ignore.matches(path):
             return None
         if isinstance(value, str | int | float) and not isinstance(value, bool):

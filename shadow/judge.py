@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shadow.compare import MATCH, Difference, Kind, Rules, Verdict, compare, compare_status, described, mismatch, skipped
+from shadow.compare import MATCH, Difference, Kind, LongWorkError, Rules, Verdict, compare, compare_status, described, mismatch, skipped
 from shadow.exchange import Answer, Exchange
 from shadow.headers import NOWHERE, Address, differing
 from shadow.normalise import MAX_DECODED, Body, Form, Message, joined, parse_head, read
@@ -60,7 +60,8 @@ class Judge:
         self._rules = rules
 
     def judge(self, exchange: Exchange, limit: int = MAX_DECODED) -> Judgement | None:
-        """The judgement on `exchange`; None where a body holds more than `limit` bytes, so that comparing it may take long."""
+        """The judgement on `exchange`; None where there is a `limit` and comparing may take long: a body holds more bytes than that, or
+        lists are much work."""
         legacy, candidate = sides(exchange)
         rules = self._rules.get(exchange.route, NO_RULES)
         if _identical(legacy, candidate, rules):
@@ -71,7 +72,11 @@ class Judge:
         if limit < MAX_DECODED and "over_limit" in (left.body.note, right.body.note):
             return None
         left, right = self._redactor.message(left), self._redactor.message(right)
-        verdict = compare(left, right, rules, _address(exchange) if rules.resolve else NOWHERE)
+        address = _address(exchange) if rules.resolve else NOWHERE
+        try:
+            verdict = compare(left, right, rules, address, hurried=limit < MAX_DECODED)
+        except LongWorkError:
+            return None
         if left.body.veiled or right.body.veiled:
             verdict = replace(verdict, differences=tuple(map(self._veiled, verdict.differences)))
         return self._judgement(exchange, verdict, left, right)

@@ -161,6 +161,18 @@ def test_what_is_large_once_unpacked_is_left_to_the_process_that_can_be_ended() 
     assert JUDGE.judge(exchange(packed, packed, heads=(heads[0], heads[0])), 64) is not None, "equal bytes need no unpacking"
 
 
+def test_what_is_small_and_much_work_is_left_to_the_process_that_can_be_ended() -> None:
+    ruled = Judge(Redactor([], b"k" * 32), {"r": Rules.make(unordered=["$..*", "$"], ignore=["$..x"])})
+    nested: Any = [1]
+    for _ in range(95):
+        nested = [nested, 0, 1]
+    made = exchange(nested, [nested, 2])
+    assert ruled.judge(made, 64 * 1024) is None
+    judgement = ruled.judge(made)
+    assert judgement is not None
+    assert judgement.outcome == "mismatch"
+
+
 def test_the_child_judges_like_the_parent_and_is_replaced_when_it_is_ended() -> None:
     pickle.dumps(JUDGE)
     budgeted = BudgetedJudge(JUDGE, seconds=20)
