@@ -210,6 +210,7 @@ def test_no_answer() -> None:
         (b"Set-Cookie: s=1\r\n", b"Set-Cookie: t=1\r\n", [("header", "set-cookie: s"), ("header", "set-cookie: t")]),
         (b"Set-Cookie: s=1\r\nSet-Cookie: t=1\r\n", b"Set-Cookie: t=1\r\nSet-Cookie: s=1\r\n", []),
         (b"Set-Cookie: s=1; Expires=Sun, 01 Mar 2026 12:00:00 GMT\r\n", b"Set-Cookie: s=1; expires=Mon, 02 Mar 2026 12:00:00 GMT\r\n", []),
+        (b"Set-Cookie: s=1; Expires=Sun, 01 Mar 2026 12:00:00 GMT\r\n", b"Set-Cookie: s=1\r\n", [("header", "set-cookie: s")]),
         (b"Set-Cookie: s=1; Max-Age=5\r\n", b"Set-Cookie: s=1; Max-Age=0\r\n", [("header", "set-cookie: s")]),
         (b"Date: now\r\nServer: a\r\n", b"Date: then\r\nX-New: 1\r\n", []),
     ],
@@ -307,6 +308,13 @@ def test_hostile_bodies_end_in_a_verdict(left: str) -> None:
         assert verdict.outcome == ("match" if left == right else "mismatch")
     changed = compare(answer(HOSTILE[left]), answer(HOSTILE[left][:-1] + b" "), Rules())
     assert changed.outcome == "mismatch"
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_how_deep_is_read(opening: bytes, closing: bytes) -> None:
+    bodies = [answer(opening * depth + b"1" + closing * depth).body for depth in (100, 101, 100_000)]
+    assert [(body.form, body.note) for body in bodies] == [(Form.JSON, ""), (Form.TEXT, "too_deep"), (Form.TEXT, "too_deep")]
+    assert answer(b"[" * 99 + b'"[[[", {}, []' + b"]" * 99).body.form is Form.JSON, "brackets in a text are text"
 
 
 def test_documents_that_python_and_others_read_differently_are_compared_as_text() -> None:
