@@ -4,12 +4,12 @@ A redacted value becomes `redacted:` and 16 hex digits of a keyed hash (HMAC-SHA
 nobody without the key can try out guesses. `null` stays: that a field is empty is what a comparison is about, and nothing secret.
 
 Fields can only be taken out of a body that has fields. So while any body path is configured, a body that is neither JSON nor a form (HTML,
-CSV, an image, JSON that can't be parsed) is kept as its keyed digest alone: still compared, never stored.
+CSV, an image, JSON that can't be parsed) is kept as its keyed digest alone: still compared, never stored. What of it differs is told by its
+place, and by hashes in place of what stands there.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import operator
@@ -23,11 +23,12 @@ from urllib.parse import parse_qsl, unquote_plus, urlencode
 from gateway.secret_fields import NAMES
 from shadow.normalise import Body, Form, Headers, Json, Message
 from shadow.paths import Path as Place
-from shadow.paths import Pattern, PatternError
+from shadow.paths import Pattern, PatternError, Step
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _URL_HEADERS = ("location", "content-location", "refresh", "link")
 _KEY_BYTES = 32
+_CONTAINERS = frozenset((dict, list))
 
 
 class Redactor:
@@ -51,6 +52,8 @@ class Redactor:
                 self._unnamed.append(pattern)
             else:
                 self._by_name.setdefault(pattern.last_name, []).append(pattern)
+        self._anywhere = not self._unnamed and all(pattern.steps[:-1] == (Step.DEEP,) for pattern in patterns)
+        """Whether every path is a name at any depth, so that the way to a field need not be known."""
 
     @property
     def _withholds(self) -> bool:
@@ -75,20 +78,26 @@ class Redactor:
 
     def hash(self, value: Json) -> str:
         """What stands in for `value`."""
-        canonical = json.dumps(_integral(value), sort_keys=True, separators=(",", ":"))
-        return f"redacted:{hmac.new(self._key, canonical.encode(), hashlib.sha256).hexdigest()[:16]}"
+        canonical = json.dumps(value) if isinstance(value, str) else json.dumps(_integral(value), sort_keys=True, separators=(",", ":"))
+        return f"redacted:{hmac.digest(self._key, canonical.encode(), 'sha256').hex()[:16]}"
 
     def digest(self, data: bytes) -> str:
         """What stands in for a body."""
-        return hmac.new(self._key, data, hashlib.sha256).hexdigest()[:32]
+        return hmac.digest(self._key, data, "sha256").hex()[:32]
 
     def _fields(self, headers: Headers) -> Headers:
         return tuple((name, self._header(name, value)) for name, value in headers)
 
     def _header(self, name: str, value: str) -> str:
         if name in self._headers:
-            return self.hash(value)
+            return self._cookie(value) if name == "set-cookie" else self.hash(value)
         return self.target(value) if name in _URL_HEADERS else value
+
+    def _cookie(self, line: str) -> str:
+        """A Set-Cookie line without the cookie's value. Its name and attributes are compared."""
+        pair, semicolon, attributes = line.partition(";")
+        name, equals, value = pair.partition("=")
+        return f"{name}={self.hash(value.strip())}{semicolon}{attributes}" if equals else self.hash(line)
 
     def _body(self, body: Body) -> Body:
         if body.form is Form.EMPTY or not self._withholds:
@@ -104,7 +113,9 @@ class Redactor:
             value = self._form(body.value)
             text = urlencode({name: items for name, items in value.items() if isinstance(items, list)}, doseq=True, safe=":")
             return replace(body, value=value, text=text, data=text.encode(), digest=digest)
-        return Body(Form.OPAQUE, b"", note=body.note or "withheld", size=body.size, digest=digest)
+        # Pages and texts are still compared by their parts, but no part of them is shown or kept.
+        value = body.value if body.form in (Form.HTML, Form.TEXT) else None
+        return Body(body.form, b"", value, note=body.note or "withheld", size=body.size, digest=digest, veiled=True)
 
     def _form(self, fields: dict[str, Json]) -> dict[str, Json]:
         return {
@@ -117,9 +128,28 @@ class Redactor:
         text = (body.text or "").casefold()
         if not self._unnamed and "\\u" not in text and not any(name in text for name in self._by_name):
             return body.value  # most bodies: no field can have such a name
+        if self._anywhere:
+            return self._fields_of(body.value, {})
         if self._means(()) and body.value is not None:
             return self.hash(body.value)
         return self._json(body.value, ())
+
+    def _fields_of(self, value: Json, shapes: dict[tuple[str, ...], list[str]]) -> Json:
+        """`_json` where a field's name decides, wherever it stands. `shapes`: of the objects met so far, by their names, which to hash."""
+        if isinstance(value, list):
+            items = [self._fields_of(item, shapes) if type(item) in _CONTAINERS else item for item in value]
+            return items if any(map(operator.is_not, items, value)) else value
+        if not isinstance(value, dict):
+            return value
+        names = tuple(value)
+        hidden = shapes.get(names)
+        if hidden is None:
+            hidden = shapes[names] = [name for name in names if name.casefold() in self._by_name]
+        changed: dict[str, Json] = {name: self.hash(value[name]) for name in hidden if value[name] is not None}
+        for name, item in value.items():
+            if type(item) in _CONTAINERS and name not in changed and (new := self._fields_of(item, shapes)) is not item:
+                changed[name] = new
+        return value | changed if changed else value
 
     def _json(self, value: Json, place: Place) -> Json:
         # Depth is bounded by normalise.MAX_DEPTH. Nothing is copied but what leads to a change.
