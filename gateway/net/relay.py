@@ -192,7 +192,7 @@ class Relay(Sink):
                 return
         if terms.visitors is not None and caller.user_id is None and caller.session_id is None:
             caller = self._visiting(terms.visitors, claim)
-        context = self.client.peer.context(self.head, claim.route, self.address, caller, terms.flag_headers)
+        context = terms.context(self.client.peer, self.head, claim.route, self.address, caller)
         self._go(terms.policy.decide(claim, context))
 
     def _visiting(self, visitors: Visitors, claim: Claim) -> Caller:
