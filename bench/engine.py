@@ -23,13 +23,26 @@ from flags.snapshot import Snapshot
 from gateway import build, compiled
 from gateway.access import AccessLog
 from gateway.config import parse
+from gateway.identity.caller import Caller
+from gateway.identity.callers import Question
+from gateway.identity.credential import Credential
 from gateway.net.downstream import Downstream
 from gateway.net.edge import Edge
 from gateway.net.listener import Listener
 from gateway.net.upstream import UpstreamConnection
+from gateway.policy.admission import Standing
 from gateway.shipping import ShipperLink
 
 CONNECTIONS = 32
+USERS = [b"session-%d" % number for number in range(50)]
+"""Whose sessions take turns on every connection, where it is asked who calls."""
+IDENTITY = """
+identity = "{need}"
+[identity]
+source = "introspection"
+cache = "1h"
+stamp = {{ key = "a-key-of-32-characters-for-benches" }}
+"""
 CONFIG = """
 [upstreams]
 legacy = "http://127.0.0.1:1"
@@ -75,7 +88,8 @@ class _Transport:
 class World:
     """One engine with its clients, and upstreams that answer at once."""
 
-    def __init__(self, *, shadow: bool, log: str) -> None:
+    def __init__(self, *, shadow: bool, log: str, need: str = "") -> None:
+        """`need`: of the route to know who calls; '' without any [identity]."""
         loop = asyncio.get_running_loop()
         decisions = Decisions()
         state = "true" if shadow else "false"
@@ -85,7 +99,8 @@ class World:
             f'{{"name": "reviews.shadow", "enabled": {state}, "strategies": [{rollout}]}}]}}'
         )
         decisions.load(Snapshot("1", features.encode(), "file", time.time()))
-        config = parse(Path("bench.toml"), CONFIG)
+        config = parse(Path("bench.toml"), CONFIG + (IDENTITY.format(need=need) if need else ""))
+        self._users = USERS if need else []
         self.link = ShipperLink(loop, "", queue=1_000_000, queue_bytes=1_000_000_000)
         self.link.connection_made(cast("asyncio.Transport", _Transport()))
         self.edge = Edge(
@@ -95,6 +110,7 @@ class World:
             access=AccessLog(log),
             shipper=self.link,
         )
+        self._introduce()
         self._answers = itertools.cycle([_answer(size) for size in map(len, BODIES.values())])
         self._asked: list[UpstreamConnection] = []
         listener = Listener(self.edge)
@@ -114,6 +130,17 @@ class World:
             self.clients.append((client, f"{number:024x}".encode()))
             self.transports.append(transport)
 
+    def _introduce(self) -> None:
+        """Legacy has said who the users are."""
+        identity = self.edge.terms.identity
+        if identity is None:
+            return
+        now = time.monotonic()
+        for number, session in enumerate(USERS):
+            question = identity.callers.lookup(Credential("sessionid", ""), b"\r\nCookie: sessionid=" + session, lambda caller: None, now)
+            assert isinstance(question, Question)  # noqa: S101 - nobody was known before
+            identity.callers.learned(question, Caller(str(number), standing=Standing.KNOWN), now, known=True)
+
     def _taken(self, connection: UpstreamConnection) -> Callable[[], None]:
         return lambda: self._asked.append(connection)
 
@@ -129,7 +156,11 @@ class World:
         return time.perf_counter() - began
 
     def requests(self, count: int, first: int) -> list[bytes]:
-        return [request(number, self.clients[number % CONNECTIONS][1]) for number in range(first, first + count)]
+        users, clients = self._users, self.clients
+        return [
+            request(number, users[number % len(users)] if users else clients[number % CONNECTIONS][1])
+            for number in range(first, first + count)
+        ]
 
 
 def _answer(size: int) -> bytes:
@@ -140,9 +171,9 @@ def _answer(size: int) -> bytes:
     ).encode() + b"y" * size
 
 
-async def measure(*, shadow: bool, count: int, rounds: int, log: str) -> float:
+async def measure(*, shadow: bool, count: int, rounds: int, log: str, need: str = "") -> float:
     """Microseconds a request, in the best round: the others were disturbed."""
-    world = World(shadow=shadow, log=log)
+    world = World(shadow=shadow, log=log, need=need)
     best = float("inf")
     for number in range(rounds + 1):
         requests = world.requests(count, number * count)
@@ -157,15 +188,20 @@ async def measure(*, shadow: bool, count: int, rounds: int, log: str) -> float:
     return best / count * 1e6
 
 
+NEEDS = {"ignored": "ignored", "identity": "optional"}
+"""Scenarios with users: what the route needs to know of them. identity: who calls, with his stamp; ignored: the same, and nobody asks."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.engine", description=__doc__)
-    parser.add_argument("scenario", nargs="*", default=["passthrough", "shadow"])
+    parser.add_argument("scenario", nargs="*", default=["passthrough", "shadow", *NEEDS])
     parser.add_argument("--count", type=int, default=10_000, help="requests in a round")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--log", default="/dev/null", help="the access log")
     given = parser.parse_args()
     for scenario in given.scenario:
-        figure = uvloop.run(measure(shadow=scenario == "shadow", count=given.count, rounds=given.rounds, log=given.log))
+        need = NEEDS.get(scenario, "")
+        figure = uvloop.run(measure(shadow=scenario == "shadow", count=given.count, rounds=given.rounds, log=given.log, need=need))
         print(f"{scenario}, {compiled.state()}: {figure:.2f} µs a request")
 
 

@@ -103,9 +103,12 @@ def _lines(side: dict[str, Any], places: dict[str, str]) -> list[Line] | None:
             if len(lines) > MAX_LINES:
                 return None
         return lines
-    whole = "body" in places.values()
-    split = text.split("&") if side["form"] == "form" else text.splitlines()
-    return [Line(visible(line), whole or side["form"] == "form") for line in split] if len(split) <= MAX_LINES else None
+    split = text.split("&") if side["form"] == "form" else text.split("\n")
+    if len(split) > MAX_LINES:
+        return None
+    # Of a text the lines are places. A form's fields and a page's elements are not lines: each that reads otherwise is marked.
+    whole = "body" in places.values() or (side["form"] in ("form", "html") and any(path.startswith("$") for path in places))
+    return [Line(visible(line), whole or render((number,)) in places) for number, line in enumerate(split)]
 
 
 def _document(value: Json, path: Path, indent: str, label: str, places: dict[str, str], *, flagged: bool) -> Iterator[Line]:

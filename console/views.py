@@ -150,7 +150,7 @@ def _differences(shown: Sample, row: Signature) -> list[dict[str, Any]]:
                 "candidate_path": item.get("candidate_path", ""),
                 "legacy": None if kind is Kind.EXTRA else sidebyside.quoted(item["legacy"]),
                 "candidate": None if kind is Kind.MISSING else sidebyside.quoted(item["candidate"]),
-                "valued": kind not in (Kind.ORDER, Kind.INCONCLUSIVE),
+                "valued": kind is not Kind.ORDER and not (kind is Kind.INCONCLUSIVE and item["legacy"] is None),
                 "own": kind.value == row.kind and path == row.path,
             }
         )
@@ -159,7 +159,7 @@ def _differences(shown: Sample, row: Signature) -> list[dict[str, Any]]:
 
 def _headers(shown: Sample) -> list[dict[str, Any]]:
     """Both sides' headers by name, those in the verdict marked."""
-    marked = {item["path"] for item in shown.differences if item["kind"] == Kind.HEADER}
+    marked = {item["path"].partition(":")[0] for item in shown.differences if item["kind"] == Kind.HEADER}
     sides = [_joined(side["headers"]) for side in (shown.legacy, shown.candidate)]
     names = sorted(set(sides[0]) | set(sides[1]), key=lambda name: (name not in marked, name))
     return [{"name": name, "legacy": sides[0].get(name), "candidate": sides[1].get(name), "differs": name in marked} for name in names]

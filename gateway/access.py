@@ -44,11 +44,12 @@ def line(
     seconds: float,
     route: str,
     served_by: str,
+    upstream: str,
     reason: str,
     shadow: bool,
 ) -> bytes:
-    """One request as a line of JSON. `at`: Unix time in seconds of its end. `size`: body bytes sent. A request that was refused has '' for
-    what could not be read."""
+    """One request as a line of JSON. `at`: Unix time in seconds of its end. `size`: body bytes sent. `upstream`: who answered by name, of a
+    split route its provider; '' for the gateway itself. A request that was refused has '' for what could not be read."""
     text = request_id.decode("latin-1")
     if not text.isalnum():
         text = _escaped(text)  # from a trusted proxy: ours are digits and letters
@@ -60,7 +61,7 @@ def line(
     shadowed = "true" if shadow else "false"
     return (
         f'{{"time":{_decimal(at)},"id":"{text}","client":"{client}","method":"{method}","target":"{path}","status":{status},"bytes":{size},'
-        f'"seconds":{_decimal(seconds)},"route":"{route}","served_by":"{served_by}","reason":"{reason}","shadow":{shadowed}}}\n'
+        f'"seconds":{_decimal(seconds)},"route":"{route}","served_by":"{served_by}","upstream":"{upstream}","reason":"{reason}","shadow":{shadowed}}}\n'
     ).encode()
 
 

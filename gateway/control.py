@@ -70,10 +70,10 @@ class Refuse(msgspec.Struct, tag="refuse"):
 
 
 class CredentialEnded(msgspec.Struct, tag="credential-ended"):
-    """Legacy has ended a credential: what is remembered of it counts no more. From the worker that saw it, and then to all others."""
+    """Legacy has ended a cookie: what is remembered by it counts no more. From the worker that saw it, and then to all others."""
 
     key: bytes
-    """gateway/identity/credential.py: nothing that could be used to log in."""
+    """Credential.cookie_key: nothing that could be used to log in."""
 
 
 class Keys(msgspec.Struct, tag="keys"):

@@ -40,7 +40,7 @@ def who(config: Config, route: str, question: Question, fields: bytes) -> tuple[
         "standing": caller.standing.value if asked else "not-asked",
         "why": caller.why,
     }
-    kind = refusal(rule.need, caller.standing) if asked else None
+    kind = refusal(rule.need, caller.standing, question.method) if asked else None
     return caller, known, None if kind is None else {"status": kind.status, "code": kind.value, "detail": explained(caller)}
 
 

@@ -83,7 +83,7 @@ MARKS: Final = (
 )
 """One of these is in every text that holds a token: looking for them all costs less than one alternation does."""
 _TOKEN = re.compile(
-    r"(?<![A-Za-z0-9])(?:"
+    r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt]))(?:"  # also after the escape of a line's end: \n
     + "|".join(rf"{re.escape(prefix)}(?a:{rest})" for prefix, rest in PREFIXES.items())
     + r")|eyJ(?a:[\w-]*+(?:\.[\w-]*+){0,4}+)"  # whether it is one is asked afterwards: so that nothing is read twice
     r"|(?<=[Bb]earer)[ +\t:]{1,4}+(?a:[\w.~/+-]{6,}+=*+)|(?<=BEARER)[ +\t:]{1,4}+(?a:[\w.~/+-]{6,}+=*+)"

@@ -9,19 +9,26 @@ What counts as equal in JSON: one number type (RFC 8259 section 6), so 1 equals 
 is not 1, null is not a missing field. The order of an object's fields means nothing; the order of a list does, unless a rule says
 otherwise.
 
+A page is compared by its elements, attributes and text (shadow.markup), a text by its lines, a form by the values of each name in their
+order, everything else by its bytes.
+
 No input makes this raise: bodies come from shadow.normalise, which bounds their size and depth; where there is too much to align or to
 report, the list of differences gets coarser or is cut short, and a mismatch stays one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from shadow.normalise import Body, Form, Headers, Json, Message, joined, media_type
+from shadow.headers import NOWHERE, Address, differing
+from shadow.normalise import Body, Form, Json, Message
 from shadow.paths import NO_PATTERNS, PatternSet
+from shadow.scalars import Tolerance
+from shadow.shapes import shape
 
 
 class Kind(StrEnum):
@@ -51,6 +58,9 @@ REFUSALS = frozenset((401, 403, 404))
 """Statuses that say who may see what: 404 is the answer about a thing of somebody else's, where its existence is a secret too."""
 
 
+HEADERS = ("content-type", "cache-control", "location", "set-cookie")
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The reviewed instructions for one route."""
@@ -59,9 +69,15 @@ class Rules:
     unordered: PatternSet = NO_PATTERNS
     key: tuple[tuple[PatternSet, str], ...] = ()
     """Lists whose elements are aligned by a field."""
-    tolerance: tuple[tuple[PatternSet, float], ...] = ()
+    tolerance: tuple[tuple[PatternSet, Tolerance], ...] = ()
     """Numbers that may be this far apart."""
-    headers: tuple[str, ...] = ("content-type", "cache-control", "location")
+    time: PatternSet = NO_PATTERNS
+    """Texts that are equal where they name the same instant."""
+    pattern: tuple[tuple[PatternSet, str], ...] = ()
+    """Values that are new every time: equal where both look like this."""
+    headers: tuple[str, ...] = HEADERS
+    resolve: bool = False
+    """Whether a relative Location equals the absolute one of the client's own host."""
 
     @classmethod
     def make(
@@ -70,21 +86,34 @@ class Rules:
         ignore: Sequence[str] = (),
         unordered: Sequence[str] = (),
         key: Mapping[str, str] | None = None,
-        tolerance: Mapping[str, float] | None = None,
-        headers: Sequence[str] = ("content-type", "cache-control", "location"),
+        tolerance: Mapping[str, float | str] | None = None,
+        time: Sequence[str] = (),
+        pattern: Mapping[str, str] | None = None,
+        headers: Sequence[str] = HEADERS,
+        redirects: Literal["exact", "resolved"] = "exact",
     ) -> Rules:
         """From the texts in the configuration.
 
         Raises:
             shadow.paths.PatternError: a path is not one.
+            shadow.scalars.ToleranceError: a tolerance is not one.
+            shadow.shapes.ShapeError: a pattern is not one.
         """
         return cls(
             PatternSet.parse(ignore),
             PatternSet.parse(unordered),
             tuple((PatternSet.parse([path]), name) for path, name in (key or {}).items()),
-            tuple((PatternSet.parse([path]), amount) for path, amount in (tolerance or {}).items()),
+            tuple((PatternSet.parse([path]), Tolerance.parse(amount)) for path, amount in (tolerance or {}).items()),
+            PatternSet.parse(time),
+            tuple((PatternSet.parse([path]), _checked(text)) for path, text in (pattern or {}).items()),
             tuple(header.lower() for header in headers),
+            redirects == "resolved",
         )
+
+
+def _checked(text: str) -> str:
+    shape(text)
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +143,10 @@ class Verdict:
 MATCH = Verdict("match")
 
 
+class LongWorkError(Exception):
+    """The comparison would take longer than where it was asked for."""
+
+
 def mismatch(kind: Kind, path: str, legacy: Json = None, candidate: Json = None) -> Verdict:
     """A verdict with one difference."""
     return Verdict("mismatch", (Difference(kind, path, legacy, candidate),))
@@ -124,17 +157,22 @@ def skipped(reason: str) -> Verdict:
     return Verdict("skipped", reason=reason)
 
 
-def compare(legacy: Message, candidate: Message, rules: Rules) -> Verdict:
-    """The verdict on two answers to one request."""
+def compare(legacy: Message, candidate: Message, rules: Rules, address: Address = NOWHERE, *, hurried: bool = False) -> Verdict:
+    """The verdict on two answers to one request, which was sent to `address`.
+
+    Raises:
+        LongWorkError: `hurried`, and telling reordered lists from others would take long.
+    """
     early = compare_status(legacy, candidate)
     if early is not None:
         return early
-    found = list(_headers(legacy, candidate, rules))
+    headers = differing(legacy.headers, candidate.headers, rules.headers, address if rules.resolve else NOWHERE)
+    found = [Difference(Kind.HEADER, *each) for each in headers]
     why = legacy.skipped or candidate.skipped
     if why:
         # One body or both are not here. What differs all the same is told; that the rest is equal can't be.
         return Verdict("mismatch", tuple(found)) if found else skipped(why)
-    differences, cut = compare_bodies(legacy.body, candidate.body, rules)
+    differences, cut = compare_bodies(legacy.body, candidate.body, rules, hurried=hurried)
     found += differences
     return Verdict("mismatch", tuple(found), cut=cut) if found else MATCH
 
@@ -151,50 +189,23 @@ def compare_status(legacy: Message, candidate: Message) -> Verdict | None:
     return None
 
 
-def compare_bodies(legacy: Body, candidate: Body, rules: Rules) -> tuple[list[Difference], bool]:
+def compare_bodies(legacy: Body, candidate: Body, rules: Rules, *, hurried: bool = False) -> tuple[list[Difference], bool]:
     """The differences of two bodies, and whether there are more than these."""
     # Redaction may have left different things of the same bytes; where it was at work, it left a digest of them too.
     redacted = legacy.digest or candidate.digest
     if legacy.digest == candidate.digest if redacted else legacy.data == candidate.data:
         return [], False
-    if legacy.form is candidate.form and legacy.form in (Form.JSON, Form.FORM):
+    if legacy.form is candidate.form and legacy.form in _WITH_PARTS:
         from shadow.documents import differences  # DeepDiff takes 0.2 s to import, and most pairs are equal
 
-        return differences(legacy.value, candidate.value, rules)
-    return [Difference(Kind.BODY, "$", _describe(legacy), _describe(candidate))], False
+        return differences(legacy.value, candidate.value, rules, hurried=hurried)
+    return [Difference(Kind.BODY, "$", described(legacy), described(candidate))], False
 
 
-def _describe(body: Body) -> str:
-    return f"{body.form}, {body.size} bytes" + (f", {body.note}" if body.note else "") + (f", digest {body.digest}" if body.digest else "")
+_WITH_PARTS = frozenset((Form.JSON, Form.FORM, Form.TEXT, Form.HTML))
 
 
-def _headers(legacy: Message, candidate: Message, rules: Rules) -> Iterator[Difference]:
-    for name in rules.headers:
-        left, right = joined(legacy.headers, name), joined(candidate.headers, name)
-        if left != right and canonical_header(name, left) != canonical_header(name, right):
-            yield Difference(Kind.HEADER, name, left, right)
-
-
-def same_headers(legacy: Headers, candidate: Headers, names: Iterable[str]) -> bool:
-    """Whether none of `names` makes a difference."""
-    return all(
-        (left := joined(legacy, name)) == (right := joined(candidate, name))
-        or canonical_header(name, left) == canonical_header(name, right)
-        for name in names
-    )
-
-
-def canonical_header(name: str, value: str | None) -> str | None:
-    """A header's value with everything levelled that its own definition says means nothing."""
-    if value is None:
-        return None
-    if name == "content-type":
-        media, charset = media_type(value)
-        rest = sorted(part.strip() for part in value.split(";")[1:] if part.strip() and not part.strip().lower().startswith("charset"))
-        # RFC 8259 section 11: a charset on application/json "really has no effect on compliant recipients".
-        if media != "application/json" and "charset" in value.lower():
-            rest.append(f"charset={charset}")
-        return ";".join([media, *rest])
-    if name == "cache-control":
-        return ",".join(sorted(part.strip().lower() for part in value.split(",") if part.strip()))
-    return value.strip()
+def described(body: Body) -> str:
+    """A body that can't be quoted: what it is, how long, and a digest by which to tell that two of them are equal."""
+    digest = body.digest or (hashlib.sha256(body.data).hexdigest()[:32] if body.data else "")
+    return f"{body.form}, {body.size} bytes" + (f", {body.note}" if body.note else "") + (f", digest {digest}" if digest else "")

@@ -11,25 +11,30 @@ lists, which is given up after MAX_WORK.
 from __future__ import annotations
 
 import json
-import operator
+import marshal
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
-from fractions import Fraction
 from typing import NamedTuple
 
 from deepdiff import DeepDiff
 
-from shadow.compare import Difference, Kind, Rules
+from shadow.compare import Difference, Kind, LongWorkError, Rules
 from shadow.normalise import Json
 from shadow.paths import ANY_INDEX, Path, Segment, render
+from shadow.scalars import instant
+from shadow.shapes import shape
 
 MAX_DIFFERENCES = 200
 """Leaves reported of one exchange. The console shows them all; nobody reads more."""
 MAX_ALIGN = 1_000_000
 """Product of two lists' lengths up to which runs of equal elements are looked for. Beyond, elements are paired by index."""
 MAX_WORK = 1_000_000
-"""Elements, times their depth, looked at to find out whether lists were merely reordered: nested lists are walked once a level."""
+"""Elements, times their depth and the rules, looked at to find out whether lists were merely reordered: nested lists are walked once a
+level."""
+HURRIED_WORK = 300_000
+"""The same where nobody can end the comparison: about a tenth of a second."""
 MAX_TEXT = 256
 """Characters of a value that a difference quotes."""
 
@@ -60,9 +65,13 @@ class Leaf(NamedTuple):
     candidate: Json | Absent
 
 
-def differences(legacy: Json, candidate: Json, rules: Rules) -> tuple[list[Difference], bool]:
-    """Every difference between two documents, and whether there are more than MAX_DIFFERENCES."""
-    reducer = _Reducer(rules)
+def differences(legacy: Json, candidate: Json, rules: Rules, *, hurried: bool = False) -> tuple[list[Difference], bool]:
+    """Every difference between two documents, and whether there are more than MAX_DIFFERENCES.
+
+    Raises:
+        LongWorkError: `hurried`, and it would take more than HURRIED_WORK.
+    """
+    reducer = _Reducer(rules, hurried=hurried)
     reducer.walk(legacy, candidate, ())
     found = [Difference(Kind.ORDER, path, candidate_path=other) for path, other in map(_paths, reducer.orders)]
     found += _name(reducer.leaves)
@@ -71,7 +80,12 @@ def differences(legacy: Json, candidate: Json, rules: Rules) -> tuple[list[Diffe
 
 def same(left: Json, right: Json) -> bool:
     """Equality of JSON values: like ==, but true is not 1."""
-    return left == right and _same_types(left, right)
+    if left != right:
+        return False
+    if not isinstance(left, list | dict):
+        return isinstance(left, bool) is isinstance(right, bool)
+    # Equal and written alike is equal in type; this costs a tenth of looking. Version 2 knows no references, which differ for no reason.
+    return marshal.dumps(left, 2) == marshal.dumps(right, 2) or _same_types(left, right)
 
 
 def _same_types(left: Json, right: Json) -> bool:
@@ -99,12 +113,15 @@ def json_type(value: Json | Absent) -> str:
 class _Reducer:
     """Collects the differing leaves of two documents."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, *, hurried: bool) -> None:
         self._rules = rules
+        self._hurried = hurried
         self.leaves: list[Leaf] = []
         self.orders: list[Where] = []
         self.cut = False
-        self._work = MAX_WORK
+        self._work = HURRIED_WORK if hurried else MAX_WORK
+        self._asked = 1 + sum(map(len, (rules.ignore.patterns, rules.unordered.patterns, rules.time.patterns, rules.pattern)))
+        """Patterns that each place is held against, and one for the walk itself."""
 
     def walk(self, left: Json | Absent, right: Json | Absent, where: Where) -> None:
         if not isinstance(left, Absent) and not isinstance(right, Absent) and same(left, right):
@@ -119,38 +136,68 @@ class _Reducer:
                 self.walk(left.get(key, ABSENT), right.get(key, ABSENT), (*where, key))
         elif isinstance(left, list) and isinstance(right, list):
             self._lists(left, right, where, path)
-        elif not self._tolerated(left, right, path):
+        elif not self._allowed(left, right, path):
             self.leaves.append(Leaf(where, left, right))
 
-    def _tolerated(self, left: Json | Absent, right: Json | Absent, path: Path) -> bool:
-        if not (_is_number(left) and _is_number(right)):
+    def _allowed(self, left: Json | Absent, right: Json | Absent, path: Path) -> bool:
+        """Whether a rule says that these two, which differ, count as one. None of them reaches across types."""
+        rules = self._rules
+        if isinstance(left, str) and isinstance(right, str):
+            if rules.time and rules.time.matches(path) and (moment := instant(left)) is not None and moment == instant(right):
+                return True
+        elif not (_is_number(left) and _is_number(right)):
             return False
-        # Fractions are exact: 0.1 + 0.2 - 0.3 must not decide, and an integer of 4,000 digits must not overflow.
-        return any(
-            patterns.matches(path) and abs(Fraction(left) - Fraction(right)) <= Fraction(amount)  # type: ignore[arg-type]  # numbers, see above
-            for patterns, amount in self._rules.tolerance
-        )
+        elif any(patterns.matches(path) and tolerance.allows(left, right) for patterns, tolerance in rules.tolerance):  # type: ignore[arg-type]  # numbers, see above
+            return True
+        return any(_shaped(left, text) and _shaped(right, text) for patterns, text in rules.pattern if patterns.matches(path))
 
     def _lists(self, left: list[Json], right: list[Json], where: Where, path: Path) -> None:
         for patterns, name in self._rules.key:
             if patterns.matches(path) and self._by_key(left, right, name, where, path):
                 return
-        unordered = self._rules.unordered.matches(path)
-        level = len(left) == len(right)
-        if level and not unordered and sum(map(operator.ne, left, right)) < 2:
-            pairs = _zipped(range(len(left)), range(len(right)))  # one element alone can't have changed places
-        elif self._work <= 0:
-            pairs = _zipped(range(len(left)), range(len(right)))
+        if self._rules.unordered.matches(path):
+            self._unordered(left, right, where, path)
+        elif len(left) == len(right):
+            self._level(left, right, where, path)
         else:
-            lefts = [self._canonical(item, (*path, ANY_INDEX)) for item in left]
-            rights = [self._canonical(item, (*path, ANY_INDEX)) for item in right]
-            if level and not unordered and lefts != rights and Counter(lefts) == Counter(rights):
+            self._aligned(left, right, where, path)
+
+    def _level(self, left: list[Json], right: list[Json], where: Where, path: Path) -> None:
+        """Two ordered lists of one length: what stands in the same place belongs together, unless the elements have changed places."""
+        apart = [index for index, pair in enumerate(zip(left, right, strict=True)) if not same(*pair)]
+        if len(apart) > 1 and self._work > 0:  # one element alone can't have changed places
+            lefts, rights = self._canonicals(left, apart, path), self._canonicals(right, apart, path)
+            if lefts != rights and Counter(lefts) == Counter(rights):
                 self.orders.append(where)
                 return
-            if unordered:
-                pairs = _unordered(lefts, rights)
-            else:
-                pairs = _zipped(range(len(left)), range(len(right))) if level else _aligned(lefts, rights)
+        self._pairs(left, right, _zipped(apart, apart), where)
+
+    def _unordered(self, left: list[Json], right: list[Json], where: Where, path: Path) -> None:
+        """Two lists whose order means nothing: every element meets its equal; the rest is paired in order, the surplus alone."""
+        stay = {index for index, pair in enumerate(zip(left, right, strict=False)) if same(*pair)}
+        lefts, rights = ([index for index in range(len(side)) if index not in stay] for side in (left, right))
+        if self._work > 0:
+            places: dict[str, list[int]] = {}
+            for index, text in zip(reversed(rights), self._canonicals(right, reversed(rights), path), strict=True):
+                places.setdefault(text, []).append(index)
+            texts = self._canonicals(left, lefts, path)
+            lefts = [index for index, text in zip(lefts, texts, strict=True) if not (places.get(text) and places[text].pop() >= 0)]
+            rights = sorted(index for remaining in places.values() for index in remaining)
+        self._pairs(left, right, _zipped(lefts, rights), where)
+
+    def _aligned(self, left: list[Json], right: list[Json], where: Where, path: Path) -> None:
+        """Two ordered lists of different lengths: elements put in or left out move the rest along."""
+        start, end = 0, 0
+        shorter = min(len(left), len(right))
+        while start < shorter and same(left[start], right[start]):
+            start += 1
+        while end < shorter - start and same(left[-1 - end], right[-1 - end]):
+            end += 1
+        lefts, rights = range(start, len(left) - end), range(start, len(right) - end)
+        if self._work > 0:
+            pairs = _runs(self._canonicals(left, lefts, path), self._canonicals(right, rights, path), start)
+        else:
+            pairs = _zipped(lefts, rights)
         self._pairs(left, right, pairs, where)
 
     def _by_key(self, left: list[Json], right: list[Json], name: str, where: Where, path: Path) -> bool:
@@ -174,22 +221,40 @@ class _Reducer:
                 (*where, at),
             )
 
-    def _canonical(self, value: Json, path: Path) -> str:
-        """A text that is equal for equal values, without what the rules ignore."""
-        return json.dumps(self._plain(value, path), sort_keys=True, separators=(",", ":"))
+    def _canonicals(self, items: list[Json], indices: Iterable[int], path: Path) -> list[str]:
+        """Of each of these elements a text that is equal for equal values, without what the rules ignore."""
+        inner = (*path, ANY_INDEX)
+        return [json.dumps(self._plain(items[index], inner), sort_keys=True, separators=(",", ":")) for index in indices]
 
     def _plain(self, value: Json, path: Path) -> Json:
-        self._work -= 1 + len(path)
+        self._work -= 1 + len(path) * self._asked
+        if self._hurried and self._work < 0:
+            raise LongWorkError
         if self._rules.ignore and self._rules.ignore.matches(path):
             return None
-        if isinstance(value, float) and value.is_integer():
-            return int(value)
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return self._plain_scalar(value, path)
         if isinstance(value, list):
             items = [self._plain(item, (*path, ANY_INDEX)) for item in value]
             return sorted(items, key=json.dumps) if self._rules.unordered.matches(path) else items
         if isinstance(value, dict):
             return {key: self._plain(item, (*path, key)) for key, item in value.items() if not self._rules.ignore.matches((*path, key))}
         return value
+
+    def _plain_scalar(self, value: str | float, path: Path) -> Json:
+        rules = self._rules
+        if isinstance(value, str) and rules.time and rules.time.matches(path) and (moment := instant(value)) is not None:
+            return moment.isoformat()
+        if rules.pattern and any(patterns.matches(path) and _shaped(value, text) for patterns, text in rules.pattern):
+            return math.nan  # which no document holds
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _shaped(value: object, text: str) -> bool:
+    """Whether a string, or an integer as it is written, looks like `text`."""
+    if isinstance(value, str):
+        return shape(text).matches(value)
+    return isinstance(value, int) and abs(value) < 10**30 and shape(text).matches(str(value))
 
 
 def _is_number(value: object) -> bool:
@@ -216,30 +281,19 @@ def _paths(where: Where) -> tuple[str, str]:
     return mine, other if other != mine else ""
 
 
-def _keys(items: list[Json], name: str) -> dict[str, int] | None:
+def _keys(items: list[Json], name: str) -> dict[object, int] | None:
     """Where each key value stands; None where one is lacking or doubled."""
-    places: dict[str, int] = {}
+    places: dict[object, int] = {}
     for index, item in enumerate(items):
         if not isinstance(item, dict) or name not in item:
             return None
         value = item[name]
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        key = json.dumps(value, sort_keys=True)
+        # 1 and 1.0 are one key, and for Python one hash; true is another, which Python would take for 1.
+        key = value if isinstance(value, str | int | float) and not isinstance(value, bool) else (json.dumps(value, sort_keys=True),)
         if key in places:
             return None
         places[key] = index
     return places
-
-
-def _unordered(lefts: list[str], rights: list[str]) -> Iterator[At]:
-    """What remains after every element has met its equal: paired in order, the surplus alone."""
-    places: dict[str, list[int]] = {}
-    for index in range(len(rights) - 1, -1, -1):
-        places.setdefault(rights[index], []).append(index)
-    alone = [index for index, text in enumerate(lefts) if not (places.get(text) and places[text].pop() >= 0)]
-    others = sorted(index for remaining in places.values() for index in remaining)
-    return _zipped(alone, others)
 
 
 def _zipped(lefts: Sequence[int], rights: Sequence[int]) -> Iterator[At]:
@@ -247,19 +301,12 @@ def _zipped(lefts: Sequence[int], rights: Sequence[int]) -> Iterator[At]:
         yield At(lefts[number] if number < len(lefts) else None, rights[number] if number < len(rights) else None)
 
 
-def _aligned(lefts: list[str], rights: list[str]) -> Iterator[At]:
-    """The pairs of two ordered lists of different lengths that are not equal: elements put in or left out move the rest along."""
-    start, end = 0, 0
-    shorter = min(len(lefts), len(rights))
-    while start < shorter and lefts[start] == rights[start]:
-        start += 1
-    while end < shorter - start and lefts[-1 - end] == rights[-1 - end]:
-        end += 1
-    middle_left, middle_right = lefts[start : len(lefts) - end], rights[start : len(rights) - end]
-    if len(middle_left) * len(middle_right) > MAX_ALIGN:
-        yield from _zipped(range(start, len(lefts) - end), range(start, len(rights) - end))
+def _runs(lefts: list[str], rights: list[str], start: int) -> Iterator[At]:
+    """The pairs that are not equal, of two lists which begin at index `start`."""
+    if len(lefts) * len(rights) > MAX_ALIGN:
+        yield from _zipped(range(start, start + len(lefts)), range(start, start + len(rights)))
         return
-    for tag, i1, i2, j1, j2 in SequenceMatcher(None, middle_left, middle_right, autojunk=False).get_opcodes():
+    for tag, i1, i2, j1, j2 in SequenceMatcher(None, lefts, rights, autojunk=False).get_opcodes():
         if tag != "equal":
             yield from _zipped(range(start + i1, start + i2), range(start + j1, start + j2))
 

@@ -5,12 +5,13 @@ A Judgement is plain data without a secret in it: it may cross a process boundar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from shadow.compare import MATCH, Difference, Kind, Rules, Verdict, compare, compare_status, mismatch, same_headers, skipped
+from shadow.compare import MATCH, Difference, Kind, LongWorkError, Rules, Verdict, compare, compare_status, described, mismatch, skipped
 from shadow.exchange import Answer, Exchange
-from shadow.normalise import MAX_DECODED, Message, parse_head, read
+from shadow.headers import NOWHERE, Address, differing
+from shadow.normalise import MAX_DECODED, Body, Form, Message, joined, parse_head, read
 from shadow.redact import Redactor
 from shadow.signature import Signature, signatures
 
@@ -18,6 +19,8 @@ MAX_TEXT = 256 * 1024
 """Characters of a body that a sample keeps, as many as `capture` keeps bytes by default. Digest and size are those of the whole."""
 
 NO_RULES = Rules()
+OVER_BUDGET = "over_budget"
+"""The path of an inconclusive comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ class Judge:
         self._rules = rules
 
     def judge(self, exchange: Exchange, limit: int = MAX_DECODED) -> Judgement | None:
-        """The judgement on `exchange`; None where a body holds more than `limit` bytes, so that comparing it may take long."""
+        """The judgement on `exchange`; None where there is a `limit` and comparing may take long: a body holds more bytes than that, or
+        lists are much work."""
         legacy, candidate = sides(exchange)
         rules = self._rules.get(exchange.route, NO_RULES)
         if _identical(legacy, candidate, rules):
@@ -68,14 +72,34 @@ class Judge:
         if limit < MAX_DECODED and "over_limit" in (left.body.note, right.body.note):
             return None
         left, right = self._redactor.message(left), self._redactor.message(right)
-        verdict = compare(left, right, rules)
+        address = _address(exchange) if rules.resolve else NOWHERE
+        try:
+            verdict = compare(left, right, rules, address, hurried=limit < MAX_DECODED)
+        except LongWorkError:
+            return None
+        if left.body.veiled or right.body.veiled:
+            verdict = replace(verdict, differences=tuple(map(self._veiled, verdict.differences)))
         return self._judgement(exchange, verdict, left, right)
 
+    def _veiled(self, difference: Difference) -> Difference:
+        """A difference inside a body of which nothing may be shown: its place, and hashes of what stands there."""
+        if not difference.path.startswith("$") or difference.kind is Kind.BODY:
+            return difference
+        legacy, candidate = (None if value is None else self._redactor.hash(value) for value in (difference.legacy, difference.candidate))
+        return replace(difference, legacy=legacy, candidate=candidate)
+
     def inconclusive(self, exchange: Exchange) -> Judgement:
-        """The judgement on an exchange that nobody could compare in time: told as what it is, and without its bodies."""
-        left, right = (self._redactor.message(read(_bodiless(side), 0)) for side in sides(exchange))
-        verdict = compare_status(left, right) or mismatch(Kind.INCONCLUSIVE, "$")
+        """The judgement on an exchange that nobody could compare within the budget: a mismatch, with the digests of the bodies."""
+        left, right = map(self._unread, sides(exchange))
+        verdict = compare_status(left, right) or mismatch(Kind.INCONCLUSIVE, OVER_BUDGET, described(left.body), described(right.body))
         return self._judgement(exchange, verdict, left, right)
+
+    def _unread(self, answer: Answer) -> Message:
+        """An answer whose body is only a digest, of its bytes as they came."""
+        bodiless = Answer(answer.side, answer.upstream, answer.status, answer.head, b"", answer.elapsed, answer.error, answer.skipped)
+        digest = self._redactor.digest(answer.body) if answer.body else ""
+        body = Body(Form.OPAQUE, b"", note="over_budget", size=len(answer.body), digest=digest)
+        return replace(self._redactor.message(read(bodiless, 0)), body=body)
 
     def _judgement(
         self, exchange: Exchange, verdict: Verdict, legacy: Message | None = None, candidate: Message | None = None
@@ -132,11 +156,11 @@ def _identical(legacy: Answer, candidate: Answer, rules: Rules) -> bool:
     if legacy.head == candidate.head:
         return True
     left, right = parse_head(legacy.head), parse_head(candidate.head)
-    return same_headers(left, right, (*rules.headers, "content-encoding"))
+    return not any(differing(left, right, (*rules.headers, "content-encoding")))
 
 
-def _bodiless(answer: Answer) -> Answer:
-    return Answer(answer.side, answer.upstream, answer.status, answer.head, b"", answer.elapsed, answer.error, answer.skipped)
+def _address(exchange: Exchange) -> Address:
+    return Address(joined(parse_head(exchange.head), "host") or "", exchange.target)
 
 
 def _plain(difference: Difference) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import cast
 from urllib.parse import parse_qsl
@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl
 import brotli  # type: ignore[import-untyped]  # it ships no types
 import zstandard
 
+from shadow import markup
 from shadow.exchange import Answer
 
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
@@ -40,6 +41,7 @@ class Form(StrEnum):
     EMPTY = "empty"
     JSON = "json"
     FORM = "form"
+    HTML = "html"
     TEXT = "text"
     OPAQUE = "opaque"
     """Bytes without a known inner form: compared whole."""
@@ -51,14 +53,16 @@ class Body:
 
     form: Form
     data: bytes
-    value: Json = None
-    """json: the document. form: {name: [values]}. Else None."""
+    value: Json = field(default=None, repr=False)
+    """json: the document. form: {name: [values]}. html: shadow.markup's nodes. text: its lines. Else None."""
     text: str | None = None
     note: str = ""
     """Why it is less than its Content-Type promised: too_deep, duplicate_key, not_json, over_limit, bad_encoding, bad_charset …"""
     size: int = 0
     digest: str = ""
     """Redaction's keyed digest of `data` as it was before: equal digests mean equal bytes. "" where nothing is redacted in bodies."""
+    veiled: bool = False
+    """Its values may be compared and must not be shown: redaction can't tell what in it is secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,6 @@ class Message:
     upstream: str = ""
 
 
-_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
-"""A string as a whole, or a bracket."""
 _NO_CHARSETS = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "utf-7", "undefined"})
 """Codecs of Python that no web page is written in; the first two take quadratic time."""
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -139,9 +141,15 @@ def read_body(headers: Headers, raw: bytes, limit: int = MAX_DECODED) -> Body:
     elif not (media == "" or media.startswith("text/") or media.endswith(("xml", "javascript"))):
         return Body(Form.OPAQUE, data, size=len(data))
     try:
-        return Body(Form.TEXT, data, text=_decode(data, charset), note=note, size=len(data))
+        text = _decode(data, charset)
     except ValueError:
         return Body(Form.OPAQUE, data, note=note or "bad_charset", size=len(data))
+    if media in ("text/html", "application/xhtml+xml"):
+        try:
+            return Body(Form.HTML, data, cast("Json", markup.parse(text)), text, size=len(data))
+        except markup.MarkupError as error:
+            note = str(error)
+    return Body(Form.TEXT, data, cast("Json", text.split("\n")), text, note, len(data))
 
 
 def media_type(value: str) -> tuple[str, str]:
@@ -242,14 +250,16 @@ def parse_json(data: bytes) -> tuple[str, Json]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnparsedError("bad_charset") from error
-    if _too_deep(text):
-        raise UnparsedError("too_deep")
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
     except UnparsedError:
         raise
-    except (ValueError, RecursionError) as error:  # also an integer of more than 4,300 digits
+    except RecursionError as error:  # the parser's own bound, some thousands of levels
+        raise UnparsedError("too_deep") from error
+    except ValueError as error:  # also an integer of more than 4,300 digits
         raise UnparsedError("not_json") from error
+    if text.count("[") + text.count("{") > MAX_DEPTH and _too_deep(value):
+        raise UnparsedError("too_deep")
     if _SURROGATE.search(text):
         try:
             json.dumps(value, ensure_ascii=False).encode()
@@ -258,20 +268,21 @@ def parse_json(data: bytes) -> tuple[str, Json]:
     return text, cast("Json", value)
 
 
-def _too_deep(text: str) -> bool:
-    """Whether brackets outside strings nest deeper than MAX_DEPTH."""
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
-        return False
-    depth = 0
-    for token in _STRUCTURE.finditer(text):
-        character = token[0]
-        if character in "[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        elif character in "]}":
-            depth -= 1
-    return False
+def _too_deep(value: Json) -> bool:
+    """Whether lists and objects nest deeper than MAX_DEPTH. Level by level, for which no stack is needed."""
+    level = [value] if type(value) in _CONTAINERS else []
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return False
+        inner: list[Json] = []
+        for node in level:
+            items = node.values() if isinstance(node, dict) else node
+            inner += [item for item in items if type(item) in _CONTAINERS]  # type: ignore[union-attr]  # a list, see above
+        level = inner
+    return bool(level)
+
+
+_CONTAINERS = frozenset((dict, list))
 
 
 def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
@@ -296,9 +307,9 @@ def parse_form(data: bytes) -> Json:
     """{name: [values]} of a form body.
 
     Raises:
-        ValueError: it is not one, or has more than 10,000 fields.
+        ValueError: it is not one, is not UTF-8 (other bytes would all look alike), or has more than 10,000 fields.
     """
     form: dict[str, Json] = {}
-    for name, value in parse_qsl(data.decode("ascii"), keep_blank_values=True, strict_parsing=True, max_num_fields=10_000):
+    for name, value in parse_qsl(data.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=10_000):
         cast("list[Json]", form.setdefault(name, [])).append(value)
     return form

@@ -7,12 +7,12 @@ Card numbers and tokens are known by their looks (gateway/secret_patterns.py), a
 text, HTML, forms, paths and queries. What stands in for them says what it was: `redacted:card:` and the hash.
 
 Fields can only be taken out of a body that has fields: JSON, also within a string of JSON, and forms. Other text (HTML, CSV, JSON that
-can't be parsed) in which a redacted name occurs is kept as its keyed digest alone: still compared, never stored. So is what is no text.
+can't be parsed) in which a redacted name occurs is kept as its keyed digest alone: still compared, never stored. What of it differs is told
+by its place, and by hashes in place of what stands there. Of what is no text there is the digest and nothing else.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import operator
@@ -21,14 +21,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 from gateway.secret_fields import NAMES
 from gateway.secret_patterns import Patterns, is_card
-from shadow import multipart
+from shadow import markup, multipart
 from shadow.normalise import Body, Form, Headers, Json, Message, UnparsedError, joined, parse_json
 from shadow.paths import Path as Place
-from shadow.paths import Pattern, PatternError
+from shadow.paths import Pattern, PatternError, Step
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _URL_HEADERS = ("location", "content-location", "refresh", "link")
@@ -37,6 +38,9 @@ _SEPARATORS = re.compile(r"[^\w]+")
 _EXPONENT = re.compile(r"[0-9][eE]\+?0*1[0-9](?![0-9])")
 _MAX_NESTED = 2
 """JSON in a string of JSON in a string of JSON is looked into; what lies deeper is a text."""
+_NESTED = re.compile(r'\\|"\s*[{\[]')
+"""Without one of these no string of a JSON document holds JSON, nor what may be meant as such, nor anything that is escaped."""
+_CONTAINERS = frozenset((dict, list))
 
 
 class Redactor:
@@ -66,6 +70,8 @@ class Redactor:
                 self._unnamed.append(pattern)
             else:
                 self._by_name.setdefault(pattern.last_name, []).append(pattern)
+        self._by_name_alone = not self._unnamed and all(pattern.steps[:-1] == (Step.DEEP,) for pattern in parsed)
+        """Whether every path is a name at any depth, so that the way to a field need not be known."""
 
     @property
     def _withholds(self) -> bool:
@@ -103,20 +109,28 @@ class Redactor:
 
     def hash(self, value: Json) -> str:
         """What stands in for `value`."""
-        canonical = json.dumps(_integral(value), sort_keys=True, separators=(",", ":"))
-        return f"redacted:{hmac.new(self._key, canonical.encode(), hashlib.sha256).hexdigest()[:16]}"
+        canonical = json.dumps(value) if isinstance(value, str) else json.dumps(_integral(value), sort_keys=True, separators=(",", ":"))
+        return f"redacted:{hmac.digest(self._key, canonical.encode(), 'sha256').hex()[:16]}"
 
     def digest(self, data: bytes) -> str:
         """What stands in for a body."""
-        return hmac.new(self._key, data, hashlib.sha256).hexdigest()[:32]
+        return hmac.digest(self._key, data, "sha256").hex()[:32]
 
     def _fields(self, headers: Headers) -> Headers:
         return tuple((name, self._header(name, value)) for name, value in headers)
 
     def _header(self, name: str, value: str) -> str:
         if name in self._headers:
-            return self.hash(value)
+            return self._cookie(value) if name == "set-cookie" else self.hash(value)
         return self.target(value) if name in _URL_HEADERS else self.text(value)
+
+    def _cookie(self, line: str) -> str:
+        """A Set-Cookie line without the cookie's value. Its name and attributes are compared."""
+        pair, semicolon, attributes = line.partition(";")
+        name, equals, value = pair.partition("=")
+        if not equals:
+            return self.hash(line)
+        return f"{self.text(name)}={self.hash(value.strip())}{semicolon}{self.text(attributes)}"
 
     def _body(self, body: Body, headers: Headers) -> Body:
         if body.form is Form.EMPTY or not self._withholds:
@@ -132,13 +146,40 @@ class Redactor:
             form = self._form(body.value)
             text = urlencode({name: items for name, items in form.items() if isinstance(items, list)}, doseq=True, safe=":")
             return replace(body, value=form, text=text, data=text.encode(), digest=digest)
-        if body.form is Form.TEXT and body.text is not None and not self._may_name(body.text):
-            text = self.text(body.text)
-            return replace(body, text=text, data=body.data if text is body.text else text.encode(), digest=digest)
+        if body.form in (Form.HTML, Form.TEXT) and body.text is not None:
+            return self._page(body, body.text, digest)
         parts = multipart.redacted(body.data, joined(headers, "content-type") or "", self._field) if body.form is Form.OPAQUE else None
         if parts is not None and not body.note:
-            return Body(Form.TEXT, parts.encode(), text=parts, size=body.size, digest=digest)
-        return Body(Form.OPAQUE, b"", note=body.note or "withheld", size=body.size, digest=digest)
+            # Compared whole, by the digest: files are part of that.
+            return Body(Form.OPAQUE, parts.encode(), text=parts, size=body.size, digest=digest)
+        return Body(body.form, b"", note=body.note or "withheld", size=body.size, digest=digest, veiled=True)
+
+    def _page(self, body: Body, plain: str, digest: str) -> Body:
+        """HTML or another text: without what looks like a secret. Where a redacted name may stand in it, it is still compared by its parts,
+        but no part of it is shown or kept."""
+        text = self.text(plain)
+        value = body.value
+        if text is not plain:
+            try:
+                value = cast("Json", markup.parse(text) if body.form is Form.HTML else text.split("\n"))
+            except markup.MarkupError:
+                return Body(Form.OPAQUE, b"", note=body.note or "withheld", size=body.size, digest=digest, veiled=True)
+        veiled = self._may_name(plain)
+        if body.form is Form.HTML and self._wanted:
+            nodes = self._nodes(value)
+            veiled = veiled or nodes != value  # the text still says what was found in its nodes alone
+            value = nodes
+        if veiled:
+            return Body(body.form, b"", value, note=body.note or "withheld", size=body.size, digest=digest, veiled=True)
+        return replace(body, value=value, text=text, data=body.data if text is plain else text.encode(), digest=digest)
+
+    def _nodes(self, value: Json) -> Json:
+        """A page's nodes without what looks like a secret only now that references are undone and white space is joined."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self._nodes(item) for item in value]
+        return {self.text(name): self._nodes(item) for name, item in value.items()} if isinstance(value, dict) else value
 
     def _may_name(self, text: str) -> bool:
         """Whether a redacted name may stand in a text, where nobody can tell what belongs to it."""
@@ -165,9 +206,28 @@ class Redactor:
         folded = text.casefold()
         if not self._unnamed and "\\u" not in folded and not any(name in folded for name in self._by_name) and not self._suspicious(text):
             return value  # most bodies: no field can have such a name, and nothing looks like a secret
+        if self._by_name_alone and _NESTED.search(text) is None and not self._suspicious(text):
+            return self._fields_of(value, {})
         if self._means(place) and value is not None:
             return self.hash(value)
         return self._one(value, place, nested)
+
+    def _fields_of(self, value: Json, shapes: dict[tuple[str, ...], list[str]]) -> Json:
+        """`_json` where a field's name decides, wherever it stands. `shapes`: of the objects met so far, by their names, which to hash."""
+        if isinstance(value, list):
+            items = [self._fields_of(item, shapes) if type(item) in _CONTAINERS else item for item in value]
+            return items if any(map(operator.is_not, items, value)) else value
+        if not isinstance(value, dict):
+            return value
+        names = tuple(value)
+        hidden = shapes.get(names)
+        if hidden is None:
+            hidden = shapes[names] = [name for name in names if name.casefold() in self._by_name]
+        changed: dict[str, Json] = {name: self.hash(value[name]) for name in hidden if value[name] is not None}
+        for name, item in value.items():
+            if type(item) in _CONTAINERS and name not in changed and (new := self._fields_of(item, shapes)) is not item:
+                changed[name] = new
+        return value | changed if changed else value
 
     def _suspicious(self, text: str) -> bool:
         """Whether something in JSON may look like a secret: also a number of 13 digits and more that is written with an exponent."""

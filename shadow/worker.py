@@ -23,8 +23,8 @@ _log = logging.getLogger("banyan.shadow")
 
 MAX_COUNT = 20_000
 MAX_BYTES = 256 * 1024 * 1024
-INLINE_BYTES = 128 * 1024
-"""Bodies up to this are compared in the thread: some 100 ms at worst. Larger ones go to the process that can be ended."""
+INLINE_BYTES = 64 * 1024
+"""Bodies up to this are compared in the thread: a quarter of a second at worst. Larger ones go to the process that can be ended."""
 WRITE_SECONDS = 0.5
 RETRY_SECONDS = (0.5, 10.0)
 UPKEEP_SECONDS = 60.0

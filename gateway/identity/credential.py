@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+_SPACE: Final = 0x20
+_BEFORE: Final = (0x3B, 0x3A)
+"""A semicolon, and the colon of the line itself."""
 _AUTHORIZATION: Final = b"\r\nauthorization:"
 LONGEST: Final = 8 * 1024
 """Bytes."""
@@ -56,17 +59,26 @@ class Credential:
         """SHA-256 of what `read` has returned, and of where it stood: what is remembered under it could not be used to log in."""
         return hashlib.sha256(b"".join((self._names, cookie, b"\0", token))).digest()
 
+    def cookie_key(self, cookie: bytes) -> bytes:
+        """SHA-256 of the cookie's value alone: by it legacy ends whatever is remembered of that cookie, whichever token came with it, and
+        whichever route's credential it was part of. In quotes it is the same cookie to Django."""
+        if len(cookie) > 1 and cookie[:1] == cookie[-1:] == b'"':
+            cookie = cookie[1:-1]
+        return hashlib.sha256(b"cookie\0" + self._begin + cookie).digest()
+
     def _read_cookie(self, fields: bytes, at: int) -> bytes:
         """`at`: where its name stands for the first time."""
         # What nearly every request has: the name stands there once, and begins a pair of a Cookie line. By `find` that takes a fifth of the
         # time of the walk below (0.5 µs and 2.3 µs).
         begin, once = at + len(self._begin), fields.find(self._name, at + 1) < 0
-        if once and fields[at - 2 : at] in (b"; ", b": ") and fields[begin - 1 : begin] == b"=":
+        if once and at > 1 and fields[at - 1] == _SPACE and fields[at - 2] in _BEFORE and fields.startswith(b"=", begin - 1):
             line = fields.rfind(b"\r\n", 0, at)
             if fields[line + 2 : line + 9].lower() == b"cookie:":
                 end = fields.find(b"\r\n", begin)
-                value = fields[begin:] if end < 0 else fields[begin:end]
-                return value.partition(b";")[0].strip(b" \t")
+                if end < 0:
+                    end = len(fields)
+                semicolon = fields.find(b";", begin, end)
+                return fields[begin : semicolon if semicolon >= 0 else end].strip(b" \t")
         found: bytes | None = None
         for line_of in fields.split(b"\r\n"):
             if line_of[:7].lower() != b"cookie:":

@@ -28,10 +28,11 @@ CLOSING: Final = unsaid("closing")
 class Introspection:
     """The questions under way."""
 
-    def __init__(self, pool: Pool, settings: Identity) -> None:
+    def __init__(self, pool: Pool, settings: Identity, callers: Callers | None = None) -> None:
+        """`callers`: what is known already."""
         self._pool = pool
         self._settings = settings
-        self.callers = Callers(settings)
+        self.callers = callers or Callers(settings)
         self._asking: set[_Asking] = set()
         self.claims = settings.claims
 
@@ -42,7 +43,7 @@ class Introspection:
             asking = _Asking(self, found)
             self._asking.add(asking)
             asking.ask(self._pool, self._request(found), self._settings.timeout)
-            return None
+            return found.meanwhile
         return found
 
     def close(self) -> None:
@@ -130,7 +131,7 @@ class _Asking(Sink):
             self.answered(TOO_LONG)
         elif complete:
             self._connection = None
-            caller, known, lifetime = understand(self._status, self._body, self._owner.claims, self._renewals)
+            caller, known, lifetime = understand(self._status, self._body, self._owner.claims, self._renewals, wall=time.time())
             self.answered(caller, known=known, lifetime=lifetime)
 
     def on_failure(self, failure: Failure, stale: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.identity.credential import Credential
@@ -32,3 +33,8 @@ def rules(config: Config) -> dict[str, Rule]:
             challenge = f'{credential.scheme or "Cookie"} realm="banyan"'.encode()
             found[route.name] = Rule(Need(route.identity), credential, challenge)
     return found
+
+
+def sessions(by_route: Mapping[str, Rule]) -> tuple[Credential, ...]:
+    """The cookies that say who calls, each once: where one ends, it ends for every route that looks at it, whatever stands beside."""
+    return tuple(Credential(name, "") for name in sorted({rule.credential.cookie for rule in by_route.values() if rule.credential.cookie}))

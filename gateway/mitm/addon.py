@@ -17,6 +17,7 @@ whether they stay open.
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from mitmproxy import http
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -42,6 +43,8 @@ from gateway.policy.failure import Failure
 from gateway.policy.forwarded import client
 from gateway.policy.problems import Problem
 from gateway.policy.properties import context
+
+_log = logging.getLogger("banyan.worker")
 
 RELAY = "banyan.relay"
 """The key in a flow's metadata."""
@@ -71,6 +74,15 @@ class GatewayAddon:
 
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         """The head is there."""
+        try:
+            await self._head(flow)
+        except Exception:
+            # mitmproxy would log it, and send on what the client has sent: to legacy, whoever calls, and with every forged field.
+            _log.exception("a request could not be decided about")
+            if flow.killable:
+                flow.kill()  # type: ignore[no-untyped-call] # mitmproxy is typed in part
+
+    async def _head(self, flow: http.HTTPFlow) -> None:
         shared = self._shared
         request = flow.request
         relay = Relay(shared, flow.client_conn, request.data.method, request.data.path, http11=request.is_http11)
@@ -124,11 +136,17 @@ class GatewayAddon:
                     caller = await Introspection(shared, terms, terms.callers).who(rule.credential, head.fields)
                 relay.caller = caller
                 shared.tally.caller(caller.standing)
-                refused = refusal(rule.need, caller.standing)
+                refused = refusal(rule.need, caller.standing, head.method)
                 if refused is not None:
-                    close = head.chunked or head.length > 0
-                    relay.answered = True
-                    flow.response = relay.own_answer(refused, explained(caller), close=close, challenge=rule.challenge)
+                    has_body = head.chunked or head.length > 0
+                    answer = relay.own_answer(refused, explained(caller), close=has_body, challenge=rule.challenge)
+                    if has_body:
+                        # mitmproxy would wait for all of it first, and has no answer at all for one that it streams.
+                        flow.metadata[ANSWER] = answer
+                        flow.kill()  # type: ignore[no-untyped-call] # mitmproxy is typed in part
+                    else:
+                        relay.answered = True
+                        flow.response = answer
                     return
             if terms.visitors is not None and caller.user_id is None and caller.session_id is None:
                 known = terms.visitors.known(lines)

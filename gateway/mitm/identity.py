@@ -49,6 +49,8 @@ class Introspection:
         found = self._callers.lookup(credential, field_lines(fields), learned, self._shared.now())
         if isinstance(found, Question):
             self._shared.keep(self._ask(found), "introspection")
+            if found.meanwhile is not None:
+                return found.meanwhile
         elif found is not None:
             return found
         return await answer
@@ -75,7 +77,7 @@ class Introspection:
                 caller = unsaid("too-long")
             else:
                 cookies = renewals(field_lines(reply.fields), question.credential.cookie)
-                caller, known, lifetime = understand(reply.status, reply.body, self._settings.claims, cookies)
+                caller, known, lifetime = understand(reply.status, reply.body, self._settings.claims, cookies, wall=self._shared.wall())
         except TimeoutError:
             caller = unsaid("timeout")
         finally:

@@ -260,6 +260,7 @@ class Relay:
                     seconds,
                     self.route,
                     side,
+                    self.serve.upstream if self.serve is not None and side != GATEWAY else "",
                     self.reason,
                     shadowed,
                 )

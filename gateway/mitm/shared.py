@@ -40,7 +40,7 @@ class Shared:
         self._tasks: set[asyncio.Task[None]] = set()
         self.ids = Ids()
         self.ended: Callable[[bytes], None] | None = None
-        """Told of the key of each credential that legacy ended: the other workers know it too."""
+        """Told of the key of each cookie that legacy ended: the other workers know it too."""
 
     @property
     def in_flight(self) -> int:
@@ -60,7 +60,7 @@ class Shared:
             self.keep(terms.close([self.terms, *self._retired]), "end of old clients")
 
     def end(self, key: bytes) -> None:
-        """Legacy has ended the credential with this key, here or before another worker."""
+        """Legacy has ended the cookie with this key, here or before another worker."""
         for terms in (self.terms, *self._retired):
             if terms.callers is not None:
                 terms.callers.drop(key)

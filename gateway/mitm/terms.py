@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from gateway.access import Mask
 from gateway.identity.callers import Callers, ended
 from gateway.identity.checked import Checker, checker
-from gateway.identity.rules import rules
+from gateway.identity.rules import rules, sessions
 from gateway.identity.stamp import Stamps
 from gateway.identity.stamping import stamps
 from gateway.identity.visitors import Visitors
@@ -69,7 +69,7 @@ class Terms:
             same_legacy = before is not None and before.clients["legacy"] is self.clients["legacy"]
             kept = before if same_legacy and before is not None and before.config.identity.lookup == config.identity.lookup else None
             self.callers = kept.callers if kept is not None else Callers(config.identity)
-        self._sessions = {rule.credential.cookie: rule.credential for rule in self.rules.values() if rule.credential.cookie}
+        self._sessions = sessions(self.rules)
         visitor = config.identity.visitor
         self.visitors = Visitors(visitor, os.urandom) if visitor is not None else None
         self._uncaptured = (
@@ -78,11 +78,11 @@ class Terms:
         )
 
     def ended(self, request: Fields, answer: Fields) -> list[bytes]:
-        """The keys of the credentials among a request's fields that legacy's answer, with these, takes out of use."""
+        """The keys of the cookies among a request's fields that legacy's answer, with these, takes out of use."""
         if self.callers is None or find(answer, b"set-cookie") is None:
             return []
         asked, answered = field_lines(request), field_lines(answer)
-        return [key for credential in self._sessions.values() if (key := ended(credential, asked, answered)) is not None]
+        return [key for credential in self._sessions if (key := ended(credential, asked, answered)) is not None]
 
     def trusts(self, host: str) -> bool:
         """May this peer say who its client is?"""

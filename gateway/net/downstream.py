@@ -436,7 +436,7 @@ class Downstream:
         request_id = edge.ids.request_id()
         if edge.access.enabled:
             edge.access.write(
-                line(edge.clock.wall(), request_id, self.peer.host, "", b"", kind.status, 0, 0.0, "", GATEWAY, kind.value, False)
+                line(edge.clock.wall(), request_id, self.peer.host, "", b"", kind.status, 0, 0.0, "", GATEWAY, "", kind.value, False)
             )
         self.write(problem(kind, detail, request_id.decode(), close=True, head_only=data.startswith(b"HEAD ")))
         self._close()

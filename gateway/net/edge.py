@@ -52,7 +52,7 @@ class Edge:
         self.deadlines.watch(self._sweep)
         self.ids = Ids()
         self.ended: Callable[[bytes], None] | None = None
-        """Told of the key of each credential that legacy ended: the other workers know it too."""
+        """Told of the key of each cookie that legacy ended: the other workers know it too."""
 
     @property
     def in_flight(self) -> int:
@@ -66,7 +66,7 @@ class Edge:
         self.retired.append(before)
 
     def end(self, key: bytes) -> None:
-        """Legacy has ended the credential with this key, here or before another worker."""
+        """Legacy has ended the cookie with this key, here or before another worker."""
         for terms in (self.terms, *self.retired):
             if terms.identity is not None:
                 terms.identity.callers.drop(key)

@@ -10,6 +10,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final
 
 from gateway.access import line
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from gateway.net.downstream import Downstream
     from gateway.net.edge import Edge
     from gateway.net.terms import Terms
+
+_log = logging.getLogger("banyan.worker")
 
 HOLD: Final = 64 * 1024
 """Bytes of an answer with Content-Length that are held back while legacy could still take its place."""
@@ -134,8 +137,8 @@ class Relay(Sink):
             return
         self._claim = found
         rule = self._rule = terms.rules.get(found.route)
-        caller = terms.who(rule, head.fields, self._identified, self.edge.clock.wall) if rule is not None else ANONYMOUS
-        if caller is not None:  # else it is asked for, and _identified goes on
+        caller = terms.who(rule, head.fields, self._told, self.edge.clock.wall) if rule is not None else ANONYMOUS
+        if caller is not None:  # else it is asked for, and _told goes on
             self._identified(caller)
 
     def body(self, data: bytes, last: bool) -> None:
@@ -166,6 +169,14 @@ class Relay(Sink):
         if last:
             self._request_complete()
 
+    def _told(self, caller: Caller) -> None:
+        """Who calls was asked for, and is known now. Whatever goes wrong here is this request's end, and of none that waited beside it."""
+        try:
+            self._identified(caller)
+        except Exception:
+            _log.exception("a request could not be decided about")
+            self.client.abort()
+
     def _identified(self, caller: Caller) -> None:
         if self.done:
             return
@@ -175,13 +186,13 @@ class Relay(Sink):
         if rule is not None:
             self.caller = caller
             self.edge.tally.caller(caller.standing)
-            kind = refusal(rule.need, caller.standing)
+            kind = refusal(rule.need, caller.standing, self.head.method)
             if kind is not None:
                 self.answer(kind, explained(caller), challenge=rule.challenge)
                 return
         if terms.visitors is not None and caller.user_id is None and caller.session_id is None:
             caller = self._visiting(terms.visitors, claim)
-        context = self.client.peer.context(self.head, claim.route, self.address, caller, terms.flag_headers)
+        context = terms.context(self.client.peer, self.head, claim.route, self.address, caller)
         self._go(terms.policy.decide(claim, context))
 
     def _visiting(self, visitors: Visitors, claim: Claim) -> Caller:
@@ -502,6 +513,7 @@ class Relay(Sink):
                     seconds,
                     route,
                     side,
+                    self.serve.upstream if self.serve is not None and side != GATEWAY else "",
                     reason,
                     shadow,
                 )

@@ -34,8 +34,12 @@ class Standing(StrEnum):
     """Whoever could say is away."""
 
 
-def refusal(need: Need, standing: Standing) -> Problem | None:
-    """What the gateway answers in place of an upstream; None: the request goes on."""
-    if need is not Need.REQUIRED or standing is Standing.KNOWN:
+def refusal(need: Need, standing: Standing, method: str) -> Problem | None:
+    """What the gateway answers in place of an upstream; None: the request goes on.
+
+    OPTIONS goes on whoever asks: browsers send it by themselves before a request to another origin, without credentials (Fetch, 4.8), and
+    would never send that request if it were refused. It executes nothing (RFC 9110, 9.3.7), and its caller is nobody to the upstream.
+    """
+    if need is not Need.REQUIRED or standing is Standing.KNOWN or method == "OPTIONS":
         return None
     return Problem.IDENTITY_UNAVAILABLE if standing is Standing.UNSAID else Problem.UNAUTHENTICATED

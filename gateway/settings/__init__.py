@@ -65,6 +65,14 @@ class Config(Section):
             return {name: {"url": item} if isinstance(item, str) else item for name, item in value.items()}
         return value
 
+    @field_validator("upstreams")
+    @classmethod
+    def _named(cls, value: dict[str, Upstream]) -> dict[str, Upstream]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?", name):
+                raise ValueError(f"an upstream's name is letters, digits, '.', '_' and '-', at most 100: {name[:120]!r} is not")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         if "legacy" not in self.upstreams:

@@ -13,6 +13,8 @@ from gateway.settings.identity import cookie_name, scheme_name
 from gateway.settings.section import TOKEN, Section, host_name
 from gateway.units import Bytes
 from shadow.paths import PatternSet
+from shadow.scalars import Tolerance
+from shadow.shapes import shape
 
 SAFE_METHODS = ("GET", "HEAD")
 
@@ -34,18 +36,38 @@ class Compare(Section):
     """Lists whose order means nothing."""
     key: dict[str, str] = {}
     """Lists whose elements are aligned by a field: { "$.items" = "id" }."""
-    tolerance: dict[str, float] = {}
-    """Numbers that may differ by this much: { "$.score" = 0.001 }."""
-    headers: list[str] = ["content-type", "cache-control", "location"]
-    """Response headers that are compared."""
+    tolerance: dict[str, float | str] = {}
+    """Numbers that may differ by this much, or by this share of legacy's: { "$.score" = 0.001, "$.total" = "1 %" }."""
+    time: list[str] = []
+    """Texts that are equal where they name the same instant, as ISO 8601 or as HTTP writes dates."""
+    pattern: dict[str, str] = {}
+    """Values that are new every time, and equal where both sides look like this: { "$.id" = "[0-9a-f]{32}" }."""
+    headers: list[str] = ["content-type", "cache-control", "location", "set-cookie"]
+    """Response headers that are compared; of set-cookie, each cookie's name and attributes."""
+    redirects: Literal["exact", "resolved"] = "exact"
+    """exact: Location is compared as it is written. resolved: /a and https://host/a are equal where host is what the client asked."""
 
-    @field_validator("ignore", "unordered")
+    @field_validator("ignore", "unordered", "time")
     @classmethod
     def _paths(cls, value: list[str]) -> list[str]:
         PatternSet.parse(value)
         return value
 
-    @field_validator("key", "tolerance")
+    @field_validator("tolerance")
+    @classmethod
+    def _tolerances(cls, value: dict[str, float | str]) -> dict[str, float | str]:
+        for amount in value.values():
+            Tolerance.parse(amount)
+        return value
+
+    @field_validator("pattern")
+    @classmethod
+    def _shapes(cls, value: dict[str, str]) -> dict[str, str]:
+        for text in value.values():
+            shape(text)
+        return value
+
+    @field_validator("key", "tolerance", "pattern")
     @classmethod
     def _keyed[T](cls, value: dict[str, T]) -> dict[str, T]:
         PatternSet.parse(list(value))

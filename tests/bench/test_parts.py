@@ -34,6 +34,10 @@ def test_the_bars_are_what_was_promised() -> None:
         "flip-file": (200.0, "ms", False),
         "flip-override": (200.0, "ms", False),
         "flip-unleash": (2000.0, "ms", False),
+        "compare-equal": (5000.0, "a second", True),
+        "compare-one": (300.0, "a second", True),
+        "compare-twenty": (60.0, "ms", False),
+        "compare-keyed": (20.0, "ms", False),
     }
 
 

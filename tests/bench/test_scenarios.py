@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import bodies, busy, decisions, descriptors, flagged, flips, identity, idle, latency, profile
+from bench import bodies, busy, compare, decisions, descriptors, flagged, flips, identity, idle, latency, profile
 from bench.memory import MIB
 from bench.section import Section
 from bench.stage import ClientError, client
@@ -100,6 +100,17 @@ def test_a_route_with_flags_beside_one_without() -> None:
     section = flagged.run(rounds=1, seconds=0.3, say=said)
     assert section.rows[0][0] == flagged.PLAIN
     assert -100 < bars(section)["CPU a request of a route with flags, over one without"] < 100
+
+
+def test_comparing() -> None:
+    section = compare.run(seconds=0.2, patience=20.0, say=said)
+    seen = bars(section)
+    assert len(section.rows) == len(compare.CASES)
+    assert 100 < seen["Pairs of 1 KB, equal, compared on a core"] < 10_000_000
+    assert 1 < seen["Pairs of 27 KB with one change, compared on a core"] < 100_000
+    assert 0.1 < seen["A pair of 566 KB with 20 changes"] < 5000
+    assert 0.1 < seen["A pair of lists, 800 elements in another order, by key"] < 5000
+    assert compare._raw("twenty", "ignore_order", 0.2, patience=0.1) is None, "DeepDiff is ended when it takes too long"
 
 
 @pytest.mark.unleash

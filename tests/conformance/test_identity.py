@@ -40,6 +40,12 @@ name = "reviews"
 match = "/reviews/*"
 candidate = "new"
 [[routes]]
+name = "pages"
+match = "/pages/*"
+candidate = "new"
+identity = "required"
+credential = {{ cookie = "sessionid" }}
+[[routes]]
 name = "public"
 match = "/public/*"
 candidate = "new"
@@ -109,7 +115,7 @@ async def running(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Asyn
     await new.start()
     try:
         toml = TOML.format(folder=folder, legacy=legacy.port, new=new.port)
-        async with gateway(folder, toml, engine=engine, account=True, reviews=True, public=True, app=True) as started:
+        async with gateway(folder, toml, engine=engine, account=True, reviews=True, public=True, app=True, pages=True) as started:
             yield World(started, legacy, new)
     finally:
         await legacy.stop()
@@ -165,6 +171,12 @@ async def test_who_is_not_logged_in_is_told_so_and_no_upstream_is_asked(world: W
     assert upstream_bytes(world) == []
 
 
+async def test_a_browsers_question_before_a_request_to_another_origin_goes_on(world: World) -> None:
+    fields = ("Origin: https://app.test", "Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization")
+    assert (await world.get("/account/1", *fields, method="OPTIONS")).status == 200
+    assert upstream_bytes(world) == [b"OPTIONS /account/1 HTTP/1.1"]
+
+
 async def test_the_challenge_of_a_route_with_a_cookie_only(world: World) -> None:
     answer = await world.get("/app/1", "Cookie: sessionid=alice", "Authorization: Token alice")
     assert (answer.status, answer.header("WWW-Authenticate")) == (401, 'Cookie realm="banyan"')
@@ -180,6 +192,28 @@ async def test_a_refused_request_with_a_body_ends_its_connection_in_order(world:
         await client.send(b"GET /public/1 HTTP/1.1\r\nHost: shop.test\r\n\r\n")
         assert (await client.response()).status == 200
     assert b"POST" not in b"".join(upstream_bytes(world))
+
+
+LARGE = b"x" * 300_000
+"""More than is held for a second upstream (replay_buffer)."""
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        (b"Content-Length: 300000", LARGE),
+        (b"Content-Length: 300000", b"x"),
+        (b"Transfer-Encoding: chunked", b"493e0\r\n" + LARGE + b"\r\n0\r\n\r\n"),
+        (b"Content-Length: 5\r\nExpect: 100-continue", b""),
+    ],
+    ids=["large", "unfinished", "chunked", "not sent yet"],
+)
+async def test_who_is_refused_hears_of_it_whatever_body_he_sends(world: World, field: bytes, body: bytes) -> None:
+    client = await world.gateway.connect()
+    await client.send(b"POST /account/1 HTTP/1.1\r\nHost: shop.test\r\n" + field + b"\r\n\r\n" + body)
+    answer = await asyncio.wait_for(client.response(), 10)
+    assert (answer.status, answer.header("Banyan-Error"), answer.header("Connection")) == (401, "unauthenticated", "close")
+    assert upstream_bytes(world) == []
 
 
 @pytest.mark.parametrize("credential", ["Cookie: sessionid={}", "Authorization: Token {}", "authorization: token {}"])
@@ -241,12 +275,21 @@ async def test_whom_legacy_knew_is_let_in_for_a_while_without_it(world: World, a
 async def test_a_logout_that_passes_is_in_force_at_once(world: World, alice: str, route: str) -> None:
     cookie = f"Cookie: sessionid={alice}"
     assert (await world.get("/account/1", cookie)).status == 200
-    await world.gateway.current(account=True, reviews=False, public=True, app=True)
+    await world.gateway.current(account=True, reviews=False, public=True, app=True, pages=True)
     world.legacy.users.pop(alice)
     answer = await world.get(route, cookie)
     assert b"sessionid" in answer.head
     assert (await world.get("/account/1", cookie)).status == 401
-    await world.gateway.current(account=True, reviews=True, public=True, app=True)
+    await world.gateway.current(account=True, reviews=True, public=True, app=True, pages=True)
+
+
+async def test_a_logout_ends_the_cookie_wherever_it_is_a_credential(world: World, alice: str) -> None:
+    cookie = f"Cookie: sessionid={alice}"
+    ways = [("/account/1", cookie), ("/pages/1", cookie), ("/account/1", cookie, "Authorization: Token stranger")]
+    assert [(await world.get(*way)).status for way in ways] == [200] * 3
+    world.legacy.users.pop(alice)
+    await world.get("/logout", cookie)
+    assert [(await world.get(*way)).status for way in ways] == [401] * 3
 
 
 async def test_a_logout_while_legacy_is_asked_is_not_undone_by_its_answer(world: World, alice: str) -> None:

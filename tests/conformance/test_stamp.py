@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import urlsafe_b64decode
 from collections.abc import AsyncIterator
 
 import pytest
@@ -72,8 +73,10 @@ async def running(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Asyn
 async def shop(exchange: Exchange) -> None:
     """Legacy, which knows Alice's session."""
     if exchange.line.startswith(b"GET /who"):
-        known = "sessionid=alice" in "".join(exchange.header("Cookie"))
+        cookie = "".join(exchange.header("Cookie"))
+        known = "sessionid=alice" in cookie or "sessionid=leaving" in cookie
         said = {"authenticated": True, "user_id": 7, "session_id": "abc", "claims": {"plan": "pro", "staff": True}}
+        said["expires_in"] = 7 if "leaving" in cookie else 1209600
         await exchange.answer(json.dumps(said if known else {"authenticated": False}).encode())
     else:
         await exchange.answer()
@@ -115,6 +118,19 @@ async def test_legacy_gets_its_own(world: World) -> None:
     await ask(world)
     [got] = asked(world.legacy)
     assert stamped(got, "legacy") == ALICE
+
+
+async def test_it_is_good_for_no_longer_than_the_session(world: World) -> None:
+    await served(world)
+    await ask(world, head="Cookie: sessionid=leaving\r\n")
+    await ask(world)
+    lives = []
+    for got in asked(world.legacy):
+        [token] = got.header("Banyan-Identity")
+        body = token.split(".")[1]
+        claims = json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+        lives.append(claims["exp"] - claims["iat"])
+    assert lives[0] <= 7 < lives[1] == 60
 
 
 async def test_the_question_who_calls_carries_none(world: World) -> None:

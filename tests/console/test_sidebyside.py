@@ -81,6 +81,16 @@ def test_what_cannot_be_shown_by_lines_is_not(other: dict[str, Any]) -> None:
     assert bodies(side({"a": 1}), other, []) is None
 
 
+def test_a_text_has_places_and_a_page_has_lines() -> None:
+    left, right = "a\nb\nc", "a\nB\nC"
+    text = {"form": "text", "size": 5, "cut": False}
+    assert marked(bodies(text | {"text": left}, text | {"text": right}, [difference("value", "$[1]")])) == [("b", "B")]
+    page = text | {"form": "html"}
+    told = [difference("value", "$[0].p.content[0]")]
+    assert marked(bodies(page | {"text": left}, page | {"text": right}, told)) == [("b", "B"), ("c", "C")]
+    assert marked(bodies(page | {"text": left}, page | {"text": right}, [difference("header", "etag")])) == []
+
+
 def test_what_does_not_show_is_written_out() -> None:
     assert visible("a\u202eb\x1b[31m\x00\ttab\nline é 漢") == "a\\u202eb\\x1b[31m\\x00\ttab\nline é 漢"
     assert quoted("\u200b<b>") == '"\\u200b<b>"'

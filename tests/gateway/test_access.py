@@ -33,7 +33,7 @@ from gateway.settings import Shadow
 def test_every_line_is_json_and_says_what_it_was_given(
     at: float, request_id: bytes, method: str, target: bytes, status: int, size: int, seconds: float, shadow: bool
 ) -> None:
-    written = line(at, request_id, "::1", method, target, status, size, seconds, "reviews", "legacy", "flag-off", shadow)
+    written = line(at, request_id, "::1", method, target, status, size, seconds, "reviews", "candidate", "psp-a", "split", shadow)
     assert written.endswith(b"}\n")
     assert written.count(b"\n") == 1
     read = json.loads(written)
@@ -47,8 +47,9 @@ def test_every_line_is_json_and_says_what_it_was_given(
         "status": status,
         "bytes": size,
         "route": "reviews",
-        "served_by": "legacy",
-        "reason": "flag-off",
+        "served_by": "candidate",
+        "upstream": "psp-a",
+        "reason": "split",
         "shadow": shadow,
     }
 

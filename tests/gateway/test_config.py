@@ -120,6 +120,7 @@ def test_a_split_route_has_providers_and_a_flag_of_its_own(tmp_path: Path) -> No
         ("[gateway]\nlisten = []\n" + GOOD, ['gateway.listen: expected a list with something in it: ["…"]']),
         ("[gateway]\ntrusted_proxies = ['10.0.0.1/8']\n" + GOOD, ["gateway.trusted_proxies: write networks such as"]),
         ("[gateway]\ntrusted_proxies = [10]\n" + GOOD, ["gateway.trusted_proxies: write networks such as"]),
+        ("[upstreams.'a\"b']\nurl = 'http://127.0.0.1:1'\n" + GOOD, ["upstreams: an upstream's name is letters"]),
         ("[identity]\npath = 'x'\n" + GOOD, ["identity.path: write a path that starts with /"]),
         ("[identity]\ncookie = 'a b'\n" + GOOD, ["identity.cookie: write a cookie's name"]),
         ("[flags]\nsource = 'redis'\n" + GOOD, ["flags.source: expected 'file' or 'unleash'"]),

@@ -64,6 +64,7 @@ def test_every_prefix_is_found() -> None:
     for prefix in PREFIXES:
         body = {"SG.": "a1B2" * 5 + "." + "c3D4" * 6}.get(prefix, ("A1B2" if prefix in ("AKIA", "ASIA") else "a1b2") * 10)
         token = prefix + (body[:16] if prefix in ("AKIA", "ASIA") else body)
+        assert shown(rf"one\n{token}") == rf"one\n<token {token}>"
         assert shown(f"key={token}, or so") == f"key=<token {token}>, or so"
 
 

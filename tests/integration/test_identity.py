@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 from pathlib import Path
 
 import pytest
 
+from flags.snapshot import Context
+from gateway import build
+from gateway.access import AccessLog
 from gateway.cli.run import ENGINES
+from gateway.config import parse
+from gateway.net.edge import Edge
+from gateway.net.listener import Listener
 from tests.support.gateway import Client, Exchange, Gateway, Held, Upstream, gateway, ok
 
 TOML = """
@@ -38,6 +45,7 @@ class Legacy(Upstream):
         self.hold = Held()
         self.hold.go.set()
         self.known = True
+        self.broken = False
 
     async def serve(self, exchange: Exchange) -> None:
         if exchange.line.startswith(b"GET /logout "):
@@ -48,6 +56,9 @@ class Legacy(Upstream):
         else:
             self.questions += 1
             await self.hold.go.wait()
+            if self.broken:
+                await exchange.answer(b"no", "500 No")
+                return
             await exchange.answer(json.dumps({"authenticated": self.known, "user_id": 7}).encode())
 
 
@@ -110,3 +121,87 @@ async def test_a_logout_is_in_force_on_every_worker(tmp_path: Path, engine: str)
     finally:
         await legacy.stop()
         await new.stop()
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+async def test_while_legacy_hangs_whom_it_knew_does_not_wait_for_it_each_time(tmp_path: Path, engine: str) -> None:
+    legacy, new = Legacy(), Upstream(ok)
+    await legacy.start()
+    await new.start()
+    try:
+        toml = TOML.format(legacy=legacy.port, new=new.port, cache="100ms", grace="60s")
+        async with gateway(tmp_path, toml, engine=engine, account=True) as running:
+            assert (await running.request(GET % b"/account/1")).status == 200
+            legacy.broken = True
+            async with asyncio.timeout(10):
+                while legacy.questions < 2:
+                    assert (await running.request(GET % b"/account/1")).status == 200
+                    await asyncio.sleep(0.05)
+            legacy.hold.go.clear()
+            async with asyncio.timeout(10):  # a question may take 30 s
+                while legacy.questions < 3:
+                    assert (await running.request(GET % b"/account/1")).status == 200
+                    await asyncio.sleep(0.05)
+                assert (await running.request(GET % b"/account/1")).status == 200
+            legacy.hold.go.set()
+    finally:
+        await legacy.stop()
+        await new.stop()
+
+
+class Stumbling:
+    """Flags of which the first question raises: a defect of ours, or what nobody has thought of."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.revision = ""
+
+    def enabled(self, flag: str, context: Context) -> bool:
+        self.asked += 1
+        if self.asked == 1:
+            raise ZeroDivisionError
+        return False
+
+    def overridden(self, flag: str) -> bool:
+        return False
+
+    def by_session(self, flag: str) -> bool:
+        return False
+
+    def weights(self, flag: str) -> dict[str, int] | None:
+        return None
+
+    def chose(self, flag: str, variant: str) -> None:
+        pass
+
+
+async def test_one_request_that_goes_wrong_is_the_end_of_none_that_waited_with_it(tmp_path: Path) -> None:
+    legacy = Legacy()
+    await legacy.start()
+    config = parse(tmp_path / "banyan.toml", TOML.format(legacy=legacy.port, new=legacy.port, cache="60s", grace="0s"))
+    edge = Edge(asyncio.get_running_loop(), config, build.policy(config, Stumbling()), access=AccessLog(""), shipper=None)
+    engine = Listener(edge)
+    sock = socket.create_server(("127.0.0.1", 0))
+    await engine.start([sock])
+    clients = [Client(*await asyncio.open_connection(*sock.getsockname())) for _ in range(2)]
+    try:
+        legacy.hold.go.clear()
+        for number, client in enumerate(clients, 1):
+            await client.send(GET % b"/account/1")
+            for _ in range(1000):
+                if edge.in_flight == number:
+                    break
+                await asyncio.sleep(0.01)
+            assert edge.in_flight == number
+        legacy.hold.go.set()
+        async with asyncio.timeout(10):
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await clients[0].response()
+            assert (await clients[1].response()).status == 200
+        assert (edge.in_flight, legacy.questions) == (0, 1)
+    finally:
+        for client in clients:
+            client.close()
+        engine.stop_accepting()
+        edge.close()
+        await legacy.stop()

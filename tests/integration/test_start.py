@@ -355,6 +355,9 @@ def test_the_installed_command_starts_from_any_folder(tmp_path: Path) -> None:
         ('[shadow]\ndatabase = "mysql://a/b"\n', "shadow.database"),
         ('[routes.shadow.compare]\nignore = ["items"]\n', "routes[0].shadow.compare.ignore"),
         ('[routes.shadow.compare]\ntolerance = { "$.a[" = 0.1 }\n', "routes[0].shadow.compare.tolerance"),
+        ('[routes.shadow.compare]\ntolerance = { "$.a" = "1 percent" }\n', "routes[0].shadow.compare.tolerance"),
+        ('[routes.shadow.compare]\ntime = ["at"]\n', "routes[0].shadow.compare.time"),
+        ('[routes.shadow.compare]\npattern = { "$.id" = "(?=a)" }\n', "routes[0].shadow.compare.pattern"),
     ],
 )
 def test_what_the_shipper_would_stumble_over_is_said_at_once(tmp_path: Path, section: str, says: str) -> None:

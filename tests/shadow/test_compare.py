@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from shadow.compare import Kind, Rules, Verdict, compare
 from shadow.documents import MAX_DIFFERENCES
 from shadow.exchange import Answer
+from shadow.headers import Address
 from shadow.normalise import Form, Message, read
 from shadow.paths import render
 
@@ -75,6 +76,7 @@ def test_json_bodies(left: Any, right: Any, expected: list[tuple[str, str]]) -> 
     assert differences(left, right) == sorted(expected, key=lambda item: item[1])
 
 
+NOON, NOON_TOO = "2026-03-01T12:00:00Z", "Sun, 01 Mar 2026 12:00:00 GMT"
 ITEMS = {"items": [{"id": 1, "n": 1}, {"id": 2, "n": 2}, {"id": 3, "n": 3}]}
 RULES: list[tuple[str, Any, Any, dict[str, Any], list[tuple[str, str]]]] = [
     ("ignore is exact", {"id": 1, "identity": 1}, {"id": 2, "identity": 2}, {"ignore": ["$.id"]}, [("value", "$.identity")]),
@@ -126,6 +128,24 @@ RULES: list[tuple[str, Any, Any, dict[str, Any], list[tuple[str, str]]]] = [
     ),
     ("tolerance", {"a": 1.0, "b": 1.0}, {"a": 1.001, "b": 1.001}, {"tolerance": {"$.a": 0.01}}, [("value", "$.b")]),
     ("tolerance is no licence for another type", {"a": 1}, {"a": "1"}, {"tolerance": {"$.a": 5}}, [("type", "$.a")]),
+    ("a share of legacy's number", {"a": 200, "b": 200}, {"a": 202, "b": 203}, {"tolerance": {"$.*": "1 %"}}, [("value", "$.b")]),
+    ("no rule, no instants", {"t": NOON}, {"t": NOON_TOO}, {}, [("value", "$.t")]),
+    ("time", {"t": NOON, "u": NOON}, {"t": NOON_TOO, "u": NOON_TOO}, {"time": ["$.t"]}, [("value", "$.u")]),
+    ("time: another instant", {"t": NOON}, {"t": "2026-03-01T12:00:01Z"}, {"time": ["$.t"]}, [("value", "$.t")]),
+    ("time: another type", {"t": NOON}, {"t": None}, {"time": ["$.t"]}, [("type", "$.t")]),
+    ("time: what is no instant", {"t": "never"}, {"t": "Never"}, {"time": ["$.t"]}, [("value", "$.t")]),
+    ("pattern", {"id": "a1", "identity": "a1"}, {"id": "a2", "identity": "a2"}, {"pattern": {"$.id": "a\\d"}}, [("value", "$.identity")]),
+    ("pattern: both must look so", {"id": "a1"}, {"id": "b1"}, {"pattern": {"$.id": "a\\d"}}, [("value", "$.id")]),
+    ("pattern: integers", {"id": 17}, {"id": 4}, {"pattern": {"$.id": "[1-9]\\d*"}}, []),
+    ("pattern: no licence for another type", {"id": 17}, {"id": "17"}, {"pattern": {"$.id": "[1-9]\\d*"}}, [("type", "$.id")]),
+    ("pattern: true is no integer", {"id": True}, {"id": False}, {"pattern": {"$.id": ".*"}}, [("value", "$.id")]),
+    (
+        "unordered elements meet through time and pattern",
+        [{"id": "a1", "t": NOON, "n": 1}, {"id": "a2", "t": NOON, "n": 2}],
+        [{"id": "a8", "t": NOON_TOO, "n": 2}, {"id": "a9", "t": NOON_TOO, "n": 1}],
+        {"unordered": ["$"], "time": ["$[*].t"], "pattern": {"$[*].id": "a\\d"}},
+        [],
+    ),
     ("tolerance of huge integers", {"a": 10**400}, {"a": 0.5}, {"tolerance": {"$.a": 5}}, [("value", "$.a")]),
 ]
 
@@ -184,11 +204,47 @@ def test_no_answer() -> None:
         (b"Cache-Control: max-age=1, Private\r\n", b"Cache-Control: private\r\ncache-control: max-age=1\r\n", []),
         (b"Cache-Control: private\r\n", b"", [("header", "cache-control")]),
         (b"Location: /a\r\n", b"Location: /b\r\n", [("header", "location")]),
+        (b"Location: /a\r\n", b"Location: https://shop.test/a\r\n", [("header", "location")]),
+        (b"Set-Cookie: s=1; Path=/; HttpOnly\r\n", b"Set-Cookie: s=2; httponly; path=/\r\n", []),
+        (b"Set-Cookie: s=1; Path=/; HttpOnly\r\n", b"Set-Cookie: s=1; Path=/\r\n", [("header", "set-cookie: s")]),
+        (b"Set-Cookie: s=1\r\n", b"Set-Cookie: t=1\r\n", [("header", "set-cookie: s"), ("header", "set-cookie: t")]),
+        (b"Set-Cookie: s=1\r\nSet-Cookie: t=1\r\n", b"Set-Cookie: t=1\r\nSet-Cookie: s=1\r\n", []),
+        (b"Set-Cookie: s=1; Expires=Sun, 01 Mar 2026 12:00:00 GMT\r\n", b"Set-Cookie: s=1; expires=Mon, 02 Mar 2026 12:00:00 GMT\r\n", []),
+        (b"Set-Cookie: s=1; Expires=Sun, 01 Mar 2026 12:00:00 GMT\r\n", b"Set-Cookie: s=1\r\n", [("header", "set-cookie: s")]),
+        (b"Set-Cookie: s=1; Max-Age=5\r\n", b"Set-Cookie: s=1; Max-Age=0\r\n", [("header", "set-cookie: s")]),
         (b"Date: now\r\nServer: a\r\n", b"Date: then\r\nX-New: 1\r\n", []),
     ],
 )
 def test_headers(left: bytes, right: bytes, expected: list[tuple[str, str]]) -> None:
     assert found(compare(answer(b"", head=left), answer(b"", head=right), Rules())) == expected
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        ("/a?b=1#c", "https://shop.test/a?b=1#c", True),
+        ("https://SHOP.test/a", "/a", True),
+        ("//shop.test/a", "/a", True),
+        ("https://shop.test", "/", True),
+        ("5", "/x/y/5", True),
+        ("../z", "https://shop.test/x/z", True),
+        ("?p=2", "/x/y/4?p=2", True),
+        ("/a", "https://shop.test/b", False),
+        ("/a", "https://other.test/a", False),
+        ("/a", "https://shop.test:8443/a", False),
+        ("/a", "javascript://shop.test/a", False),
+        ("http://shop.test/a", "https://shop.test/a", False),
+        ("/a", "/b", False),
+        ("/a", "//[", False),
+    ],
+)
+def test_redirects_are_resolved_where_a_rule_says_so(left: str, right: str, same: bool) -> None:
+    address = Address("shop.test", "/x/y/4?p=1")
+    messages = [answer(b"", 302, f"Location: {value}\r\n".encode()) for value in (left, right)]
+    for pair in (messages, messages[::-1]):
+        assert compare(pair[0], pair[1], Rules(), address).outcome == "mismatch", "no rule"
+        verdict = compare(pair[0], pair[1], Rules.make(redirects="resolved"), address)
+        assert found(verdict) == ([] if same else [("header", "location")])
 
 
 def test_a_body_that_was_not_kept_is_no_match() -> None:
@@ -254,6 +310,13 @@ def test_hostile_bodies_end_in_a_verdict(left: str) -> None:
     assert changed.outcome == "mismatch"
 
 
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_how_deep_is_read(opening: bytes, closing: bytes) -> None:
+    bodies = [answer(opening * depth + b"1" + closing * depth).body for depth in (100, 101, 100_000)]
+    assert [(body.form, body.note) for body in bodies] == [(Form.JSON, ""), (Form.TEXT, "too_deep"), (Form.TEXT, "too_deep")]
+    assert answer(b"[" * 99 + b'"[[[", {}, []' + b"]" * 99).body.form is Form.JSON, "brackets in a text are text"
+
+
 def test_documents_that_python_and_others_read_differently_are_compared_as_text() -> None:
     assert found(compare(answer(b'{"a":1,"a":2}'), answer(b'{"a":2}'), Rules())) == [("body", "$")]
     assert compare(answer(b'{"a":NaN}'), answer(b'{"a":NaN}'), Rules()).outcome == "match"
@@ -269,8 +332,40 @@ def test_forms_and_texts() -> None:
     form = b"Content-Type: application/x-www-form-urlencoded\r\n"
     assert compare(answer(b"a=1&b=2", head=form), answer(b"b=2&a=%31", head=form), Rules()).outcome == "match"
     assert found(compare(answer(b"a=1&b=2", head=form), answer(b"a=1&b=3", head=form), Rules())) == [("value", "$.b[0]")]
-    text = b"Content-Type: text/html; charset=latin-1\r\n"
-    assert found(compare(answer(b"<p>\xe4", head=text), answer(b"<p>\xe5", head=text), Rules())) == [("body", "$")]
+    assert found(compare(answer(b"a=1&a=2", head=form), answer(b"a=2&a=1", head=form), Rules())) == [("order", "$.a")]
+    assert found(compare(answer(b"a=%ff", head=form), answer(b"a=%fe", head=form), Rules())) == [("value", "$[0]")], "not UTF-8: as text"
+    text = b"Content-Type: text/plain; charset=latin-1\r\n"
+    assert found(compare(answer(b"a\n\xe4\nc", head=text), answer(b"a\n\xe5\nc", head=text), Rules())) == [("value", "$[1]")]
+    assert found(compare(answer(b"a\nc\n", head=text), answer(b"a\nb\nc\n", head=text), Rules())) == [("extra", "$[1]")]
+    assert found(compare(answer(b"a\n", head=text), answer(b"a", head=text), Rules())) == [("missing", "$[1]")]
+    assert found(compare(answer(b"{", head=JSON_HEAD), answer(b"[", head=JSON_HEAD), Rules())) == [("value", "$[0]")], "by its lines"
+
+
+def test_what_is_binary_is_told_by_its_digest() -> None:
+    head = b"Content-Type: image/png\r\n"
+    verdict = compare(answer(b"\x89PNG1", head=head), answer(b"\x89PNG2", head=head), Rules())
+    assert found(verdict) == [("body", "$")]
+    told = str(verdict.differences[0].legacy), str(verdict.differences[0].candidate)
+    assert told[0] != told[1]
+    assert all(each.startswith("opaque, 5 bytes, digest ") for each in told)
+
+
+PAGE = b"Content-Type: text/html; charset=utf-8\r\n"
+
+
+def test_pages() -> None:
+    one = b"<!DOCTYPE html>\n<html><body class='b a'>\n  <p id=x>Hello,\n  <b>you</b>\n<p>there<!-- legacy -->\n</body></html>"
+    other = b'<!doctype html><HTML><body class="a b"><p id="x">Hello, <b>you</b></p><p>there</p></body></html>'
+    assert compare(answer(one, head=PAGE), answer(other, head=PAGE), Rules()).outcome == "match"
+    changed = other.replace(b"there", b"here").replace(b'id="x"', b'id="y"')
+    assert found(compare(answer(one, head=PAGE), answer(changed, head=PAGE), Rules())) == [
+        ("value", "$[1].html.content[0].body.content[0].p.attributes.id"),
+        ("value", "$[1].html.content[0].body.content[1].p.content[0]"),
+    ]
+    form = b"<form><input type=hidden name=csrf value=%s></form>"
+    rules = Rules.make(pattern={"$..input.attributes.value": "[a-z0-9]{4}"})
+    assert compare(answer(form % b"a1b2", head=PAGE), answer(form % b"c3d4", head=PAGE), rules).outcome == "match"
+    assert compare(answer(form % b"a1b2", head=PAGE), answer(form % b"", head=PAGE), rules).outcome == "mismatch"
 
 
 json_values = st.recursive(
@@ -323,3 +418,42 @@ def test_one_change_is_exactly_its_path(value: Any, data: st.DataObject) -> None
         expected = "value" if isinstance(before, str) else "type"
     assert differences(value, changed) == [(expected, render(path))]
     assert [where for _, where in differences(changed, value)] == [render(path)]
+
+
+RULED = Rules.make(
+    ignore=["$..id", "$.root[*].a"],
+    unordered=["$..b"],
+    key={"$..c": "k"},
+    tolerance={"$..n": 1, "$..m": "10 %"},
+    time=["$..t"],
+    pattern={"$..p": "x+"},
+)
+ruled_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["x", "xx", "y", "2026-03-01T12:00:00Z", "2026-03-01T13:00:00+01:00"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "identity", *"abcdknmtp"]), inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@settings(max_examples=200)
+@given(ruled_values)
+def test_a_document_equals_itself_by_any_rules(value: Any) -> None:
+    assert compare(document(value), document(copy.deepcopy(value)), RULED).outcome == "match"
+    assert compare(document(value), answer(json.dumps(value, indent=1).encode()), RULED).outcome == "match"
+
+
+@settings(max_examples=300)
+@given(ruled_values, st.data())
+def test_a_change_is_found_unless_it_is_ignored(value: Any, data: st.DataObject) -> None:
+    """The new value is of a kind that no tolerance, time or pattern allows: so only `ignore` may hide it, and only where it says."""
+    value = {"root": value}
+    path = data.draw(st.sampled_from(leaves(value)))
+    changed = copy.deepcopy(value)
+    node = changed
+    for segment in path[:-1]:
+        node = node[segment]
+    node[path[-1]] = {"new": "value"}
+    ignored = any(RULED.ignore.matches(path[:length]) for length in range(len(path) + 1))
+    for one, other in ((value, changed), (changed, value)):
+        verdict = compare(document(one), document(other), RULED)
+        assert verdict.outcome == ("match" if ignored else "mismatch")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.secret_patterns import KINDS
 from shadow.budget import BudgetedJudge
 from shadow.compare import Rules
 from shadow.exchange import Answer, Exchange
@@ -48,6 +49,81 @@ def test_no_secret_gets_through() -> None:
     cookie = b"Set-Cookie: session=secret\r\n"
     judgement = judge({"password": "secret", "a": 1}, {"password": "secret2", "a": 2}, heads=(JSON + cookie, JSON + cookie))
     assert set(judgement.signatures) == {("value", "$.password"), ("value", "$.a")}
+    assert "secret" not in repr(judgement)
+
+
+PAGE = b"Content-Type: text/html\r\n"
+
+
+@pytest.mark.parametrize("head", [PAGE, b"Content-Type: text/plain\r\n", JSON])
+def test_of_what_has_no_fields_the_place_is_told_and_nothing_of_what_stands_there(head: bytes) -> None:
+    bodies = [b"<p title=secret1 id=email>secret2</p>\n<p>x</p>", b"<p title=secret3 id=email>secret2</p>\n<p>secret4</p>"]
+    judgement = judge(*bodies, heads=(head, head))
+    assert "secret" not in repr(judgement)
+    assert {kind for kind, _ in judgement.signatures} == {"value"}
+    assert judgement.sample is not None
+    places = {difference["path"] for difference in judgement.sample.differences}
+    assert places == ({"$[0].p.attributes.title", "$[1].p.content[0]"} if head == PAGE else {"$[0]", "$[1]"})
+    for difference in judgement.sample.differences:
+        assert difference["legacy"] != difference["candidate"]
+        assert all(difference[side].startswith("redacted:") for side in ("legacy", "candidate"))
+
+
+@pytest.mark.parametrize("head", [PAGE, b"Content-Type: text/plain\r\n"])
+def test_a_page_in_which_no_redacted_name_stands_is_kept_without_what_looks_like_a_secret(head: bytes) -> None:
+    judge = Judge(Redactor(["$..password"], b"k" * 32, KINDS), {})
+    bodies = [b"<p>x</p>\n<p>%s 4111 1111 1111 1111</p>" % word for word in (b"one", b"two")]
+    judgement = judge.judge(exchange(*bodies, heads=(head, head)))
+    assert judgement is not None
+    assert judgement.sample is not None
+    assert [difference["path"] for difference in judgement.sample.differences] == ["$[1].p.content[0]" if head == PAGE else "$[1]"]
+    assert "one redacted:card:" in judgement.sample.legacy["text"]
+    assert "1111 1111" not in repr(judgement)
+
+
+@pytest.mark.parametrize("more", [b"<i>password</i>", b"<i>4111&#x2009;1111&#x2009;1111&#x2009;1111</i>"])
+def test_a_page_of_which_something_cannot_be_taken_out_is_not_kept(more: bytes) -> None:
+    judge = Judge(Redactor(["$..password"], b"k" * 32, KINDS), {})
+    veiled = judge.judge(exchange(b"<p>one</p>", b"<p>two</p>" + more, heads=(PAGE, PAGE)))
+    assert veiled is not None
+    assert veiled.sample is not None
+    assert veiled.sample.candidate["text"] is None
+    assert [difference["path"] for difference in veiled.sample.differences] == ["$[0].p.content[0]", "$[1]"]
+    for difference in veiled.sample.differences:
+        assert difference["candidate"].startswith("redacted:")
+        assert difference["legacy"] is None or difference["legacy"].startswith("redacted:")
+
+
+def test_files_that_differ_are_a_mismatch_though_nothing_of_them_is_kept() -> None:
+    head = b"Content-Type: multipart/form-data; boundary=x\r\n"
+    part = b'--x\r\nContent-Disposition: form-data; name="f"; filename="secret"\r\n\r\n%s\r\n--x--\r\n'
+    judgement = judge(part % b"secret1", part % b"secret2", heads=(head, head))
+    assert judgement.signatures == (("body", "$"),)
+    assert "secret" not in repr(judgement)
+
+
+def test_a_redirect_is_resolved_against_what_the_client_asked() -> None:
+    resolving = Judge(Redactor([], b"k" * 32), {"r": Rules.make(redirects="resolved")})
+    for served in ("legacy", "candidate"):
+        made = exchange(b"", b"", heads=(b"Location: /a\r\n", b"Location: http://shop.test/a\r\n"), served=served)
+        made.head = b"Host: shop.test\r\n"
+        judgement = resolving.judge(made)
+        assert judgement is not None
+        assert judgement.outcome == "match"
+        made.head = b"Host: other.test\r\n"
+        judgement = resolving.judge(made)
+        assert judgement is not None
+        assert judgement.signatures == (("header", "location"),)
+
+
+def test_what_is_over_budget_is_a_mismatch_with_digests() -> None:
+    judgement = JUDGE.inconclusive(exchange({"password": "secret", "a": 1}, {"password": "secret", "a": 2}))
+    assert judgement.outcome == "mismatch"
+    assert judgement.signatures == (("inconclusive", "over_budget"),)
+    assert judgement.sample is not None
+    assert judgement.sample.legacy["digest"] != judgement.sample.candidate["digest"]
+    assert judgement.sample.legacy["digest"] in judgement.sample.differences[0]["legacy"]
+    assert judgement.sample.legacy["size"] == 30
     assert "secret" not in repr(judgement)
 
 
@@ -119,6 +195,18 @@ def test_what_is_large_once_unpacked_is_left_to_the_process_that_can_be_ended() 
     assert JUDGE.judge(exchange(packed, packed, heads=(heads[0], heads[0])), 64) is not None, "equal bytes need no unpacking"
 
 
+def test_what_is_small_and_much_work_is_left_to_the_process_that_can_be_ended() -> None:
+    ruled = Judge(Redactor([], b"k" * 32), {"r": Rules.make(unordered=["$..*", "$"], ignore=["$..x"])})
+    nested: Any = [1]
+    for _ in range(95):
+        nested = [nested, 0, 1]
+    made = exchange(nested, [nested, 2])
+    assert ruled.judge(made, 64 * 1024) is None
+    judgement = ruled.judge(made)
+    assert judgement is not None
+    assert judgement.outcome == "mismatch"
+
+
 def test_the_child_judges_like_the_parent_and_is_replaced_when_it_is_ended() -> None:
     pickle.dumps(JUDGE)
     budgeted = BudgetedJudge(JUDGE, seconds=20)
@@ -129,11 +217,48 @@ def test_the_child_judges_like_the_parent_and_is_replaced_when_it_is_ended() -> 
         first = budgeted._process.pid
         budgeted._process.kill()
         budgeted._process.join()
-        assert budgeted.judge(exchange({"a": 1}, {"a": 2})).signatures == (("inconclusive", "$"),)
+        assert budgeted.judge(exchange({"a": 1}, {"a": 2})).signatures == (("inconclusive", "over_budget"),)
         assert budgeted.judge(exchange({"a": 1}, {"a": 2})) == judge({"a": 1}, {"a": 2})
         assert budgeted._process.pid != first
         budgeted._seconds = 0.0
         late = budgeted.judge(exchange({"password": "secret"}, [], candidate_status=404))
         assert late.signatures == (("authorization", "200->404"),), "what the heads tell is told"
+    finally:
+        budgeted.close()
+
+
+def test_what_takes_too_much_memory_is_inconclusive_and_the_child_goes_on() -> None:
+    budgeted = BudgetedJudge(JUDGE, seconds=60, memory=48 * 1024 * 1024)
+    try:
+        assert budgeted.judge(exchange({"a": 1}, {"a": 2})) == judge({"a": 1}, {"a": 2})
+        first = budgeted._process.pid if budgeted._process else None
+        large = b"[" + b",".join(b'{"k%d":[]}' % number for number in range(400_000)) + b"]"
+        assert budgeted.judge(exchange(large, large + b" ")).signatures == (("inconclusive", "over_budget"),)
+        assert budgeted.judge(exchange({"a": 1}, {"a": 2})) == judge({"a": 1}, {"a": 2})
+        assert (budgeted._process.pid if budgeted._process else None) == first
+    finally:
+        budgeted.close()
+
+
+LARGE = {
+    "a million keys": (JSON, b"{" + b",".join(b'"%x":0' % number for number in range(700_000)) + b"}"),
+    "a million empty lists": (JSON, b"[" + b"[]," * 1_000_000 + b"0]"),
+    "a million elements": (PAGE, b"<b></b>" * 1_000_000),
+    "a million lines": (b"Content-Type: text/plain\r\n", b"a\n" * 1_000_000),
+    "a huge number": (JSON, b"[" + b"9" * 4_000_000 + b"]"),
+    "very deep": (JSON, b'{"a":' * 1_000_000),
+    "a bomb": (JSON + b"Content-Encoding: gzip\r\n", gzip.compress(bytes(100_000_000))),
+}
+
+
+def test_hostile_bodies_end_in_a_verdict_within_the_budget() -> None:
+    budgeted = BudgetedJudge(JUDGE)
+    try:
+        for name, (head, body) in LARGE.items():
+            changed = body[:-1] + bytes((body[-1] ^ 1,))
+            judgement = budgeted.judge(exchange(body, changed, heads=(head, head)))
+            assert judgement.outcome == "mismatch", name
+            assert {kind for kind, _ in judgement.signatures} <= {"inconclusive", "body", "value", "extra", "missing", "type"}, name
+        assert budgeted.judge(exchange({"a": 1}, {"a": 2})) == judge({"a": 1}, {"a": 2}), "and the next one is compared"
     finally:
         budgeted.close()

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shadow.exchange import Answer
 from shadow.normalise import Form, Message, joined, read
@@ -70,8 +72,17 @@ def test_headers() -> None:
         b"", b"Set-Cookie: a=secret\r\nAUTHORIZATION: Basic secret\r\nX-Other: fine\r\nLocation: /next?password=secret&a=1\r\n"
     )
     assert "secret" not in repr(message)
+    assert joined(message.headers, "set-cookie") == f"a={Redactor(RULES, KEY).hash('secret')}"
     assert joined(message.headers, "x-other") == "fine"
     assert joined(message.headers, "location") == f"/next?password={Redactor(RULES, KEY).hash('secret')}&a=1"
+
+
+@pytest.mark.parametrize("line", [b"secret", b"secret; Path=/", b"a=secret; Path=/; HttpOnly", b"a = secret"])
+def test_a_cookie_loses_its_value_and_keeps_its_attributes(line: bytes) -> None:
+    value = joined(redacted(b"", b"Set-Cookie: " + line + b"\r\n").headers, "set-cookie") or ""
+    assert "secret" not in value
+    assert "redacted:" in value
+    assert value.partition(";")[2] == (line.decode().partition(";")[2] if b"=secret" in line else "")
 
 
 def test_query_strings() -> None:
@@ -106,8 +117,9 @@ def test_forms() -> None:
 )
 def test_a_body_without_fields_leaves_only_its_digest(head: bytes, body: bytes) -> None:
     message = redacted(body, head)
-    assert message.body.form is Form.OPAQUE
-    assert b"secret" not in message.body.data
+    assert message.body.text is None
+    assert message.body.veiled
+    assert message.body.data == b""
     assert "secret" not in repr(message)
     assert message.body.size == len(body)
     assert message.body.digest == redacted(body, head).body.digest
@@ -140,3 +152,35 @@ def test_what_is_a_secret_anywhere_is_not_stored_either() -> None:
     assert "page=2" in kept
     assert redactor.target("/a?page=2&tokens=kept+") == "/a?page=2&tokens=kept+"
     assert Redactor([], KEY).target("/a?token=one") == redactor.target("/a?token=one") != "/a?token=one"
+
+
+documents = st.recursive(
+    st.none() | st.integers() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["password", "PassWord", "pa\u017f\u017fword", "email", "passwords", "a"]), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(documents)
+def test_names_at_any_depth_are_found_the_quick_way_as_by_their_places(document: Any) -> None:
+    quick = ["$..password", "$..email"]
+    assert value(document, rules=quick) == value(document, rules=[*quick, "$.none.such"])
+
+
+@given(documents)
+def test_so_they_are_where_patterns_are_looked_for_too(document: Any) -> None:
+    text = json.dumps(document, ensure_ascii=False).encode()
+    message = read(Answer("legacy", "legacy", 200, b"Content-Type: application/json\r\n", text, 0.0))
+    quick, slow = (Redactor(["$..password", *more], KEY, ("cards", "tokens")).message(message) for more in ([], ["$.none.such"]))
+    assert quick.body.value == slow.body.value
+
+
+@pytest.mark.parametrize(
+    "text", ['{"password": "secret"}', "{password: secret}", ' ["password", {"password": "secret"}]', '"{\\"password\\": \\"secret\\"}"']
+)
+def test_json_in_a_string_is_looked_into(text: str) -> None:
+    for rules in (["$..password"], ["$..password", "$.none.such"]):
+        assert "secret" not in repr(redacted(json.dumps({"a": text, "password": 1}).encode(), rules=rules))

@@ -295,7 +295,7 @@ def test_a_comparison_over_budget_is_inconclusive_and_the_next_one_works(setup: 
     setup.send(pair(*slow), pair({"a": 1}, {"a": 1}))
     wait_for(lambda: counted(setup, "matched") == 1, 30)
     assert setup.stop() == 0
-    assert setup.report()["found"] == [["inconclusive", "$", 1]]
+    assert setup.report()["found"] == [["inconclusive", "over_budget", 1]]
 
 
 def test_sigterm_drains_what_is_held_within_five_seconds(setup: Setup) -> None:

@@ -77,6 +77,13 @@ def call(subject: Sessions, cookie: str, now: float | None = None) -> Caller:
     return subject.caller(COOKIE, f"\r\nHost: shop\r\nCookie: theme=dark; sessionid={cookie}".encode(), time.time() if now is None else now)
 
 
+def test_a_claim_that_is_half_a_character_says_nothing_and_costs_nobody_his_request() -> None:
+    subject = sessions(claims=["plan", "country"])
+    session = {"_auth_user_id": "7", "_auth_user_backend": "b", "_auth_user_hash": "h", "plan": "\ud800", "country": "\u00d6"}
+    caller = call(subject, signed(session))
+    assert (caller.user_id, caller.claims) == ("7", {"country": "\u00d6"})
+
+
 # Beside Django
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))

@@ -59,6 +59,9 @@ async def test_what_did_not_change_is_carried_over() -> None:
 
     third = edge.terms
     reconfigure(edge, config(port=3, cache=11, timeout=6, redact="x-key"))
+    assert third.identity is not None
+    assert edge.terms.identity is not None
+    assert edge.terms.identity.callers is third.identity.callers, "whom legacy knew, it still knows"
     assert not set(map(id, edge.terms.pools.values())) & set(map(id, third.pools.values())), "a connection remembers what was secret"
     edge.close()
     assert edge.deadlines.counts == (0, 1), "what they share is ended once"

@@ -11,7 +11,7 @@ from gateway.policy.problems import Problem
 @pytest.mark.parametrize("standing", list(Standing))
 @pytest.mark.parametrize("need", [Need.IGNORED, Need.OPTIONAL])
 def test_where_nobody_has_to_be_logged_in_everybody_goes_on(need: Need, standing: Standing) -> None:
-    assert refusal(need, standing) is None
+    assert refusal(need, standing, "POST") is None
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,8 @@ def test_where_nobody_has_to_be_logged_in_everybody_goes_on(need: Need, standing
     ],
 )
 def test_where_somebody_has_to_be_known_only_he_does(standing: Standing, problem: Problem | None, status: int) -> None:
-    found = refusal(Need.REQUIRED, standing)
+    assert refusal(Need.REQUIRED, standing, "OPTIONS") is None, "a browser asks so before it sends what it is asked for"
+    found = refusal(Need.REQUIRED, standing, "GET")
     assert found is problem
     if found is not None:
         assert found.status == status
