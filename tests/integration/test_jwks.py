@@ -21,7 +21,7 @@ from gateway.config import parse
 from gateway.explain import Question, explain
 from tests.support.gateway import Gateway, Response, Upstream, gateway, ok
 from tests.support.key_server import SECRET_QUERY, KeyServer, key_server
-from tests.support.tokens import AUDIENCE, ISSUER, b64, claims, confused, jwk, key, pem, signed, token, unsigned
+from tests.support.tokens import AUDIENCE, ISSUER, LASTING, b64, claims, confused, jwk, key, pem, signed, token, unsigned
 
 ENGINES = ["edge", "mitmproxy"]
 
@@ -153,7 +153,7 @@ FORGED: dict[str, tuple[list[str], str]] = {
     "truncated": ([good[:-20]], "signature"),
     "truncated in its middle": ([good[: len(head) + 20]], "malformed"),
     "expired": ([token(exp=int(time.time()) - 60)], "expired"),
-    "not yet": ([token(nbf=int(time.time()) + 600)], "not-yet"),
+    "not yet": ([token(nbf=int(time.time()) + LASTING)], "not-yet"),
     "without an end": ([token(exp=None)], "malformed"),
     "for another audience": ([token(aud="bank")], "audience"),
     "for no audience": ([token(aud=None)], "audience"),

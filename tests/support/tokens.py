@@ -20,6 +20,10 @@ SECRET = "a secret for tests alone, of 40 bytes!!!"
 AnyKey = RSAKey | ECKey | OKPKey | OctKey
 
 
+LASTING = 86_400
+"""Seconds. Some are made when tests are collected, and the last tests run half an hour later."""
+
+
 @cache
 def key(algorithm: str, number: int = 0) -> AnyKey:
     """A key pair of its own for each number; made once."""
@@ -56,7 +60,7 @@ def jwk(algorithm: str, number: int = 0, **more: Any) -> dict[str, Any]:
 def claims(**more: Any) -> dict[str, Any]:
     """What a good token says, with changes; None leaves one out."""
     now = int(time.time())
-    said = {"iss": ISSUER, "aud": AUDIENCE, "sub": "7", "iat": now, "exp": now + 300, **more}
+    said = {"iss": ISSUER, "aud": AUDIENCE, "sub": "7", "iat": now, "exp": now + LASTING, **more}
     return {name: value for name, value in said.items() if value is not None}
 
 
