@@ -361,7 +361,8 @@ def test_what_cannot_be_written_is_named(tmp_path: Path, caplog: pytest.LogCaptu
         log.write(b"x\n")
         log.close()
         assert log.dropped == 1
-    assert [record.getMessage().partition(" cannot be opened")[0] for record in caplog.records] == [
+    # Each says so on its own thread, and a busy machine lets either be the first.
+    assert sorted(record.getMessage().partition(" cannot be opened")[0] for record in caplog.records) == [
         f"the access log {nowhere}",
         f"the impressions' file {nowhere}",
     ]
