@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from console import flagviews, routes, sidebyside
-from shadow import report
+from shadow import curl, report
 from shadow.compare import Difference, Kind
 from shadow.models import Sample, Signature
 from shadow.signature import signature as signature_of
@@ -126,6 +126,7 @@ def sample(request: HttpRequest, pk: int, sample: int) -> HttpResponse:
         "signature": row,
         "meaning": KINDS.get(Kind(row.kind), ""),
         "sample": shown,
+        "curl": curl.line(shown.method, shown.target),
         "newer": samples[place - 1] if place else None,
         "older": samples[place + 1] if place + 1 < len(samples) else None,
         "place": place + 1,

@@ -156,7 +156,7 @@ def make_worker(config: Config) -> Worker:
     try:
         folder = database.state_folder(config.shadow.database, config.folder)
         rules = {route.name: Rules.make(**route.shadow.compare.model_dump()) for route in config.routes}
-        redactor = Redactor(config.shadow.redact, load_key(folder / "redact.key"))
+        redactor = Redactor(config.shadow.redact, load_key(folder / "redact.key"), config.shadow.redact_patterns)
         store.setup(config.shadow.database, config.folder)
     except (PatternError, database.DatabaseURLError, store.StoreError, ValueError) as error:
         raise StartError(f"{config.path}: {error}") from error

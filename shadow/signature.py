@@ -16,6 +16,7 @@ MAX_PATH = 300
 _INDEX = re.compile(r"\[\d+\]")
 _ID = re.compile(
     r"\.?(?P<plain>(?<=\.)[0-9a-fA-F]{16,})(?![\w-])"  # long hex as a plain name
+    r'|\["[^"]*redacted:(?:card:|token:)?[0-9a-f]{16}[^"]*"\]'  # a name that was a secret
     r'|\["(?:-?\d+|[0-9a-fA-F]{16,})"\]'  # numbers and long hex
     r'|(?:\.|\[")[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}(?:"\])?(?![\w-])'  # UUIDs
 )

@@ -152,7 +152,7 @@ class Capture:
         shared = self._shared
         if shared.shipper is None:
             reason = "shipper_gone"
-        elif shared.terms.config.shadow.redact != self._terms.config.shadow.redact:
+        elif shared.terms.config.shadow.secrets != self._terms.config.shadow.secrets:
             reason = "reload"  # it would be redacted by other rules than it was captured by
         else:
             head: Head = self._outgoing.head

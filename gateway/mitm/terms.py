@@ -36,7 +36,7 @@ class Terms:
     def __init__(self, config: Config, policy: Policy, before: Terms | None = None) -> None:
         self.config = config
         self.policy = policy
-        self.mask = Mask(config.shadow.redact)
+        self.mask = Mask(*config.shadow.secrets)
         self.flag_headers = Headers(config.flags.headers)
         self.in_flight = 0
         """Requests that go by these terms."""

@@ -162,7 +162,7 @@ class Capture:
         shipper = edge.shipper
         if shipper is None:
             reason = "shipper_gone"
-        elif edge.terms is not self.terms and edge.terms.shadow.redact != self.terms.shadow.redact:
+        elif edge.terms is not self.terms and edge.terms.shadow.secrets != self.terms.shadow.secrets:
             reason = "reload"  # it would be redacted by other rules than it was captured by
         else:
             head = relay.head

@@ -57,13 +57,13 @@ class Terms:
         self.flag_headers = Headers(config.flags.headers)
         self.proxy_protocol = config.gateway.proxy_protocol
         self.shadow = config.shadow
-        self.mask = Mask(config.shadow.redact)
+        self.mask = Mask(*config.shadow.secrets)
         self.in_flight = 0
         """Requests that go by these terms."""
         self._deadlines = deadlines
         self.mirroring = deadlines.add(config.shadow.timeout, Mirror.timed_out)
         # A kept connection remembers its last answer's head, and which of its lines were secret.
-        same_secrets = before is not None and before.shadow.redact == config.shadow.redact
+        same_secrets = before is not None and before.shadow.secrets == config.shadow.secrets
         kept = before if same_secrets else None
         self.pools: dict[str, Pool] = {}
         self.shadow_pools: dict[str, Pool] = {}

@@ -21,7 +21,10 @@ class Shadow(Section):
     database: str = "sqlite:///var/banyan.sqlite3"
     """Where verdicts go: sqlite:///path (relative to this file) or postgres://…"""
     redact: list[str] = ["authorization", "cookie", "set-cookie", "$..password", "$..email", "$..phone"]
-    """Header names, and JSON paths such as $..password, whose values become keyed hashes before anything is stored."""
+    """Header names, and paths such as $..password, whose values become keyed hashes before anything is stored: in JSON, and by
+    their last name in forms and queries."""
+    redact_patterns: list[Literal["cards", "tokens"]] = ["cards", "tokens"]
+    """What becomes keyed hashes by its looks, wherever it stands: card numbers (Luhn), and tokens such as JWTs, Bearer … and sk_live_…"""
     retention: Seconds = 14 * 86400.0
     """Samples and counts older than this are deleted."""
     timeout: Timeout = 5.0
@@ -32,6 +35,11 @@ class Shadow(Section):
     """Exchanges waiting for the shipper, per worker."""
     queue_bytes: Bytes = 32 * 1024**2
     """The same in bytes."""
+
+    @property
+    def secrets(self) -> tuple[list[str], list[Literal["cards", "tokens"]]]:
+        """All that redaction goes by."""
+        return self.redact, self.redact_patterns
 
     @field_validator("redact")
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.secret_patterns import KINDS
 from shadow.budget import BudgetedJudge
 from shadow.compare import Rules
 from shadow.exchange import Answer, Exchange
@@ -56,7 +57,7 @@ PAGE = b"Content-Type: text/html\r\n"
 
 @pytest.mark.parametrize("head", [PAGE, b"Content-Type: text/plain\r\n", JSON])
 def test_of_what_has_no_fields_the_place_is_told_and_nothing_of_what_stands_there(head: bytes) -> None:
-    bodies = [b"<p title=secret1>secret2</p>\n<p>x</p>", b"<p title=secret3>secret2</p>\n<p>secret4</p>"]
+    bodies = [b"<p title=secret1 id=email>secret2</p>\n<p>x</p>", b"<p title=secret3 id=email>secret2</p>\n<p>secret4</p>"]
     judgement = judge(*bodies, heads=(head, head))
     assert "secret" not in repr(judgement)
     assert {kind for kind, _ in judgement.signatures} == {"value"}
@@ -66,6 +67,39 @@ def test_of_what_has_no_fields_the_place_is_told_and_nothing_of_what_stands_ther
     for difference in judgement.sample.differences:
         assert difference["legacy"] != difference["candidate"]
         assert all(difference[side].startswith("redacted:") for side in ("legacy", "candidate"))
+
+
+@pytest.mark.parametrize("head", [PAGE, b"Content-Type: text/plain\r\n"])
+def test_a_page_in_which_no_redacted_name_stands_is_kept_without_what_looks_like_a_secret(head: bytes) -> None:
+    judge = Judge(Redactor(["$..password"], b"k" * 32, KINDS), {})
+    bodies = [b"<p>x</p>\n<p>%s 4111 1111 1111 1111</p>" % word for word in (b"one", b"two")]
+    judgement = judge.judge(exchange(*bodies, heads=(head, head)))
+    assert judgement is not None
+    assert judgement.sample is not None
+    assert [difference["path"] for difference in judgement.sample.differences] == ["$[1].p.content[0]" if head == PAGE else "$[1]"]
+    assert "one redacted:card:" in judgement.sample.legacy["text"]
+    assert "1111 1111" not in repr(judgement)
+
+
+@pytest.mark.parametrize("more", [b"<i>password</i>", b"<i>4111&#x2009;1111&#x2009;1111&#x2009;1111</i>"])
+def test_a_page_of_which_something_cannot_be_taken_out_is_not_kept(more: bytes) -> None:
+    judge = Judge(Redactor(["$..password"], b"k" * 32, KINDS), {})
+    veiled = judge.judge(exchange(b"<p>one</p>", b"<p>two</p>" + more, heads=(PAGE, PAGE)))
+    assert veiled is not None
+    assert veiled.sample is not None
+    assert veiled.sample.candidate["text"] is None
+    assert [difference["path"] for difference in veiled.sample.differences] == ["$[0].p.content[0]", "$[1]"]
+    for difference in veiled.sample.differences:
+        assert difference["candidate"].startswith("redacted:")
+        assert difference["legacy"] is None or difference["legacy"].startswith("redacted:")
+
+
+def test_files_that_differ_are_a_mismatch_though_nothing_of_them_is_kept() -> None:
+    head = b"Content-Type: multipart/form-data; boundary=x\r\n"
+    part = b'--x\r\nContent-Disposition: form-data; name="f"; filename="secret"\r\n\r\n%s\r\n--x--\r\n'
+    judgement = judge(part % b"secret1", part % b"secret2", heads=(head, head))
+    assert judgement.signatures == (("body", "$"),)
+    assert "secret" not in repr(judgement)
 
 
 def test_a_redirect_is_resolved_against_what_the_client_asked() -> None:

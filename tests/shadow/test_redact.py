@@ -168,3 +168,19 @@ documents = st.recursive(
 def test_names_at_any_depth_are_found_the_quick_way_as_by_their_places(document: Any) -> None:
     quick = ["$..password", "$..email"]
     assert value(document, rules=quick) == value(document, rules=[*quick, "$.none.such"])
+
+
+@given(documents)
+def test_so_they_are_where_patterns_are_looked_for_too(document: Any) -> None:
+    text = json.dumps(document, ensure_ascii=False).encode()
+    message = read(Answer("legacy", "legacy", 200, b"Content-Type: application/json\r\n", text, 0.0))
+    quick, slow = (Redactor(["$..password", *more], KEY, ("cards", "tokens")).message(message) for more in ([], ["$.none.such"]))
+    assert quick.body.value == slow.body.value
+
+
+@pytest.mark.parametrize(
+    "text", ['{"password": "secret"}', "{password: secret}", ' ["password", {"password": "secret"}]', '"{\\"password\\": \\"secret\\"}"']
+)
+def test_json_in_a_string_is_looked_into(text: str) -> None:
+    for rules in (["$..password"], ["$..password", "$.none.such"]):
+        assert "secret" not in repr(redacted(json.dumps({"a": text, "password": 1}).encode(), rules=rules))

@@ -1,0 +1,208 @@
+"""A thousand secrets go through a real gateway with its shadow on, and none of them is found in anything that it leaves or shows."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import random
+import re
+import sqlite3
+import zlib
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote_plus
+
+import brotli  # type: ignore[import-untyped]
+import zstandard
+
+from gateway.secret_patterns import luhn
+from tests.integration.test_reload import ROUTE, World, served
+from tests.support.console import log_in, running_console
+from tests.support.gateway import Exchange
+
+ROUNDS = 100
+"""Each brings ten secrets or more."""
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+CODINGS = {
+    "gzip": gzip.compress,
+    "br": brotli.compress,
+    "zstd": zstandard.ZstdCompressor().compress,
+    "deflate": zlib.compress,
+    "": bytes,
+}
+
+
+class Seeds:
+    """Makes secrets, and remembers every one."""
+
+    def __init__(self) -> None:
+        self.all: set[str] = set()
+        self._random = random.Random(7)
+
+    def word(self, prefix: str = "") -> str:
+        secret = prefix + "".join(self._random.choices("abcdefghijkmnpqrstuvwxyz23456789ABCDEFGHJKLM", k=24))
+        self.all.add(secret)
+        return secret
+
+    def card(self) -> str:
+        start = "4" + "".join(self._random.choices("0123456789", k=14))
+        number = next(start + digit for digit in "0123456789" if luhn(start + digit))
+        self.all.add(number)
+        return number
+
+    def jwt(self) -> str:
+        secret = f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI{self.word()}.{self.word()}"
+        self.all.add(secret)
+        return secret
+
+
+def spelt(card: str, number: int) -> str:
+    """One of the ways in which a number is written."""
+    grouped = [card[start : start + 4] for start in range(0, 16, 4)]
+    return ("", " ", "-")[number % 3].join(grouped)
+
+
+def document(seeds: Seeds, number: int) -> tuple[str, str]:
+    """A body with secrets, and its media type: JSON, text, HTML, a form, a form in parts, or JSON that is none."""
+    card, token, password = seeds.card(), seeds.word("ghp_"), seeds.word()
+    match number % 6:
+        case 0:
+            nested = json.dumps({"password": seeds.word(), "card": spelt(card, number)})
+            fields = {"user": {"email": seeds.word()}, "password": password, "note": f"paid by {spelt(seeds.card(), number)}"}
+            return json.dumps({**fields, "number": int(seeds.card()), "inner": nested, "t": token, seeds.card(): 1}), JSON
+        case 1:
+            return f"Paid by {spelt(card, number)}, with {token}; see /a?token={password}&b=1", "text/plain"
+        case 2:
+            escaped = "".join(f"&#{ord(digit)};" for digit in card)
+            return f"<p>{escaped} {spelt(seeds.card(), number)}</p><a href='/x?password={password}'>{token}</a>", "text/html"
+        case 3:
+            return f"card={quote_plus(spelt(card, number))}&user%5Bpassword%5D={password}&t={token}&jwt={seeds.jwt()}", FORM
+        case 4:
+            parts = {"password": password, "card": spelt(card, number), "t": token}
+            body = "".join(f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in parts.items())
+            return body + "--x--\r\n", "multipart/form-data; boundary=x"
+        case _:
+            return f'{{"card": "{"".join(f"\\u00{ord(digit):02x}" for digit in card)}", "t": "{token}", "p": "Bearer {password}", }}', JSON
+
+
+def request(seeds: Seeds, number: int) -> bytes:
+    path = f"/reviews/{number}/{seeds.card()}/{seeds.word('sk_live_')}"
+    query = f"?password={seeds.word()}&email={seeds.word()}&c={quote_plus(spelt(seeds.card(), number))}&code={seeds.word()}"
+    fields = {
+        "Authorization": f"Bearer {seeds.word()}",
+        "Cookie": f"sessionid={seeds.word()}",
+        "X-Secret": seeds.word(),
+        "X-Card": spelt(seeds.card(), number),
+        "X-Token": seeds.jwt(),
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"GET {path}{query} HTTP/1.1\r\nHost: a\r\n{lines}\r\n".encode()
+
+
+def everything(folder: Path) -> str:
+    """Every file, and the database read as what it says."""
+    texts = [path.read_bytes().decode("latin-1") for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "redact.key"]
+    with closing(sqlite3.connect(folder / "var" / "banyan.sqlite3")) as database:
+        texts += database.iterdump()
+    return "\n".join(texts)
+
+
+def shown(text: str) -> str:
+    """`text` with what is between digits taken out, so that no spelling of a number hides it."""
+    return re.sub(r"(?<=\d)(?:[ +-]|%20|%2B)(?=\d)", "", text)
+
+
+async def compared(world: World, count: int) -> None:
+    path = world.gateway.folder / "var" / "banyan.sqlite3"
+    rows: list[tuple[str, int]] = []
+    for _ in range(300):
+        if path.exists():
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+                try:
+                    rows = database.execute("SELECT name, SUM(count) FROM shadow_tally GROUP BY name").fetchall()
+                except sqlite3.OperationalError:
+                    rows = []
+            if sum(number for name, number in rows if name in ("matched", "mismatched")) >= count:
+                return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{count} were not compared: {rows}\n{world.gateway.process.tail()}")
+
+
+async def test_no_secret_is_left_anywhere(tmp_path: Path) -> None:
+    seeds = Seeds()
+    bodies: dict[str, tuple[str, str, str]] = {}
+
+    async def answer(exchange: Exchange, who: str) -> None:
+        number = exchange.line.split(b"/")[2].decode()
+        body, media, coding = bodies[number]
+        # What differs is no secret: so that a sample is kept.
+        body = body.replace("}", f', "who": "{who}"}}', 1) if body.startswith('{"user') else body
+        data = CODINGS[coding]((body + ("" if media == JSON else f" {who}")).encode())
+        fields = f"Content-Type: {media}\r\nX-Card: {card}\r\nX-Who: {who}\r\nCache-Control: {who}\r\nX-Secret: {header}\r\n"
+        await exchange.answer(data, extra=(fields + (f"Content-Encoding: {coding}\r\n" if coding else "")).encode())
+
+    card, header = seeds.card(), seeds.word()
+    rest = ROUTE + '[shadow]\nredact = ["authorization", "cookie", "set-cookie", "x-secret", "$..password", "$.user.email", "$..email"]\n'
+    async with served(tmp_path, reviews=False, reviews__shadow=True) as world:
+        world.legacy.handler = lambda exchange: answer(exchange, "legacy")
+        world.new.handler = lambda exchange: answer(exchange, "candidate")
+        await world.reload(world.toml(rest=rest))
+        for number in range(ROUNDS):
+            body, media = document(seeds, number)
+            bodies[str(number)] = (body, media, list(CODINGS)[number % len(CODINGS)])
+            assert (await world.gateway.request(request(seeds, number))).status == 200
+        assert len(seeds.all) >= 1000
+        await compared(world, ROUNDS)
+        admin = [world.gateway.metrics()]
+        admin += [json.dumps(await asyncio.to_thread(world.gateway.get, path)) for path in ("/config", "/flags", "/flags/changes")]
+        running = await asyncio.to_thread(everything, world.gateway.folder)  # with the database's WAL
+        pages = await asyncio.to_thread(console_pages, world.file)
+    text = "\n".join((running, everything(tmp_path), *admin, *pages))
+    assert len(pages) > 10
+    assert "redacted:card:" in text
+    assert "redacted:token:" in text
+    assert '"target":"/reviews/1/*/*' in text
+    plain = shown(text)
+    assert [secret for secret in sorted(seeds.all) if secret in text or secret in plain] == []
+
+
+def console_pages(config: Path) -> list[str]:
+    """Every page that the console leads to."""
+    with running_console(config) as console, closing(log_in(console)) as client:
+        pages: dict[str, str] = {}
+        paths = ["/"]
+        while paths and len(pages) < 60:
+            path = paths.pop()
+            if path not in pages:
+                pages[path] = client.get(path).text
+                paths += [link for link in re.findall(r'href="(/[^"#]*)"', pages[path]) if not link.startswith(("/static", "/logout"))]
+        return list(pages.values())
+
+
+async def test_what_is_redacted_is_compared_all_the_same(tmp_path: Path) -> None:
+    seeds = Seeds()
+    card, other, token, password = seeds.card(), seeds.card(), seeds.word("ghp_"), seeds.word()
+
+    def body(of: str) -> bytes:
+        return json.dumps({"password": password, "card": of, "number": int(card), "token": token}).encode()
+
+    async def legacy(exchange: Exchange) -> None:
+        await exchange.answer(body(card), extra=b"Content-Type: application/json\r\n")
+
+    async def candidate(exchange: Exchange) -> None:
+        differs = b"/differs" in exchange.line
+        # Other bytes, the same document: what is compared is what redaction left.
+        await exchange.answer(b" " + body(other if differs else card), extra=b"Content-Type: application/json\r\n")
+
+    async with served(tmp_path, reviews=False, reviews__shadow=True) as world:
+        world.legacy.handler, world.new.handler = legacy, candidate
+        for name in ("same", "same", "differs"):
+            assert (await world.gateway.request(f"GET /reviews/{name} HTTP/1.1\r\nHost: a\r\n\r\n".encode())).status == 200
+        await compared(world, 3)
+        with closing(sqlite3.connect(tmp_path / "var" / "banyan.sqlite3")) as database:
+            tallies = dict(database.execute("SELECT name, SUM(count) FROM shadow_tally GROUP BY name"))
+            signatures = database.execute("SELECT kind, path, count FROM shadow_signature").fetchall()
+    assert (tallies["matched"], tallies["mismatched"]) == (2, 1)
+    assert signatures == [("value", "$.card", 1)]
