@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from bench import cpu, peers
+from bench import beside, peers
 from bench.bars import BARS
 from bench.peers import Peer, Starter
 from bench.section import Section
-from bench.stage import ClientError, Say, client, stage
+from bench.stage import ClientError, Say, client
 
 _COLUMNS = ["gateway", "CPU a request, µs", "over no route, µs", "over the rounds"]
 PLAIN = "no route"
@@ -47,30 +46,18 @@ def run(*, only: Sequence[str] = (), rounds: int = 9, seconds: float = 1.5, say:
         ClientError: a wrong answer.
     """
     starters: dict[str, Starter] = {case: partial(_gateway, case) for case in _CASES}
-    found: dict[str, list[float]] = {case: [] for case in _CASES}
-    with stage(peers.upstream, starters, ()) as set_up:
-        for number in range(-1, rounds):  # the first is for warming up
-            for case, peer in set_up.peers.items():
-                say(f"flagged: round {number + 1} of {rounds}, {case}")
-                before = cpu.seconds(peer.pids)
-                told = client("bench.load", str(peer.port), "--seconds", str(seconds), timeout=seconds + 60)
-                if told["wrong"]:
-                    raise ClientError(f"{case}: {told['wrong']:.0f} wrong answers of {told['requests']:.0f}")
-                if number >= 0:
-                    found[case].append((cpu.seconds(peer.pids) - before) / told["requests"] * 1e6)
-    more = {case: [mine - plain for mine, plain in zip(figures, found[PLAIN], strict=True)] for case, figures in found.items()}
-    rows = [
-        [
-            case,
-            f"{statistics.median(figures):.1f}",
-            "" if case == PLAIN else f"{statistics.median(more[case]):+.1f}",
-            "" if case == PLAIN else f"{min(more[case]):+.1f} to {max(more[case]):+.1f}",
-        ]
-        for case, figures in found.items()
-    ]
-    verdicts = [BARS["flagged"].judge(max(statistics.median(more[case]) for case in _CASES if case != PLAIN))]
+
+    def load(peer: Peer) -> float:
+        told = client("bench.load", str(peer.port), "--seconds", str(seconds), timeout=seconds + 60)
+        if told["wrong"]:
+            raise ClientError(f"{peer.name}: {told['wrong']:.0f} wrong answers of {told['requests']:.0f}")
+        return float(told["requests"])
+
+    found = beside.measure("flagged", starters, PLAIN, load, rounds=rounds, say=say)
+    rows = [found.cells(case) for case in _CASES]
+    verdicts = [BARS["flagged"].judge(max(found.median(case) for case in _CASES if case != PLAIN))]
     intro = _INTRO.format(rounds=rounds, seconds=seconds)
-    return Section("Flags: a route", _COLUMNS, rows, intro, verdicts=verdicts, data={"cpu_us": found})
+    return Section("Flags: a route", _COLUMNS, rows, intro, verdicts=verdicts, data={"cpu_us": found.cpu_us})
 
 
 _INTRO = """

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 import time
 import urllib.request
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from bench import cpu, peers
-from bench.bars import BARS, Verdict
+from bench import beside, peers
+from bench.bars import BARS
 from bench.peers import Peer, Starter
 from bench.section import Section
 from bench.stage import ClientError, Say, client, stage
@@ -37,7 +36,7 @@ def _gateway(case: str, folder: Path, legacy: int, mirror: int | None, workers: 
     rollout = {"name": "flexibleRollout", "parameters": {"rollout": "100", "stickiness": "default", "groupId": "reviews"}}
     features = [{"name": name, "enabled": False, "strategies": [rollout]} for name in ("reviews", "reviews.shadow")]
     (folder / "flags.json").write_text(json.dumps({"version": 1, "features": features}))
-    # legacy is nginx, which serves this as a file of one for everybody but the user's number: peers.upstream.
+    # legacy is nginx, to which every session is a user of its own: peers.upstream.
     settings = f'[identity]\nsource = "introspection"\nhost = "shop.example.com"\n{stamp}'
     route = f'[[routes]]\nname = "reviews"\nmatch = "/api/v1/reviews/*"\ncandidate = "reviews"\nidentity = "{need}"\n'
     return peers.banyan_from(folder, legacy, settings + route, workers=workers)
@@ -50,33 +49,16 @@ def run(*, only: Sequence[str] = (), rounds: int = 9, seconds: float = 1.5, peri
         ClientError: a wrong answer.
     """
     starters: dict[str, Starter] = {case: partial(_gateway, case) for case in _CASES}
-    found: dict[str, list[float]] = {case: [] for case in _CASES}
-    with stage(peers.upstream, starters, ()) as set_up:
-        for number in range(-1, rounds):  # the first is for warming up
-            for case, peer in set_up.peers.items():
-                say(f"identity: round {number + 1} of {rounds}, {case}")
-                before = cpu.seconds(peer.pids)
-                told = _load(peer, seconds)
-                if number >= 0:
-                    found[case].append((cpu.seconds(peer.pids) - before) / told["requests"] * 1e6)
+    found = beside.measure("identity", starters, PLAIN, lambda peer: _load(peer, seconds)["requests"], rounds=rounds, say=say)
     shares = {}
     for workers in (1, 2):
         say(f"identity: {USERS} users at {RATE} requests/s, {workers} workers")
         shares[workers] = _share(workers, periods)
-    more = {case: [mine - plain for mine, plain in zip(figures, found[PLAIN], strict=True)] for case, figures in found.items()}
-    rows = [
-        [
-            case,
-            f"{statistics.median(figures):.1f}",
-            "" if case == PLAIN else f"{statistics.median(more[case]):+.1f}",
-            "" if case == PLAIN else f"{min(more[case]):+.1f} to {max(more[case]):+.1f}",
-            "" if case != STAMPED else ", ".join(f"{share:.1f} % ({count} worker{'s' * (count > 1)})" for count, share in shares.items()),
-        ]
-        for case, figures in found.items()
-    ]
-    verdicts: list[Verdict] = [BARS["identity"].judge(statistics.median(more[STAMPED])), BARS["identity-asked"].judge(max(shares.values()))]
+    asked = ", ".join(f"{share:.1f} % ({count} worker{'s' * (count > 1)})" for count, share in shares.items())
+    rows = [[*found.cells(case), asked if case == STAMPED else ""] for case in _CASES]
+    verdicts = [BARS["identity"].judge(found.median(STAMPED)), BARS["identity-asked"].judge(max(shares.values()))]
     intro = _INTRO.format(rounds=rounds, seconds=seconds, users=USERS, rate=RATE, cache=CACHE_SECONDS, counted=periods * CACHE_SECONDS)
-    return Section("Identity", _COLUMNS, rows, intro, verdicts=verdicts, data={"cpu_us": found, "asked_percent": shares})
+    return Section("Identity", _COLUMNS, rows, intro, verdicts=verdicts, data={"cpu_us": found.cpu_us, "asked_percent": shares})
 
 
 def _load(peer: Peer, seconds: float, rate: int = 0) -> dict[str, float]:

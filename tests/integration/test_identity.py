@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from flags.snapshot import Context
 from gateway import build
 from gateway.access import AccessLog
 from gateway.cli.run import ENGINES
 from gateway.config import parse
 from gateway.net.edge import Edge
 from gateway.net.listener import Listener
+from tests.support.flags import Stumbling
 from tests.support.gateway import Client, Exchange, Gateway, Held, Upstream, gateway, ok
 
 TOML = """
@@ -149,37 +149,11 @@ async def test_while_legacy_hangs_whom_it_knew_does_not_wait_for_it_each_time(tm
         await new.stop()
 
 
-class Stumbling:
-    """Flags of which the first question raises: a defect of ours, or what nobody has thought of."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self.revision = ""
-
-    def enabled(self, flag: str, context: Context) -> bool:
-        self.asked += 1
-        if self.asked == 1:
-            raise ZeroDivisionError
-        return False
-
-    def overridden(self, flag: str) -> bool:
-        return False
-
-    def by_session(self, flag: str) -> bool:
-        return False
-
-    def weights(self, flag: str) -> dict[str, int] | None:
-        return None
-
-    def chose(self, flag: str, variant: str) -> None:
-        pass
-
-
 async def test_one_request_that_goes_wrong_is_the_end_of_none_that_waited_with_it(tmp_path: Path) -> None:
     legacy = Legacy()
     await legacy.start()
     config = parse(tmp_path / "banyan.toml", TOML.format(legacy=legacy.port, new=legacy.port, cache="60s", grace="0s"))
-    edge = Edge(asyncio.get_running_loop(), config, build.policy(config, Stumbling()), access=AccessLog(""), shipper=None)
+    edge = Edge(asyncio.get_running_loop(), config, build.policy(config, Stumbling(times=1)), access=AccessLog(""), shipper=None)
     engine = Listener(edge)
     sock = socket.create_server(("127.0.0.1", 0))
     await engine.start([sock])

@@ -34,6 +34,34 @@ def only_if(name: str, *values: str, operator: str = "IN") -> Json:
     return {"contextName": name, "operator": operator, "values": list(values), "inverted": False}
 
 
+class Stumbling:
+    """Flags whose first questions raise, as many as `times` (None: all): a defect of ours, or what nobody has thought of."""
+
+    revision = ""
+
+    def __init__(self, times: int | None = None) -> None:
+        self._left = times
+
+    def enabled(self, flag: str, context: Context) -> bool:
+        if self._left == 0:
+            return False
+        if self._left is not None:
+            self._left -= 1
+        raise ZeroDivisionError
+
+    def overridden(self, flag: str) -> bool:
+        return False
+
+    def by_session(self, flag: str) -> bool:
+        return False
+
+    def weights(self, flag: str) -> dict[str, int] | None:
+        return None
+
+    def chose(self, flag: str, variant: str) -> None:
+        pass
+
+
 # Values are few, so that constraints often hold, and every context meets every flag, so that two contexts often differ in one field alone.
 _NAMES = st.sampled_from(["userId", "sessionId", "remoteAddress", "country", "plan", "appName", "environment"])
 _DATES = ["2020-01-01T00:00:00Z", "2021-06-01T12:00:00.000Z", "not a date"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from flags.snapshot import Context
 from gateway import build
 from gateway.access import AccessLog
 from gateway.config import parse
+from tests.support.flags import Stumbling
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of pyparsing, which mitmproxy uses in its old words
@@ -30,30 +30,9 @@ candidate = "new"
 """
 
 
-class Broken:
-    """Flags that cannot answer."""
-
-    revision = ""
-
-    def enabled(self, flag: str, context: Context) -> bool:
-        raise ZeroDivisionError
-
-    def overridden(self, flag: str) -> bool:
-        return False
-
-    def by_session(self, flag: str) -> bool:
-        return False
-
-    def weights(self, flag: str) -> dict[str, int] | None:
-        return None
-
-    def chose(self, flag: str, variant: str) -> None:
-        pass
-
-
 async def test_a_request_that_cannot_be_decided_about_goes_nowhere(tmp_path: Path) -> None:
     config = parse(tmp_path / "banyan.toml", TOML)
-    shared = Shared(config, build.policy(config, Broken()), AccessLog(""), None)
+    shared = Shared(config, build.policy(config, Stumbling()), AccessLog(""), None)
     flow = tflow.tflow()
     flow.request.path = "/account/1"
     await GatewayAddon(shared, Proxyserver()).requestheaders(flow)
