@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -53,6 +55,51 @@ match = "/api/v1/reviews/*"
 candidate = "reviews"
 """
 
+HEADERS = """
+[flags]
+headers = ["x-requested-with"]
+"""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What the engine is asked to do."""
+
+    shadow: bool = False
+    need: str = ""
+    """Of the route to know who calls; '' without any [identity]."""
+    sticky: bool = False
+    """The flags go by the client's address, and are off for the one that asks."""
+    header: bool = False
+    """They have a constraint on a header field, too."""
+
+    def features(self) -> list[dict[str, object]]:
+        """The two flags of the route."""
+        if not self.sticky:
+            everybody = {"rollout": "100", "stickiness": "default", "groupId": "reviews"}
+            return [
+                {"name": "reviews", "enabled": False, "strategies": []},
+                {"name": "reviews.shadow", "enabled": self.shadow, "strategies": [{"name": "flexibleRollout", "parameters": everybody}]},
+            ]
+        strategy: dict[str, object] = {
+            "name": "flexibleRollout",
+            "parameters": {"rollout": "0", "stickiness": "remoteAddress", "groupId": "reviews"},
+        }
+        if self.header:
+            strategy["constraints"] = [{"contextName": "x-requested-with", "operator": "IN", "values": ["XMLHttpRequest"]}]
+        return [{"name": name, "enabled": True, "strategies": [strategy]} for name in ("reviews", "reviews.shadow")]
+
+
+SCENARIOS = {
+    "passthrough": Scenario(),
+    "shadow": Scenario(shadow=True),
+    "ignored": Scenario(need="ignored"),
+    "identity": Scenario(need="optional"),
+    "flags": Scenario(sticky=True),
+    "header": Scenario(sticky=True, header=True),
+}
+"""identity: who calls, with his stamp; ignored: the same users, and nobody asks. passthrough has flags that are off for everybody."""
+
 
 class _Transport:
     """A connection whose other end is the benchmark."""
@@ -88,19 +135,13 @@ class _Transport:
 class World:
     """One engine with its clients, and upstreams that answer at once."""
 
-    def __init__(self, *, shadow: bool, log: str, need: str = "") -> None:
-        """`need`: of the route to know who calls; '' without any [identity]."""
+    def __init__(self, scenario: Scenario, log: str) -> None:
         loop = asyncio.get_running_loop()
         decisions = Decisions()
-        state = "true" if shadow else "false"
-        rollout = '{"name": "flexibleRollout", "parameters": {"rollout": "100", "stickiness": "default", "groupId": "reviews"}}'
-        features = (
-            f'{{"version": 1, "features": [{{"name": "reviews", "enabled": false, "strategies": []}},'
-            f'{{"name": "reviews.shadow", "enabled": {state}, "strategies": [{rollout}]}}]}}'
-        )
-        decisions.load(Snapshot("1", features.encode(), "file", time.time()))
-        config = parse(Path("bench.toml"), CONFIG + (IDENTITY.format(need=need) if need else ""))
-        self._users = USERS if need else []
+        decisions.load(Snapshot("1", json.dumps({"version": 1, "features": scenario.features()}).encode(), "file", time.time()))
+        identity = IDENTITY.format(need=scenario.need) if scenario.need else ""
+        config = parse(Path("bench.toml"), CONFIG + identity + (HEADERS if scenario.header else ""))
+        self._users = USERS if scenario.need else []
         self.link = ShipperLink(loop, "", queue=1_000_000, queue_bytes=1_000_000_000)
         self.link.connection_made(cast("asyncio.Transport", _Transport()))
         self.edge = Edge(
@@ -145,15 +186,15 @@ class World:
         return lambda: self._asked.append(connection)
 
     def run(self, requests: list[bytes]) -> float:
-        """Sends them, each on the next connection. Seconds."""
+        """Sends them, each on the next connection. Seconds of CPU."""
         asked, answers, clients = self._asked, self._answers, self.clients
-        began = time.perf_counter()
+        began = time.process_time()
         for number, data in enumerate(requests):
             clients[number % CONNECTIONS][0].data_received(data)
             answer = next(answers)
             while asked:
                 asked.pop().data_received(answer)
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     def requests(self, count: int, first: int) -> list[bytes]:
         users, clients = self._users, self.clients
@@ -171,9 +212,9 @@ def _answer(size: int) -> bytes:
     ).encode() + b"y" * size
 
 
-async def measure(*, shadow: bool, count: int, rounds: int, log: str, need: str = "") -> float:
-    """Microseconds a request, in the best round: the others were disturbed."""
-    world = World(shadow=shadow, log=log, need=need)
+async def measure(scenario: Scenario, *, count: int, rounds: int, log: str) -> float:
+    """Microseconds of CPU a request, in the best round: the others were disturbed."""
+    world = World(scenario, log)
     best = float("inf")
     for number in range(rounds + 1):
         requests = world.requests(count, number * count)
@@ -183,25 +224,22 @@ async def measure(*, shadow: bool, count: int, rounds: int, log: str, need: str 
         await asyncio.sleep(0.03)  # the exchanges of this round go to the shipper
     assert all(transport.size > 600 for transport in world.transports), "somebody got no answer"  # noqa: S101 - or the figure means nothing
     captured = world.edge.tally.report().routes["reviews"].shadow.captured
-    assert captured == (count * (rounds + 1) if shadow else 0), f"{captured} exchanges were captured"  # noqa: S101
+    assert captured == (count * (rounds + 1) if scenario.shadow else 0), f"{captured} exchanges were captured"  # noqa: S101
     world.edge.access.close()
     return best / count * 1e6
 
 
-NEEDS = {"ignored": "ignored", "identity": "optional"}
-"""Scenarios with users: what the route needs to know of them. identity: who calls, with his stamp; ignored: the same, and nobody asks."""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.engine", description=__doc__)
-    parser.add_argument("scenario", nargs="*", default=["passthrough", "shadow", *NEEDS])
+    parser.add_argument("scenario", nargs="*", default=[*SCENARIOS], metavar="SCENARIO", help=", ".join(SCENARIOS))
     parser.add_argument("--count", type=int, default=10_000, help="requests in a round")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--log", default="/dev/null", help="the access log")
     given = parser.parse_args()
+    if unknown := set(given.scenario) - set(SCENARIOS):
+        parser.error(f"there is no scenario {', '.join(sorted(unknown))}: give {', '.join(SCENARIOS)}")
     for scenario in given.scenario:
-        need = NEEDS.get(scenario, "")
-        figure = uvloop.run(measure(shadow=scenario == "shadow", count=given.count, rounds=given.rounds, log=given.log, need=need))
+        figure = uvloop.run(measure(SCENARIOS[scenario], count=given.count, rounds=given.rounds, log=given.log))
         print(f"{scenario}, {compiled.state()}: {figure:.2f} µs a request")
 
 

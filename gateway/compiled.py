@@ -30,6 +30,7 @@ MODULES = (
     "gateway/net/*.py",
     "gateway/policy/decision.py",
     "gateway/policy/failover.py",
+    "gateway/policy/properties.py",
     "gateway/policy/routing.py",
     "gateway/policy/splitter.py",
     "gateway/shipping.py",

@@ -12,7 +12,7 @@ from gateway.identity.caller import Caller
 from gateway.net.fields import values
 from gateway.net.head import RequestHead
 from gateway.policy.forwarded import client
-from gateway.policy.properties import Headers, context
+from gateway.policy.properties import context
 
 
 def nobody(host: str) -> bool:
@@ -33,7 +33,6 @@ class Peer:
         "_method",
         "_route",
         "_secure",
-        "_told",
         "_trusts",
         "host",
         "trusted",
@@ -53,7 +52,6 @@ class Peer:
         self._method = ""
         self._address = ""
         self._caller: Caller | None = None
-        self._told: bytes | None = None
 
     def forwarding(self, head: RequestHead) -> bytes:
         """The fields that tell the upstream about the client. A trusted proxy's own stay, and the proxy is added to them."""
@@ -81,12 +79,12 @@ class Peer:
         """The client's: the peer's, or where that is a trusted proxy, whom it has the request from."""
         return self.host if not self.trusted else client(self.host, values(head.fields, b"x-forwarded-for"), self._trusts)
 
-    def context(self, head: RequestHead, route: str, address: str, caller: Caller, headers: Headers) -> Context:
-        """Whom and what the flags are asked about."""
+    def context(self, head: RequestHead, route: str, address: str, caller: Caller) -> Context:
+        """Whom and what the flags are asked about, where they read no header fields."""
         known = self._context
         same = known is not None and self._caller is caller and self._route == route and self._address == address
-        if known is None or not same or self._method != head.method or (headers.any and self._told is not head.fields):
-            self._route, self._method, self._address, self._caller, self._told = route, head.method, address, caller, head.fields
-            user, session, claims, told = caller.user_id, caller.session_id, caller.claims, headers.read(head.fields)
-            known = self._context = context(route, head.method, address, user, session, claims, told, caller.fleeting)
+        if known is None or not same or self._method != head.method:
+            self._route, self._method, self._address, self._caller = route, head.method, address, caller
+            user, session, claims = caller.user_id, caller.session_id, caller.claims
+            known = self._context = context(route, head.method, address, user, session, claims, {}, caller.fleeting)
         return known

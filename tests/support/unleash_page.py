@@ -58,7 +58,10 @@ class UnleashPage:
         await self.page.get_by_role("button", name="New feature flag").last.click()
         dialog = self.page.get_by_role("dialog")
         await dialog.get_by_role("textbox", name="feature flag name").fill(name)
-        await dialog.get_by_role("button", name="Create feature flag").click()
+        await self._change(dialog.get_by_role("button", name="Create feature flag"), "POST", f"{PROJECT}/features")
+        # The UI opens the flag's page by itself. But the list of flags writes its query into the address late, and on a machine that is
+        # slow enough (Chromium throttled to an eighth) this takes the page back to the list, for good.
+        await self.page.goto(f"{self.url}{PROJECT}/features/{name}")
         await self.page.get_by_role("heading", name=name, level=1, exact=True).wait_for()
 
     async def flip(self, environment: str, enabled: bool) -> Change:
@@ -124,7 +127,7 @@ async def unleash_page(unleash: RunningUnleash, folder: Path) -> AsyncIterator[U
             yield opened
         except BaseException:
             (folder / "unleash-console.log").write_text("\n".join(opened.log) + "\n")
-            print(f"Unleash's page as it was: {folder}/unleash.png, its console: {folder}/unleash-console.log")
+            print(f"Unleash's page as it was: {folder}/unleash.png, its console: {folder}/unleash-console.log; its address: {page.url}")
             with suppress(Error):  # what went wrong before is the news
                 await page.screenshot(path=folder / "unleash.png")
             raise

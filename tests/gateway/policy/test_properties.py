@@ -23,6 +23,13 @@ def test_the_named_fields_are_told(names: list[str], told: dict[str, str]) -> No
     assert Headers(names).read(FIELDS) == told
 
 
+def test_values_stand_in_the_order_of_the_configuration() -> None:
+    headers = Headers(["x-missing", "X-COUNTRY", "x-app-version"])
+    assert headers.values(FIELDS) == (None, "de, AT", "4.2")
+    assert headers.named(headers.values(FIELDS)) == {"x-country": "de, AT", "x-app-version": "4.2"}
+    assert headers.values(b"\r\nX-Country:") == (None, "", None)
+
+
 @pytest.mark.parametrize(("length", "told"), [(LONGEST, True), (LONGEST + 1, False)])
 def test_what_is_long_is_not_told(length: int, told: bool) -> None:
     assert ("x-app" in Headers(["x-app"]).read(b"\r\nX-App: " + b"v" * length)) is told
