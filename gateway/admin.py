@@ -120,6 +120,7 @@ def application(supervisor: Supervisor) -> Starlette:
                     "match": route.match,
                     "methods": route.methods,
                     **(_split(route, supervisor.flags) if route.split else _candidate(route, states)),
+                    "rate_limit": route.rate_limit.model_dump() if route.rate_limit is not None else None,
                     "answered": stats.answered,
                     "fallbacks": stats.fallbacks,
                     "shadow": {

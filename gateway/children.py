@@ -107,6 +107,7 @@ class WorkerProcess:
         index: int,
         engine: str,
         sockets: Sequence[socket.socket],
+        limits: int,
         configure: Configure,
         told: Callable[[], Sequence[ToWorker]],
         heard: Callable[[WorkerProcess, Said], None],
@@ -130,6 +131,7 @@ class WorkerProcess:
         self.stopping = False
         self._engine = engine
         self._sockets = sockets
+        self._limits = limits
         self._configure = configure
         self._told = told
         """What a new process is told after its configuration: certificates and flags as they are now."""
@@ -231,7 +233,9 @@ class WorkerProcess:
             str(control.fileno()),
             "--listen",
             listen,
-            pass_fds=[control.fileno(), *(sock.fileno() for sock in self._sockets)],
+            "--limits",
+            str(self._limits),
+            pass_fds=[control.fileno(), self._limits, *(sock.fileno() for sock in self._sockets)],
             start_new_session=True,
             env=os.environ | ALLOCATOR,
         )

@@ -25,7 +25,6 @@ PLANNED = {
     "upstreams.*.health": "health checks",
     "upstreams.*.idempotent": "idempotent upstreams",
     "routes.*.priority": "shedding by priority",
-    "routes.*.rate_limit": "rate limits",
     "routes.*.guard": "the guard",
     "routes.*.sticky = idempotency-key": "stickiness by idempotency key (it comes with the ledger)",
     "routes.*.failover": "failover between providers (it comes with the ledger)",
@@ -66,6 +65,7 @@ MISSING = {
     "match": 'match = "/api/v1/reviews/*"',
     "algorithms": 'algorithms = ["RS256"], those that tokens are signed by',
     "algorithm": 'algorithm = "RS256", what the key is for',
+    "rate": "rate = 50, requests a second",
     "candidate": 'candidate = "reviews"  and  reviews = "http://host:port"  under [upstreams]',
 }
 """Every key that has no default, with an example."""

@@ -1,7 +1,7 @@
 """A worker process, whichever engine it runs: a channel to its supervisor, the flags, the shipper, and a report each second.
 
-Started as `python -m MODULE --control FD --listen FD,FD`. It has no state that a restart would lose. The engines meet the supervisor only
-here, so neither can come to speak a dialect of its own.
+Started as `python -m MODULE --control FD --listen FD,FD --limits FD`. It has no state that a restart would lose. The engines meet the
+supervisor only here, so neither can come to speak a dialect of its own.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from gateway.control import (
 from gateway.identity import stamping
 from gateway.identity.received import RECEIVED
 from gateway.impressions import Impressions
+from gateway.limiting import MEMORY
 from gateway.policy.decision import Policy
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
@@ -311,7 +312,9 @@ def main(make: Make, run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--listen", required=True)
+    parser.add_argument("--limits", type=int, required=True)
     arguments = parser.parse_args()
+    MEMORY.share(arguments.limits)
     setproctitle("banyan: worker")
     descriptors.allow_all()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

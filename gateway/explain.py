@@ -132,7 +132,14 @@ def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override
     if isinstance(found, Claim):
         caller, identity, shut_out = who(config, found.route, question, head.fields)
         if shut_out is not None:
-            nothing = {"route": _route(policy, found.route), "context": None, "flags": [], "decision": None, "split": None, "problems": []}
+            nothing = {
+                "route": _route(config, policy, found.route),
+                "context": None,
+                "flags": [],
+                "decision": None,
+                "split": None,
+                "problems": [],
+            }
             return {"request": asked_for, "refused": shut_out, "identity": identity, **nothing, "flag_state": state, "notes": []}
         known = _context(config, found.route, question, head, caller, identity, notes)
         thrown = dict(answers)
@@ -156,7 +163,7 @@ def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override
         "request": asked_for,
         "refused": None,
         "identity": identity,
-        "route": _route(policy, decision.route),
+        "route": _route(config, policy, decision.route),
         "context": known and _told(config, known),
         "flags": flags,
         "decision": _decision(decision, question, notes),
@@ -172,11 +179,17 @@ def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override
     }
 
 
-def _route(policy: Policy, name: str) -> dict[str, Any] | None:
+def _route(config: Config, policy: Policy, name: str) -> dict[str, Any] | None:
     for rules in policy.routes:
         if rules.name == name:
             pattern = rules.pattern
-            about: dict[str, Any] = {"name": name, "match": pattern.match, "methods": sorted(pattern.methods)}
+            limit = next(route.rate_limit for route in config.routes if route.name == name)
+            about: dict[str, Any] = {
+                "name": name,
+                "match": pattern.match,
+                "methods": sorted(pattern.methods),
+                "rate_limit": None if limit is None else {"per": limit.per, "rate": limit.rate, "burst": limit.most_at_once},
+            }
             if isinstance(rules, SplitRules):
                 return {**about, "candidate": None, "split": dict(rules.weights)}
             return {**about, "candidate": rules.candidate.upstream}

@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from gateway import tls
+from gateway import limiting, tls
 from gateway.children import Child, Said, WorkerProcess
 from gateway.config import Config
 from gateway.control import Applied, Certificates, Configure, CredentialEnded, Drain, Missing, Ready, Refuse, Report, ToWorker
@@ -72,6 +72,8 @@ class Supervisor:
         self._tasks: set[asyncio.Task[object]] = set()
         self._stop = asyncio.Event()
         self._runtime = Path()
+        self._limits = -1
+        """The memory in which workers count for rate limits."""
         self._failed = ""
         """Why the start has come to an end."""
         self._reloading: asyncio.Task[object] | None = None
@@ -117,6 +119,10 @@ class Supervisor:
             loop.add_signal_handler(number, self._terminate, number)
         loop.add_signal_handler(signal.SIGHUP, self.reloads.ask)  # before the start is over too: it is done afterwards
         flags_task = self._keep(self.flags.run(), "flags")
+        try:
+            self._limits = limiting.make()
+        except OSError as error:
+            raise StartError(f"no memory can be shared with the workers: {error.strerror}") from error
         self._runtime = Path(tempfile.mkdtemp(prefix="banyan-"))
         try:
             self.keys.begin()
@@ -124,7 +130,7 @@ class Supervisor:
             await self.keys.first(self._stop)
             self._start_shipper()
             for index, sockets in enumerate(self.sockets.workers):
-                worker = WorkerProcess(index, self._engine, sockets, self._configure(), self._told, self._heard)
+                worker = WorkerProcess(index, self._engine, sockets, self._limits, self._configure(), self._told, self._heard)
                 self.workers.append(worker)
                 self._keep(worker.run(self._restarted), f"worker {index}")
             self._keep(admin(self), "admin")
@@ -151,6 +157,7 @@ class Supervisor:
             for path in self._runtime.iterdir():
                 path.unlink(missing_ok=True)
             self._runtime.rmdir()
+            os.close(self._limits)
             self.sockets.close()
         return 0
 

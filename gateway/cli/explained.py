@@ -25,6 +25,7 @@ _STANDINGS: Final = {
     "not-asked": "legacy, or the key server, would be asked, and is not from here",
 }
 _ROLES: Final = {"serve": "who answers", "shadow": "whether answers are compared", "split": "the providers' shares"}
+_PER: Final = {"client": "from each client", "user": "from each user, or client without one", "route": "from all clients together"}
 _MOST: Final = 3
 """Strategies of a flag, and conditions of a strategy, that are shown; those that matter most among them."""
 _WIDEST: Final = 120
@@ -67,6 +68,11 @@ def _outline(answer: Json, now: float) -> Iterator[tuple[str, str]]:
         methods = ", ".join(route["methods"]) or "every method"
         whose = f"split between {_cut(', '.join(route['split']))}" if route.get("split") else f"candidate {route['candidate']}"
         yield "route", f"{route['name']}: {methods} {route['match']}, {whose}"
+        if limit := route.get("rate_limit"):
+            yield (
+                "at most",
+                f"{limit['rate']:g} requests a second {_PER[limit['per']]}, {limit['burst']} at once; then 429",
+            )
     method = answer["request"]["method"]
     host = f", Host {decision['host']}" if decision["host"] else ""
     name = f" ({decision['serve']})" if decision["serve"] != decision["served_by"] else ""

@@ -27,9 +27,10 @@ from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import TlsData
 
-from gateway.identity.caller import ANONYMOUS, explained
+from gateway.identity.caller import ANONYMOUS, Caller, explained
+from gateway.limiting import TOO_MANY, RouteLimit
 from gateway.mitm.client import Reply
-from gateway.mitm.fields import RefusedError, clean_request, clean_response, field_lines, find
+from gateway.mitm.fields import Head, RefusedError, clean_request, clean_response, field_lines, find
 from gateway.mitm.identity import Introspection, checked
 from gateway.mitm.layer import ANSWER, GatewayHttpLayer
 from gateway.mitm.outgoing import Outgoing, forwarding
@@ -128,6 +129,9 @@ class GatewayAddon:
             relay.claimed = found.route
             lines = field_lines(head.fields)
             caller = ANONYMOUS
+            limit = terms.limits.get(found.route)
+            if limit is not None and limit.per != "user" and self._limited(flow, relay, head, limit, None):
+                return
             rule = terms.rules.get(found.route)
             if rule is not None:
                 if terms.checker is not None:
@@ -136,17 +140,11 @@ class GatewayAddon:
                     caller = await Introspection(shared, terms, terms.callers).who(rule.credential, head.fields)
                 relay.caller = caller
                 shared.tally.caller(caller.standing)
+                if limit is not None and limit.per == "user" and self._limited(flow, relay, head, limit, caller):
+                    return
                 refused = refusal(rule.need, caller.standing, head.method)
                 if refused is not None:
-                    has_body = head.chunked or head.length > 0
-                    answer = relay.own_answer(refused, explained(caller), close=has_body, challenge=rule.challenge)
-                    if has_body:
-                        # mitmproxy would wait for all of it first, and has no answer at all for one that it streams.
-                        flow.metadata[ANSWER] = answer
-                        flow.kill()  # type: ignore[no-untyped-call] # mitmproxy is typed in part
-                    else:
-                        relay.answered = True
-                        flow.response = answer
+                    self._refuse_head(flow, relay, head, refused, explained(caller), challenge=rule.challenge)
                     return
             if terms.visitors is not None and caller.user_id is None and caller.session_id is None:
                 known = terms.visitors.known(lines)
@@ -163,6 +161,27 @@ class GatewayAddon:
         relay.serve = decision.serve
         self._current[flow.client_conn.id] = relay
         self._direct(flow, relay, relay.outgoing, decision.serve)
+
+    def _limited(self, flow: http.HTTPFlow, relay: Relay, head: Head, limit: RouteLimit, caller: Caller | None) -> bool:
+        """Whether that was one request too many; then it is answered."""
+        wait = limit.wait(relay.address, caller)
+        if wait:
+            self._refuse_head(flow, relay, head, Problem.RATE_LIMITED, TOO_MANY, retry=wait)
+        return wait > 0
+
+    def _refuse_head(
+        self, flow: http.HTTPFlow, relay: Relay, head: Head, kind: Problem, detail: str, *, challenge: bytes = b"", retry: int = 1
+    ) -> None:
+        """Refuses a request whose head alone is there."""
+        has_body = head.chunked or head.length > 0
+        answer = relay.own_answer(kind, detail, close=has_body, challenge=challenge, retry=retry)
+        if has_body:
+            # mitmproxy would wait for all of it first, and has no answer at all for one that it streams.
+            flow.metadata[ANSWER] = answer
+            flow.kill()  # type: ignore[no-untyped-call] # mitmproxy is typed in part
+        else:
+            relay.answered = True
+            flow.response = answer
 
     async def request(self, flow: http.HTTPFlow) -> None:
         """The request is whole, or was streamed to its end."""

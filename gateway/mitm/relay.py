@@ -91,9 +91,9 @@ class Relay:
 
     # Answers
 
-    def own_answer(self, kind: Problem, detail: str, *, close: bool, challenge: bytes = b"") -> http.Response:
+    def own_answer(self, kind: Problem, detail: str, *, close: bool, challenge: bytes = b"", retry: int = 1) -> http.Response:
         """The gateway's own answer: a problem document (RFC 9457). `detail` must not quote what the client sent. `challenge`: what
-        WWW-Authenticate says, if anything."""
+        WWW-Authenticate says, if anything; `retry`: what Retry-After does, in seconds."""
         self.problem = kind
         self.status = kind.status
         if not self.request_id:
@@ -117,8 +117,8 @@ class Relay:
             fields.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
         if challenge and kind.status == 401:
             fields.append((b"WWW-Authenticate", challenge))
-        if kind.status == 503:
-            fields.append((b"Retry-After", b"1"))
+        if kind.status in (429, 503):
+            fields.append((b"Retry-After", b"%d" % retry))
         if close or self.closes():
             fields.append((b"Connection", b"close"))
         reason = status_codes.RESPONSES.get(kind.status, "").encode()

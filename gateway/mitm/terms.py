@@ -15,6 +15,7 @@ from gateway.identity.rules import rules, sessions
 from gateway.identity.stamp import Stamps
 from gateway.identity.stamping import stamps
 from gateway.identity.visitors import Visitors
+from gateway.limiting import limits_of
 from gateway.mitm.client import Client
 from gateway.mitm.fields import Fields, field_lines, find, lines, without
 from gateway.mitm.upstream_tls import UpstreamsTls
@@ -62,6 +63,8 @@ class Terms:
             )
         self.rules = rules(config)
         """What routes need to know of their callers."""
+        self.limits = limits_of(config)
+        """How often routes may be asked for."""
         self.checker: Checker | None = checker(config, before.checker if before is not None else None)
         self.stamps: Stamps | None = stamps(config, before.stamps if before is not None else None)
         self.callers: Callers | None = None

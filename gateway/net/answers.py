@@ -14,6 +14,7 @@ REASONS = {
     413: b"Content Too Large",
     414: b"URI Too Long",
     417: b"Expectation Failed",
+    429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     501: b"Not Implemented",
     502: b"Bad Gateway",
@@ -24,8 +25,11 @@ REASONS = {
 }
 
 
-def problem(kind: Problem, detail: str, request_id: str, *, close: bool, head_only: bool = False, challenge: bytes = b"") -> bytes:
-    """A whole response. `detail` is shown to the client: it must not quote what the client sent. `challenge`: for WWW-Authenticate."""
+def problem(
+    kind: Problem, detail: str, request_id: str, *, close: bool, head_only: bool = False, challenge: bytes = b"", retry: int = 1
+) -> bytes:
+    """A whole response. `detail` is shown to the client: it must not quote what the client sent. `challenge`: for WWW-Authenticate.
+    `retry`: after so many seconds, where the status says that it may be tried again."""
     body = orjson.dumps(
         {
             "type": f"urn:banyan:problem:{kind.value}",
@@ -38,8 +42,8 @@ def problem(kind: Problem, detail: str, request_id: str, *, close: bool, head_on
     extra = b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" if kind is Problem.METHOD else b""
     if challenge and kind.status == 401:
         extra += b"WWW-Authenticate: %b\r\n" % challenge
-    if kind.status == 503:
-        extra += b"Retry-After: 1\r\n"
+    if kind.status in (429, 503):
+        extra += b"Retry-After: %d\r\n" % retry
     return b"".join(
         (
             b"HTTP/1.1 %d %b\r\n" % (kind.status, REASONS[kind.status]),

@@ -18,6 +18,7 @@ from gateway.identity.caller import ANONYMOUS, Caller, explained
 from gateway.identity.rules import Rule
 from gateway.identity.stamp import OVERSIZED
 from gateway.identity.visitors import NOT_RENEWED, NOT_SET, Visitors, private
+from gateway.limiting import TOO_MANY, RouteLimit
 from gateway.net.answers import problem
 from gateway.net.chunked import LAST, chunk
 from gateway.net.head import RequestHead, ResponseHead
@@ -136,6 +137,9 @@ class Relay(Sink):
             self._go(found)
             return
         self._claim = found
+        limit = terms.limits.get(found.route) if terms.limits else None
+        if limit is not None and limit.per != "user" and self._limited(limit, None):
+            return  # before anybody is asked who that is
         rule = self._rule = terms.rules.get(found.route)
         caller = terms.who(rule, head.fields, self._told, self.edge.clock.wall) if rule is not None else ANONYMOUS
         if caller is not None:  # else it is asked for, and _told goes on
@@ -186,6 +190,9 @@ class Relay(Sink):
         if rule is not None:
             self.caller = caller
             self.edge.tally.caller(caller.standing)
+            limit = terms.limits.get(claim.route) if terms.limits else None
+            if limit is not None and limit.per == "user" and self._limited(limit, caller):
+                return
             kind = refusal(rule.need, caller.standing, self.head.method)
             if kind is not None:
                 self.answer(kind, explained(caller), challenge=rule.challenge)
@@ -194,6 +201,13 @@ class Relay(Sink):
             caller = self._visiting(terms.visitors, claim)
         context = terms.context(self.client.peer, self.head, claim.route, self.address, caller)
         self._go(terms.policy.decide(claim, context))
+
+    def _limited(self, limit: RouteLimit, caller: Caller | None) -> bool:
+        """Whether that was one request too many; then it is answered."""
+        wait = limit.wait(self.address, caller)
+        if wait:
+            self.answer(Problem.RATE_LIMITED, TOO_MANY, retry=wait)
+        return wait > 0
 
     def _visiting(self, visitors: Visitors, claim: Claim) -> Caller:
         known = visitors.known(self.head.fields)
@@ -363,8 +377,8 @@ class Relay(Sink):
 
     # Towards the client
 
-    def answer(self, kind: Problem, detail: str, *, close: bool = False, challenge: bytes = b"") -> None:
-        """The gateway's own answer. `challenge`: the WWW-Authenticate that goes with it."""
+    def answer(self, kind: Problem, detail: str, *, close: bool = False, challenge: bytes = b"", retry: int = 1) -> None:
+        """The gateway's own answer. `challenge`: the WWW-Authenticate that goes with it; `retry`: the Retry-After, in seconds."""
         if self.done:
             return
         self._drop_upstream()
@@ -372,7 +386,7 @@ class Relay(Sink):
         self.status = kind.status
         self.edge.tally.problem(kind.value)
         request_id, head_only = self.request_id.decode("latin-1"), self.head.method == "HEAD"
-        self.client.write(problem(kind, detail, request_id, close=close, head_only=head_only, challenge=challenge))
+        self.client.write(problem(kind, detail, request_id, close=close, head_only=head_only, challenge=challenge, retry=retry))
         self._end(GATEWAY, close)
 
     def cancel(self) -> None:

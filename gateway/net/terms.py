@@ -23,6 +23,7 @@ from gateway.identity.rules import Rule, rules, sessions
 from gateway.identity.stamp import Stamps
 from gateway.identity.stamping import stamps
 from gateway.identity.visitors import Visitors
+from gateway.limiting import limits_of
 from gateway.net.deadlines import Deadlines
 from gateway.net.head import RequestHead
 from gateway.net.lines import REQUEST, RESPONSE
@@ -84,6 +85,8 @@ class Terms:
             self.pools[name], self.shadow_pools[name] = pool, shadow_pool
         self.rules = rules(config)
         """What routes need to know of their callers."""
+        self.limits = limits_of(config)
+        """How often routes may be asked for."""
         self.checker: Checker | None = checker(config, before.checker if before is not None else None)
         self.identity: Introspection | None = None
         if config.identity.source == "introspection":

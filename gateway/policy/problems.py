@@ -18,6 +18,7 @@ class Problem(StrEnum):
     BODY_TOO_LARGE = "body-too-large"
     TARGET_TOO_LONG = "target-too-long"
     EXPECTATION = "expectation-failed"
+    RATE_LIMITED = "rate-limited"
     HEAD_TOO_LARGE = "head-too-large"
     CODING = "unknown-transfer-coding"
     UNREACHABLE = "upstream-unreachable"
@@ -53,6 +54,7 @@ _ANSWERS: dict[Problem, tuple[int, str]] = {
     Problem.BODY_TOO_LARGE: (413, "The request's body is too large"),
     Problem.TARGET_TOO_LONG: (414, "The request's target is too long"),
     Problem.EXPECTATION: (417, "Only 100-continue can be expected"),
+    Problem.RATE_LIMITED: (429, "Too many requests"),
     Problem.HEAD_TOO_LARGE: (431, "The request's header fields are too large"),
     Problem.CODING: (501, "This transfer coding is not known"),
     Problem.UNREACHABLE: (502, "The upstream cannot be reached"),

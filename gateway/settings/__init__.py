@@ -101,6 +101,12 @@ class Config(Section):
                     f'route {route.name!r}: identity = "required" lets nobody in as long as identity.source is "none"; set it to '
                     '"introspection", for example'
                 )
+            by_user = route.rate_limit is not None and route.rate_limit.per == "user"
+            if by_user and (self.identity.source == "none" or route.identity == "ignored"):
+                raise ValueError(
+                    f'route {route.name!r}: rate_limit.per = "user": nobody is asked who calls; write per = "client", or set identity to '
+                    '"optional" or "required", with an identity.source'
+                )
             if route.credential is not None and self.identity.source == "django-session" and route.credential.scheme:
                 raise ValueError(
                     f'route {route.name!r}: credential: source = "django-session" reads nothing but a cookie; name it, and no scheme'

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from flags import names
 from gateway.settings.identity import cookie_name, scheme_name
+from gateway.settings.rate_limit import RateLimit
 from gateway.settings.section import TOKEN, Section, host_name
 from gateway.units import Bytes
 from shadow.paths import PatternSet
@@ -161,6 +162,8 @@ class Route(Section):
     ignored: nobody finds out who calls; flags and upstreams are told nothing."""
     credential: RouteCredential | None = None
     """What of its requests says who calls, if it is not what [identity] says: { cookie = "sid" } or { scheme = "Bearer" }."""
+    rate_limit: RateLimit | None = None
+    """How often it may be asked for, whoever answers: { per = "client", rate = 50, burst = 100 }."""
     fallback: bool = True
     """When the candidate fails, legacy answers, where that cannot execute anything twice."""
     shadow: RouteShadow = RouteShadow()

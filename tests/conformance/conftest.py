@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from demo.processes import listen
+from gateway import limiting
 from gateway.children import Said, WorkerProcess
 from gateway.cli.run import ENGINES
 from gateway.control import Applied, Configure, Drain, FlagState, Report
@@ -127,7 +129,9 @@ class Worker:
         text = '[gateway]\nlisten = ["127.0.0.1:0"]\n' + configuration(folder, legacy, new).replace("[gateway]\n", "")
         self._configure = Configure(str(folder / "banyan.toml"), text, str(folder / "shipper"))
         self._applied = asyncio.Event()
-        self._process = WorkerProcess(0, ENGINES[engine], [self._sock, self._unix_sock], self._configure, self._told, self._heard)
+        self._limits = limiting.make()
+        sockets = [self._sock, self._unix_sock]
+        self._process = WorkerProcess(0, ENGINES[engine], sockets, self._limits, self._configure, self._told, self._heard)
         self._flags: dict[str, bool] = {}
         self.statuses: list[int] = []
 
@@ -147,6 +151,7 @@ class Worker:
         self._shipper.close()
         self._sock.close()
         self._unix_sock.close()
+        os.close(self._limits)
 
     async def flags(self, **flags: bool) -> None:
         """Sets flags and waits until the worker decides by them."""

@@ -93,3 +93,11 @@ def test_what_the_gateway_refuses_is_said_first() -> None:
         "answers  the GATEWAY itself, 405: TRACE is not relayed.",
         "why      no upstream and no flag is asked about such a request (method-not-allowed)",
     ]
+
+
+def test_how_often_a_route_may_be_asked_for_is_said() -> None:
+    config = parse(Path("banyan.toml"), TOML + "rate_limit = { rate = 2.5 }\n")
+    answer = explain(config, Snapshot("1", b'{"version": 1, "features": []}', "file", time.time()), {}, Question("/reviews/1"))
+    assert answer["route"]["rate_limit"] == {"per": "client", "rate": 2.5, "burst": 3}
+    found = lines(json.loads(json.dumps(answer)), "answered by a test", time.time())
+    assert "at most      2.5 requests a second from each client, 3 at once; then 429" in list(found)
