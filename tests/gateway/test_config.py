@@ -17,6 +17,7 @@ from gateway.net.head import parse_request
 from gateway.net.lines import CREDENTIALS, REQUEST
 from gateway.settings import Config, Route, Upstream
 from gateway.settings.jwt import Jwt, JwtKey
+from gateway.settings.rate_limit import RateLimit
 
 GOOD = """
 [upstreams]
@@ -405,7 +406,7 @@ def test_no_wrong_value_is_answered_in_pydantics_own_words(place: tuple[str | in
 
 
 def test_every_key_without_a_default_has_an_example() -> None:
-    sections = (Config, Upstream, Route, Jwt, JwtKey)
+    sections = (Config, Upstream, Route, RateLimit, Jwt, JwtKey)
     assert set(MISSING) == {name for section in sections for name, field in section.model_fields.items() if field.is_required()}
 
 

@@ -168,10 +168,10 @@ async def test_a_killed_worker_costs_its_own_requests_and_is_replaced_within_two
             await asyncio.sleep(0.05)
         first, second = in_flight()
         assert first + second == 16
-        times = []
+        times = list[float]()
         at_first = running.workers()
         killed = at_first[0]
-        for _ in range(3):
+        while len(times) < 3 and min(times, default=9.0) > 2.0:
             before = running.workers()
             began = time.monotonic()
             os.kill(killed, signal.SIGKILL)
@@ -517,7 +517,8 @@ async def test_a_worker_takes_as_many_open_files_as_it_may_have(tmp_path: Path) 
     legacy = Upstream(ok)
     await legacy.start()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))  # what the gateway inherits; the test itself needs more again
+    few = 64 + len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names, not paths; what other tests of this process hold open counts too
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))  # what the gateway inherits; the test itself needs more again
     try:
         running = gateway(tmp_path, f'[upstreams]\nlegacy = "http://127.0.0.1:{legacy.port}"\n')
         started = await running.__aenter__()
@@ -525,7 +526,7 @@ async def test_a_worker_takes_as_many_open_files_as_it_may_have(tmp_path: Path) 
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     try:
         assert resource.prlimit(started.workers()[0], resource.RLIMIT_NOFILE) == (hard, hard)
-        clients = [await started.connect() for _ in range(200)]
+        clients = [await started.connect() for _ in range(few + 72)]
         for client in clients:  # all of them open at the same time
             assert (await client.request(GET)).status == 200
     finally:

@@ -100,4 +100,4 @@ def test_how_often_a_route_may_be_asked_for_is_said() -> None:
     answer = explain(config, Snapshot("1", b'{"version": 1, "features": []}', "file", time.time()), {}, Question("/reviews/1"))
     assert answer["route"]["rate_limit"] == {"per": "client", "rate": 2.5, "burst": 3}
     found = lines(json.loads(json.dumps(answer)), "answered by a test", time.time())
-    assert "at most      2.5 requests a second from each client, 3 at once; then 429" in list(found)
+    assert "at most     2.5 requests a second from each client, 3 at once; then 429" in list(found)
