@@ -28,7 +28,8 @@ class Answer(msgspec.Struct, array_like=True, gc=False):
     upstream: str
     status: int
     head: bytes
-    """The response's header lines as received, without the status line, each ended by CRLF. No Set-Cookie values."""
+    """The response's header lines as received, without the status line, each ended by CRLF. Of Set-Cookie no values:
+    gateway/set_cookie.py."""
     body: bytes
     """As received, with any chunked framing removed and Content-Encoding left on. Empty when `skipped` is set."""
     elapsed: float
