@@ -58,6 +58,11 @@ class Exchange(msgspec.Struct, array_like=True, tag="exchange", gc=False):
     """pair: legacy against candidate. noise: legacy against legacy."""
 
 
+def weight(exchange: Exchange) -> int:
+    """About how many bytes of memory it holds."""
+    return len(exchange.body) + sum(len(answer.body) + len(answer.head) for answer in (exchange.served, exchange.shadow)) + 500
+
+
 class RouteCounts(msgspec.Struct, array_like=True):
     """What happened on one route since the last summary of this worker. Plain sums: adding them up is always right."""
 
