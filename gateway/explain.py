@@ -285,7 +285,10 @@ def _decision(decision: Decision, question: Question, notes: list[str]) -> dict[
     serve, fallback, shadow, rules = decision.serve, decision.fallback, decision.shadow, decision.rules
     if shadow is not None and rules is not None:
         if question.method not in rules.methods:
-            notes.append(f"nothing is compared: shadow.methods has {', '.join(sorted(rules.methods))}, not {question.method}")
+            if question.method in rules.withheld:
+                notes.append(f"nothing is compared: legacy would execute the {question.method} a second time (shadow.sandbox_legacy)")
+            else:
+                notes.append(f"nothing is compared: shadow.methods has {', '.join(sorted(rules.methods))}, not {question.method}")
         elif rules.sample < 1:
             notes.append(f"compared is a share of {rules.sample:g}, by chance (shadow.sample)")
     return {

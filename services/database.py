@@ -97,8 +97,8 @@ class Pool:
         return connection
 
     @contextmanager
-    def writing(self) -> Iterator[Database]:
-        """One transaction, to be used by one thread: committed at the end, undone by an exception.
+    def writing(self, *, keep: bool = True) -> Iterator[Database]:
+        """One transaction, to be used by one thread: committed at the end, undone by an exception, and always unless `keep`.
 
         Raises:
             DatabaseError: another write took too long, or the file can't be written.
@@ -109,7 +109,8 @@ class Pool:
             with closing(self._connect(writes=True)) as connection:
                 connection.execute("BEGIN IMMEDIATE")  # an import that runs meanwhile is waited for
                 yield Database(connection)
-                connection.execute("COMMIT")  # or the closing undoes it
+                if keep:
+                    connection.execute("COMMIT")  # or the closing undoes it
         except sqlite3.Error as error:
             raise DatabaseError(f"the database can't be written: {error}") from error
         finally:

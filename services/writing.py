@@ -36,6 +36,14 @@ def meant(request: Request) -> None:
         raise ProblemError(403, "foreign_origin", "The request comes from another site's page.")
 
 
+def shadow(request: Request) -> bool:
+    """Whether this is another's write, sent here as well to compare the answers: it is answered as if, and nothing is kept of it.
+
+    Only the gateway can say so: it cuts the field from whatever a client sends.
+    """
+    return bool(request.headers.getlist("banyan-shadow"))
+
+
 async def fields(request: Request) -> dict[str, Any]:
     """The fields of a JSON object.
 

@@ -22,6 +22,8 @@ BAD_FRAMES = "bad_frames"
 """Connections dropped because what came was not a record; counted under the route ''."""
 
 QUEUE_FULL = DROPPED + "shipper_full"
+POOL_FULL = DROPPED + "comparison_full"
+"""Too many comparisons that may take long were waiting."""
 SHUTDOWN = DROPPED + "shipper_stopped"
 FAILED = SKIPPED + "comparison_failed"
 """The comparison itself broke: a fault of Banyan's, told in the shipper's log."""

@@ -28,7 +28,8 @@ class Answer(msgspec.Struct, array_like=True, gc=False):
     upstream: str
     status: int
     head: bytes
-    """The response's header lines as received, without the status line, each ended by CRLF. No Set-Cookie values."""
+    """The response's header lines as received, without the status line, each ended by CRLF. Of Set-Cookie no values:
+    gateway/set_cookie.py."""
     body: bytes
     """As received, with any chunked framing removed and Content-Encoding left on. Empty when `skipped` is set."""
     elapsed: float
@@ -55,6 +56,11 @@ class Exchange(msgspec.Struct, array_like=True, tag="exchange", gc=False):
     shadow: Answer
     kind: Literal["pair", "noise"] = "pair"
     """pair: legacy against candidate. noise: legacy against legacy."""
+
+
+def weight(exchange: Exchange) -> int:
+    """About how many bytes of memory it holds."""
+    return len(exchange.body) + sum(len(answer.body) + len(answer.head) for answer in (exchange.served, exchange.shadow)) + 500
 
 
 class RouteCounts(msgspec.Struct, array_like=True):

@@ -105,14 +105,15 @@ def _jar(headers: Headers) -> dict[str, str]:
 
 
 def _cookie(line: str) -> tuple[str, str]:
-    """(name, attributes in order). Of Expires it counts only that it is there: the date moves with the clock."""
+    """(name, attributes in order). Of Expires it counts only that it is there, since the date moves with the clock; and whether it is in
+    1970, which is how a cookie is taken back."""
     first, *attributes = line.split(";")
     kept = set()
     for attribute in attributes:
         key, equals, value = (part.strip() for part in attribute.partition("="))
         key = key.lower()
         if key == "expires":
-            kept.add(key)
+            kept.add("expires=1970" if "1970" in value else key)
         elif key:
             kept.add(f"{key}={value.lower() if key in ('samesite', 'domain') else value}" if equals else key)
     return first.partition("=")[0].strip()[:200], "; ".join(sorted(kept))

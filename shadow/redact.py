@@ -310,13 +310,17 @@ def load_key(path: Path) -> bytes:
         ValueError: the file is there and is not a key.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(os.urandom(_KEY_BYTES).hex().encode())
+    if not path.exists():
+        # Whole before it has its name: of several that start at once, one makes the key, and none reads half of it.
+        made = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
+        try:
+            with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(os.urandom(_KEY_BYTES).hex().encode())
+            os.link(made, path)
+        except FileExistsError:
+            pass
+        finally:
+            made.unlink(missing_ok=True)
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except ValueError:

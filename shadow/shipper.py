@@ -171,7 +171,9 @@ def make_worker(config: Config) -> Worker:
         store.roll_up(now)
         store.purge(now, config.shadow.retention)
 
-    return Worker(Judge(redactor, rules), prepare=lambda: store.migrate(folder), write=write, upkeep=upkeep)
+    return Worker(
+        Judge(redactor, rules), prepare=lambda: store.migrate(folder), write=write, upkeep=upkeep, processes=config.shadow.processes
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

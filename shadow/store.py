@@ -31,6 +31,7 @@ FINE_SECONDS = 3600
 """How long counts are kept by the second; then by the minute."""
 LOCK_SECONDS = 60.0
 _ADVISORY = 0x62616E79  # "bany": the number under which this project takes PostgreSQL's advisory locks
+_UPKEEP = 0x62616E7A  # the next one: writers share it, and whoever rolls up or purges has it alone
 
 
 class StoreError(RuntimeError):
@@ -117,12 +118,24 @@ def write(batch: Batch) -> None:
         django.db.Error: the database refused; the batch may be written again.
     """
     with transaction.atomic():
+        _among_writers(alone=False)
         _write_tallies(batch)
         _upsert_noise(batch)
         ids = {key: _upsert_signature(key, seen) for key, seen in sorted(_limited(batch).items())}
         touched = _write_samples(batch, ids)
         for signature in sorted(touched):
             _prune_samples(signature)
+
+
+def _among_writers(*, alone: bool) -> None:
+    """Within a transaction: waits until whoever rolls up or purges is done; `alone`: until every writer is.
+
+    SQLite's transactions have the file to themselves anyway. PostgreSQL's would meet: what is rolled up is counted by one statement and
+    deleted by the next, and what a writer adds in between would be gone; and they would wait for each other's rows in a circle.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT pg_advisory_xact_lock{'' if alone else '_shared'}(%s)", [_UPKEEP])
 
 
 def _write_tallies(batch: Batch) -> None:
@@ -243,8 +256,7 @@ def roll_up(now: float) -> None:
     """Turns counts by the second that are over an hour old into counts by the minute."""
     before = (int(now) - FINE_SECONDS) // 60 * 60
     with transaction.atomic(), connection.cursor() as cursor:
-        if connection.vendor == "postgresql":  # SQLite's transaction has the file to itself; two of PostgreSQL's would both count the rows
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY])
+        _among_writers(alone=True)
         cursor.execute(
             "INSERT INTO shadow_tally (route, at, width, name, count)"
             " SELECT route, at / 60 * 60, 60, name, SUM(count) FROM shadow_tally WHERE width = 1 AND at < %s GROUP BY route, at / 60, name"
@@ -261,6 +273,7 @@ def purge(now: float, retention: float) -> None:
 
     before = now - retention
     with transaction.atomic():
+        _among_writers(alone=True)
         Tally.objects.filter(at__lt=int(before)).delete()
         Row.objects.filter(at__lt=before).delete()
         Signature.objects.filter(last_seen__lt=before, state=Signature.State.NEW).delete()

@@ -1,4 +1,4 @@
-"""Takes exchanges in, compares them in one thread and writes what came of it in another.
+"""Takes exchanges in, compares them in one thread and writes what came of it in another. What may take long is for a pool of processes.
 
 The reader never waits: `offer` takes a record or counts its loss. The comparing thread never waits for the database, since a batch holds
 counts and a few samples however long it grows. What goes wrong in one exchange is that exchange's end, counted and told, and nothing
@@ -15,16 +15,16 @@ from collections.abc import Callable
 
 from shadow import counters
 from shadow.batch import Batch
-from shadow.budget import BudgetedJudge
-from shadow.exchange import Exchange, Record, Summary
+from shadow.exchange import Exchange, Record, Summary, weight
 from shadow.judge import Judge, Judgement
+from shadow.pool import Pool
 
 _log = logging.getLogger("banyan.shadow")
 
 MAX_COUNT = 20_000
 MAX_BYTES = 256 * 1024 * 1024
 INLINE_BYTES = 64 * 1024
-"""Bodies up to this are compared in the thread: a quarter of a second at worst. Larger ones go to the process that can be ended."""
+"""Bodies up to this are compared in the thread: a quarter of a second at worst. Larger ones go to processes that can be ended."""
 WRITE_SECONDS = 0.5
 RETRY_SECONDS = (0.5, 10.0)
 UPKEEP_SECONDS = 60.0
@@ -44,7 +44,7 @@ class Intake:
 
     def put(self, exchange: Exchange) -> bool:
         """Whether there was room."""
-        size = _size(exchange)
+        size = weight(exchange)
         with self._changed:
             if self._closed or len(self._waiting) >= self._max_count or self._bytes + size > self._max_bytes:
                 return False
@@ -61,7 +61,7 @@ class Intake:
                     return None
                 self._changed.wait()
             self._in_hand = exchange = self._waiting.popleft()
-            self._bytes -= _size(exchange)
+            self._bytes -= weight(exchange)
             return exchange
 
     def done(self) -> bool:
@@ -86,12 +86,8 @@ class Intake:
             return left
 
 
-def _size(exchange: Exchange) -> int:
-    return len(exchange.body) + sum(len(answer.body) + len(answer.head) for answer in (exchange.served, exchange.shadow)) + 500
-
-
 class Worker:
-    """The two threads. `write` and `upkeep` are the store's, called in the writing thread alone; `prepare` before either."""
+    """The two threads, and the pool. `write` and `upkeep` are the store's, called in the writing thread alone; `prepare` before either."""
 
     def __init__(
         self,
@@ -101,9 +97,11 @@ class Worker:
         write: Callable[[Batch], None],
         upkeep: Callable[[float], None],
         intake: Intake | None = None,
+        processes: int = 0,
     ) -> None:
+        """`processes`: that compare what may take long; see shadow.pool.size."""
         self._judge = judge
-        self._slow = BudgetedJudge(judge)
+        self._slow = Pool(judge, self._judged_slowly, processes=processes)
         self._prepare = prepare
         self._write = write
         self._upkeep = upkeep
@@ -136,10 +134,13 @@ class Worker:
         """Compares and writes what is here, for at most about `seconds`. Whether all of it was written."""
         self._deadline = time.monotonic() + seconds
         self._intake.close()
+        began = time.monotonic()
         self._comparing.join(seconds * 0.6)
+        self._slow.finish(began + seconds * 0.6 - time.monotonic())
         with self._lock:
-            for exchange in self._intake.clear():
+            for exchange in (*self._intake.clear(), *self._slow.clear()):
                 self._batch.count(exchange.route, exchange.at, counters.SHUTDOWN)
+        self._slow.close()
         self._ending.set()
         self._writing.join(max(0.5, self._deadline - time.monotonic()))
         with self._lock:
@@ -148,26 +149,33 @@ class Worker:
     # The comparing thread
 
     def _compare_all(self) -> None:
-        self._slow.start()  # ahead of the first large body: starting takes half a second
-        try:
-            while (exchange := self._intake.take()) is not None:
-                judgement = self._judge_one(exchange)
-                with self._lock:
-                    if not self._intake.done():
-                        return
-                    if judgement is None:
-                        self._batch.count(exchange.route, exchange.at, counters.FAILED)
-                    else:
-                        self._batch.judgement(judgement)
-        finally:
-            self._slow.close()
+        self._slow.start()
+        while (exchange := self._intake.take()) is not None:
+            broke, judgement = False, None
+            try:
+                judgement = self._judge.judge(exchange, INLINE_BYTES)
+            except Exception:  # the next exchange must be compared whatever this one hit
+                broke = True
+                _log.exception("comparing request %s on route %s failed", exchange.request_id, exchange.route)
+            with self._lock:
+                if not self._intake.done():
+                    return
+                if judgement is not None:
+                    self._batch.judgement(judgement)
+                elif broke:
+                    self._batch.count(exchange.route, exchange.at, counters.FAILED)
+                elif not self._slow.offer(exchange):
+                    self._batch.count(exchange.route, exchange.at, counters.POOL_FULL)
 
-    def _judge_one(self, exchange: Exchange) -> Judgement | None:
-        try:
-            return self._judge.judge(exchange, INLINE_BYTES) or self._slow.judge(exchange)
-        except Exception:  # the next exchange must be compared whatever this one hit; it is told here and counted by the caller
-            _log.exception("comparing request %s on route %s failed", exchange.request_id, exchange.route)
-            return None
+    def _judged_slowly(self, exchange: Exchange, judgement: Judgement | None) -> None:
+        """In a thread of the pool's. None: comparing broke, which was told."""
+        with self._lock:
+            if not self._slow.settle(exchange):
+                return
+            if judgement is None:
+                self._batch.count(exchange.route, exchange.at, counters.FAILED)
+            else:
+                self._batch.judgement(judgement)
 
     # The writing thread
 

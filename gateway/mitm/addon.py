@@ -193,7 +193,10 @@ class GatewayAddon:
         else:
             body = flow.request.raw_content or b""
             if relay.capture is not None:
-                relay.capture.mirror(body)
+                if len(body) > relay.terms.config.gateway.replay_buffer:
+                    relay.skip_shadow("body_too_large")  # it came in chunks, and did not say so before
+                else:
+                    relay.capture.mirror(body)
             # Without anybody who could answer in its place there is nothing to hold an answer back for: mitmproxy asks, and streams.
             if relay.decision.serve.side == "candidate" and relay.decision.fallback is not None:
                 await self._ask_candidate(flow, relay, relay.decision, relay.outgoing, body)

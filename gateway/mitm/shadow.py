@@ -16,6 +16,7 @@ from gateway.mitm.outgoing import Outgoing
 from gateway.mitm.shared import Shared
 from gateway.mitm.terms import Terms
 from gateway.policy.decision import Decision, ShadowRules, Target
+from gateway.policy.failover import may_repeat
 from gateway.policy.failure import Failure
 from gateway.telemetry import drop, skip
 from shadow.exchange import Answer, Exchange, RouteCounts, Side
@@ -31,7 +32,7 @@ def prepare(shared: Shared, terms: Terms, decision: Decision, outgoing: Outgoing
     counts = shared.tally.route(decision.route).shadow
     counts.eligible += 1
     if outgoing.head.method not in rules.methods:
-        skip(counts, "method")
+        skip(counts, rules.skips(outgoing.head.method))
     elif rules.sample < 1 and shared.chance() >= rules.sample:
         skip(counts, "sampled_out")
     elif not replayable:
@@ -103,8 +104,8 @@ class Capture:
         """The request is complete: asks beside."""
         self._body = body
         self._ask(self._shadow, "pair")
-        noise = self._rules.noise
-        if noise and self._decision.serve.upstream == "legacy" and self._shared.chance() < noise:
+        rules = self._rules
+        if rules.noisy(self._outgoing.head.method, self._decision.serve) and self._shared.chance() < rules.noise:
             self._ask(self._decision.serve, "noise")
 
     def _ask(self, target: Target, kind: Literal["pair", "noise"]) -> None:
@@ -126,10 +127,12 @@ class Capture:
         shared = self._shared
         began = shared.now()
         ask = self._outgoing.ask(target, self._body, ((b"Banyan-Shadow", b"1"),))
+        # A sandboxed POST is sent once and no more, like any other: what calls itself a sandbox may be none.
+        repeatable = may_repeat(self._outgoing.head.method, replayable=True)
         outcome: Reply | Failure
         try:
             async with asyncio.timeout(self._terms.config.shadow.timeout):  # in all, however busily it goes on
-                outcome = await self._terms.shadow_clients[target.upstream].ask(ask, limit=self._rules.capture, repeatable=True)
+                outcome = await self._terms.shadow_clients[target.upstream].ask(ask, limit=self._rules.capture, repeatable=repeatable)
         except TimeoutError:
             outcome = Failure.TIMEOUT
         elapsed = shared.now() - began

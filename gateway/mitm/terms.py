@@ -17,15 +17,16 @@ from gateway.identity.stamping import stamps
 from gateway.identity.visitors import Visitors
 from gateway.limiting import limits_of
 from gateway.mitm.client import Client
-from gateway.mitm.fields import Fields, field_lines, find, lines, without
+from gateway.mitm.fields import Fields, field_lines, find, lines
 from gateway.mitm.upstream_tls import UpstreamsTls
 from gateway.policy.decision import Policy
 from gateway.policy.properties import Headers
+from gateway.set_cookie import NAME, without_value
 from gateway.settings import Config
 from gateway.tls import client_context, material
 
 CREDENTIALS = ("authorization", "cookie", "set-cookie", "proxy-authorization")
-"""Never captured, whatever the configuration says."""
+"""Never captured, whatever the configuration says; but of set-cookie all that is not a value."""
 CONNECTIONS = 256
 """To one upstream, from one worker, for requests that serve clients."""
 
@@ -100,7 +101,14 @@ class Terms:
 
     def captured(self, fields: Fields) -> bytes:
         """A head's fields as an exchange carries them: no credentials, each line ended by CRLF."""
-        return lines(without(fields, *self._uncaptured))
+        kept = ((name, value, name.lower()) for name, value in fields)
+        return lines(
+            tuple(
+                (name, without_value(value) if key == NAME else value)
+                for name, value, key in kept
+                if key == NAME or key not in self._uncaptured
+            )
+        )
 
     @property
     def over(self) -> bool:

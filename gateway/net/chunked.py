@@ -112,3 +112,8 @@ class ChunkedReader:
 def chunk(data: bytes) -> bytes:
     """`data`, not empty, as one chunk."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def unframed(body: bytes) -> bytes:
+    """The data in a whole body that this module framed."""
+    return ChunkedReader().feed(body)

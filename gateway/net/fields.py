@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.set_cookie import NAME, without_value
+
 if TYPE_CHECKING:
     from gateway.net.head import RequestHead, ResponseHead
 
 
 def captured(head: RequestHead | ResponseHead) -> bytes:
-    """The fields as an exchange carries them: without secrets, each line ended by CRLF."""
+    """The fields as an exchange carries them: without secrets, and of Set-Cookie without values; each line ended by CRLF."""
     if not head.fields:
         return b""
     fields = head.fields + b"\r\n"
     if head.secrets is not None:
         for line in head.secrets:
+            left = b"\r\n"
+            name, _, value = line.partition(b":")
+            if name.lower() == NAME:
+                left += name + b": " + without_value(value) + b"\r\n"
             # Whole lines only. Of equal lines side by side one pass leaves every other, but each of them is in the list.
-            fields = fields.replace(b"\r\n" + line + b"\r\n", b"\r\n")
+            fields = fields.replace(b"\r\n" + line + b"\r\n", left)
     return fields[2:]
 
 

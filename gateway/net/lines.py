@@ -46,7 +46,7 @@ UNDERSCORED: Final = 10
 """WSGI cannot tell X_Forwarded_For from X-Forwarded-For: not passed on (edge.md 27)."""
 
 CREDENTIALS: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
-"""Never remembered, and never captured, whatever the configuration says."""
+"""Never remembered, and never captured, whatever the configuration says; but of set-cookie all that is not a value."""
 
 MAX_LINES: Final = 4096
 """Lines remembered of each sort. Then it starts afresh, which costs the next few requests their matching."""
@@ -62,7 +62,7 @@ class Line:
     def __init__(self, kind: int, name: bytes, value: bytes, *, secret: bool) -> None:
         self.kind = kind
         self.secret = secret
-        """Passed on, but not captured for comparison."""
+        """Passed on, but not captured for comparison; or not as it is (set-cookie)."""
         self.name = name
         """In lower case."""
         self.value = value

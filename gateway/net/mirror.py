@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Literal
 
+from gateway.net.chunked import unframed
 from gateway.net.fields import captured
 from gateway.net.head import ResponseHead
 from gateway.net.outgoing import request_head
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.decision import Decision, ShadowRules, Target
+from gateway.policy.failover import may_repeat
 from gateway.policy.failure import Failure
 from gateway.telemetry import drop, skip
 from shadow.exchange import Answer, Exchange, Side
@@ -34,7 +36,7 @@ def consider(relay: Relay, decision: Decision) -> Capture | None:
     if relay.head.upgrade:
         skip(counts, "upgrade")
     elif relay.head.method not in rules.methods:
-        skip(counts, "method")
+        skip(counts, rules.skips(relay.head.method))
     elif rules.sample < 1 and edge.chance() >= rules.sample:
         skip(counts, "sampled_out")
     elif relay.head.length > relay.terms.replay_buffer:
@@ -127,7 +129,8 @@ class Capture:
         decision = self.decision
         assert decision.shadow is not None  # noqa: S101 - a Capture exists only then
         self._ask(decision.shadow, "pair")
-        if self.rules.noise and decision.serve.upstream == "legacy" and self.edge.chance() < self.rules.noise:
+        rules = self.rules
+        if rules.noise and rules.noisy(self.relay.head.method, decision.serve) and self.edge.chance() < rules.noise:
             self._ask(decision.serve, "noise")
 
     def finish(self, now: float) -> None:
@@ -174,7 +177,7 @@ class Capture:
                     head.method,
                     head.target.decode("latin-1"),
                     captured(head),
-                    self._body,
+                    unframed(self._body) if head.chunked else self._body,
                     self.served.answer(),
                     mirror.recorder.answer(),
                     mirror.kind,
@@ -190,7 +193,7 @@ class Capture:
 class Mirror(Sink):
     """One request to the other upstream. It is the Sink of its connection."""
 
-    __slots__ = ("_body", "_capture", "_connecting", "_connection", "done", "kind", "recorder")
+    __slots__ = ("_body", "_capture", "_connecting", "_connection", "_repeatable", "done", "kind", "recorder")
 
     def __init__(self, capture: Capture, target: Target, kind: Literal["pair", "noise"], body: bytes) -> None:
         self._capture = capture
@@ -199,6 +202,8 @@ class Mirror(Sink):
         self._connecting: asyncio.Task[None] | None = None
         self.kind = kind
         self.done = False
+        self._repeatable = may_repeat(capture.relay.head.method, replayable=True)
+        """A sandboxed POST is sent once and no more, like any other: what calls itself a sandbox may be none."""
         self.recorder = Recorder(capture.edge, target, capture.rules.capture)
 
     def start(self) -> None:
@@ -207,7 +212,7 @@ class Mirror(Sink):
         edge.mirrors[route] = edge.mirrors.get(route, 0) + 1
         capture.terms.mirroring.begin(self, self.recorder.began)
         pool = capture.terms.shadow_pools[self.recorder.target.upstream]
-        connection = pool.acquire(repeatable=True)
+        connection = pool.acquire(repeatable=self._repeatable)
         if connection is None:
             self._connecting = pool.connect(self._connected)
         else:
@@ -281,8 +286,8 @@ class Mirror(Sink):
             self._skip_rest()
 
     def on_failure(self, failure: Failure, stale: bool) -> None:
-        if stale:
-            # It lay in the pool too long. What is mirrored is safe to repeat, and the next one is fresh.
+        if stale and self._repeatable:
+            # It lay in the pool too long, and the next one is fresh.
             self._connection = None
             self._connecting = self._capture.terms.shadow_pools[self.recorder.target.upstream].connect(self._connected)
             return

@@ -83,6 +83,7 @@ class Relay(Sink):
 
     edge: Edge
     terms: Terms
+    head: RequestHead
 
     def __init__(self, client: Downstream, head: RequestHead) -> None:
         self.client = client
@@ -572,7 +573,7 @@ class Relay(Sink):
     def _request_complete(self) -> None:
         capture = self._capture
         if capture is not None and not self._mirrored and not self.done:
-            if not self._replayable:
+            if not self._replayable or self._replay_size > self.terms.replay_buffer:
                 self._skip_shadow("body_too_large")
             else:
                 self._mirrored = True

@@ -23,6 +23,8 @@ from gateway.policy.routing import AmbiguousPathError, Pattern, Rewrite, Table
 from gateway.policy.splitter import RANDOM, USER, Splitter
 
 LEGACY: Final = "legacy"
+MIRRORED: Final = frozenset({"GET", "HEAD"})
+"""Methods that change nothing, and so may be sent to anybody a second time (RFC 9110, 9.2.1)."""
 
 
 class Reason(StrEnum):
@@ -56,10 +58,29 @@ class Target:
 class ShadowRules:
     """What of a route's traffic may be mirrored, and how much of it is kept."""
 
-    methods: frozenset[str] = frozenset({"GET", "HEAD"})
+    methods: frozenset[str] = MIRRORED
+    """Of what is mirrored to the side that does not serve. What is no sandbox gets nothing but MIRRORED."""
     sample: float = 1.0
     capture: int = 256 * 1024
     noise: float = 0.0
+    withheld: frozenset[str] = frozenset()
+    """Methods that are compared while legacy serves, and not now: legacy is in the shadow, and is no sandbox."""
+
+    def skips(self, method: str) -> str:
+        """Why a request with this method, which is not among `methods`, is not mirrored: the reason as it is counted."""
+        return "no_sandbox" if method in self.withheld else "method"
+
+    def noisy(self, method: str, serve: Target) -> bool:
+        """Whether a request may be sent to legacy a second time, to see in what legacy differs from itself. Never a write, sandbox or not:
+        legacy has executed it already."""
+        return bool(self.noise) and serve.upstream == LEGACY and method in MIRRORED
+
+    def after_the_switch(self, sandbox: bool) -> ShadowRules:
+        """The same while the candidate serves. `sandbox`: legacy does nothing with a write that is marked as a shadow."""
+        writes = self.methods - MIRRORED
+        if sandbox or not writes:
+            return self
+        return ShadowRules(self.methods & MIRRORED, self.sample, self.capture, self.noise, writes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +93,8 @@ class RouteRules:
     shadow_flag: str
     fallback: bool = True
     shadow: ShadowRules = ShadowRules()
+    sandbox_legacy: bool = False
+    """Legacy may be sent writes as a shadow, after the switch."""
 
     @property
     def name(self) -> str:
@@ -211,6 +234,7 @@ def _split_to(route: str, provider: str, overridden: bool) -> Decision:
 
 def _decisions(route: RouteRules) -> dict[tuple[bool, bool, bool], Decision]:
     made = {}
+    after = route.shadow.after_the_switch(route.sandbox_legacy)
     for serve_on, shadow_on, overridden in product((False, True), repeat=3):
         serve, other = (route.candidate, _LEGACY) if serve_on else (_LEGACY, route.candidate)
         made[serve_on, shadow_on, overridden] = Decision(
@@ -219,6 +243,6 @@ def _decisions(route: RouteRules) -> dict[tuple[bool, bool, bool], Decision]:
             fallback=_LEGACY if serve_on and route.fallback else None,
             shadow=other if shadow_on else None,
             reason=Reason.OVERRIDE if overridden else (Reason.FLAG_ON if serve_on else Reason.FLAG_OFF),
-            rules=route.shadow,
+            rules=after if serve_on else route.shadow,
         )
     return made

@@ -24,8 +24,17 @@ HEAVIEST: Final = 1_000_000
 _OF_A_CANDIDATE: Final = ("rewrite", "host", "fallback", "shadow", "gate")
 """Keys that say what is to become of a candidate, or of the comparison with one."""
 
+_NEVER_RELAYED: Final = ("CONNECT", "TRACE")
+
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
 _SEGMENT = re.compile(r"[^{}*]*|\{[A-Za-z_][A-Za-z0-9_]*\}")
+
+
+def _tokens(methods: list[str]) -> list[str]:
+    for method in methods:
+        if not TOKEN.fullmatch(method) or method != method.upper():
+            raise ValueError(f"methods are upper-case tokens such as GET: {method!r} is not")
+    return methods
 
 
 class Compare(Section):
@@ -81,7 +90,12 @@ class RouteShadow(Section):
     sample: float = Field(default=1.0, ge=0, le=1)
     """Share of the eligible requests that is compared."""
     methods: list[str] = list(SAFE_METHODS)
-    """Only GET and HEAD."""
+    """Those that are compared. Others than GET and HEAD only with `sandbox = true`."""
+    sandbox: bool = False
+    """The candidate does nothing with a request that has `Banyan-Shadow: 1` but answer it: it stores nothing, calls nobody, and takes no
+    Idempotency-Key. Then writes, too, may be compared: docs/guide/sandbox.md."""
+    sandbox_legacy: bool = False
+    """Legacy keeps to the same. Then writes are compared after the switch, too, when it is legacy that is in the shadow."""
     capture: Bytes = 256 * 1024
     """An answer whose body is longer is not compared, and counted as skipped."""
     noise: float = Field(default=0.0, ge=0, le=1)
@@ -91,11 +105,25 @@ class RouteShadow(Section):
 
     @field_validator("methods")
     @classmethod
-    def _safe(cls, value: list[str]) -> list[str]:
-        unsafe = [method for method in value if method not in SAFE_METHODS]
-        if unsafe:
-            raise ValueError(f"only GET and HEAD are shadowed (sandboxed writes are not built yet); remove {', '.join(unsafe)}")
-        return value
+    def _methods(cls, value: list[str]) -> list[str]:
+        return _tokens(value)
+
+    @model_validator(mode="after")
+    def _sandboxed(self) -> RouteShadow:
+        never = [method for method in self.methods if method in _NEVER_RELAYED]
+        if never:
+            raise ValueError(f"methods: {', '.join(never)} is not relayed, and so never compared; remove it")
+        writes = [method for method in self.methods if method not in SAFE_METHODS]
+        if writes and not self.sandbox:
+            raise ValueError(
+                f"methods: {', '.join(writes)} would be executed a second time, by the candidate. Remove it; or, if the candidate does "
+                "nothing with a request that has Banyan-Shadow: 1 but answer it, say so: sandbox = true"
+            )
+        if self.sandbox_legacy and not self.sandbox:
+            raise ValueError("sandbox_legacy: means nothing without sandbox = true")
+        if self.sandbox and not writes:
+            raise ValueError('sandbox: means nothing without a method that writes; add it: methods = ["GET", "HEAD", "POST"]')
+        return self
 
 
 class Gate(Section):
@@ -188,10 +216,7 @@ class Route(Section):
     @field_validator("methods")
     @classmethod
     def _methods(cls, value: list[str]) -> list[str]:
-        for method in value:
-            if not TOKEN.fullmatch(method) or method != method.upper():
-                raise ValueError(f"methods are upper-case tokens such as GET: {method!r} is not")
-        return value
+        return _tokens(value)
 
     @field_validator("host")
     @classmethod

@@ -36,6 +36,9 @@ class Shadow(Section):
     queue_bytes: Bytes = 32 * 1024**2
     """The same in bytes."""
 
+    processes: int = Field(default=0, ge=0, le=64)
+    """That compare what may take long, each within a budget of time and memory. 0: one per core, at least 2 and at most 4."""
+
     @property
     def secrets(self) -> tuple[list[str], list[Literal["cards", "tokens"]]]:
         """All that redaction goes by."""

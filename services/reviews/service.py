@@ -59,15 +59,15 @@ class Reviews:
         """The caller's own review of an item. Who he is stands in his stamp: the shop is not asked."""
         caller = await run_in_threadpool(stamped, request, self._verifier, login=True)
         writing.meant(request)
-        return await run_in_threadpool(self._create, caller, await writing.fields(request))
+        return await run_in_threadpool(self._create, caller, await writing.fields(request), keep=not writing.shadow(request))
 
-    def _create(self, caller: Stamped, values: dict[str, Any]) -> Response:
+    def _create(self, caller: Stamped, values: dict[str, Any], *, keep: bool) -> Response:
         user = whole_number(caller.user or "")
         if user is None:
             raise ProblemError(403, "not_a_user", "Users have numbers here.")
         item, rating = writing.number(values, "item"), writing.number(values, "rating", 1, 5)
         title, body = writing.text(values, "title", 120), writing.text(values, "body", 4000)
-        with self._pool.writing() as database:
+        with self._pool.writing(keep=keep) as database:
             _require_item(database, item)
             if database.first("SELECT 1 FROM reviews WHERE item = ? AND user = ?", item, user) is not None:
                 raise ProblemError(409, "already_reviewed", "You have reviewed this item.")

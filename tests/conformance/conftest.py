@@ -61,6 +61,22 @@ match = "/noisy"
 candidate = "new"
 [routes.shadow]
 noise = 1.0
+[[routes]]
+name = "writes"
+match = "/writes/*"
+candidate = "new"
+[routes.shadow]
+methods = ["GET", "HEAD", "POST", "PUT"]
+sandbox = true
+noise = 1.0
+[[routes]]
+name = "both"
+match = "/both/*"
+candidate = "new"
+[routes.shadow]
+methods = ["POST"]
+sandbox = true
+sandbox_legacy = true
 """
 
 

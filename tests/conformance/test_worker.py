@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from shadow.exchange import encode
 from tests.support.gateway import Client
 from tests.support.gateway import Exchange as Request
 
@@ -21,7 +22,7 @@ PACKED = gzip.compress(b'{"n": 1}')
 
 
 async def packed(request: Request) -> None:
-    await request.answer(PACKED, extra=b"Content-Encoding: gzip\r\nSet-Cookie: s=secret\r\nX-Own: y\r\n")
+    await request.answer(PACKED, extra=b"Content-Encoding: gzip\r\nSet-Cookie: s=secret; Path=/; HttpOnly\r\nX-Own: y\r\n")
 
 
 @pytest.mark.parametrize("serve", [False, True])
@@ -36,7 +37,8 @@ async def test_a_pair_is_handed_over(worker: Worker, serve: bool) -> None:
     for answer, side in ((exchange.served, "legacy"), (exchange.shadow, "candidate")):
         assert answer.side == (side if not serve else {"legacy": "candidate", "candidate": "legacy"}[side])
         assert (answer.status, answer.body, answer.skipped, answer.error) == (200, PACKED, "", "")
-        assert answer.head == b"Content-Length: %d\r\nContent-Encoding: gzip\r\nX-Own: y\r\n" % len(PACKED)
+        cookie = b"Set-Cookie: s=*; Path=/; HttpOnly\r\n"
+        assert answer.head == b"Content-Length: %d\r\nContent-Encoding: gzip\r\n%bX-Own: y\r\n" % (len(PACKED), cookie)
         assert 0 < answer.elapsed < 5
     assert served.requests[0].header("Banyan-Shadow") == []
     assert beside.requests[0].header("Banyan-Shadow") == ["1"]
@@ -44,6 +46,40 @@ async def test_a_pair_is_handed_over(worker: Worker, serve: bool) -> None:
     assert beside.requests[0].header("Cookie") == ["a=secret"]
     shadow = (await worker.counted()).route("reviews").shadow
     assert (shadow.eligible, shadow.captured, shadow.skipped, shadow.dropped) == (1, 1, {}, {})
+
+
+async def test_a_cookies_value_never_leaves_the_edge(worker: Worker) -> None:
+    lines = (
+        b"Set-Cookie: sid=s3cret; Path=/; Domain=shop.test; Secure; HttpOnly; SameSite=Lax; Max-Age=60",
+        b"SET-COOKIE:  t=s3cret ;expires=Wed, 21 Oct 2026 07:28:00 GMT",
+        b"set-cookie: t=s3cret ;expires=Wed, 21 Oct 2026 07:28:00 GMT",
+        b'Set-Cookie: quoted="a;s3cret"; Path=/x',
+        b"Set-Cookie: s3cret",
+        b"Set-Cookie: gone=; Max-Age=0",
+        b"Set-Cookie: long=" + b"s3cret" * 200,
+    )
+
+    async def answer(request: Request) -> None:
+        await request.answer(extra=b"\r\n".join(lines) + b"\r\n")
+
+    worker.legacy.handler = worker.new.handler = answer
+    await worker.flags(reviews=False, reviews__shadow=True)
+    client = await worker.connect()
+    for _ in range(3):  # the second time a head is known by its shape
+        assert (await client.request(GET)).head.count(b"s3cret") == 5 + 200
+        exchange = await worker.exchange()
+        assert b"s3cret" not in encode(exchange)
+        for side in (exchange.served, exchange.shadow):
+            fields = [line.partition(b":") for line in side.head.split(b"\r\n")[:-1]]
+            assert [value.strip() for name, _, value in fields if name.lower() == b"set-cookie"] == [
+                b"sid=*; Path=/; Domain=shop.test; Secure; HttpOnly; SameSite=Lax; Max-Age=60",
+                b"t=*; expires=Wed, 21 Oct 2026 07:28:00 GMT",
+                b"t=*; expires=Wed, 21 Oct 2026 07:28:00 GMT",
+                b"quoted=*; Path=/x",
+                b"=*",
+                b"gone=; Max-Age=0",
+                b"long=*",
+            ]
 
 
 async def test_what_is_not_compared_is_counted_with_its_reason(worker: Worker) -> None:

@@ -41,6 +41,13 @@ new = "http://127.0.0.1:{new}"
 name = "moved"
 match = "/moved/*"
 candidate = "new"
+[[routes]]
+name = "sandboxed"
+match = "/sandboxed/*"
+candidate = "new"
+[routes.shadow]
+methods = ["GET", "POST"]
+sandbox = true
 """
 
 
@@ -104,7 +111,7 @@ async def started(folder: Path, *, http2: bool = True, workers: int = 1, limits:
     await new.start()
     toml = TOML.format(http2=str(http2).lower(), folder=folder, legacy=legacy.port, new=new.port, limits=limits)
     try:
-        async with gateway(folder, toml, workers=workers, moved=True) as running:
+        async with gateway(folder, toml, workers=workers, moved=True, sandboxed=False, sandboxed__shadow=True) as running:
             world = World(running, legacy, new, authority)
             yield world
             for client in world.clients:
@@ -234,6 +241,20 @@ def curl(world: World, *arguments: str, data: bytes | None = None) -> subprocess
     command = [binary, "--silent", "--show-error", "--http2", "--max-time", "30", "--cacert", str(world.authority.ca)]
     command += ["--resolve", f"shop.test:{port}:127.0.0.1", *(each.replace("URL", f"https://shop.test:{port}") for each in arguments)]
     return subprocess.run(command, input=data, capture_output=True, check=False, timeout=60)
+
+
+async def test_a_sandboxed_write_is_mirrored_once_for_each_stream(world: World) -> None:
+    client = await world.client()
+    numbers = [await client.send(get(f"/sandboxed/{number}", "POST", "shop.test"), b"body %d" % number) for number in range(10)]
+    for number in numbers:
+        assert (await client.answer(number)).status == 200
+    await world.counted('banyan_shadow_captured_total{route="sandboxed"} 10')
+    bodies = sorted(b"body %d" % number for number in range(10))
+    for upstream, marked in ((world.legacy, []), (world.new, ["1"])):
+        assert sorted(request.body for request in upstream.requests) == bodies
+        assert all(request.header("Banyan-Shadow") == marked for request in upstream.requests)
+    ids = [sorted(request.header("X-Request-ID")[0] for request in upstream.requests) for upstream in (world.legacy, world.new)]
+    assert ids[0] == ids[1]
 
 
 async def test_curl(world: World) -> None:

@@ -140,7 +140,10 @@ async def test_no_secret_is_left_anywhere(tmp_path: Path) -> None:
         # What differs is no secret: so that a sample is kept.
         body = body.replace("}", f', "who": "{who}"}}', 1) if body.startswith('{"user') else body
         data = CODINGS[coding]((body + ("" if media == JSON else f" {who}")).encode())
-        fields = f"Content-Type: {media}\r\nX-Card: {card}\r\nX-Who: {who}\r\nCache-Control: {who}\r\nX-Secret: {header}\r\n"
+        cookie = (
+            f"Set-Cookie: sid={seeds.word()}; Path=/; HttpOnly{'; Secure' if who == 'legacy' else ''}\r\nSet-Cookie: {seeds.word()}\r\n"
+        )
+        fields = f"Content-Type: {media}\r\n{cookie}X-Card: {card}\r\nX-Who: {who}\r\nCache-Control: {who}\r\nX-Secret: {header}\r\n"
         await exchange.answer(data, extra=(fields + (f"Content-Encoding: {coding}\r\n" if coding else "")).encode())
 
     card, header = seeds.card(), seeds.word()
@@ -161,6 +164,7 @@ async def test_no_secret_is_left_anywhere(tmp_path: Path) -> None:
         pages = await asyncio.to_thread(console_pages, world.file)
     text = "\n".join((running, everything(tmp_path), *admin, *pages))
     assert len(pages) > 10
+    assert "set-cookie: sid" in text
     assert "redacted:card:" in text
     assert "redacted:token:" in text
     assert '"target":"/reviews/1/*/*' in text

@@ -82,6 +82,30 @@ def test_the_name_is_the_gateway_s_word_where_it_says_one(stamped: Running) -> N
     assert (unknown.status_code, unknown.json()["error"]) == (403, "unknown_user")
 
 
+def test_a_write_in_the_shadow_is_answered_and_not_kept(stamped: Running) -> None:
+    item = unreviewed(stamped, 3)
+
+    def rows() -> tuple[int, int]:
+        listed = httpx.get(f"{stamped.url}{REVIEWS}", headers=stamp()).json()["count"]
+        of_item = httpx.get(f"{stamped.url}{REVIEWS}", params={"item": item}, headers=stamp()).json()["count"]
+        return listed, of_item
+
+    before = rows()
+    for _ in range(3):
+        made = httpx.post(f"{stamped.url}{REVIEWS}", json=review(item), headers={**stamp("3"), "Banyan-Shadow": "1"})
+        assert (made.status_code, made.json()["item"], made.json()["rating"]) == (201, item, 4)
+    assert rows() == before
+    assert httpx.get(f"{stamped.url}{made.headers['location']}", headers=stamp()).status_code == 404
+    # What would be refused is refused in the shadow too, and the real one comes through.
+    wrong = httpx.post(f"{stamped.url}{REVIEWS}", json=review(item, rating=6), headers={**stamp("3"), "Banyan-Shadow": "1"})
+    assert (wrong.status_code, wrong.json()["error"]) == (400, "bad_field")
+    real = httpx.post(f"{stamped.url}{REVIEWS}", json=review(item), headers=stamp("3"))
+    assert real.status_code == 201
+    assert {**real.json(), "created_at": ""} == {**made.json(), "created_at": ""}
+    again = httpx.post(f"{stamped.url}{REVIEWS}", json=review(item), headers={**stamp("3"), "Banyan-Shadow": "1"})
+    assert (again.status_code, again.json()["error"]) == (409, "already_reviewed")
+
+
 @pytest.mark.parametrize(
     ("who", "headers", "body", "status", "code"),
     [

@@ -211,6 +211,24 @@ def test_no_answer() -> None:
         (b"Set-Cookie: s=1\r\nSet-Cookie: t=1\r\n", b"Set-Cookie: t=1\r\nSet-Cookie: s=1\r\n", []),
         (b"Set-Cookie: s=1; Expires=Sun, 01 Mar 2026 12:00:00 GMT\r\n", b"Set-Cookie: s=1; expires=Mon, 02 Mar 2026 12:00:00 GMT\r\n", []),
         (b"Set-Cookie: s=1; Expires=Sun, 01 Mar 2026 12:00:00 GMT\r\n", b"Set-Cookie: s=1\r\n", [("header", "set-cookie: s")]),
+        (
+            b"Set-Cookie: s=*; Expires=Sun, 01 Mar 2026 12:00:00 GMT\r\n",
+            b"Set-Cookie: s=; expires=Thu, 01 Jan 1970 00:00:00 GMT\r\n",
+            [("header", "set-cookie: s")],
+        ),
+        *(
+            (b"Set-Cookie: s=*" + attribute + b"\r\n", b"Set-Cookie: s=*" + other + b"\r\n", [("header", "set-cookie: s")])
+            for attribute, other in (
+                (b"; Path=/", b"; Path=/a"),
+                (b"; Domain=a.test", b"; Domain=b.test"),
+                (b"; Secure", b""),
+                (b"; HttpOnly", b""),
+                (b"; SameSite=Lax", b"; SameSite=None"),
+                (b"; Max-Age=60", b"; Max-Age=61"),
+                (b"; Max-Age=60", b""),
+            )
+        ),
+        (b"Set-Cookie: s=*; SameSite=Lax; Domain=A.test\r\n", b"Set-Cookie: s=*; domain=a.test; samesite=lax\r\n", []),
         (b"Set-Cookie: s=1; Max-Age=5\r\n", b"Set-Cookie: s=1; Max-Age=0\r\n", [("header", "set-cookie: s")]),
         (b"Date: now\r\nServer: a\r\n", b"Date: then\r\nX-New: 1\r\n", []),
     ],

@@ -217,7 +217,7 @@ def test_the_child_judges_like_the_parent_and_is_replaced_when_it_is_ended() -> 
         first = budgeted._process.pid
         budgeted._process.kill()
         budgeted._process.join()
-        assert budgeted.judge(exchange({"a": 1}, {"a": 2})).signatures == (("inconclusive", "over_budget"),)
+        # It died while it waited, and that says nothing about what comes next.
         assert budgeted.judge(exchange({"a": 1}, {"a": 2})) == judge({"a": 1}, {"a": 2})
         assert budgeted._process.pid != first
         budgeted._seconds = 0.0
@@ -227,7 +227,7 @@ def test_the_child_judges_like_the_parent_and_is_replaced_when_it_is_ended() -> 
         budgeted.close()
 
 
-def test_what_takes_too_much_memory_is_inconclusive_and_the_child_goes_on() -> None:
+def test_what_takes_too_much_memory_is_inconclusive_and_the_child_is_replaced() -> None:
     budgeted = BudgetedJudge(JUDGE, seconds=60, memory=48 * 1024 * 1024)
     try:
         assert budgeted.judge(exchange({"a": 1}, {"a": 2})) == judge({"a": 1}, {"a": 2})
@@ -235,30 +235,6 @@ def test_what_takes_too_much_memory_is_inconclusive_and_the_child_goes_on() -> N
         large = b"[" + b",".join(b'{"k%d":[]}' % number for number in range(400_000)) + b"]"
         assert budgeted.judge(exchange(large, large + b" ")).signatures == (("inconclusive", "over_budget"),)
         assert budgeted.judge(exchange({"a": 1}, {"a": 2})) == judge({"a": 1}, {"a": 2})
-        assert (budgeted._process.pid if budgeted._process else None) == first
-    finally:
-        budgeted.close()
-
-
-LARGE = {
-    "a million keys": (JSON, b"{" + b",".join(b'"%x":0' % number for number in range(700_000)) + b"}"),
-    "a million empty lists": (JSON, b"[" + b"[]," * 1_000_000 + b"0]"),
-    "a million elements": (PAGE, b"<b></b>" * 1_000_000),
-    "a million lines": (b"Content-Type: text/plain\r\n", b"a\n" * 1_000_000),
-    "a huge number": (JSON, b"[" + b"9" * 4_000_000 + b"]"),
-    "very deep": (JSON, b'{"a":' * 1_000_000),
-    "a bomb": (JSON + b"Content-Encoding: gzip\r\n", gzip.compress(bytes(100_000_000))),
-}
-
-
-def test_hostile_bodies_end_in_a_verdict_within_the_budget() -> None:
-    budgeted = BudgetedJudge(JUDGE)
-    try:
-        for name, (head, body) in LARGE.items():
-            changed = body[:-1] + bytes((body[-1] ^ 1,))
-            judgement = budgeted.judge(exchange(body, changed, heads=(head, head)))
-            assert judgement.outcome == "mismatch", name
-            assert {kind for kind, _ in judgement.signatures} <= {"inconclusive", "body", "value", "extra", "missing", "type"}, name
-        assert budgeted.judge(exchange({"a": 1}, {"a": 2})) == judge({"a": 1}, {"a": 2}), "and the next one is compared"
+        assert (budgeted._process.pid if budgeted._process else None) != first
     finally:
         budgeted.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,9 @@ def test_a_rule_that_is_neither_is_refused() -> None:
 
 def test_the_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "var" / "redact.key"
-    key = load_key(path)
+    with ThreadPoolExecutor(8) as threads:
+        (key,) = set(threads.map(load_key, [path] * 32))
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
     assert len(key) == 32
     assert load_key(path) == key
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -79,7 +79,7 @@ def test_credentials_are_neither_remembered_nor_captured(value: bytes) -> None:
     head = parse_request(request)
     assert head.fields.count(value) == 3
     assert captured(head) == b"Host: a\r\nAccept: x\r\n"
-    assert captured(parse_response(answer)) == b"Server: x\r\n"
+    assert captured(parse_response(answer)) == b"Set-Cookie: a=*\r\nSet-Cookie: a=*\r\nServer: x\r\n"
     for known in (REQUEST, RESPONSE):
         assert not [line for line in (*known._plain, *known._special) if b"s3cret" in line]
 
