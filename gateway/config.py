@@ -31,7 +31,6 @@ PLANNED = {
     "routes.*.failover": "failover between providers (it comes with the ledger)",
     "routes.*.require_key": "required idempotency keys (they come with the ledger)",
     "routes.*.shadow.sandbox": "shadowing of writes",
-    "shadow.nats": "JetStream",
     "domains": "calls between domains",
 }
 """Keys of the design without code behind them yet, or `key = value` where it is that value; and what they will do."""
