@@ -86,7 +86,9 @@ class ShadowWorker:
         prepare: Callable[[], None],
         write: Callable[[Sequence[Counted]], int],
         upkeep: Callable[[float, int], None],
+        announce: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`announce`: told once that it has begun to take."""
         self.figures = Figures()
         self._judge = judge
         self._slow: BudgetedJudge[Pair, Judgement] = BudgetedJudge(judge)
@@ -96,6 +98,8 @@ class ShadowWorker:
         self._prepare = prepare
         self._write = write
         self._upkeep = upkeep
+        self._announce = announce
+        self._announced = False
         self._held: list[_Held] = []
         self._in_hand: list[Msg] = []
         """Taken, and not judged yet."""
@@ -151,6 +155,9 @@ class ShadowWorker:
             await self._broker.usable.wait()
             try:
                 subscription = await self._broker.stream.pull_subscribe_bind(CONSUMER, self._place.stream)
+                if not self._announced:
+                    self._announced = True
+                    self._announce(f"taking from {self._place.stream} at {', '.join(self._place.servers)}")
                 while self._broker.usable.is_set() and not self._stop.is_set():
                     await self._room.wait()
                     self._in_hand += await _fetch(subscription, FETCH)

@@ -53,6 +53,7 @@ def make_worker(config: Config) -> ShadowWorker:
         prepare=lambda: store.migrate(folder),
         write=write,
         upkeep=upkeep,
+        announce=lambda line: print(f"banyan: shadow worker {line}", flush=True),
     )
 
 

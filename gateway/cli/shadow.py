@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def shadow(*, config: Path = Path("banyan.toml"), metrics: str = "") -> int:
     metrics
         HOST:PORT for Prometheus to ask; by default nowhere.
     """
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))  # until the worker takes it: there is nothing to finish yet
     from setproctitle import setproctitle
 
     from shadow.sinks import SinkError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.settings.jetstream import JetStream, check_server
 from gateway.settings.section import Section
@@ -39,6 +39,12 @@ class Shadow(Section):
     queue_bytes: Bytes = 32 * 1024**2
     """The same in bytes."""
     jetstream: JetStream = JetStream()
+
+    @property
+    def broker(self) -> list[object]:
+        """All that reaching NATS goes by, secrets included."""
+        plain = [getattr(self.jetstream, name) for name in JetStream.model_fields]
+        return [self.sink, self.nats, [value.get_secret_value() if isinstance(value, SecretStr) else value for value in plain]]
 
     @property
     def secrets(self) -> tuple[list[str], list[Literal["cards", "tokens"]]]:

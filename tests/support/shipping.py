@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from nats.js import JetStreamContext
 
 from demo.processes import Running, start
 from shadow.exchange import Answer, Exchange, RouteCounts, Summary, encode
@@ -65,8 +69,10 @@ class Shop:
             lambda _: self.socket.exists() and connects(self.socket),
         )
 
-    def start_worker(self, *arguments: str, config: Path | None = None) -> Running:
-        return self._start("worker", ["-m", "gateway.cli", "shadow", "--config", str(config or self.config), *arguments], None)
+    def start_worker(self, *arguments: str, wait: bool = True) -> Running:
+        """`wait`: until it takes."""
+        command = ["-m", "gateway.cli", "shadow", "--config", str(self.config), *arguments]
+        return self._start("worker", command, (lambda running: "taking from" in running.log.read_text()) if wait else None)
 
     def _start(self, name: str, command: list[str], ready: Callable[[Running], bool] | None) -> Running:
         self._started += 1
@@ -109,6 +115,27 @@ class Shop:
         return sum(
             number for name, number in found.items() if name in ("matched", "mismatched") or name.startswith(("skipped.", "dropped."))
         )
+
+    def reconciled(self) -> dict[str, Any]:
+        """As `banyan report` says it."""
+        command = [sys.executable, "-m", "gateway.cli", "report", "reviews", "--json", "--config", str(self.config)]
+        environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
+        found: dict[str, Any] = json.loads(done.stdout)["reconciliation"]
+        return found
+
+    def waiting(self) -> int:
+        """Messages in the stream that nobody has acknowledged."""
+        return self.messages()[0]
+
+    def messages(self) -> tuple[int, int]:
+        """(in the stream now, ever put there)."""
+
+        async def ask(stream: JetStreamContext) -> tuple[int, int]:
+            state = (await stream.stream_info(self.stream)).state
+            return state.messages, state.last_seq
+
+        return self.nats.ask(ask)
 
     def log(self) -> str:
         return "\n".join(f"{each.name}: {line}" for each in self.running for line in each.log.read_text(errors="replace").splitlines())
