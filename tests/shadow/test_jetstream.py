@@ -249,7 +249,7 @@ def test_what_is_no_pack_is_counted_and_does_not_come_back(shop: Shop) -> None:
 
 def test_what_comes_too_often_is_counted_without_being_looked_into(shop: Shop) -> None:
     shop.start_shipper()
-    shop.send(some(10))
+    shop.send(some(1))
     wait_for(lambda: shop.waiting() == 1, shop)
 
     async def give_back(stream: JetStreamContext) -> None:
@@ -261,8 +261,8 @@ def test_what_comes_too_often_is_counted_without_being_looked_into(shop: Shop) -
 
     shop.nats.ask(give_back)
     shop.start_worker()
-    wait_for(lambda: shop.waiting() == 0 and shop.counted().get("dropped.poison") == 10, shop)
-    assert shop.accounted() == 10
+    wait_for(lambda: shop.waiting() == 0 and shop.counted().get("dropped.poison") == 1, shop)
+    assert shop.accounted() == 1
 
 
 def test_what_waited_too_long_is_counted_as_expired(folder: Path, nats: Nats) -> None:
@@ -283,7 +283,7 @@ def test_what_waited_too_long_is_counted_as_expired(folder: Path, nats: Nats) ->
 def test_a_database_that_is_away_keeps_everything_in_the_stream(shop: Shop) -> None:
     shop.start_shipper()
     var = shop.folder / "var"
-    wait_for(lambda: var.exists(), shop)
+    wait_for(var.exists, shop)
     (var / "banyan.sqlite3").mkdir()
     refused = shop.start_worker(wait=False)
     refused.process.wait(30)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
 from demo.processes import Running, start
 from shadow.exchange import Answer, Exchange, RouteCounts, Summary, encode
@@ -132,7 +133,10 @@ class Shop:
         """(in the stream now, ever put there)."""
 
         async def ask(stream: JetStreamContext) -> tuple[int, int]:
-            state = (await stream.stream_info(self.stream)).state
+            try:
+                state = (await stream.stream_info(self.stream)).state
+            except NotFoundError:
+                return 0, 0  # not made yet
             return state.messages, state.last_seq
 
         return self.nats.ask(ask)
