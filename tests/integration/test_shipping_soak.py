@@ -39,6 +39,9 @@ ack_wait = "2s"
 """
 
 
+pytestmark = pytest.mark.timeout(2 * SECONDS)
+
+
 @pytest.fixture
 def folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="banyan-"))
