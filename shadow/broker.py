@@ -92,8 +92,13 @@ class Broker:
             nats.errors.Error, TimeoutError: it did not go out.
         """
         assert self._client is not None  # noqa: S101 - as above
-        async with asyncio.timeout(CALL_SECONDS):
-            await self._client.publish(subject, what)
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                await self._client.publish(subject, what)
+        except asyncio.CancelledError as error:
+            if being_cancelled():
+                raise
+            raise TimeoutError from error
 
     def start(self, prepare: Callable[[JetStreamContext], Awaitable[None]]) -> None:
         """Begins to connect. `prepare` is called on each new connection, before it counts as usable."""
@@ -120,7 +125,9 @@ class Broker:
                     self._client = await self._connect()
                 await self._client.flush(CONNECT_SECONDS)
                 await prepare(self.stream)
-            except Exception as error:  # whatever it is, there is no other way to NATS than to try again
+            except (Exception, asyncio.CancelledError) as error:  # whatever it is, there is no other way to NATS than to try again
+                if being_cancelled():
+                    raise
                 self._away(error)
                 await self._drop()
                 await asyncio.sleep(wait)
@@ -194,11 +201,17 @@ async def _end(client: Client) -> None:
         async with asyncio.timeout(1):
             await client.close()
     except (*TROUBLE, asyncio.CancelledError):
-        if (task := asyncio.current_task()) is not None and task.cancelling():
+        if being_cancelled():
             raise
     finally:
         if transport is not None:
             transport.transport.abort()
+
+
+def being_cancelled() -> bool:
+    """Whether this task was told to end. nats-py cancels what others wait for when a connection closes, which is no reason to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _context(place: Place) -> ssl.SSLContext | None:

@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from shadow import counters
 from shadow.batch import Batch
-from shadow.broker import CALL_SECONDS, CONSUMER, TROUBLE, Broker, Place, ensure_consumer, ensure_stream
+from shadow.broker import CALL_SECONDS, CONSUMER, TROUBLE, Broker, Place, being_cancelled, ensure_consumer, ensure_stream
 from shadow.budget import BudgetedJudge
 from shadow.consumed import Counted
 from shadow.judge import Judgement
@@ -100,6 +103,9 @@ class ShadowWorker:
         self._upkeep = upkeep
         self._announce = announce
         self._announced = False
+        # Threads of their own: a database connection belongs to the thread that made it, and the slow comparisons are not for several.
+        self._judging = ThreadPoolExecutor(1, "judge")
+        self._storing = ThreadPoolExecutor(1, "store")
         self._held: list[_Held] = []
         self._in_hand: list[Msg] = []
         """Taken, and not judged yet."""
@@ -119,7 +125,7 @@ class ShadowWorker:
     async def run(self) -> bool:
         """Until `stop`. Whether everything that was taken is counted, or given back."""
         self._room.set()
-        await asyncio.to_thread(self._slow.start)
+        await self._in(self._judging, self._slow.start)
         self._broker.start(self._ready)
         taking = asyncio.create_task(self._take_all(), name="take")
         writing = asyncio.create_task(self._write_all(), name="write")
@@ -142,7 +148,14 @@ class ShadowWorker:
                 task.cancel()
             await asyncio.gather(*tasks, stopped, return_exceptions=True)
             await self._broker.close()
-            self._slow.close()
+            await self._in(self._judging, self._slow.close)
+            for pool in (self._judging, self._storing):
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _in[**Given, Found](
+        self, pool: ThreadPoolExecutor, what: Callable[Given, Found], *given: Given.args, **named: Given.kwargs
+    ) -> Found:
+        return await asyncio.get_running_loop().run_in_executor(pool, partial(what, *given, **named))
 
     async def _ready(self, stream: JetStreamContext) -> None:
         await ensure_stream(stream, self._place)
@@ -163,7 +176,7 @@ class ShadowWorker:
                     self._in_hand += await _fetch(subscription, FETCH)
                     await self._judge_in_hand()
             except (*TROUBLE, asyncio.CancelledError) as error:
-                if (task := asyncio.current_task()) is not None and task.cancelling():
+                if being_cancelled():
                     raise
                 _log.debug("taking from NATS: %s", type(error).__name__)
                 self._in_hand.clear()  # what was not judged comes again, here or elsewhere
@@ -172,7 +185,7 @@ class ShadowWorker:
     async def _judge_in_hand(self) -> None:
         while self._in_hand:
             message = self._in_hand[0]
-            held = await asyncio.to_thread(self._judge_message, message)
+            held = await self._in(self._judging, self._judge_message, message)
             self._in_hand.pop(0)
             self._held.append(held)
             self.figures.held = len(self._held)
@@ -193,9 +206,9 @@ class ShadowWorker:
             self.figures.redelivered += 1
         name = name_of(fields)
         producer, number = name if name is not None else (f"stream {self._place.stream}"[:64], about.sequence.stream)
-        held = _Held(message, Counted(producer, number, about.sequence.stream))
         now = time.time()
         sent = about.timestamp.timestamp()
+        held = _Held(message, Counted(producer, number, about.sequence.stream, spoilt=_as_lost(counts(fields), sent, counters.UNREADABLE)))
         if deliveries > MAX_DELIVERIES:
             self._unread(held, fields, sent, counters.POISON, "it has ended every worker that had it")
             return held
@@ -207,7 +220,8 @@ class ShadowWorker:
             expired = self._max_age and now - sent > self._max_age
             for pair in contents.pairs:
                 if expired:
-                    self._drop(batch, pair.route, pair.at, counters.EXPIRED, noise=pair.kind == "noise")
+                    batch.count(pair.route, pair.at, counters.lost(counters.EXPIRED, noise=pair.kind == "noise"))
+                    self.figures.add("expired")
                 else:
                     self._add(batch, pair, deliveries >= CAREFUL)
             for each in contents.told:
@@ -233,18 +247,11 @@ class ShadowWorker:
             batch.judgement(found)
             self.figures.add("compared")
 
-    def _drop(self, batch: Batch, route: str, at: float, name: str, *, noise: bool, number: int = 1) -> None:
-        batch.count(route, at, counters.lost(name, noise=noise), number)
-        self.figures.add(name.removeprefix(counters.DROPPED), number)
-
     def _unread(self, held: _Held, fields: dict[str, str], at: float, name: str, why: str) -> None:
         """A message that is not looked into counts by what its headers say that it holds."""
         said = counts(fields)
-        held.counted.batch = Batch()
-        for (route, noise), number in said.items():
-            self._drop(held.counted.batch, route, at, name, noise=noise, number=number)
-        if not said:
-            held.counted.batch.count("", at, name)
+        held.counted.batch = _as_lost(said, at, name)
+        self.figures.add(name.removeprefix(counters.DROPPED), said.total() or 1)
         _log.error("message %d of %s is not counted but as lost: %s", held.counted.sequence, self._place.stream, why)
 
     # Writing
@@ -264,14 +271,14 @@ class ShadowWorker:
             writing = list(self._held)
             try:
                 if not prepared:
-                    await asyncio.to_thread(self._prepare)
+                    await self._in(self._storing, self._prepare)
                     prepared = True
                 if writing:
-                    new = await asyncio.to_thread(self._write, [each.counted for each in writing])
+                    new = await self._in(self._storing, self._write, [each.counted for each in writing])
                     await self._written(writing, new)
                 if time.monotonic() >= next_upkeep and not self._stop.is_set():
                     next_upkeep = time.monotonic() + UPKEEP_SECONDS
-                    await asyncio.to_thread(self._upkeep, time.time(), await self._floor())
+                    await self._in(self._storing, self._upkeep, time.time(), await self._floor())
             except Exception as error:  # a database can fail in any way; nothing is acknowledged, and it is told
                 if not failing:
                     _log.error(
@@ -305,7 +312,9 @@ class ShadowWorker:
             return 0
         try:
             info = await self._broker.stream.consumer_info(self._place.stream, CONSUMER)
-        except TROUBLE:
+        except (*TROUBLE, asyncio.CancelledError):
+            if being_cancelled():
+                raise
             return 0
         return info.ack_floor.stream_seq if info.ack_floor is not None else 0
 
@@ -335,6 +344,16 @@ class ShadowWorker:
         self._filled.set()
         for message in left:
             await self._say(message, Msg.Ack.Nak)
+
+
+def _as_lost(said: Counter[tuple[str, bool]], at: float, name: str) -> Batch:
+    """What a message counts as that nobody looks into, by what its headers say; one of an unknown route, where they say nothing."""
+    batch = Batch()
+    for (route, noise), number in said.items():
+        batch.count(route[:100], at, counters.lost(name, noise=noise), number)
+    if not said:
+        batch.count("", at, name)
+    return batch
 
 
 async def _fetch(subscription: JetStreamContext.PullSubscription, number: int) -> list[Msg]:

@@ -6,18 +6,23 @@ where a shipper, having heard nothing, sends it again after the stream has forgo
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from django.db import connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 
 from shadow import store
 from shadow.batch import Batch
 
+_log = logging.getLogger("banyan.shadow")
+
 KEEP_SECONDS = 2 * 86400.0
 """How long a name is kept after it was counted. A message that the stream may deliver again keeps its name longer; one that a shipper
 could not get rid of for so long, because NATS was away, and that had arrived all the same, would be counted twice."""
+_NEVER = (DataError, IntegrityError, ValueError, OverflowError, TypeError)
+"""What another try would not mend."""
 _ROWS = 200
 """In one statement: SQLite takes 32,766 values, older ones 999."""
 
@@ -30,6 +35,8 @@ class Counted:
     number: int
     sequence: int
     batch: Batch = field(default_factory=Batch)
+    spoilt: Batch = field(default_factory=Batch)
+    """What it counts as where the database will never take `batch`."""
 
 
 def write(messages: Sequence[Counted]) -> int:
@@ -38,14 +45,29 @@ def write(messages: Sequence[Counted]) -> int:
     Raises:
         django.db.Error: the database refused; they may be written again.
     """
+    try:
+        return _write([(message, message.batch) for message in messages])
+    except _NEVER:
+        pass  # not the database's state but what was to be written: below, each by itself
+    new = 0
+    for message in messages:
+        try:
+            new += _write([(message, message.batch)])
+        except _NEVER as error:
+            _log.error("message %d cannot be stored (%s) and counts as lost", message.sequence, type(error).__name__)
+            new += _write([(message, message.spoilt)])
+    return new
+
+
+def _write(messages: Sequence[tuple[Counted, Batch]]) -> int:
     with transaction.atomic():
-        new = _claim(messages)
+        new = _claim([message for message, _ in messages])
         batch = Batch()
         left = set(new)
-        for message in messages:
+        for message, came_to in messages:
             if (message.producer, message.number) in left:
                 left.discard((message.producer, message.number))  # the same one may be in hand twice
-                batch.merge(message.batch)
+                batch.merge(came_to)
         store.write(batch)
     return len(new)
 

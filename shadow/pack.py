@@ -100,6 +100,16 @@ class Pack(msgspec.Struct, array_like=True):
     told: list[Told] = []
     tallies: list[TallyRow] = []
 
+
+class Draft(msgspec.Struct, array_like=True):
+    """A Pack as its sender has it, its records encoded already."""
+
+    producer: str
+    number: int
+    pairs: list[msgspec.Raw] = []
+    told: list[msgspec.Raw] = []
+    tallies: list[TallyRow] = []
+
     @property
     def id(self) -> str:
         return f"{self.producer}-{self.number}"
@@ -150,7 +160,16 @@ def _side_size(side: PairSide) -> int:
     return text + len(side.data) + sum(len(name) + len(value) + 4 for name, value in side.headers)
 
 
-def pack(contents: Pack) -> bytes:
+def encoded(record: Pair | Told) -> msgspec.Raw:
+    """`record` as it stands in a pack.
+
+    Raises:
+        ValueError, TypeError, OverflowError: it holds something that MessagePack cannot.
+    """
+    return msgspec.Raw(_encoder.encode(record))
+
+
+def pack(contents: Draft) -> bytes:
     """A message's body."""
     return zstandard.compress(_encoder.encode(contents), level=1)
 
@@ -173,20 +192,12 @@ def unpack(data: bytes, fields: dict[str, str]) -> Pack:
         raise PackError("not a pack, or one of another version") from error
 
 
-def headers(contents: Pack) -> dict[str, str]:
-    """A message's header fields."""
-    counts: dict[str, list[int]] = {}
-    for route, noise in contained(contents):
-        counts.setdefault(route, [0, 0])[noise] += 1
-    return {ID_HEADER: contents.id, FORMAT_HEADER: FORMAT, COUNTS_HEADER: json.dumps(counts)}
-
-
-def contained(contents: Pack) -> Iterable[tuple[str, bool]]:
-    """(route, whether it is noise) of each exchange in a pack."""
-    for pair in contents.pairs:
-        yield pair.route, pair.kind == "noise"
-    for each in contents.told:
-        yield each.route, each.noise
+def headers(contents: Draft, exchanges: Iterable[tuple[str, bool]] = ()) -> dict[str, str]:
+    """A message's header fields. `exchanges`: (route, whether it is noise) of each in it."""
+    counted: dict[str, list[int]] = {}
+    for route, noise in exchanges:
+        counted.setdefault(route, [0, 0])[noise] += 1
+    return {ID_HEADER: contents.id, FORMAT_HEADER: FORMAT, COUNTS_HEADER: json.dumps(counted)}
 
 
 def counts(fields: dict[str, str]) -> Counter[tuple[str, bool]]:

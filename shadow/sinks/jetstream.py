@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,10 +26,10 @@ from nats.js.errors import APIError
 
 from shadow import counters
 from shadow.batch import Batch
-from shadow.broker import CALL_SECONDS, TROUBLE, Broker, Place, ensure_stream, reason
+from shadow.broker import CALL_SECONDS, TROUBLE, Broker, Place, being_cancelled, ensure_stream, reason
 from shadow.budget import BudgetedJudge
 from shadow.exchange import Exchange, Record, Summary
-from shadow.pack import Pack, Pair, TallyRow, Told, headers, pack
+from shadow.pack import Draft, Pair, TallyRow, Told, headers, pack
 from shadow.sealing import Sealer
 from shadow.sinks import Status
 from shadow.sinks.left import Left
@@ -42,6 +43,8 @@ SENDERS = 16
 LINGER_SECONDS = 0.05
 """A sender that finds a little waits this long for more: packs compress better, and are counted one by one."""
 FEW = 20
+CLOSE_SECONDS = 1.0
+"""For the connection's end."""
 TALLY_SECONDS = 1.0
 TALLY_ROWS = 5000
 """Counts in one pack."""
@@ -59,7 +62,7 @@ _TOO_LARGE = 10054
 class _Sending:
     """A pack that is under way."""
 
-    contents: Pack
+    contents: Draft
     parcels: list[Parcel] = field(default_factory=list)
     doubtful: bool = False
     """It was sent, and nothing was heard of it."""
@@ -126,6 +129,7 @@ class JetStreamSink:
 
     def stop(self, seconds: float) -> bool:
         """Redacts and sends what is here, for at most about `seconds`. Whether the stream has it all, or a file its counts."""
+        seconds = max(1.0, seconds - CLOSE_SECONDS)
         self._deadline = time.monotonic() + seconds
         self._intake.close()
         self._redacting.join(seconds * 0.4)
@@ -133,7 +137,7 @@ class JetStreamSink:
             self._drop(exchange.route, exchange.at, counters.SHUTDOWN, noise=exchange.kind == "noise")
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
-        self._publishing.join(max(1.0, self._deadline - time.monotonic()) + 1.0)
+        self._publishing.join(max(1.0, self._deadline - time.monotonic()) + CLOSE_SECONDS)
         return self._whole and not self._publishing.is_alive()
 
     def _drop(self, route: str, at: float, name: str, *, noise: bool) -> None:
@@ -147,13 +151,14 @@ class JetStreamSink:
         self._slow.start()
         try:
             while (exchange := self._intake.take()) is not None:
-                record = self._redact(exchange)
+                ready = self._redact(exchange)
                 if not self._intake.done():
                     return
-                if record is None:
-                    self.count(exchange.route, exchange.at, counters.failed(noise=exchange.kind == "noise"))
-                elif not self._outbox.put(parcel(record)):
-                    self._drop(exchange.route, exchange.at, self._why(), noise=exchange.kind == "noise")
+                noise = exchange.kind == "noise"
+                if ready is None:
+                    self.count(exchange.route, exchange.at, counters.failed(noise=noise))
+                elif not self._outbox.put(ready):
+                    self._drop(exchange.route, exchange.at, self._why(), noise=noise)
         finally:
             self._slow.close()
 
@@ -163,9 +168,9 @@ class JetStreamSink:
             return counters.BROKER_AWAY
         return counters.QUEUE_FULL if self._has_room else counters.BROKER_FULL
 
-    def _redact(self, exchange: Exchange) -> Pair | Told | None:
+    def _redact(self, exchange: Exchange) -> Parcel | None:
         try:
-            return self._sealer.judge(exchange, INLINE_BYTES) or self._slow.judge(exchange)
+            return parcel(self._sealer.judge(exchange, INLINE_BYTES) or self._slow.judge(exchange))
         except Exception:  # the next exchange must go out whatever this one hit; it is told here and counted by the caller
             _log.exception("redacting request %s on route %s failed", exchange.request_id, exchange.route)
             return None
@@ -195,6 +200,15 @@ class JetStreamSink:
         await ensure_stream(stream, self._place)
 
     async def _send_all(self) -> None:
+        """One pack after the other. What stumbles it costs what it holds at the most, and is told."""
+        while True:
+            try:
+                await self._send()
+            except Exception:
+                _log.exception("sending to NATS stumbled")
+                await asyncio.sleep(FULL_SECONDS)
+
+    async def _send(self) -> None:
         while True:
             await self._broker.usable.wait()
             taken = await self._outbox.take()
@@ -202,20 +216,19 @@ class JetStreamSink:
                 self._outbox.give_back(taken)
                 await asyncio.sleep(LINGER_SECONDS)
                 taken = await self._outbox.take()
-            contents = self._new([each.record for each in taken])
-            await self._until_taken(_Sending(contents, taken))
+            await self._until_taken(_Sending(self._new(taken), taken))
 
-    def _new(self, records: list[Pair | Told], tallies: list[TallyRow] | None = None) -> Pack:
+    def _new(self, parcels: Sequence[Parcel] = (), tallies: Sequence[TallyRow] = ()) -> Draft:
         self._numbered += 1
-        pairs = [record for record in records if isinstance(record, Pair)]
-        told = [record for record in records if isinstance(record, Told)]
-        return Pack(self._producer, self._numbered, pairs, told, tallies or [])
+        pairs = [each.data for each in parcels if not each.compared]
+        told = [each.data for each in parcels if each.compared]
+        return Draft(self._producer, self._numbered, pairs, told, list(tallies))
 
     async def _until_taken(self, sending: _Sending) -> None:
         """Publishes one pack until the stream has it, or says that it never will."""
         contents = sending.contents
         self._under_way[contents.id] = sending
-        body, fields = pack(contents), headers(contents)
+        body, fields = pack(contents), headers(contents, [(each.route, each.noise) for each in sending.parcels])
         length = len(body) + sum(len(name) + len(value) + 4 for name, value in fields.items()) + 256
         while True:
             await self._broker.usable.wait()
@@ -239,8 +252,10 @@ class JetStreamSink:
                 else:
                     self._broker.doubt()
                 await asyncio.sleep(FULL_SECONDS)
-            except Exception as error:  # of whatever kind: it may or may not have arrived, so it is sent again under the same name
-                if not isinstance(error, TROUBLE):
+            except (Exception, asyncio.CancelledError) as error:  # it may or may not have arrived, so it is sent again by the same name
+                if being_cancelled():
+                    raise
+                if not isinstance(error, (*TROUBLE, asyncio.CancelledError)):
                     _log.exception("publishing to NATS failed")
                 sending.doubtful = True
                 self._broker.doubt()
@@ -280,13 +295,13 @@ class JetStreamSink:
         for sending in sendings:
             await self._until_taken(sending)
 
-    def _tallied(self) -> list[Pack]:
+    def _tallied(self) -> list[Draft]:
         with self._lock:
             batch, self._batch = self._batch, Batch()
         if batch.lost:
             _log.error("%d counts were lost: NATS was away too long", batch.lost)
         rows = [(route, at, name, number) for (route, at, name), number in sorted(batch.tallies.items())]
-        return [self._new([], rows[at : at + TALLY_ROWS]) for at in range(0, len(rows), TALLY_ROWS)]
+        return [self._new(tallies=rows[at : at + TALLY_ROWS]) for at in range(0, len(rows), TALLY_ROWS)]
 
     def _coarsen(self) -> None:
         with self._lock:
@@ -318,11 +333,11 @@ class JetStreamSink:
                     packs.pop(0)
         self._whole = self._left.write(packs)
 
-    def _given_up(self, sending: _Sending) -> Pack:
+    def _given_up(self, sending: _Sending) -> Draft:
         """What is sent in the place of a pack, under its name."""
         lost = Batch()
         for each in sending.parcels:
             lost.count(each.route, each.at, counters.lost(counters.SHUTDOWN, noise=each.noise))
         rows = [(route, at, name, number) for (route, at, name), number in lost.tallies.items()]
         contents = sending.contents
-        return Pack(contents.producer, contents.number, [], [], [*contents.tallies, *rows])
+        return Draft(contents.producer, contents.number, [], [], [*contents.tallies, *rows])

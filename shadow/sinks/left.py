@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from shadow.pack import Pack
+from shadow.pack import Draft
 
 _log = logging.getLogger("banyan.shadow")
 
@@ -23,7 +23,7 @@ class Left:
         self._folder = folder
         self._from: dict[str, Path] = {}
 
-    def write(self, packs: list[Pack]) -> bool:
+    def write(self, packs: list[Draft]) -> bool:
         """Whether all of `packs` are safe. They hold counts only."""
         if not packs:
             return True
@@ -42,14 +42,14 @@ class Left:
         _log.warning("counts that NATS did not take are kept in %s for the next start", path)
         return True
 
-    def read(self) -> list[Pack]:
+    def read(self) -> list[Draft]:
         """All that were left. `remove` each when it has arrived."""
-        found: list[Pack] = []
+        found: list[Draft] = []
         for path in sorted(self._folder.glob(f"{_PREFIX}*")):
             if path.suffix == ".new":
                 continue
             try:
-                packs = msgspec.msgpack.decode(path.read_bytes(), type=list[Pack])
+                packs = msgspec.msgpack.decode(path.read_bytes(), type=list[Draft])
             except (OSError, msgspec.MsgspecError) as error:
                 _log.error("%s can't be read and stays: %s", path, type(error).__name__)
                 continue
@@ -57,7 +57,7 @@ class Left:
             self._from |= {each.id: path for each in packs}
         return found
 
-    def remove(self, arrived: Pack) -> None:
+    def remove(self, arrived: Draft) -> None:
         """`arrived` need not be kept any more."""
         path = self._from.pop(arrived.id, None)
         if path is not None and path not in self._from.values():

@@ -7,7 +7,9 @@ import threading
 from collections import deque
 from typing import NamedTuple
 
-from shadow.pack import Pair, Told, size
+import msgspec
+
+from shadow.pack import Pair, Told, encoded
 
 PACK_BYTES = 256 * 1024
 """About what a pack holds before it is compressed; one exchange may be more."""
@@ -17,15 +19,26 @@ PACK_COUNT = 200
 class Parcel(NamedTuple):
     """One exchange's way."""
 
-    record: Pair | Told
+    data: msgspec.Raw
+    compared: bool
+    """It is a judgement."""
     at: float
     route: str
     noise: bool
-    size: int
+
+    @property
+    def size(self) -> int:
+        return len(memoryview(self.data)) + 100
 
 
 def parcel(record: Pair | Told) -> Parcel:
-    return Parcel(record, record.at, record.route, record.kind == "noise" if isinstance(record, Pair) else record.noise, size(record))
+    """`record`, ready to be packed.
+
+    Raises:
+        ValueError, TypeError, OverflowError: it holds something that cannot travel.
+    """
+    noise = record.kind == "noise" if isinstance(record, Pair) else record.noise
+    return Parcel(encoded(record), isinstance(record, Told), record.at, record.route, noise)
 
 
 class Outbox:

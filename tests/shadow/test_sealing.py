@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import brotli  # type: ignore[import-untyped]  # it ships no types
+import msgspec
 import pytest
 import zstandard
 
@@ -16,10 +17,11 @@ from gateway.secret_patterns import KINDS
 from shadow.compare import Rules
 from shadow.exchange import Answer, Exchange
 from shadow.judge import Judge, Judgement
-from shadow.pack import FORMAT, FORMAT_HEADER, Pack, PackError, Pair, Told, headers, judgement, name_of, pack, unpack
+from shadow.pack import FORMAT, FORMAT_HEADER, Draft, PackError, Pair, Told, encoded, headers, judgement, name_of, pack, unpack
 from shadow.pack import counts as counted
 from shadow.redact import Redactor
 from shadow.sealing import PairJudge, Sealer
+from shadow.sinks.outbox import parcel
 
 JSON = b"Content-Type: application/json\r\n"
 HTML = b"Content-Type: text/html\r\n"
@@ -134,13 +136,18 @@ def test_both_ways_come_to_the_same(case: int, redact: tuple[list[str], tuple[st
 def through(sealed: Pair | Told | None) -> Judgement:
     """What a shadow worker comes to, by the bytes that it gets."""
     assert sealed is not None
-    contents = Pack("p", 1, [sealed] if isinstance(sealed, Pair) else [], [sealed] if isinstance(sealed, Told) else [])
+    contents = Draft("p", 1, *split([sealed]))
     got = unpack(pack(contents), headers(contents))
     if got.told:
         return judgement(got.told[0])
     found = PairJudge(RULES).judge(got.pairs[0])
     assert found is not None
     return found
+
+
+def split(records: Sequence[Pair | Told | None]) -> tuple[list[msgspec.Raw], list[msgspec.Raw]]:
+    pairs, told = ([encoded(each) for each in records if isinstance(each, kind)] for kind in (Pair, Told))
+    return pairs, told
 
 
 def test_the_corpus_goes_both_ways() -> None:
@@ -163,11 +170,7 @@ def test_over_budget_comes_to_the_same(case: int) -> None:
 def test_no_secret_travels() -> None:
     redactor = Redactor(RULE_SETS[0][0], b"k" * 32, KINDS)
     sealer = Sealer(redactor, RULES, 10**9)
-    contents = Pack("p", 1)
-    for case in CASES:
-        sealed = sealer.judge(exchange(*case))
-        assert sealed is not None
-        (contents.pairs if isinstance(sealed, Pair) else contents.told).append(sealed)  # type: ignore[arg-type]  # each in its own list
+    contents = Draft("p", 1, *split([sealer.judge(exchange(*case)) for case in CASES]))
     text = repr(unpack(pack(contents), headers(contents)))
     assert len(contents.pairs) + len(contents.told) == len(CASES)
     for secret in (SECRET, CARD, "4111111111111111", "me@x"):
@@ -187,10 +190,9 @@ def test_what_takes_long_is_left_to_the_process_that_can_be_ended() -> None:
 def test_a_message_says_what_it_holds_without_being_read() -> None:
     sealer = Sealer(Redactor([], b"k" * 32), RULES, 10**9)
     records = [sealer.judge(exchange(*case)) for case in CASES]
-    pairs = [each for each in records if isinstance(each, Pair)]
-    told = [each for each in records if isinstance(each, Told)]
-    contents = Pack("abc", 7, pairs, told, [("r", 5, "eligible", 3)])
-    fields = headers(contents)
+    contents = Draft("abc", 7, *split(records), [("r", 5, "eligible", 3)])
+    parcels = [parcel(each) for each in records if each is not None]
+    fields = headers(contents, [(each.route, each.noise) for each in parcels])
     assert name_of(fields) == ("abc", 7)
     noise = sum(case[2].get("kind") == "noise" for case in CASES)
     assert counted(fields) == {("r", False): len(CASES) - noise, ("r", True): noise}
@@ -199,9 +201,9 @@ def test_a_message_says_what_it_holds_without_being_read() -> None:
     assert name_of({"Nats-Msg-Id": "x-y"}) is None
 
 
-@pytest.mark.parametrize("data", [b"", b"x", zstandard.compress(b"x"), zstandard.compress(b"\x93\xa1a\x01\xc0"), pack(Pack("p", 1))[:-4]])
+@pytest.mark.parametrize("data", [b"", b"x", zstandard.compress(b"x"), zstandard.compress(b"\x93\xa1a\x01\xc0"), pack(Draft("p", 1))[:-4]])
 def test_what_is_no_pack_says_so(data: bytes) -> None:
     with pytest.raises(PackError):
         unpack(data, {FORMAT_HEADER: FORMAT})
     with pytest.raises(PackError):
-        unpack(pack(Pack("p", 1)), {FORMAT_HEADER: "2"})
+        unpack(pack(Draft("p", 1)), {FORMAT_HEADER: "2"})
