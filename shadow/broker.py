@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import nats.errors
 from nats.aio.client import Client
+from nats.errors import NoRespondersError
 from nats.js import JetStreamContext, api
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 _log = logging.getLogger("banyan.shadow")
 
@@ -222,6 +223,8 @@ def _context(place: Place) -> ssl.SSLContext | None:
 
 def reason(error: BaseException) -> str:
     """In one line, and without an address that may hold more than one should read."""
+    if isinstance(error, NoRespondersError | ServiceUnavailableError):
+        return "it has no JetStream, or that has no leader now"
     if isinstance(error, APIError):
         return str(error.description or error.code)
     if isinstance(error, OSError) and error.strerror:

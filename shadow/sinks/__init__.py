@@ -27,6 +27,9 @@ class Status(msgspec.Struct):
     """Messages that were sent again, because nothing was heard of them."""
     dropped: dict[str, dict[str, int]] = {}
     """Route → reason → exchanges."""
+    stream_messages: int = 0
+    """That nobody has acknowledged, a few seconds ago."""
+    stream_bytes: int = 0
 
     def drop(self, route: str, reason: str, number: int = 1) -> None:
         reasons = self.dropped.setdefault(route, {})

