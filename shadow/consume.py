@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -77,6 +78,10 @@ class Figures:
         self.exchanges[what] = self.exchanges.get(what, 0) + number
 
 
+class _LeavingError(Exception):
+    """The message in hand is given back."""
+
+
 class ShadowWorker:
     """See the module's docstring. `write` and `upkeep` are the store's and called in a thread, one at a time; `prepare` before either."""
 
@@ -112,6 +117,8 @@ class ShadowWorker:
         self._room = asyncio.Event()
         self._filled = asyncio.Event()
         self._stop = asyncio.Event()
+        self._leaving = threading.Event()
+        """Nobody waits for what is being judged any more."""
 
     @property
     def connected(self) -> bool:
@@ -171,10 +178,13 @@ class ShadowWorker:
                 if not self._announced:
                     self._announced = True
                     self._announce(f"taking from {self._place.stream} at {', '.join(self._place.servers)}")
-                while self._broker.usable.is_set() and not self._stop.is_set():
-                    await self._room.wait()
-                    self._in_hand += await _fetch(subscription, FETCH)
-                    await self._judge_in_hand()
+                try:
+                    while self._broker.usable.is_set() and not self._stop.is_set():
+                        await self._room.wait()
+                        self._in_hand += await _fetch(subscription, FETCH)
+                        await self._judge_in_hand()
+                finally:
+                    await _leave(subscription)
             except (*TROUBLE, asyncio.CancelledError) as error:
                 if being_cancelled():
                     raise
@@ -227,6 +237,8 @@ class ShadowWorker:
             for each in contents.told:
                 batch.judgement(judgement(each))
                 self.figures.add("compared")
+        except _LeavingError:
+            raise
         except PackError as error:
             self._unread(held, fields, sent, counters.UNREADABLE, str(error))
         except Exception as error:  # whatever somebody has put there, it must not come back for ever
@@ -237,6 +249,8 @@ class ShadowWorker:
         return held
 
     def _add(self, batch: Batch, pair: Pair, careful: bool) -> None:
+        if self._leaving.is_set():
+            raise _LeavingError
         try:
             found = (None if careful else self._judge.judge(pair, INLINE_BYTES)) or self._slow.judge(pair)
         except Exception:  # the next pair must be compared whatever this one hit
@@ -338,6 +352,7 @@ class ShadowWorker:
         if self._broker.usable.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(taking), FETCH_SECONDS + STOP_SECONDS / 2)
+        self._leaving.set()
         taking.cancel()
         await asyncio.gather(taking, return_exceptions=True)
         left, self._in_hand = self._in_hand, []
@@ -354,6 +369,13 @@ def _as_lost(said: Counter[tuple[str, bool]], at: float, name: str) -> Batch:
     if not said:
         batch.count("", at, name)
     return batch
+
+
+async def _leave(subscription: JetStreamContext.PullSubscription) -> None:
+    """What still comes for it goes to another. On a connection that is gone there is nothing to leave."""
+    with suppress(*TROUBLE):
+        async with asyncio.timeout(1):
+            await subscription.unsubscribe()
 
 
 async def _fetch(subscription: JetStreamContext.PullSubscription, number: int) -> list[Msg]:

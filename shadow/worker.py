@@ -150,7 +150,8 @@ class Worker:
 
     def _drop(self, exchange: Exchange, name: str) -> None:
         self._batch.count(exchange.route, exchange.at, counters.lost(name, noise=exchange.kind == "noise"))
-        self._status.drop(exchange.route, name.removeprefix(counters.DROPPED))
+        if exchange.kind != "noise":
+            self._status.drop(exchange.route, name.removeprefix(counters.DROPPED))
 
     def stop(self, seconds: float) -> bool:
         """Compares and writes what is here, for at most about `seconds`. Whether all of it was written."""

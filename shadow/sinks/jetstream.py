@@ -147,7 +147,8 @@ class JetStreamSink:
     def _drop(self, route: str, at: float, name: str, *, noise: bool) -> None:
         with self._lock:
             self._batch.count(route, at, counters.lost(name, noise=noise))
-            self._status.drop(route, name.removeprefix(counters.DROPPED))
+            if not noise:
+                self._status.drop(route, name.removeprefix(counters.DROPPED))
 
     # The redacting thread
 
@@ -208,7 +209,9 @@ class JetStreamSink:
         while True:
             try:
                 await self._send()
-            except Exception:
+            except (Exception, asyncio.CancelledError):
+                if being_cancelled():
+                    raise
                 _log.exception("sending to NATS stumbled")
                 await asyncio.sleep(FULL_SECONDS)
 
@@ -240,7 +243,7 @@ class JetStreamSink:
                 await self._halve(sending)
                 return
             if length > self._broker.max_payload:
-                self._refuse(sending, f"a pack of {length} bytes is over NATS' max_payload of {self._broker.max_payload}: raise that")
+                await self._refuse(sending, f"a pack of {length} bytes is over NATS' max_payload of {self._broker.max_payload}: raise that")
                 return
             if sending.doubtful:
                 self._status.repeated += 1
@@ -253,8 +256,8 @@ class JetStreamSink:
                 # An answer: it is not in the stream. Unless an earlier try under the same name is, which is why the name is kept.
                 if error.err_code in _FULL:
                     self._full()
-                elif error.err_code == _TOO_LARGE and not sending.doubtful:
-                    self._refuse(sending, f"NATS refused a pack of {length} bytes: {reason(error)}")
+                elif error.err_code == _TOO_LARGE:
+                    await self._refuse(sending, f"NATS refused a pack of {length} bytes: {reason(error)}")
                     return
                 else:
                     self._broker.doubt()
@@ -287,8 +290,12 @@ class JetStreamSink:
             _log.error("the stream %s is full: are there shadow workers? What finds no room here is dropped", self._place.stream)
         self._has_room = False
 
-    def _refuse(self, sending: _Sending, why: str) -> None:
+    async def _refuse(self, sending: _Sending, why: str) -> None:
+        """It will never be in the stream. Unless it is already, because of a try of which nothing was heard."""
         _log.error("%s", why)
+        if sending.doubtful:
+            await self._until_taken(_Sending(_given_up(sending, counters.BROKER_REFUSED)))
+            return
         del self._under_way[sending.contents.id]
         for each in sending.parcels:
             self._drop(each.route, each.at, counters.BROKER_REFUSED, noise=each.noise)
@@ -296,18 +303,21 @@ class JetStreamSink:
     # Counts
 
     async def _tell_all(self) -> None:
-        for old in self._left.read():
-            await self._until_taken(_Sending(old))
-            self._left.remove(old)
+        left = self._left.read()
         while True:
             await asyncio.sleep(TALLY_SECONDS)
             if not self._broker.usable.is_set():
                 self._coarsen()
                 continue
             try:
+                while left:
+                    await self._until_taken(_Sending(left[0]))
+                    self._left.remove(left.pop(0))
                 await self._tell()
                 await self._look()
-            except Exception:
+            except (Exception, asyncio.CancelledError):
+                if being_cancelled():
+                    raise
                 _log.exception("sending counts to NATS stumbled")
 
     async def _look(self) -> None:
@@ -353,7 +363,9 @@ class JetStreamSink:
         await asyncio.gather(*senders, telling, return_exceptions=True)
         for each in self._outbox.clear():
             self._drop(each.route, each.at, counters.SHUTDOWN, noise=each.noise)
-        packs = [self._given_up(sending) for sending in self._under_way.values() if sending.contents.producer == self._producer]
+        packs = [
+            _given_up(sending, counters.SHUTDOWN) for sending in self._under_way.values() if sending.contents.producer == self._producer
+        ]
         self._under_way.clear()
         packs += self._tallied()
         with suppress(TimeoutError):
@@ -363,11 +375,12 @@ class JetStreamSink:
                     packs.pop(0)
         self._whole = self._left.write(packs)
 
-    def _given_up(self, sending: _Sending) -> Draft:
-        """What is sent in the place of a pack, under its name."""
-        lost = Batch()
-        for each in sending.parcels:
-            lost.count(each.route, each.at, counters.lost(counters.SHUTDOWN, noise=each.noise))
-        rows = [(route, at, name, number) for (route, at, name), number in lost.tallies.items()]
-        contents = sending.contents
-        return Draft(contents.producer, contents.number, [], [], [*contents.tallies, *rows])
+
+def _given_up(sending: _Sending, name: str) -> Draft:
+    """What is sent in the place of a pack, under its name: that what was in it is lost."""
+    lost = Batch()
+    for each in sending.parcels:
+        lost.count(each.route, each.at, counters.lost(name, noise=each.noise))
+    rows = [(route, at, counted, number) for (route, at, counted), number in lost.tallies.items()]
+    contents = sending.contents
+    return Draft(contents.producer, contents.number, [], [], [*contents.tallies, *rows])

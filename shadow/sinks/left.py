@@ -61,4 +61,7 @@ class Left:
         """`arrived` need not be kept any more."""
         path = self._from.pop(arrived.id, None)
         if path is not None and path not in self._from.values():
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                _log.error("%s can't be removed (%s): it will be sent again at the next start, and not counted again", path, error.strerror)
