@@ -24,7 +24,7 @@ from shadow.batch import Batch
 from shadow.budget import BudgetedJudge
 from shadow.compare import Rules
 from shadow.exchange import Answer, Exchange, Frames, encode
-from shadow.judge import Judge
+from shadow.judge import Judge, Judgement
 from shadow.redact import Redactor
 from shadow.worker import INLINE_BYTES
 
@@ -145,8 +145,8 @@ def _ours(case: _Case, exchange: Exchange, seconds: float) -> float:
 
 
 @contextmanager
-def _slow(judge: Judge) -> Iterator[BudgetedJudge]:
-    slow = BudgetedJudge(judge)
+def _slow(judge: Judge) -> Iterator[BudgetedJudge[Exchange, Judgement]]:
+    slow: BudgetedJudge[Exchange, Judgement] = BudgetedJudge(judge)
     try:
         yield slow
     finally:

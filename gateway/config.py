@@ -29,7 +29,6 @@ PLANNED = {
     "routes.*.sticky = idempotency-key": "stickiness by idempotency key (it comes with the ledger)",
     "routes.*.failover": "failover between providers (it comes with the ledger)",
     "routes.*.require_key": "required idempotency keys (they come with the ledger)",
-    "shadow.nats": "JetStream",
     "domains": "calls between domains",
 }
 """Keys of the design without code behind them yet, or `key = value` where it is that value; and what they will do."""

@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector as Base
 
 from gateway.telemetry import BUCKETS
+from shadow.sinks import Status
 
 if TYPE_CHECKING:
     from gateway.supervisor import Supervisor
@@ -57,6 +58,12 @@ class Collector(Base):
                 skipped.add_metric([label, reason], count)
             for reason, count in stats.shadow.dropped.items():
                 dropped.add_metric([label, reason], count)
+        shipper = supervisor.shipper()
+        if shipper is not None:
+            for name, reasons in shipper.dropped.items():
+                for reason, count in reasons.items():
+                    dropped.add_metric([name, reason], count)
+            yield from _shipper(shipper)
         yield from (requests, latency, fallbacks, eligible, captured, skipped, dropped)
         yield from self._rest()
 
@@ -149,3 +156,24 @@ class Collector(Base):
             since,
             started,
         )
+
+
+def _shipper(status: Status) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily("banyan_shipper_waiting", "Exchanges that wait in the shipper")
+    waiting.add_metric([], status.waiting)
+    size = GaugeMetricFamily("banyan_shipper_waiting_bytes", "The same in bytes")
+    size.add_metric([], status.waiting_bytes)
+    shipped = CounterMetricFamily("banyan_shipper_shipped", "Exchanges that were compared, or that NATS has")
+    shipped.add_metric([], status.shipped)
+    yield from (waiting, size, shipped)
+    if status.connected is None:
+        return
+    connected = GaugeMetricFamily("banyan_shipper_nats_connected", "1: NATS and its stream can be used")
+    connected.add_metric([], float(status.connected))
+    repeated = CounterMetricFamily("banyan_shipper_repeated", "Messages that were sent again, for nothing was heard of them")
+    repeated.add_metric([], status.repeated)
+    messages = GaugeMetricFamily("banyan_shipper_stream_messages", "Messages in the stream that no shadow worker has done with")
+    messages.add_metric([], status.stream_messages)
+    stored = GaugeMetricFamily("banyan_shipper_stream_bytes", "The same in bytes")
+    stored.add_metric([], status.stream_bytes)
+    yield from (connected, repeated, messages, stored)

@@ -206,4 +206,5 @@ def unwritable(config: Config) -> Iterator[str]:
 def for_the_shipper(config: Config) -> bytes:
     """All that the shipper goes by: as long as it stays the same, the shipper goes on."""
     compare = {route.name: route.shadow.compare.model_dump() for route in config.routes}
-    return msgspec.json.encode([config.shadow.redact, config.shadow.redact_patterns, config.shadow.retention, compare], order="sorted")
+    shadow = config.shadow
+    return msgspec.json.encode([shadow.redact, shadow.redact_patterns, shadow.retention, compare, shadow.broker], order="sorted")

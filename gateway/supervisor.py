@@ -30,6 +30,8 @@ from gateway.reload import Reloads, for_the_shipper
 from gateway.switchboard import Switchboard
 from gateway.telemetry import Stats, merge
 from gateway.usable import unprepared, unusable
+from shadow.sinks import Status
+from shadow.sinks.status import read_status
 
 _log = logging.getLogger("banyan.supervisor")
 
@@ -204,6 +206,10 @@ class Supervisor:
         new = path.with_suffix(".new")
         new.write_text(self._text, encoding="utf-8")
         new.replace(path)
+
+    def shipper(self) -> Status | None:
+        """What the shipper says of itself; None: nothing yet."""
+        return read_status(Path(self._shipper_socket()))
 
     def _shipper_socket(self) -> str:
         return str(self._runtime / f"shipper-{self._shippers}")

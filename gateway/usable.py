@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from gateway import tls
 from gateway.config import Config
 from gateway.identity import stamping
@@ -24,8 +26,22 @@ def unusable(config: Config, engine: str) -> list[str]:
         stamping.check(config)
     except stamping.StampKeyError as error:
         problems.append(str(error))
-    problems += unfit_keys(config)
-    return problems
+    return [*problems, *unfit_keys(config), *unfit_authorities(config)]
+
+
+def unfit_authorities(config: Config) -> list[str]:
+    """What stands against the file with the authorities of NATS' certificate."""
+    ca = config.shadow.jetstream.ca
+    if config.shadow.sink != "jetstream" or not ca:
+        return []
+    path = config.resolve(ca)
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        return [f"shadow.jetstream.ca: {path}: holds no certificate in PEM. Name another file"]
+    except OSError as error:
+        return [f"shadow.jetstream.ca: {path}: {why_not(error)}. Name another file"]
+    return []
 
 
 def unfit_keys(config: Config) -> list[str]:
@@ -53,7 +69,8 @@ def unprepared(config: Config) -> list[str]:
     """Before a start: makes the database's tables and the key that redacts, where they are not there. What a child would stumble over."""
     url = config.shadow.database
     try:
-        database.prepare(url, config.folder)
+        if config.shadow.sink == "local":
+            database.prepare(url, config.folder)
         load_key(database.state_folder(url, config.folder) / "redact.key")
     except OSError as error:
         return [f"shadow.database: {error.filename}: {error.strerror}. Name another file"]

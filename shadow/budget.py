@@ -19,9 +19,7 @@ import time
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-
-from shadow.exchange import Exchange
-from shadow.judge import Judge, Judgement
+from typing import Any, Protocol
 
 _log = logging.getLogger("banyan.shadow")
 
@@ -37,6 +35,20 @@ START_SECONDS = 30.0
 """For the child to import what it needs, on a machine that is busy."""
 
 
+class Routed(Protocol):
+    """An exchange, in whatever form."""
+
+    @property
+    def route(self) -> str: ...
+
+
+class Judging[Given: Routed, Found](Protocol):
+    """What may take long: shadow.judge.Judge, or one of its halves (shadow/sealing.py)."""
+
+    def judge(self, given: Given, /) -> Found | None: ...
+    def inconclusive(self, given: Given, /) -> Found: ...
+
+
 _processes = threading.Lock()
 """Held while a child is started, looked at or ended: multiprocessing looks after all of them whenever it starts one, and a child that two
 threads wait for at once is one that neither sees end."""
@@ -46,10 +58,10 @@ class NotStartedError(RuntimeError):
     """There is no child: the machine cannot start one. That says nothing about the exchange."""
 
 
-class BudgetedJudge:
+class BudgetedJudge[Given: Routed, Found]:
     """One child that judges. Not for several threads at once."""
 
-    def __init__(self, judge: Judge, seconds: float = BUDGET_SECONDS, memory: int = BUDGET_BYTES) -> None:
+    def __init__(self, judge: Judging[Given, Found], seconds: float = BUDGET_SECONDS, memory: int = BUDGET_BYTES) -> None:
         """`memory`: in bytes."""
         self._judge = judge
         self._seconds = seconds
@@ -74,7 +86,7 @@ class BudgetedJudge:
             its.close()
         self._process, self._pipe = process, mine
 
-    def judge(self, exchange: Exchange) -> Judgement:
+    def judge(self, exchange: Given) -> Found:
         """The judgement, or an inconclusive one where it took more than the budget, or ended the child.
 
         Raises:
@@ -84,7 +96,7 @@ class BudgetedJudge:
         try:
             pipe.send(exchange)
             if self._in_time(pipe, pid):
-                judgement: Judgement = pipe.recv()
+                judgement: Found = pipe.recv()
                 return judgement
         except (EOFError, OSError) as error:
             _log.error("a comparison on route %s ended its process (%s)", exchange.route, type(error).__name__)
@@ -140,7 +152,7 @@ class BudgetedJudge:
             self._pipe = None
 
 
-def _serve(pipe: Connection, judge: Judge, memory: int) -> None:
+def _serve(pipe: Connection, judge: Judging[Any, Any], memory: int) -> None:
     """The child: one exchange in, one judgement out, until the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when it is over
     os.nice(5)

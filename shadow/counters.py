@@ -18,6 +18,8 @@ DROPPED = "dropped."
 NOISE_PAIRS = "noise.pairs"
 NOISE_DIFFERENT = "noise.different"
 NOISE_SKIPPED = "noise.skipped"
+NOISE_DROPPED = "noise.dropped"
+"""Second answers of legacy that were lost on their way here. Not in DROPPED, as they were never in CAPTURED."""
 BAD_FRAMES = "bad_frames"
 """Connections dropped because what came was not a record; counted under the route ''."""
 
@@ -27,3 +29,29 @@ POOL_FULL = DROPPED + "comparison_full"
 SHUTDOWN = DROPPED + "shipper_stopped"
 FAILED = SKIPPED + "comparison_failed"
 """The comparison itself broke: a fault of Banyan's, told in the shipper's log."""
+
+BROKER_AWAY = DROPPED + "broker_away"
+BROKER_FULL = DROPPED + "broker_full"
+"""The stream has all that it may hold: nobody compares, or not as fast as exchanges come."""
+BROKER_REFUSED = DROPPED + "broker_refused"
+"""NATS took it for too large, or took nothing: told in the shipper's log."""
+EXPIRED = DROPPED + "expired"
+UNREADABLE = DROPPED + "unreadable"
+"""A shadow worker of another version could not read it, or it was no pack at all."""
+POISON = DROPPED + "poison"
+"""Every shadow worker that had it in hand ended."""
+
+_BODILESS = tuple(SKIPPED + reason for reason in ("too_large", "event_stream", "reference_unanswered"))
+AFTER_CAPTURE = frozenset((QUEUE_FULL, SHUTDOWN, BROKER_AWAY, BROKER_FULL, BROKER_REFUSED, EXPIRED, UNREADABLE, POISON, FAILED, *_BODILESS))
+"""What can become of an exchange, besides a comparison, once it is in CAPTURED. Every other reason is the edge's, of a request that is not:
+the two never share one. Whoever adds a reason behind the edge adds it here (shadow/reconcile.py)."""
+
+
+def lost(name: str, *, noise: bool) -> str:
+    """What an exchange counts as that was to be counted as dropped by `name`."""
+    return NOISE_DROPPED if noise else name
+
+
+def failed(*, noise: bool) -> str:
+    """What an exchange counts as whose comparison broke."""
+    return NOISE_SKIPPED if noise else FAILED

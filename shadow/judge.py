@@ -6,7 +6,7 @@ A Judgement is plain data without a secret in it: it may cross a process boundar
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from shadow.compare import MATCH, Difference, Kind, LongWorkError, Rules, Verdict, compare, compare_status, described, mismatch, skipped
 from shadow.exchange import Answer, Exchange
@@ -52,6 +52,32 @@ class Judgement:
     sample: Sample | None = None
 
 
+class About(Protocol):
+    """What a judgement says of an exchange besides its answers: an Exchange, or what has become of one."""
+
+    @property
+    def route(self) -> str: ...
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def at(self) -> float: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An exchange whose answers are decoded and redacted."""
+
+    reference: Message
+    other: Message
+    address: Address
+    answers: tuple[Answer, ...] = ()
+    """The same two as they came."""
+
+
 class Judge:
     """Redacts and compares by the configuration's rules. Without state: asked again, it says the same."""
 
@@ -62,6 +88,11 @@ class Judge:
     def judge(self, exchange: Exchange, limit: int = MAX_DECODED) -> Judgement | None:
         """The judgement on `exchange`; None where there is a `limit` and comparing may take long: a body holds more bytes than that, or
         lists are much work."""
+        opened = self.opened(exchange, limit)
+        return self.compared(exchange, opened, hurried=limit < MAX_DECODED) if isinstance(opened, Opened) else opened
+
+    def opened(self, exchange: Exchange, limit: int = MAX_DECODED) -> Opened | Judgement | None:
+        """The first half: redacted, or a judgement already where all that is compared is the same before any parsing."""
         legacy, candidate = sides(exchange)
         rules = self._rules.get(exchange.route, NO_RULES)
         if _identical(legacy, candidate, rules):
@@ -72,14 +103,19 @@ class Judge:
         if limit < MAX_DECODED and "over_limit" in (left.body.note, right.body.note):
             return None
         left, right = self._redactor.message(left), self._redactor.message(right)
-        address = _address(exchange) if rules.resolve else NOWHERE
+        return Opened(left, right, self._address(exchange) if rules.resolve else NOWHERE, (legacy, candidate))
+
+    def compared(self, about: About, opened: Opened, *, hurried: bool) -> Judgement | None:
+        """The second half. None: `hurried`, and it would take long."""
+        left, right = opened.reference, opened.other
+        rules = self._rules.get(about.route, NO_RULES)
         try:
-            verdict = compare(left, right, rules, address, hurried=limit < MAX_DECODED)
+            verdict = compare(left, right, rules, opened.address, hurried=hurried)
         except LongWorkError:
             return None
         if left.body.veiled or right.body.veiled:
             verdict = replace(verdict, differences=tuple(map(self._veiled, verdict.differences)))
-        return self._judgement(exchange, verdict, left, right)
+        return self._judgement(about, verdict, left, right)
 
     def _veiled(self, difference: Difference) -> Difference:
         """A difference inside a body of which nothing may be shown: its place, and hashes of what stands there."""
@@ -90,9 +126,12 @@ class Judge:
 
     def inconclusive(self, exchange: Exchange) -> Judgement:
         """The judgement on an exchange that nobody could compare within the budget: a mismatch, with the digests of the bodies."""
-        left, right = map(self._unread, sides(exchange))
+        return self.undecided(exchange, *map(self._unread, sides(exchange)))
+
+    def undecided(self, about: About, left: Message, right: Message) -> Judgement:
+        """The same, of answers whose bodies are digests already."""
         verdict = compare_status(left, right) or mismatch(Kind.INCONCLUSIVE, OVER_BUDGET, described(left.body), described(right.body))
-        return self._judgement(exchange, verdict, left, right)
+        return self._judgement(about, verdict, left, right)
 
     def _unread(self, answer: Answer) -> Message:
         """An answer whose body is only a digest, of its bytes as they came."""
@@ -101,28 +140,32 @@ class Judge:
         body = Body(Form.OPAQUE, b"", note="over_budget", size=len(answer.body), digest=digest)
         return replace(self._redactor.message(read(bodiless, 0)), body=body)
 
-    def _judgement(
-        self, exchange: Exchange, verdict: Verdict, legacy: Message | None = None, candidate: Message | None = None
-    ) -> Judgement:
-        noise = exchange.kind == "noise"
+    def _judgement(self, about: About, verdict: Verdict, legacy: Message | None = None, candidate: Message | None = None) -> Judgement:
+        noise = about.kind == "noise"
         if noise and verdict.differences[:1] and verdict.differences[0].kind is Kind.UNANSWERED:
             verdict = skipped("reference_unanswered")  # the second answer of legacy: says nothing about its noise
         sample = None
         if verdict.outcome == "mismatch" and not noise and legacy is not None and candidate is not None:
             sample = Sample(
-                exchange.at,
-                exchange.request_id,
-                exchange.method,
-                self._redactor.target(exchange.target),
-                exchange.served.side,
+                about.at,
+                about.request_id,
+                about.method,
+                *self._request(about),
                 self._side(legacy),
                 self._side(candidate),
                 [_plain(difference) for difference in verdict.differences],
                 verdict.cut,
             )
-        return Judgement(
-            exchange.route, exchange.at, noise, verdict.outcome, verdict.reason, tuple(signatures(verdict.differences)), sample
-        )
+        return Judgement(about.route, about.at, noise, verdict.outcome, verdict.reason, tuple(signatures(verdict.differences)), sample)
+
+    def _request(self, about: About) -> tuple[str, str]:
+        """The target, redacted, and the side that was served."""
+        assert isinstance(about, Exchange)  # noqa: S101 - whoever has something else says how that is read
+        return self._redactor.target(about.target), about.served.side
+
+    def _address(self, exchange: Exchange) -> Address:
+        # As redaction left it, which is how Location is left too.
+        return Address(joined(parse_head(exchange.head), "host") or "", self._redactor.target(exchange.target))
 
     def _side(self, message: Message) -> dict[str, Any]:
         body = message.body
@@ -137,7 +180,7 @@ class Judge:
             "form": body.form.value,
             "size": body.size,
             "note": body.note,
-            "digest": body.digest or (self._redactor.digest(body.data) if body.data else ""),
+            "digest": body.digest or message.keyed or (self._redactor.digest(body.data) if body.data else ""),
             "text": text[:MAX_TEXT] if text is not None else None,
             "cut": text is not None and len(text) > MAX_TEXT,
         }
@@ -157,10 +200,6 @@ def _identical(legacy: Answer, candidate: Answer, rules: Rules) -> bool:
         return True
     left, right = parse_head(legacy.head), parse_head(candidate.head)
     return not any(differing(left, right, (*rules.headers, "content-encoding")))
-
-
-def _address(exchange: Exchange) -> Address:
-    return Address(joined(parse_head(exchange.head), "host") or "", exchange.target)
 
 
 def _plain(difference: Difference) -> dict[str, Any]:

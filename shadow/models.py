@@ -137,3 +137,19 @@ class FlagChange(models.Model):
 
     def __str__(self) -> str:
         return f"{self.gateway} {self.number}: {self.kind} {self.flag}"
+
+
+class Consumed(models.Model):
+    """That a message of the stream is counted. Written in the transaction that counts it, so that it is counted once."""
+
+    producer = models.CharField(max_length=64, help_text="one shipper's run")
+    number = models.BigIntegerField(help_text="of the message, by its producer")
+    sequence = models.BigIntegerField(help_text="of the message, in the stream")
+    at = models.FloatField(help_text="Unix seconds at which it was counted")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["producer", "number"], name="consumed_once")]
+        indexes = [models.Index(fields=["at"], name="consumed_age")]
+
+    def __str__(self) -> str:
+        return f"{self.producer}-{self.number}"

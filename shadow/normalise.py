@@ -76,6 +76,8 @@ class Message:
     error: str = ""
     skipped: str = ""
     upstream: str = ""
+    keyed: str = ""
+    """The keyed digest of the body, from whoever had the key, where `body.digest` is ""."""
 
 
 _NO_CHARSETS = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "utf-7", "undefined"})

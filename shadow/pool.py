@@ -56,7 +56,7 @@ class Pool:
         """By identity: two exchanges may be equal."""
         self._closed = False
         self._changed = threading.Condition()
-        self.children: list[BudgetedJudge] = []
+        self.children: list[BudgetedJudge[Exchange, Judgement]] = []
 
     def start(self) -> None:
         """Starts the first child ahead of the first exchange, which takes half a second. The others come when they are needed."""
@@ -115,11 +115,11 @@ class Pool:
             child.kill()
 
     def _add(self) -> None:
-        child = BudgetedJudge(self._judge)
+        child: BudgetedJudge[Exchange, Judgement] = BudgetedJudge(self._judge)
         self.children.append(child)
         threading.Thread(target=self._run, args=(child,), name=f"comparison {len(self.children)}", daemon=True).start()
 
-    def _run(self, child: BudgetedJudge) -> None:
+    def _run(self, child: BudgetedJudge[Exchange, Judgement]) -> None:
         """One thread, which waits for one child."""
         try:
             try:

@@ -19,14 +19,11 @@ import time
 from pathlib import Path
 
 from gateway.config import Config, ConfigError, load, parse, read
-from shadow import counters, database, store
-from shadow.batch import Batch
-from shadow.compare import Rules
+from shadow import counters
 from shadow.exchange import FrameError, Frames
-from shadow.judge import Judge
-from shadow.paths import PatternError
-from shadow.redact import Redactor, load_key
-from shadow.worker import Worker
+from shadow.sinks import Sink, SinkError
+from shadow.sinks.local import local
+from shadow.sinks.status import status_path, write_status
 
 _log = logging.getLogger("banyan.shadow")
 
@@ -56,10 +53,10 @@ class Connection(asyncio.Protocol):
         self._shipper.heard = time.monotonic()
         try:
             for record in self._frames.feed(data):
-                self._shipper.worker.offer(record)
+                self._shipper.sink.offer(record)
         except FrameError as error:
             _log.error("a worker's connection is out of step and was dropped: %s", error)
-            self._shipper.worker.count("", time.time(), counters.BAD_FRAMES)
+            self._shipper.sink.count("", time.time(), counters.BAD_FRAMES)
             self.close()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -72,10 +69,10 @@ class Connection(asyncio.Protocol):
 
 
 class Shipper:
-    """The listening socket and the worker behind it."""
+    """The listening socket and the sink behind it."""
 
-    def __init__(self, worker: Worker, path: Path, parent: int) -> None:
-        self.worker = worker
+    def __init__(self, sink: Sink, path: Path, parent: int) -> None:
+        self.sink = sink
         self._parent = parent
         self.connections: set[Connection] = set()
         self.heard = 0.0
@@ -91,18 +88,20 @@ class Shipper:
         sock = listen(self._path)
         inode = self._path.stat().st_ino
         server = await loop.create_unix_server(lambda: Connection(self), sock=sock)
-        self.worker.start()
+        self.sink.start()
         while not stop.is_set() and os.getppid() == self._parent:
             try:
                 await asyncio.wait_for(stop.wait(), 1.0)
             except TimeoutError:
                 pass
+            await asyncio.to_thread(write_status, self._path, self.sink.status())
         began = time.monotonic()
         server.close()
         if self._path.exists() and self._path.stat().st_ino == inode:  # not a successor's
             self._path.unlink()
+            status_path(self._path).unlink(missing_ok=True)
         await self._read_the_rest(began + 1.0)
-        return await asyncio.to_thread(self.worker.stop, began + DRAIN_SECONDS - time.monotonic())
+        return await asyncio.to_thread(self.sink.stop, began + DRAIN_SECONDS - time.monotonic())
 
     async def _read_the_rest(self, deadline: float) -> None:
         """What workers had written before they were told to stop is still in the sockets' buffers."""
@@ -147,39 +146,24 @@ def listen(path: Path) -> socket.socket:
     return sock
 
 
-def make_worker(config: Config) -> Worker:
-    """A worker as `config` wants it.
+def make_sink(config: Config) -> Sink:
+    """The sink that `config` wants.
 
     Raises:
-        StartError: something in the configuration can't be used.
+        SinkError: something in the configuration can't be used.
     """
-    try:
-        folder = database.state_folder(config.shadow.database, config.folder)
-        rules = {route.name: Rules.make(**route.shadow.compare.model_dump()) for route in config.routes}
-        redactor = Redactor(config.shadow.redact, load_key(folder / "redact.key"), config.shadow.redact_patterns)
-        store.setup(config.shadow.database, config.folder)
-    except (PatternError, database.DatabaseURLError, store.StoreError, ValueError) as error:
-        raise StartError(f"{config.path}: {error}") from error
-    except OSError as error:
-        raise StartError(f"{config.path}: {error.filename or folder}: {error.strerror}") from error
+    if config.shadow.sink == "jetstream":
+        from shadow.sinks.remote import jetstream  # NATS is imported where it is used
 
-    def write(batch: Batch) -> None:
-        store.renew_connection()
-        store.write(batch)
-
-    def upkeep(now: float) -> None:
-        store.roll_up(now)
-        store.purge(now, config.shadow.retention)
-
-    return Worker(
-        Judge(redactor, rules), prepare=lambda: store.migrate(folder), write=write, upkeep=upkeep, processes=config.shadow.processes
-    )
+        return jetstream(config)
+    return local(config)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. 0: ended on request with everything written; 1: something was lost at the end; 2: wrong use."""
     parser = argparse.ArgumentParser(
-        prog="python -m shadow.shipper", description="Takes exchanges from edge workers, compares and stores them."
+        prog="python -m shadow.shipper",
+        description="Takes exchanges from edge workers; compares and stores them, or sends them to shadow workers.",
     )
     parser.add_argument("--config", type=Path, default=Path("banyan.toml"), help="banyan.toml")
     parser.add_argument("--text", type=Path, help="a file that holds what --config held when it was validated; --config may have changed")
@@ -193,9 +177,9 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # who sends it to everything that is called banyan means the supervisor
     try:
         config = parse(options.config, read(options.text)) if options.text else load(options.config)
-        shipper = Shipper(make_worker(config), options.socket, options.parent)
+        shipper = Shipper(make_sink(config), options.socket, options.parent)
         whole = asyncio.run(shipper.run())
-    except (ConfigError, StartError) as error:
+    except (ConfigError, StartError, SinkError) as error:
         print(f"shipper: {error}", file=sys.stderr)
         return 2
     if not whole:

@@ -18,6 +18,7 @@ from shadow.batch import Batch
 from shadow.exchange import Exchange, Record, Summary, weight
 from shadow.judge import Judge, Judgement
 from shadow.pool import Pool
+from shadow.sinks import Status
 
 _log = logging.getLogger("banyan.shadow")
 
@@ -52,6 +53,14 @@ class Intake:
             self._bytes += size
             self._changed.notify()
         return True
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def bytes(self) -> int:
+        return self._bytes
 
     def take(self) -> Exchange | None:
         """The next one, as soon as there is one; None once it is closed and empty."""
@@ -107,6 +116,7 @@ class Worker:
         self._upkeep = upkeep
         self._intake = intake or Intake()
         self._batch = Batch()
+        self._status = Status()
         self._lock = threading.Lock()
         self._ending = threading.Event()
         """Nothing more will be counted: the next write is the last."""
@@ -124,11 +134,22 @@ class Worker:
             with self._lock:
                 self._batch.summary(record)
         elif not self._intake.put(record):
-            self.count(record.route, record.at, counters.QUEUE_FULL)
+            with self._lock:
+                self._drop(record, counters.QUEUE_FULL)
 
     def count(self, route: str, at: float, name: str, number: int = 1) -> None:
         with self._lock:
             self._batch.count(route, at, name, number)
+
+    def status(self) -> Status:
+        with self._lock:
+            dropped = {route: dict(reasons) for route, reasons in self._status.dropped.items()}
+            return Status(self._intake.waiting, self._intake.bytes, self._status.shipped, dropped=dropped)
+
+    def _drop(self, exchange: Exchange, name: str) -> None:
+        self._batch.count(exchange.route, exchange.at, counters.lost(name, noise=exchange.kind == "noise"))
+        if exchange.kind != "noise":
+            self._status.drop(exchange.route, name.removeprefix(counters.DROPPED))
 
     def stop(self, seconds: float) -> bool:
         """Compares and writes what is here, for at most about `seconds`. Whether all of it was written."""
@@ -139,7 +160,7 @@ class Worker:
         self._slow.finish(began + seconds * 0.6 - time.monotonic())
         with self._lock:
             for exchange in (*self._intake.clear(), *self._slow.clear()):
-                self._batch.count(exchange.route, exchange.at, counters.SHUTDOWN)
+                self._drop(exchange, counters.SHUTDOWN)
         self._slow.close()
         self._ending.set()
         self._writing.join(max(0.5, self._deadline - time.monotonic()))
@@ -161,19 +182,22 @@ class Worker:
                 if not self._intake.done():
                     return
                 if judgement is not None:
+                    self._status.shipped += 1
                     self._batch.judgement(judgement)
                 elif broke:
-                    self._batch.count(exchange.route, exchange.at, counters.FAILED)
+                    self._status.shipped += 1
+                    self._batch.count(exchange.route, exchange.at, counters.failed(noise=exchange.kind == "noise"))
                 elif not self._slow.offer(exchange):
-                    self._batch.count(exchange.route, exchange.at, counters.POOL_FULL)
+                    self._drop(exchange, counters.POOL_FULL)
 
     def _judged_slowly(self, exchange: Exchange, judgement: Judgement | None) -> None:
         """In a thread of the pool's. None: comparing broke, which was told."""
         with self._lock:
             if not self._slow.settle(exchange):
                 return
+            self._status.shipped += 1
             if judgement is None:
-                self._batch.count(exchange.route, exchange.at, counters.FAILED)
+                self._batch.count(exchange.route, exchange.at, counters.failed(noise=exchange.kind == "noise"))
             else:
                 self._batch.judgement(judgement)
 

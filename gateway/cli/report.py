@@ -40,18 +40,21 @@ def report(
     """
     start = moment(since)
     with opened(config, route) as configured:
+        from shadow.reconcile import in_words, reconcile
+
         counted, gate = judged(configured, start)
     if as_json:
         told = asdict(counted)
         for name in ("served", "compared", "match_rate", "coverage", "mode"):
             told[name] = getattr(counted, name)
-        print(json.dumps({**told, "gate": asdict(gate)}, indent=2))
+        sum_of = reconcile(counted)
+        print(json.dumps({**told, "gate": asdict(gate), "reconciliation": {**asdict(sum_of), "adds_up": sum_of.adds_up}}, indent=2))
     else:
-        print("\n".join(_text(counted, gate)))
+        print("\n".join(_text(counted, gate, in_words(reconcile(counted)))))
     return 0
 
 
-def _text(counted: RouteReport, gate: GateResult) -> list[str]:
+def _text(counted: RouteReport, gate: GateResult, sum_of: str) -> list[str]:
     lower, upper = counted.interval
     answered = f"legacy {counted.legacy} ({counted.fallback} as fallback), candidate {counted.candidate}"
     if counted.gateway:
@@ -64,6 +67,7 @@ def _text(counted: RouteReport, gate: GateResult) -> list[str]:
     ]
     for what, reasons in (("skipped", counted.skipped), ("dropped", counted.dropped)):
         lines += [f"  {what:11} {count} {reason}" for reason, count in reasons.items()]
+    lines.append(f"  reconciled  {sum_of}")
     rate = percent(counted.match_rate)
     lines.append(f"  match rate  {rate}" + (f" (95 %: {percent(lower)} to {percent(upper)})" if counted.compared else ""))
     lines.append(f"  gate        {'passed' if gate.passed else 'not passed: ' + '; '.join(gate.reasons)}")

@@ -21,3 +21,12 @@ def test_the_page_names_the_verb_and_its_options(verb: str) -> None:
     page = PAGE.read_text()
     assert f"{verb} " in page or f"{verb}`" in page
     assert not [option for option in options if not re.search(rf"{option}\b", page)]
+
+
+def test_the_page_names_the_options_of_shadow() -> None:
+    done = subprocess.run(python("-m", "gateway.cli", "shadow", "--help"), capture_output=True, text=True, timeout=60, check=True)
+    options = set(re.findall(r"(?m)^│ +(--[a-z-]+)", done.stdout))
+    assert {"--config", "--metrics"} <= options
+    page = PAGE.read_text()
+    assert "`banyan shadow`" in page
+    assert not [option for option in options if not re.search(rf"{option}\b", page)]

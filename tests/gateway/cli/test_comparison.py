@@ -49,6 +49,8 @@ batch.signatures["reviews", Kind.TYPE, "$.count"] = Seen(100, long_ago, long_ago
 batch.count("reviews", now - 60, counters.MATCHED, 400)
 batch.count("reviews", now - 60, counters.ELIGIBLE, 410)
 batch.count("reviews", now - 60, counters.SKIPPED + "too-large", 10)
+batch.count("reviews", long_ago, counters.CAPTURED, 101)
+batch.count("reviews", now - 60, counters.CAPTURED, 400)
 batch.count("reviews", now - 60, counters.SERVED_LEGACY, 410)
 batch.count("reviews", now - 60, counters.SERVED_GATEWAY, 7)
 batch.count("reviews", now - 60, counters.UNFINISHED, 2)
@@ -84,6 +86,7 @@ def test_report_shows_rate_coverage_reasons_and_signatures(folder: Path) -> None
         "  unfinished  2: broken off, or the client left",
         "  compared    500 of 510, coverage 98.04 %",
         "  skipped     10 too-large",
+        "  reconciled  captured 501 = compared 500 + missing 1 (under way, or lost by a process that ended without a word)",
         "  match rate  80.00 % (95 %: 76.27 % to 83.27 %)",
         "  gate        not passed: the match rate is at least 76.2711% (95 % confidence), 98.0000% is needed",
         "        100 x type $.count (new)",
@@ -93,6 +96,7 @@ def test_report_shows_rate_coverage_reasons_and_signatures(folder: Path) -> None
 def test_since_leaves_out_what_was_before(folder: Path) -> None:
     told = json.loads(banyan(folder, "report", "reviews", "--since", "15m", "--json").stdout)
     assert (told["matched"], told["mismatched"], told["signatures"]) == (400, 0, [])
+    assert told["reconciliation"] == {"captured": 400, "compared": 400, "skipped": {}, "dropped": {}, "missing": 0, "adds_up": True}
     assert told["gate"]["passed"]
     assert told["coverage"] == pytest.approx(400 / 410)
 
