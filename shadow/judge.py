@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from shadow import request
 from shadow.compare import MATCH, Difference, Kind, LongWorkError, Rules, Verdict, compare, compare_status, described, mismatch, skipped
 from shadow.exchange import Answer, Exchange
 from shadow.headers import NOWHERE, Address, differing
@@ -36,6 +37,8 @@ class Sample:
     candidate: dict[str, Any]
     differences: list[dict[str, Any]]
     cut: bool
+    request: dict[str, Any] | None = None
+    """shadow.request.kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ class Judge:
                 self._side(candidate),
                 [_plain(difference) for difference in verdict.differences],
                 verdict.cut,
+                request.kept(exchange, self._redactor),
             )
         return Judgement(
             exchange.route, exchange.at, noise, verdict.outcome, verdict.reason, tuple(signatures(verdict.differences)), sample

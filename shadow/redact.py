@@ -32,7 +32,7 @@ from shadow.paths import Path as Place
 from shadow.paths import Pattern, PatternError, Step
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_URL_HEADERS = ("location", "content-location", "refresh", "link")
+_URL_HEADERS = ("location", "content-location", "referer", "refresh", "link")
 _KEY_BYTES = 32
 _SEPARATORS = re.compile(r"[^\w]+")
 _EXPONENT = re.compile(r"[0-9][eE]\+?0*1[0-9](?![0-9])")

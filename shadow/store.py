@@ -213,6 +213,7 @@ def _row(sample: Sample) -> Row:
         candidate=storable(sample.candidate),
         differences=storable(sample.differences),
         cut=sample.cut,
+        request=storable(sample.request),
     )
 
 

@@ -16,6 +16,7 @@ from gateway.cli.shared import RefusalError, who
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from shadow.examples import Example
     from shadow.report import SignatureLine
     from shadow.states import Change
 
@@ -63,7 +64,7 @@ def show_all(route: str, /, *, state: str = "", config: ConfigFile = Path("banya
 
 @app.command(sort_key=2)
 def show(number: int, /, *, config: ConfigFile = Path("banyan.toml"), as_json: Json = False) -> int:
-    """One signature: what it is, since when, and who has said what of it.
+    """One signature: what it is, who has said what of it, and its newest sample, with the request as a curl line.
 
     Example: banyan signatures show 12
 
@@ -76,16 +77,18 @@ def show(number: int, /, *, config: ConfigFile = Path("banyan.toml"), as_json: J
 
     with stored(config):
         from shadow import report
+        from shadow.examples import examples
 
         found = report.signature(number)
         history = states.history(number) if found else ()
+        shown = examples([number])[number]
     if found is None:
         raise RefusalError(_unknown(number))
     route, line = found
     if as_json:
-        print(json.dumps(_plain(route, line, history), indent=2))
+        print(json.dumps({**_plain(route, line, history), "examples": [asdict(example) for example in shown]}, indent=2))
     else:
-        print("\n".join(_shown(route, line, history)))
+        print("\n".join([*_shown(route, line, history), *_examples(shown)]))
     return 0
 
 
@@ -186,3 +189,18 @@ def _shown(route: str, line: SignatureLine, history: tuple[Change, ...]) -> Iter
     yield f"  seen     in {exchanges}, first {clock(line.first_seen)}, last {clock(line.last_seen)}"
     for change in history:
         yield _readable(f"  history  {clock(change.at)}  {change.old} to {change.new}, by {change.by}: {change.why}")
+
+
+def _examples(found: list[Example]) -> Iterator[str]:
+    from gateway.cli.flags.shown import clock
+
+    for example in found:
+        yield _readable(f"  example  {clock(example.at)}  {example.method} {example.target}, request {example.request_id}")
+        yield _readable(f"           legacy {example.legacy}, candidate {example.candidate}")
+        for shown in example.differences:
+            yield _readable(f"           {shown.path}: {_value(shown.legacy)} became {_value(shown.candidate)}")
+        yield from (_readable(f"           {text}") for text in (example.curl, *example.notes) if text)
+
+
+def _value(text: str | None) -> str:
+    return "nothing" if text is None else text

@@ -32,7 +32,7 @@ def test_from_the_list_to_a_bug_that_is_fixed(folder: Path) -> None:
     )  # fmt: skip
     number = str(line["id"])
     done = banyan(folder, "signatures", "list", "reviews")
-    assert re.fullmatch(rf" *{number}  new +100  \S.*\S  type \$\.co�unt", done.stdout.splitlines()[1]), "and nothing reaches a terminal"
+    assert re.fullmatch(rf" *{number}  new +100  \S.*\S +type \$\.co�unt", done.stdout.splitlines()[1]), "and nothing reaches a terminal"
 
     done = banyan(folder, "signatures", "set", number, "bug", "--why", "it rounds", "--by", "ada")
     assert (done.returncode, done.stdout) == (0, f"{number}  type $.co�unt of reviews: new to bug\n")
