@@ -17,6 +17,7 @@ from shadow import curl, report
 from shadow.compare import Difference, Kind
 from shadow.models import Sample, Signature
 from shadow.signature import signature as signature_of
+from shadow.words import quoted
 
 SPANS = {"15m": (900.0, "15 minutes"), "1h": (3600.0, "hour"), "24h": (86400.0, "24 hours"), "all": (0.0, "everything kept")}
 DEFAULT_SPAN = "1h"
@@ -149,8 +150,8 @@ def _differences(shown: Sample, row: Signature) -> list[dict[str, Any]]:
                 "kind": item["kind"],
                 "path": item["path"],
                 "candidate_path": item.get("candidate_path", ""),
-                "legacy": None if kind is Kind.EXTRA else sidebyside.quoted(item["legacy"]),
-                "candidate": None if kind is Kind.MISSING else sidebyside.quoted(item["candidate"]),
+                "legacy": None if kind is Kind.EXTRA else quoted(item["legacy"]),
+                "candidate": None if kind is Kind.MISSING else quoted(item["candidate"]),
                 "valued": kind is not Kind.ORDER and not (kind is Kind.INCONCLUSIVE and item["legacy"] is None),
                 "own": kind.value == row.kind and path == row.path,
             }
