@@ -208,7 +208,8 @@ def printed(config: Path) -> list[str]:
     listed = banyan("signatures", "list", "reviews", "--json")
     numbers = [str(line["id"]) for line in json.loads(listed)]
     assert numbers
-    reports = [banyan("report", "reviews"), banyan("gate", "reviews", "--json")]
+    reports = [banyan("report", "reviews", "--format", form) for form in ("text", "json", "html", "junit")]
+    reports.append(banyan("gate", "reviews", "--json"))
     return [listed, *reports, *(banyan("signatures", "show", number) for number in numbers[:8])]
 
 
