@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from console import flagviews, routes, sidebyside
-from shadow import curl, report
+from shadow import curl, report, states
 from shadow.compare import Difference, Kind
 from shadow.models import Sample, Signature
 from shadow.signature import signature as signature_of
@@ -109,7 +109,11 @@ def signature(request: HttpRequest, pk: int) -> HttpResponse:
     row = get_object_or_404(Signature, pk=pk)
     newest = row.samples.order_by("-pk").first()
     if newest is None:
-        return render(request, "console/signature_empty.html", {"signature": row, "meaning": KINDS.get(Kind(row.kind), "")})
+        return render(
+            request,
+            "console/signature_empty.html",
+            {"signature": row, "meaning": KINDS.get(Kind(row.kind), ""), "history": states.history(row.pk)},
+        )
     return redirect("sample", pk=row.pk, sample=newest.pk)
 
 
@@ -126,6 +130,7 @@ def sample(request: HttpRequest, pk: int, sample: int) -> HttpResponse:
     context = {
         "signature": row,
         "meaning": KINDS.get(Kind(row.kind), ""),
+        "history": states.history(row.pk),
         "sample": shown,
         "curl": curl.line(shown.method, shown.target, shown.request),
         "curl_notes": curl.notes(shown.method, shown.request),

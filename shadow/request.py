@@ -1,8 +1,8 @@
 """What a sample keeps of the request: as much as asking again takes, redacted as everything is, and nothing of who called.
 
 Authorization and Cookie never come this far (gateway/net/lines.py). Of the other fields those are left out that the gateway itself would
-not pass on, and the addresses and traces that are one caller's; a field whose name sounds like a credential becomes a hash, configured or
-not.
+not pass on, and the addresses and traces that are one caller's; a field whose name sounds like a credential, or holds a name that
+is redacted in bodies (X-User-Email), becomes a hash.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def kept(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
     body = message.body
     text = body.text if body.text is None or "\0" not in body.text else None  # no shell can hold that
     return {
-        "headers": [[name, redactor.hash(value) if _CREDENTIAL.search(name) else value] for name, value in message.headers],
+        "headers": [[name, _value(name, value, redactor)] for name, value in message.headers],
         "form": body.form.value,
         "size": body.size if body.form is not Form.EMPTY else 0,
         "note": body.note,
@@ -44,6 +44,11 @@ def kept(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
         "decoded": any(name == "content-encoding" for name, _ in fields)
         and body.note not in ("bad_encoding", "unknown_encoding", "over_limit"),
     }
+
+
+def _value(name: str, value: str, redactor: Redactor) -> str:
+    taken_out = value.startswith("redacted:")  # by name already
+    return redactor.hash(value) if value and not taken_out and (_CREDENTIAL.search(name) or redactor.hides(name)) else value
 
 
 def _wanted(fields: Headers) -> Headers:

@@ -57,7 +57,11 @@ def gate(
     else:
         with opened(config, route) as configured:
             counted, result = judged(configured, since)
-    print(json.dumps(told(configured, counted, result), indent=2) if as_json else in_words(counted, result))
+    print(
+        json.dumps(told(configured, counted, result), indent=2)
+        if as_json
+        else in_words(counted, result, 0 if since else configured.gate.window)
+    )
     return 0 if result.passed else 1
 
 
@@ -79,15 +83,16 @@ def told(route: Route, counted: RouteReport, result: GateResult) -> dict[str, An
     }
 
 
-def in_words(counted: RouteReport, result: GateResult) -> str:
-    """On one line."""
+def in_words(counted: RouteReport, result: GateResult, window: float) -> str:
+    """On one line. `window`: seconds that it counts by itself; 0: it was asked for another span."""
     from flags.admin.states import plain
+    from gateway.cli.flags.shown import duration
 
-    coverage = f"coverage {percent(counted.coverage)}{_lost(counted)}"
+    what = f"coverage {percent(counted.coverage)}{_lost(counted)}" + (f"; of the last {duration(window)}" if window else "")
     if result.passed:
         share = f"{percent(result.lower)} or more at 95 % confidence, {percent(result.required)} is needed"
-        return f"{counted.route}: passed. {result.matched} of {result.compared} match ({share}); {coverage}"
-    return plain(f"{counted.route}: not passed. {'; '.join(result.reasons)}; {coverage}")
+        return f"{counted.route}: passed. {result.matched} of {result.compared} match ({share}); {what}"
+    return plain(f"{counted.route}: not passed. {'; '.join(result.reasons)}; {what}")
 
 
 def _lost(counted: RouteReport) -> str:

@@ -57,8 +57,10 @@ def report(
 
         document = collect(route, configured.match, configured.candidate, configured.gate, start, time.time())
     text = _rendered(document, "json" if as_json else form)
-    if output is None:
+    if output is None and form == "text" and not as_json:
         sys.stdout.write(text)
+    elif output is None:
+        sys.stdout.buffer.write(text.encode())  # as the file says of itself, whatever the terminal's encoding is
     else:
         _write(output, text)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import shlex
 import shutil
 import subprocess
@@ -208,7 +209,8 @@ def test_a_body_in_another_charset_arrives_in_that(server: Echo, tmp_path: Path)
 def test_redacted_values_are_shown_as_what_they_are(server: Echo, tmp_path: Path) -> None:
     head = (
         b"Host: h\r\nContent-Type: application/json\r\nX-Api-Key: hunter2\r\nX-CSRFToken: hunter2\r\nAuthorization: Basic hunter2\r\n"
-        b"Referer: http://h/?password=hunter2&a=1\r\nX-Note: card 4111 1111 1111 1111\r\nCookie: a=hunter2\r\n"
+        b"X-User-Password-Hint: hunter2\r\nReferer: http://h/?password=hunter2&a=1\r\nX-Note: card 4111 1111 1111 1111\r\n"
+        b"Cookie: a=hunter2\r\n"
     )
     target, request = request_of("POST", "/a?password=hunter2", head, b'{"password": "hunter2", "card": "4111111111111111", "b": "kept"}')
     text = line("POST", target, request)
@@ -221,7 +223,7 @@ def test_redacted_values_are_shown_as_what_they_are(server: Echo, tmp_path: Path
     assert sent["b"] == "kept"
     assert sent["password"].startswith("redacted:")
     assert sent["card"].startswith("redacted:card:")
-    for name in ("x-api-key", "x-csrftoken", "authorization", "cookie"):
+    for name in ("x-api-key", "x-csrftoken", "authorization", "cookie", "x-user-password-hint"):
         assert arrived.headers[name].startswith("redacted:")
     assert arrived.headers["referer"].startswith("http://h/?password=redacted:")
     assert arrived.headers["referer"].endswith("&a=1")
@@ -263,6 +265,18 @@ def test_a_head_has_no_body() -> None:
     _, request = request_of("HEAD", "/a", b"", b"x")
     assert "--data" not in line("HEAD", "/a", request)
     assert "curl sends no body with HEAD: it is left out." in notes("HEAD", request)
+
+
+def test_bash_gives_back_whatever_it_was_given(server: Echo) -> None:
+    del server  # it has looked for bash
+    chance = random.Random(11)
+    pieces = [*HOSTILE, "\N{ZERO WIDTH JOINER}", "é", "0", "f", "\\x4", "$'", "\udcff", "\x01", "\x85", "\U0010ffff"]
+    words = ["".join(chance.choices(pieces, k=chance.randrange(6))).encode("utf-8", "surrogateescape") for _ in range(500)]
+    words += [bytes(chance.choices(range(1, 256), k=chance.randrange(1, 9))) for _ in range(500)]
+    script = "printf '%s\\0' " + " ".join(map(quote, words))
+    assert script.isprintable()
+    done = subprocess.run(["bash", "--norc"], input=script.encode(), env={"LC_ALL": "C"}, capture_output=True, timeout=30, check=True)
+    assert done.stdout.split(b"\0")[:-1] == words
 
 
 def test_a_word_is_one_word() -> None:

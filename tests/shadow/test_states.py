@@ -150,6 +150,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 for number in range(40):
     batch = Batch()
+    batch.count("reviews", time.time(), "matched", 2)
     for path in ("$.b", "$.a"):
         batch.signatures["reviews", Kind.VALUE, path] = Seen(1, time.time(), time.time())
     store.write(batch)
@@ -163,11 +164,23 @@ import json, sys
 from pathlib import Path
 from shadow import states, store
 store.setup(sys.argv[1], Path(sys.argv[2]))
+import time
+from gateway.settings.routes import Gate
 from shadow.models import Signature
-print(json.dumps([
+from shadow.reporting.document import collect, plain
+from shadow.reporting.junit import junit
+from shadow.reporting.page import page
+document = collect("reviews", "/reviews/*", "new", Gate(), 0, time.time())
+told = plain(document)
+assert page(document).count("seen again after the fix") == junit(document).count("seen again after the fix") > 0
+rows = [
     [row.state, row.count, row.last_seen, row.state_since, [[c.old, c.new, c.by, c.at] for c in states.history(row.pk)]]
     for row in Signature.objects.all()
-]))
+]
+print(json.dumps({
+    "rows": rows, "matched": told["matched"], "series": sum(point["matched"] for point in told["series"]["points"]),
+    "step": told["series"]["step"], "open": told["gate"]["open"], "signatures": len(told["signatures"]),
+}))
 """
 
 
@@ -193,7 +206,7 @@ def database(kind: str, folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_of_several_writers_one_takes_a_fix_back(kind: str, tmp_path: Path) -> None:
+def test_of_several_writers_one_takes_a_fix_back_and_the_reports_agree(kind: str, tmp_path: Path) -> None:
     with database(kind, tmp_path) as url:
         first = f"from pathlib import Path\nfrom shadow import store\nstore.open_database({url!r}, Path({str(tmp_path)!r}))"
         _, errors = (made := python(first)).communicate(timeout=60)
@@ -211,8 +224,10 @@ def test_of_several_writers_one_takes_a_fix_back(kind: str, tmp_path: Path) -> N
             assert writer.returncode == 0, errors
         output, errors = (asked := python(LEDGER, url, str(tmp_path))).communicate(timeout=60)
         assert asked.returncode == 0, errors
-    rows = json.loads(output)
-    assert len(rows) == 2
+    told = json.loads(output)
+    rows = told["rows"]
+    assert (told["matched"], told["series"], told["step"], told["signatures"], len(rows)) == (240, 240, 60, 2, 2)
+    assert told["open"] == sum(row[0] == "new" for row in rows)
     for state, count, last_seen, since, history in rows:
         assert count == 120
         assert len([entry for entry in history if entry[2] == "ada"]) == 4

@@ -67,6 +67,14 @@ def test_xml_says_what_the_gate_says(folder: Path) -> None:
         assert banyan(folder, "gate", "reviews", *since).returncode == (failures > 0)
 
 
+def test_it_is_utf_8_as_it_says_whatever_the_terminal_speaks(folder: Path) -> None:
+    command = python("-m", "gateway.cli", "report", "reviews", "--format", "html", "--config", str(folder / "banyan.toml"))
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"} | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "Wilson\N{RIGHT SINGLE QUOTATION MARK}s" in done.stdout.decode()
+
+
 def test_it_can_be_written_to_what_is_no_file(folder: Path) -> None:
     done = banyan(folder, "report", "reviews", "--output", "/dev/stdout")
     assert done.returncode == 0
