@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from shadow.normalise import media_type
+from shadow.normalise import Form, media_type
 
 GATEWAY = "http://GATEWAY"
 BODY_FILE = "BODY"
@@ -115,10 +115,12 @@ def _body(request: dict[str, Any] | None) -> bytes | None:
     text: str | None = request["text"] if request is not None else None
     if request is None or text is None:
         return None
+    if request["form"] not in (Form.TEXT, Form.HTML):
+        return text.encode()  # JSON and forms are read without regard to a charset, and what it says may be anything
     _, charset = media_type(next((value for name, value in request["headers"] if name == "content-type"), ""))
     try:
         return text.encode(charset)
-    except (LookupError, UnicodeEncodeError):  # redaction may have put in what the charset lacks
+    except (LookupError, UnicodeError):  # redaction may have put in what the charset lacks
         return text.encode()
 
 

@@ -50,9 +50,8 @@ class Signature(models.Model):
     count = models.BigIntegerField(help_text="exchanges in which it was seen")
     first_seen = models.FloatField(help_text="Unix seconds")
     last_seen = models.FloatField(help_text="Unix seconds")
-    state_since = models.FloatField(
-        db_default=0.0, help_text="Unix seconds at which somebody gave it its state; 0: nobody has"
-    )  # a default of the database's own: what was written before this column still can be
+    # A default of the database's own: shippers of before this column go on writing.
+    state_since = models.FloatField(db_default=0.0, help_text="Unix seconds at which somebody gave it its state; 0: nobody has")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["route", "kind", "path"], name="signature_once")]

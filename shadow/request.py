@@ -41,14 +41,12 @@ def kept(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
         "note": body.note,
         "digest": body.digest or (redactor.digest(body.data) if body.data else ""),
         "text": text,
-        "decoded": any(name == "content-encoding" for name, _ in fields)
-        and body.note not in ("bad_encoding", "unknown_encoding", "over_limit"),
+        "decoded": body.note not in _NOT_DECODED,
     }
 
 
 def _value(name: str, value: str, redactor: Redactor) -> str:
-    taken_out = value.startswith("redacted:")  # by name already
-    return redactor.hash(value) if value and not taken_out and (_CREDENTIAL.search(name) or redactor.hides(name)) else value
+    return redactor.hash(value) if value and (_CREDENTIAL.search(name) or redactor.hides(name)) else value
 
 
 def _wanted(fields: Headers) -> Headers:

@@ -206,6 +206,19 @@ def test_a_body_in_another_charset_arrives_in_that(server: Echo, tmp_path: Path)
     assert run(server, line("POST", target, request), tmp_path).body == b"caf\xe9"
 
 
+@pytest.mark.parametrize("charset", ["idna", "zlib", "nothing", "utf-7", "punycode", "ascii"])
+def test_a_charset_that_is_none_breaks_nothing(server: Echo, tmp_path: Path, charset: str) -> None:
+    body = json.dumps({"a": "é." * 500}, ensure_ascii=False).encode()
+    head = b"Host: h\r\nContent-Type: application/json; charset=" + charset.encode() + b"\r\n"
+    target, request = request_of("POST", "/a", head, body)
+    assert run(server, line("POST", target, request), tmp_path).body == body
+
+
+def test_a_hash_that_somebody_sends_is_a_value_like_any_other() -> None:
+    _, request = request_of("GET", "/a", b"X-Api-Key: redacted:hunter2\r\n", b"")
+    assert "hunter2" not in json.dumps(request)
+
+
 def test_redacted_values_are_shown_as_what_they_are(server: Echo, tmp_path: Path) -> None:
     head = (
         b"Host: h\r\nContent-Type: application/json\r\nX-Api-Key: hunter2\r\nX-CSRFToken: hunter2\r\nAuthorization: Basic hunter2\r\n"
