@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +52,7 @@ class Example:
 
 def examples(signatures: Iterable[int], each: int = 1) -> dict[int, list[Example]]:
     """The newest `each` samples of these signatures, the newest first. One query for each signature: a report shows a few."""
-    found: dict[int, list[Example]] = defaultdict(list)
+    found: dict[int, list[Example]] = {}
     for number in signatures:
         rows = Sighting.objects.filter(signature_id=number).select_related("signature", "sample").order_by("-sample_id")[:each]
         found[number] = [_example(row) for row in rows]

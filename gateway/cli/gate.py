@@ -92,7 +92,8 @@ def in_words(counted: RouteReport, result: GateResult, window: float) -> str:
     if result.passed:
         share = f"{percent(result.lower)} or more at 95 % confidence, {percent(result.required)} is needed"
         return f"{counted.route}: passed. {result.matched} of {result.compared} match ({share}); {what}"
-    return plain(f"{counted.route}: not passed. {'; '.join(result.reasons)}; {what}")
+    ask = f" (`banyan signatures list {counted.route}`)" if result.open else ""
+    return plain(f"{counted.route}: not passed. {'; '.join(result.reasons)}{ask}; {what}")
 
 
 def _lost(counted: RouteReport) -> str:
