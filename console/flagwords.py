@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from difflib import SequenceMatcher
 from typing import Any
 
-from console.sidebyside import visible
+from shadow.words import visible
 
 Feature = dict[str, Any]
 

@@ -28,6 +28,7 @@ class RouteView:
     totals: RouteReport
     lately: RouteReport
     gate: GateResult | None
+    """By its own window, whatever the page shows."""
     flags: tuple[FlagView, ...] = ()
     """Those that decide about it."""
     split: bool = False
@@ -72,11 +73,12 @@ def views(names: list[str] | None, since: float, now: float, config: Config | No
         names = [*configured, *(name for name in report.known_routes() if name not in configured)]
     totals = report.summaries(names, since)
     lately = report.summaries(names, now - LATELY_SECONDS)
+    gates = report.gates({name: configured[name].gate for name in names if name in configured and not configured[name].split}, now)
     found = []
     for total, late in zip(totals, lately, strict=True):
         route = configured.get(total.route)
         split = bool(route and route.split)
-        gate = report.gate_of(total, minimum=route.gate.minimum, match=route.gate.match) if route and not split else None
+        gate = gates[total.route][1] if total.route in gates else None
         flags = board.of(total.route) if board else ()
         found.append(RouteView(total.route, route.match if route else "", total, late, gate, flags, split))
     return found

@@ -17,6 +17,7 @@ from typing import Any
 
 from shadow.normalise import Json
 from shadow.paths import Path, render
+from shadow.words import quoted, visible
 
 MAX_LINES = 4000
 """Per side. A longer body is shown in its raw form alone."""
@@ -59,22 +60,6 @@ def bodies(legacy: dict[str, Any], candidate: dict[str, Any], differences: Seque
     if left is None or right is None or not (left or right):
         return None
     return list(_fold(list(_rows(left, right))))
-
-
-def visible(text: str) -> str:
-    """`text` with every character that has no look of its own written as an escape; line ends and tabs stay."""
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() or character in "\n\t" else _escape(character) for character in text)
-
-
-def quoted(value: Json) -> str:
-    """A value as JSON on one line."""
-    return visible(json.dumps(value, ensure_ascii=False))
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def _places(differences: Sequence[dict[str, Any]], side: str) -> dict[str, str]:

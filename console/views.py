@@ -13,10 +13,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from console import flagviews, routes, sidebyside
-from shadow import curl, report
+from shadow import curl, report, states
 from shadow.compare import Difference, Kind
 from shadow.models import Sample, Signature
 from shadow.signature import signature as signature_of
+from shadow.words import quoted
 
 SPANS = {"15m": (900.0, "15 minutes"), "1h": (3600.0, "hour"), "24h": (86400.0, "24 hours"), "all": (0.0, "everything kept")}
 DEFAULT_SPAN = "1h"
@@ -108,7 +109,11 @@ def signature(request: HttpRequest, pk: int) -> HttpResponse:
     row = get_object_or_404(Signature, pk=pk)
     newest = row.samples.order_by("-pk").first()
     if newest is None:
-        return render(request, "console/signature_empty.html", {"signature": row, "meaning": KINDS.get(Kind(row.kind), "")})
+        return render(
+            request,
+            "console/signature_empty.html",
+            {"signature": row, "meaning": KINDS.get(Kind(row.kind), ""), "history": states.history(row.pk)},
+        )
     return redirect("sample", pk=row.pk, sample=newest.pk)
 
 
@@ -125,8 +130,10 @@ def sample(request: HttpRequest, pk: int, sample: int) -> HttpResponse:
     context = {
         "signature": row,
         "meaning": KINDS.get(Kind(row.kind), ""),
+        "history": states.history(row.pk),
         "sample": shown,
-        "curl": curl.line(shown.method, shown.target),
+        "curl": curl.line(shown.method, shown.target, shown.request),
+        "curl_notes": curl.notes(shown.method, shown.request),
         "newer": samples[place - 1] if place else None,
         "older": samples[place + 1] if place + 1 < len(samples) else None,
         "place": place + 1,
@@ -148,8 +155,8 @@ def _differences(shown: Sample, row: Signature) -> list[dict[str, Any]]:
                 "kind": item["kind"],
                 "path": item["path"],
                 "candidate_path": item.get("candidate_path", ""),
-                "legacy": None if kind is Kind.EXTRA else sidebyside.quoted(item["legacy"]),
-                "candidate": None if kind is Kind.MISSING else sidebyside.quoted(item["candidate"]),
+                "legacy": None if kind is Kind.EXTRA else quoted(item["legacy"]),
+                "candidate": None if kind is Kind.MISSING else quoted(item["candidate"]),
                 "valued": kind is not Kind.ORDER and not (kind is Kind.INCONCLUSIVE and item["legacy"] is None),
                 "own": kind.value == row.kind and path == row.path,
             }

@@ -52,4 +52,4 @@ class Figures:
         from shadow import report
 
         rules = next(route.gate for route in self._config.routes if route.name == counted.route)
-        return report.gate_of(counted, minimum=rules.minimum, match=rules.match)
+        return report.gate_of(counted, minimum=rules.minimum, match=rules.match, coverage=rules.coverage)

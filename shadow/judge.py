@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from shadow import request
 from shadow.compare import MATCH, Difference, Kind, LongWorkError, Rules, Verdict, compare, compare_status, described, mismatch, skipped
 from shadow.exchange import Answer, Exchange
 from shadow.headers import NOWHERE, Address, differing
@@ -36,6 +37,8 @@ class Sample:
     candidate: dict[str, Any]
     differences: list[dict[str, Any]]
     cut: bool
+    request: dict[str, Any] | None = None
+    """shadow.request.kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,7 @@ class Judge:
                 self._side(candidate),
                 [_plain(difference) for difference in verdict.differences],
                 verdict.cut,
+                self._kept(about),
             )
         return Judgement(about.route, about.at, noise, verdict.outcome, verdict.reason, tuple(signatures(verdict.differences)), sample)
 
@@ -162,6 +166,11 @@ class Judge:
         """The target, redacted, and the side that was served."""
         assert isinstance(about, Exchange)  # noqa: S101 - whoever has something else says how that is read
         return self._redactor.target(about.target), about.served.side
+
+    def _kept(self, about: About) -> dict[str, Any]:
+        """What is kept of the request besides."""
+        assert isinstance(about, Exchange)  # noqa: S101 - as in _request
+        return request.kept(about, self._redactor)
 
     def _address(self, exchange: Exchange) -> Address:
         # As redaction left it, which is how Location is left too.

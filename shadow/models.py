@@ -50,6 +50,8 @@ class Signature(models.Model):
     count = models.BigIntegerField(help_text="exchanges in which it was seen")
     first_seen = models.FloatField(help_text="Unix seconds")
     last_seen = models.FloatField(help_text="Unix seconds")
+    # A default of the database's own: shippers of before this column go on writing.
+    state_since = models.FloatField(db_default=0.0, help_text="Unix seconds at which somebody gave it its state; 0: nobody has")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["route", "kind", "path"], name="signature_once")]
@@ -57,6 +59,20 @@ class Signature(models.Model):
 
     def __str__(self) -> str:
         return f"{self.route}: {self.kind} {self.path}"
+
+
+class StateChange(models.Model):
+    """That a signature went from one state to another. Written by shadow/states.py alone."""
+
+    signature = models.ForeignKey(Signature, on_delete=models.CASCADE, related_name="changes")
+    at = models.FloatField(help_text="Unix seconds")
+    old = models.CharField(max_length=10, choices=Signature.State)
+    new = models.CharField(max_length=10, choices=Signature.State)
+    by = models.CharField(max_length=200, help_text="who; banyan itself where it was seen again after the fix")
+    why = models.TextField()
+
+    def __str__(self) -> str:
+        return f"{self.signature_id}: {self.old} to {self.new}"
 
 
 class Sample(models.Model):
@@ -67,6 +83,7 @@ class Sample(models.Model):
     request_id = models.CharField(max_length=200)
     method = models.CharField(max_length=40)
     target = models.TextField()
+    request = models.JSONField(null=True, help_text="headers and body; none: of before these were kept")
     served = models.CharField(max_length=10, help_text="the side whose answer the client got")
     legacy = models.JSONField(help_text="status, headers, body and timing")
     candidate = models.JSONField(help_text="status, headers, body and timing")

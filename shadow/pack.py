@@ -77,6 +77,8 @@ class Pair(msgspec.Struct, array_like=True, gc=False):
     kind: Literal["pair", "noise"]
     reference: PairSide
     other: PairSide
+    request: str
+    """What a sample keeps of the request (shadow.request.kept), as JSON; '' where there will be no sample."""
 
 
 class Told(msgspec.Struct, array_like=True, gc=False):
@@ -152,7 +154,7 @@ def size(record: Pair | Told) -> int:
     """About the bytes that `record` takes in a pack."""
     if isinstance(record, Told):
         return len(record.sample) + 200
-    return 600 + sum(_side_size(side) for side in (record.reference, record.other))
+    return 600 + len(record.request) + sum(_side_size(side) for side in (record.reference, record.other))
 
 
 def _side_size(side: PairSide) -> int:

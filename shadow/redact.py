@@ -32,7 +32,7 @@ from shadow.paths import Path as Place
 from shadow.paths import Pattern, PatternError, Step
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_URL_HEADERS = ("location", "content-location", "refresh", "link")
+_URL_HEADERS = ("location", "content-location", "referer", "refresh", "link")
 _KEY_BYTES = 32
 _SEPARATORS = re.compile(r"[^\w]+")
 _EXPONENT = re.compile(r"[0-9][eE]\+?0*1[0-9](?![0-9])")
@@ -88,7 +88,7 @@ class Redactor:
         if mark:
             query, hash_mark, fragment = query.partition("#")
             pairs = parse_qsl(query, keep_blank_values=True)
-            redacted = [(name, self.hash(value) if value and self._hides(name) else value) for name, value in pairs]
+            redacted = [(name, self.hash(value) if value and self.hides(name) else value) for name, value in pairs]
             if redacted != pairs:
                 target = f"{before}?{urlencode(redacted, safe=':')}{hash_mark}{fragment}"
         return self.text(target)
@@ -100,7 +100,8 @@ class Redactor:
     def _stand_in(self, kind: str, secret: str) -> str:
         return self.hash(secret).replace(":", f":{kind}:", 1) if kind != "field" else self.hash(unquote_plus(secret))
 
-    def _hides(self, name: str) -> bool:
+    def hides(self, name: str) -> bool:
+        """Whether the value of a field of that name is taken out: of a form, a query, or a request's head."""
         for spelt in (name.casefold(), unquote_plus(name).casefold()):
             # user[password], user.password and form-0-password are fields of that name too, to one framework or another.
             if not {spelt, *_SEPARATORS.split(spelt)}.isdisjoint(self._names) or spelt in NAMES:
@@ -197,7 +198,7 @@ class Redactor:
 
     def _field(self, name: str, value: str) -> str:
         """A form's value."""
-        if self._hides(name):
+        if self.hides(name):
             return self.hash(value)
         return str(self._string(value, (name.casefold(),), 0))
 

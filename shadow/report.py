@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
 from shadow import counters
-from shadow.gate import GateResult, gate, wilson
+from shadow.gate import GateResult, Terms, gate, wilson
 from shadow.models import Noise, Signature, Tally
-
-OPEN = (Signature.State.NEW, Signature.State.BUG)
-"""States of a signature that somebody still has to look at."""
+from shadow.states import BUG, OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,13 @@ class SignatureLine:
     count: int
     first_seen: float
     last_seen: float
+    state_since: float = 0.0
+    """Unix seconds at which somebody gave it its state; 0: nobody has."""
+
+    @property
+    def open(self) -> bool:
+        """Whether somebody still has to look at it, or to mend something."""
+        return self.state in OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,8 @@ class RouteReport:
     noise_different: int = 0
     signatures: tuple[SignatureLine, ...] = ()
     """Open ones seen since then, the most frequent first. Their counts are those of all time."""
+    unmended: tuple[SignatureLine, ...] = ()
+    """Bugs that were not seen since then, and of which nobody has said that they are fixed."""
 
     @property
     def served(self) -> int:
@@ -83,6 +91,12 @@ class RouteReport:
     def coverage(self) -> float | None:
         """None while nothing was eligible."""
         return self.compared / self.eligible if self.eligible else None
+
+    @property
+    def coverage_of_sample(self) -> float | None:
+        """`coverage` of what chance did not leave out: [routes.shadow] sample says nothing of the rest."""
+        eligible = self.eligible - self.skipped.get(counters.SAMPLED_OUT, 0)
+        return min(1.0, self.compared / eligible) if eligible > 0 else None
 
     @property
     def mode(self) -> str:
@@ -110,9 +124,11 @@ def summaries(routes: Iterable[str], since: float = 0.0) -> list[RouteReport]:
     for route, name, total in rows:
         sums[route][name] = total
     lines: dict[str, list[SignatureLine]] = defaultdict(list)
-    for row in Signature.objects.filter(route__in=names, state__in=OPEN, last_seen__gte=since).order_by("-count", "kind", "path"):
-        lines[row.route].append(signature_line(row))
-    return [_report(name, since, sums[name], tuple(lines[name])) for name in names]
+    unmended: dict[str, list[SignatureLine]] = defaultdict(list)
+    wanted = Q(state__in=OPEN, last_seen__gte=since) | Q(state=BUG)
+    for row in Signature.objects.filter(wanted, route__in=names).order_by("-count", "kind", "path"):
+        (lines if row.last_seen >= since else unmended)[row.route].append(signature_line(row))
+    return [_report(name, since, sums[name], tuple(lines[name]), tuple(unmended[name])) for name in names]
 
 
 def known_routes() -> list[str]:
@@ -122,7 +138,25 @@ def known_routes() -> list[str]:
 
 def signature_line(row: Signature) -> SignatureLine:
     """`row` without its database."""
-    return SignatureLine(row.pk, row.kind, row.path, row.state, row.count, row.first_seen, row.last_seen)
+    return SignatureLine(row.pk, row.kind, row.path, row.state, row.count, row.first_seen, row.last_seen, row.state_since)
+
+
+def plain_line(line: SignatureLine) -> dict[str, Any]:
+    """`line` for machines."""
+    return {**asdict(line), "open": line.open}
+
+
+def signatures(route: str, since: float = 0.0) -> list[SignatureLine]:
+    """Every signature that was seen since `since` (Unix seconds), and every bug that is not mended: open ones first, then the most
+    frequent."""
+    rows = Signature.objects.filter(Q(last_seen__gte=since) | Q(state=BUG), route=route).order_by("-count", "kind", "path")
+    return sorted(map(signature_line, rows), key=lambda line: not line.open)
+
+
+def signature(number: int) -> tuple[str, SignatureLine] | None:
+    """The signature of that number, and its route; None where there is none."""
+    row = Signature.objects.filter(pk=number).first()
+    return None if row is None else (row.route, signature_line(row))
 
 
 def noise(route: str) -> list[tuple[str, str, int]]:
@@ -130,12 +164,35 @@ def noise(route: str) -> list[tuple[str, str, int]]:
     return list(Noise.objects.filter(route=route).order_by("-count").values_list("kind", "path", "count"))
 
 
-def gate_of(report: RouteReport, *, minimum: int, match: float) -> GateResult:
-    """The gate on what `report` counted."""
-    return gate(report.matched, report.compared, minimum=minimum, match=match)
+def gate_of(report: RouteReport, *, minimum: int, match: float, coverage: float = 0.0) -> GateResult:
+    """The gate on what `report` counted: what is open is a new signature that was seen in that time, and any bug that is not fixed."""
+    return gate(
+        report.matched,
+        report.compared,
+        minimum=minimum,
+        match=match,
+        coverage=report.coverage_of_sample,
+        least_coverage=coverage,
+        signatures=[f"{line.kind} {line.path} ({line.state})" for line in (*report.signatures, *report.unmended)],
+    )
 
 
-def _report(route: str, since: float, sums: dict[str, int], signatures: tuple[SignatureLine, ...]) -> RouteReport:
+def gates(terms: Mapping[str, Terms], now: float) -> dict[str, tuple[RouteReport, GateResult]]:
+    """Of each route by its own terms what was counted within their window, and the gate on it. Three queries for each length of window."""
+    windows: dict[float, list[str]] = defaultdict(list)
+    for name, asked in terms.items():
+        windows[asked.window].append(name)
+    found: dict[str, tuple[RouteReport, GateResult]] = {}
+    for window, names in windows.items():
+        for counted in summaries(names, now - window):
+            asked = terms[counted.route]
+            found[counted.route] = counted, gate_of(counted, minimum=asked.minimum, match=asked.match, coverage=asked.coverage)
+    return found
+
+
+def _report(
+    route: str, since: float, sums: dict[str, int], signatures: tuple[SignatureLine, ...], unmended: tuple[SignatureLine, ...]
+) -> RouteReport:
     def by_reason(prefix: str) -> dict[str, int]:
         reasons = {name.removeprefix(prefix): total for name, total in sums.items() if name.startswith(prefix)}
         return dict(sorted(reasons.items(), key=lambda item: -item[1]))
@@ -160,4 +217,5 @@ def _report(route: str, since: float, sums: dict[str, int], signatures: tuple[Si
         noise_pairs=sums.get(counters.NOISE_PAIRS, 0),
         noise_different=sums.get(counters.NOISE_DIFFERENT, 0),
         signatures=signatures,
+        unmended=unmended,
     )

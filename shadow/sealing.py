@@ -5,8 +5,9 @@ Both halves are shadow.judge's own, so that it comes to the same whether an exch
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 from shadow import markup
 from shadow.compare import Rules
@@ -16,6 +17,7 @@ from shadow.judge import NO_RULES, About, Judge, Judgement, Opened
 from shadow.normalise import MAX_DECODED, Body, Form, Json, Message, joined, parse_head, parse_json
 from shadow.pack import Pair, PairSide, Told, size, told
 from shadow.redact import Redactor
+from shadow.request import kept
 
 
 class Sealer:
@@ -58,6 +60,7 @@ class Sealer:
             exchange.kind,
             self._side(first, opened.reference),
             self._side(second, opened.other),
+            json.dumps(kept(exchange, self._redactor), separators=(",", ":")) if exchange.kind == "pair" else "",
         )
 
     def _side(self, answer: Answer, message: Message) -> PairSide:
@@ -88,6 +91,11 @@ class _Comparing(Judge):
     def _request(self, about: About) -> tuple[str, str]:
         assert isinstance(about, Pair)  # noqa: S101 - PairJudge gives it nothing else
         return about.target, about.served
+
+    def _kept(self, about: About) -> dict[str, Any]:
+        assert isinstance(about, Pair)  # noqa: S101 - as above
+        found: dict[str, Any] = json.loads(about.request)
+        return found
 
 
 class PairJudge:

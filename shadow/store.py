@@ -20,7 +20,7 @@ from django.core.management import call_command
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from shadow import database
+from shadow import database, states
 from shadow.batch import MAX_SIGNATURES, OTHER, Batch, Key, Seen
 from shadow.judge import Sample
 
@@ -173,10 +173,13 @@ def _upsert_signature(key: Key, seen: Seen) -> int:
             "INSERT INTO shadow_signature (route, kind, path, state, count, first_seen, last_seen) VALUES (%s, %s, %s, 'new', %s, %s, %s)"
             " ON CONFLICT (route, kind, path) DO UPDATE SET count = shadow_signature.count + excluded.count, last_seen = CASE"
             " WHEN excluded.last_seen > shadow_signature.last_seen THEN excluded.last_seen ELSE shadow_signature.last_seen END"
-            " RETURNING id",
+            " RETURNING id, state, state_since",
             [route, kind.value, storable(path), seen.count, seen.first, seen.last],
         )
-        return int(cursor.fetchone()[0])
+        found, state, since = cursor.fetchone()
+    if state == "fixed" and seen.last > since:  # asked of the row that this transaction has locked: of several writers one re-opens it
+        states.reopen(int(found), seen.last)
+    return int(found)
 
 
 def _upsert_noise(batch: Batch) -> None:
@@ -223,6 +226,7 @@ def _row(sample: Sample) -> Row:
         candidate=storable(sample.candidate),
         differences=storable(sample.differences),
         cut=sample.cut,
+        request=storable(sample.request),
     )
 
 
@@ -267,7 +271,8 @@ def roll_up(now: float) -> None:
 
 
 def purge(now: float, retention: float) -> None:
-    """Removes what is older than `retention` seconds. A signature that a person has judged stays: it holds the judgement."""
+    """Removes what is older than `retention` seconds. A signature that a person has judged stays: it holds the judgement, also where it was
+    seen again after that."""
     from shadow.models import FlagChange, Noise, Signature, Tally
     from shadow.models import Sample as Row
 
@@ -276,7 +281,7 @@ def purge(now: float, retention: float) -> None:
         _among_writers(alone=True)
         Tally.objects.filter(at__lt=int(before)).delete()
         Row.objects.filter(at__lt=before).delete()
-        Signature.objects.filter(last_seen__lt=before, state=Signature.State.NEW).delete()
+        Signature.objects.filter(last_seen__lt=before, state=Signature.State.NEW, changes=None).delete()
         Noise.objects.filter(last_seen__lt=before).delete()
         FlagChange.objects.filter(at__lt=before).delete()
 

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 
 from django import template
 
-from console.sidebyside import visible as make_visible
+from shadow import words
 
 register = template.Library()
 
 
-@register.filter
-def percent(share: float | None, digits: int = 2) -> str:
-    """0.99871 as 99.87 %. Rounded down, so that 100 % means every single one."""
-    if share is None:
-        return "\N{EN DASH}"
-    factor = 10**digits
-    return f"{int(share * 100 * factor + 1e-9) / factor:.{digits}f} %"
-
-
-@register.filter
-def thousands(number: int) -> str:
-    """12345 as 12,345."""
-    return f"{number:,}"
+register.filter(words.percent)
+register.filter(words.thousands)
+register.filter(words.utc)
 
 
 @register.filter
@@ -45,12 +34,6 @@ def age(moment: float) -> str:
 
 
 @register.filter
-def utc(moment: float) -> str:
-    """Unix seconds as a date and time in UTC."""
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-@register.filter
 def milliseconds(seconds: float) -> str:
     """Seconds as milliseconds."""
     return f"{seconds * 1000:.1f} ms"
@@ -59,4 +42,4 @@ def milliseconds(seconds: float) -> str:
 @register.filter
 def visible(text: object) -> str:
     """Foreign text with what doesn't show written as escapes. Escaping for HTML happens after it, as for any other text."""
-    return make_visible(str(text))
+    return words.visible(str(text))

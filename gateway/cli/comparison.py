@@ -1,4 +1,4 @@
-"""What `banyan report` and `banyan gate` share: the route, the span, and the store that the shipper writes."""
+"""What `banyan report`, `gate` and `signatures` share: the route, the span, and the store that the shipper writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.cli.shared import RefusalError, load_config
 
 if TYPE_CHECKING:
-    from gateway.settings import Route
+    from gateway.settings import Config, Route
     from shadow.gate import GateResult
     from shadow.report import RouteReport
 
@@ -23,9 +23,6 @@ def opened(config: Path, name: str) -> Iterator[Route]:
     Raises:
         RefusalError: there is no such route, or nothing to read.
     """
-    from shadow import store
-    from shadow.database import DatabaseURLError, sqlite_path
-
     loaded = load_config(config)
     route = next((route for route in loaded.routes if route.name == name), None)
     if route is None:
@@ -33,18 +30,44 @@ def opened(config: Path, name: str) -> Iterator[Route]:
         raise RefusalError(f"{config}: there is no route {name!r}; there are: {known}")
     if route.split:
         raise RefusalError(f"{config}: the route {name!r} is split between providers: it has no candidate that is compared with legacy")
+    with reading(loaded):
+        yield route
+
+
+@contextmanager
+def stored(config: Path) -> Iterator[Config]:
+    """The configuration, with the store of its comparisons ready to be read and written.
+
+    Raises:
+        RefusalError: there is nothing to read.
+    """
+    loaded = load_config(config)
+    with reading(loaded):
+        yield loaded
+
+
+@contextmanager
+def reading(loaded: Config) -> Iterator[None]:
+    """The store of `loaded`; whatever it fails with meanwhile is a refusal in one line, with status 2.
+
+    Raises:
+        RefusalError: it is not there, or not usable.
+    """
+    from shadow import store
+    from shadow.database import DatabaseURLError, sqlite_path
+
     url = loaded.shadow.database
     try:
         path = sqlite_path(url, loaded.folder)
         if path is not None and not path.exists():
             raise RefusalError(f"nothing was compared yet: there is no {path}. `banyan run` makes it")
         store.setup(url, loaded.folder)
-        yield route
+        yield
     except (DatabaseURLError, OSError) as error:
-        raise RefusalError(f"{config}: shadow.database: {error}") from error
+        raise RefusalError(f"{loaded.path}: shadow.database: {error}") from error
     except store.FAILURES as error:
         reason = str(error).strip().partition("\n")[0]
-        raise RefusalError(f"{config}: shadow.database can't be read: {reason}. `banyan run` brings its tables up to date") from error
+        raise RefusalError(f"{loaded.path}: shadow.database can't be read: {reason}. `banyan run` brings its tables up to date") from error
 
 
 def moment(since: str) -> float:
@@ -63,12 +86,19 @@ def moment(since: str) -> float:
         raise RefusalError(f"--since: {error}") from error
 
 
-def judged(route: Route, since: float) -> tuple[RouteReport, GateResult]:
-    """What was counted, and the route's gate on it."""
+def judged(route: Route, since: str) -> tuple[RouteReport, GateResult]:
+    """What was counted, and the route's gate on it: since `since` ago, or else within the gate's own window.
+
+    Raises:
+        RefusalError: `since` is no duration.
+    """
     from shadow import report
 
-    counted = report.summary(route.name, since)
-    return counted, report.gate_of(counted, minimum=route.gate.minimum, match=route.gate.match)
+    if not since:
+        return report.gates({route.name: route.gate}, time.time())[route.name]
+    counted = report.summary(route.name, moment(since))
+    terms = route.gate
+    return counted, report.gate_of(counted, minimum=terms.minimum, match=terms.match, coverage=terms.coverage)
 
 
 def percent(share: float | None) -> str:

@@ -29,3 +29,15 @@ def load_config(path: Path) -> Config:
         return load(path)
     except ConfigError as error:
         raise RefusalError(str(error)) from error
+
+
+def who() -> str:
+    """Who gives this command: the login name, and this machine's."""
+    import getpass
+    import socket
+
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in containers
+        name = "somebody"
+    return f"{name}@{socket.gethostname()}"

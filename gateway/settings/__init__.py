@@ -113,6 +113,8 @@ class Config(Section):
                 )
             if route.credential is not None and (self.identity.source == "none" or route.identity == "ignored"):
                 raise ValueError(f"route {route.name!r}: credential is never looked at, since nobody is asked who calls; remove it")
+            if "window" in route.gate.model_fields_set and route.gate.window > self.shadow.retention:
+                raise ValueError(f"route {route.name!r}: gate.window is longer than shadow.retention: nothing is kept for so long")
         secret = {name.lower() for name in self.shadow.redact}
         for name in self.flags.headers:
             if name in RESERVED or name in self.identity.claims:

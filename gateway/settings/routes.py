@@ -12,7 +12,7 @@ from flags import names
 from gateway.settings.identity import cookie_name, scheme_name
 from gateway.settings.rate_limit import RateLimit
 from gateway.settings.section import TOKEN, Section, host_name
-from gateway.units import Bytes
+from gateway.units import Bytes, Timeout
 from shadow.paths import PatternSet
 from shadow.scalars import Tolerance
 from shadow.shapes import shape
@@ -131,8 +131,13 @@ class Gate(Section):
 
     minimum: int = Field(default=1000, ge=1)
     """Comparisons that the gate needs."""
-    match: float = Field(default=0.999, gt=0, le=1)
-    """What the lower bound of the match rate (Wilson, 95 %) must reach."""
+    match: float = Field(default=0.999, gt=0, lt=1)
+    """What the lower bound of the match rate (Wilson, 95 %) must reach; less than 1, which no number of comparisons shows."""
+    window: Timeout = 86400.0
+    """What was compared longer ago does not count. A new signature that was not seen since then keeps nobody from promoting; a bug does,
+    until somebody says that it is fixed."""
+    coverage: float = Field(default=0.5, ge=0, le=1)
+    """Share of what was to be compared that must have been. What `sample` left out by chance is not counted: it is like the rest."""
 
 
 class RouteCredential(Section):

@@ -270,8 +270,24 @@ def test_the_overview_shows_match_rate_and_coverage_beside_each_other(client: ht
     page = log_in(client).text
     assert re.search(r"60\.00 %.*62\.5 %", page, re.DOTALL)
     assert "5 of 8" in page
-    assert "passes" in page
+    assert "not yet" in page, "its own gate: 2 comparisons and 20 % would do, but signatures are open"
+    assert "passes" not in page
+    assert "signatures still open: " in client.get("/routes/reviews/").text
     assert "/api/v1/quiet/*" in page
+
+
+def test_a_sample_shows_its_request_and_what_was_said_of_it(client: httpx.Client, console: Console) -> None:
+    log_in(client)
+    with closing(sqlite3.connect(console.folder / "var" / "banyan.sqlite3")) as connection, connection:
+        (number,) = connection.execute("SELECT id FROM shadow_signature WHERE path = '$.count'").fetchone()
+        connection.execute(
+            "INSERT INTO shadow_statechange (signature_id, at, old, new, by, why) VALUES (?, 1, 'new', 'bug', '<i>ada', '\u202ewhy')",
+            (number,),
+        )
+    page = client.get(f"/signatures/{number}/").text
+    assert "curl --globoff --include --header user-agent: --header accept: &#x27;http://GATEWAY/api/v1/reviews/7?q=&lt;i&gt;&#x27;" in page
+    assert "Who called is not in it: Authorization and Cookie are never captured." in page
+    assert "by &lt;i&gt;ada: \\u202ewhy</li>" in page
 
 
 def test_headers_keep_foreign_content_harmless(client: httpx.Client) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from console.sidebyside import MAX_LINES, Block, Row, bodies, quoted, visible
+from console.sidebyside import MAX_LINES, Block, Row, bodies
+from shadow.words import quoted, visible
 
 
 def side(value: Any = None, **more: Any) -> dict[str, Any]:

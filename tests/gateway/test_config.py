@@ -260,6 +260,18 @@ def test_a_split_route_has_providers_and_a_flag_of_its_own(tmp_path: Path) -> No
             }.items()
         ),
         (split("{ reviews = 1 }").replace('"reviews"\nmatch', f'"{"x" * 100}"\nmatch'), [".split', which is to be its flag, cannot be"]),
+        (
+            GOOD + "[routes.gate]\nmatch = 1\ncoverage = 1.1\nwindow = '0s'\n",
+            [
+                "routes[0].gate.match (route 'reviews'): expected less than 1",
+                "routes[0].gate.coverage (route 'reviews'): expected 1 or less",
+                "routes[0].gate.window (route 'reviews'): in no time nothing can happen",
+            ],
+        ),
+        (
+            GOOD + "[routes.gate]\nwindow = '15d'\n",
+            ["route 'reviews': gate.window is longer than shadow.retention: nothing is kept for so long"],
+        ),
         ("[upstreams", ["is not TOML"]),
     ],
 )

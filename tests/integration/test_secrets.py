@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import os
 import random
 import re
 import sqlite3
+import subprocess
 import zlib
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +18,7 @@ from urllib.parse import quote_plus
 import brotli  # type: ignore[import-untyped]
 import zstandard
 
+from demo.processes import python
 from gateway.secret_patterns import luhn
 from tests.integration.test_reload import ROUTE, World, served
 from tests.support.console import log_in, running_console
@@ -96,9 +99,17 @@ def request(seeds: Seeds, number: int) -> bytes:
         "X-Secret": seeds.word(),
         "X-Card": spelt(seeds.card(), number),
         "X-Token": seeds.jwt(),
+        "X-Api-Key": seeds.word(),
+        "X-CSRFToken": seeds.word(),
+        "Referer": f"http://a/reset?code={seeds.word()}&email={seeds.word()}&card={spelt(seeds.card(), number)}",
     }
+    # What differs in the answers keeps a sample, and with it the request: its body too.
+    body, media = document(seeds, number + 3)
+    coding = list(CODINGS)[number % len(CODINGS)]
+    data = CODINGS[coding](body.encode())
+    fields |= {"Content-Type": media, "Content-Length": str(len(data))} | ({"Content-Encoding": coding} if coding else {})
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"GET {path}{query} HTTP/1.1\r\nHost: a\r\n{lines}\r\n".encode()
+    return f"GET {path}{query} HTTP/1.1\r\nHost: a\r\n{lines}\r\n".encode() + data
 
 
 def everything(folder: Path) -> str:
@@ -162,12 +173,15 @@ async def test_no_secret_is_left_anywhere(tmp_path: Path) -> None:
         admin += [json.dumps(await asyncio.to_thread(world.gateway.get, path)) for path in ("/config", "/flags", "/flags/changes")]
         running = await asyncio.to_thread(everything, world.gateway.folder)  # with the database's WAL
         pages = await asyncio.to_thread(console_pages, world.file)
+        pages += await asyncio.to_thread(printed, world.file)
     text = "\n".join((running, everything(tmp_path), *admin, *pages))
     assert len(pages) > 10
     assert "set-cookie: sid" in text
     assert "redacted:card:" in text
     assert "redacted:token:" in text
     assert '"target":"/reviews/1/*/*' in text
+    assert "x-api-key: redacted:" in text
+    assert "--data-raw" in text, "the requests' bodies are there, redacted"
     plain = shown(text)
     assert [secret for secret in sorted(seeds.all) if secret in text or secret in plain] == []
 
@@ -183,6 +197,24 @@ def console_pages(config: Path) -> list[str]:
                 pages[path] = client.get(path).text
                 paths += [link for link in re.findall(r'href="(/[^"#]*)"', pages[path]) if not link.startswith(("/static", "/logout"))]
         return list(pages.values())
+
+
+def printed(config: Path) -> list[str]:
+    """What the commands print."""
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+
+    def banyan(*arguments: str) -> str:
+        command = python("-m", "gateway.cli", *arguments, "--config", str(config))
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode in (0, 1), done.stderr
+        return done.stdout
+
+    listed = banyan("signatures", "list", "reviews", "--json")
+    numbers = [str(line["id"]) for line in json.loads(listed)]
+    assert numbers
+    reports = [banyan("report", "reviews", "--format", form) for form in ("text", "json", "html", "junit")]
+    reports.append(banyan("gate", "reviews", "--json"))
+    return [listed, *reports, *(banyan("signatures", "show", number) for number in numbers[:8])]
 
 
 async def test_what_is_redacted_is_compared_all_the_same(tmp_path: Path) -> None:

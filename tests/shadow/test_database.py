@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 
 from shadow.database import DatabaseURLError, settings
 
@@ -25,3 +26,8 @@ def test_nothing_of_a_wrong_address_is_repeated(url: str, says: str) -> None:
         settings(url, Path())
     assert says in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.django_db
+def test_the_migrations_make_what_the_models_say() -> None:
+    call_command("makemigrations", "shadow", "--check", "--dry-run", verbosity=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shadow.gate import gate, wilson
+from shadow.gate import further, gate, wilson
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,34 @@ def test_every_reason_is_given() -> None:
     assert "10 comparisons, 100 are needed" in result.reasons
     (reason,) = gate(100, 100, minimum=10, match=0.999).reasons
     assert "3838 comparisons without a difference" in reason
+
+
+def test_an_open_signature_is_a_no_whatever_the_rate() -> None:
+    result = gate(10_000, 10_000, minimum=10, match=0.9, signatures=["value $.a (new)"])
+    assert (result.passed, result.open) == (False, 1)
+    assert result.reasons == ("1 signature still open: value $.a (new)",)
+    (reason,) = gate(10_000, 10_000, minimum=10, match=0.9, signatures=list("abcde")).reasons
+    assert reason == "5 signatures still open: a, b, c and 2 more"
+
+
+@pytest.mark.parametrize(("coverage", "passed"), [(None, True), (0.5, True), (0.4999, False), (0.0, False), (1.0, True)])
+def test_what_was_never_compared_shows_nothing(coverage: float | None, passed: bool) -> None:
+    result = gate(10_000, 10_000, minimum=10, match=0.9, coverage=coverage, least_coverage=0.5)
+    assert result.passed is passed
+    assert passed or "of what was to be compared was, 50.0000% is needed" in result.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("matched", "compared", "match"), [(0, 0, 0.999), (100, 100, 0.999), (9, 10, 0.9), (400, 500, 0.98), (0, 1000, 0.5)]
+)
+def test_how_many_are_missing_is_exact(matched: int, compared: int, match: float) -> None:
+    more = further(matched, compared, match)
+    assert more
+    assert wilson(matched + more, compared + more)[0] >= match > wilson(matched + more - 1, compared + more - 1)[0]
+
+
+def test_of_what_is_missing_the_larger_number_counts() -> None:
+    assert gate(100, 100, minimum=10_000, match=0.9).missing == 9_900
+    assert gate(100, 100, minimum=10, match=0.999).missing == 3738
+    assert gate(10_000, 10_000, minimum=10, match=0.9).missing == 0
+    assert gate(0, 10_000_000, minimum=10, match=0.9999999).missing is None

@@ -116,6 +116,22 @@ def test_a_redirect_is_resolved_against_what_the_client_asked() -> None:
         assert judgement.signatures == (("header", "location"),)
 
 
+def test_a_sample_keeps_the_request_whatever_the_comparison_came_to() -> None:
+    asked = exchange({"a": 1}, {"a": 2})
+    asked.head, asked.body = b"Host: h\r\nContent-Type: application/json\r\nContent-Length: 9\r\n", b'{"password": "secret", "b": 1}'
+    compared, cut_short = JUDGE.judge(asked), JUDGE.inconclusive(asked)
+    assert compared is not None
+    for sample in (compared.sample, cut_short.sample):
+        assert sample is not None
+        assert sample.request is not None
+        assert sample.request["headers"] == [["host", "h"], ["content-type", "application/json"]]
+        assert json.loads(sample.request["text"])["b"] == 1
+        assert "secret" not in repr(sample)
+    same = JUDGE.judge(exchange({"a": 1}, {"a": 1}))
+    assert same is not None
+    assert same.sample is None
+
+
 def test_what_is_over_budget_is_a_mismatch_with_digests() -> None:
     judgement = JUDGE.inconclusive(exchange({"password": "secret", "a": 1}, {"password": "secret", "a": 2}))
     assert judgement.outcome == "mismatch"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shadow import counters, database, report, store
+from shadow import counters, database, report, states, store
 from shadow.batch import MAX_SAMPLES_A_WRITE, MAX_SIGNATURES, MAX_TALLIES, OTHER, Batch
 from shadow.compare import Kind
 from shadow.judge import Judgement, Sample
@@ -95,7 +95,7 @@ def test_a_flood_of_paths_ends_under_one_signature() -> None:
 @pytest.mark.django_db
 def test_what_is_older_than_the_retention_goes_but_not_what_a_person_judged() -> None:
     write(mismatch("$.old"), mismatch("$.judged"), mismatch("$.fresh", number=1000))
-    Signature.objects.filter(path="$.judged").update(state="expected")
+    states.change(Signature.objects.get(path="$.judged").pk, "expected", by="ada", why="a rule")
     store.purge(NOW + 1500, 1000)
     assert set(Signature.objects.values_list("path", flat=True)) == {"$.judged", "$.fresh"}
     assert [row.request_id for row in Row.objects.all()] == ["r1000"]

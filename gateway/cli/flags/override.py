@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from gateway.cli.flags.options import ConfigFile, Json
-from gateway.cli.shared import RefusalError
+from gateway.cli.shared import RefusalError, who
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ def override(
         raise RefusalError("say on or off and for how long, as in `banyan flags override reviews off --for 30m`; or --clear")
     if clear and duration:
         raise RefusalError("--clear ends the override now: --for does not go with it")
-    body: dict[str, object] = {"by": by or _who(), "why": why}
+    body: dict[str, object] = {"by": by or who(), "why": why}
     if not clear:
         body = {"enabled": state == "on", "seconds": _seconds(duration), **body}
     addresses = admin or [admin_address(config)]
@@ -90,17 +90,6 @@ def _seconds(text: str) -> float:
     if not 1 <= found <= LONGEST:
         raise RefusalError(f"--for {text}: from 1s to 7d. What is to last is changed where the flag lives: `banyan flags on|off NAME`")
     return found
-
-
-def _who() -> str:
-    import getpass
-    import socket
-
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in containers
-        name = "somebody"
-    return f"{name}@{socket.gethostname()}"
 
 
 def _ask(address: str, name: str, method: str, body: Mapping[str, object]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""docs/reference/commands.md has every flags verb and every option, of them and of explain."""
+"""docs/reference/commands.md has every verb of flags and signatures, and every option, of them, explain, gate and report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from demo.processes import python
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "commands.md"
 
 
-@pytest.mark.parametrize("verb", ["flags list", "flags on", "flags off", "flags set", "flags sync", "flags override", "explain"])
+VERBS = ["flags list", "flags on", "flags off", "flags set", "flags sync", "flags override", "explain", "gate", "report"]
+VERBS += ["signatures list", "signatures show", "signatures set"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_the_page_names_the_verb_and_its_options(verb: str) -> None:
     done = subprocess.run(python("-m", "gateway.cli", *verb.split(), "--help"), capture_output=True, text=True, timeout=60, check=True)
     options = set(re.findall(r"(?m)^│ +(--[a-z-]+)", done.stdout))

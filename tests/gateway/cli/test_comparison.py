@@ -88,7 +88,8 @@ def test_report_shows_rate_coverage_reasons_and_signatures(folder: Path) -> None
         "  skipped     10 too-large",
         "  reconciled  captured 501 = compared 500 + missing 1 (under way, or lost by a process that ended without a word)",
         "  match rate  80.00 % (95 %: 76.27 % to 83.27 %)",
-        "  gate        not passed: the match rate is at least 76.2711% (95 % confidence), 98.0000% is needed",
+        "  gate        not passed (of the last 1d): the match rate is at least 76.2711% (95 % confidence), 98.0000% is needed: "
+        "5569 more without a difference would show that; 1 signature still open: type $.count (new)",
         "        100 x type $.count (new)",
     ]
 

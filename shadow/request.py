@@ -1,0 +1,53 @@
+"""What a sample keeps of the request: as much as asking again takes, redacted as everything is, and nothing of who called.
+
+Authorization and Cookie never come this far (gateway/net/lines.py). Of the other fields those are left out that the gateway itself would
+not pass on, and the addresses and traces that are one caller's; a field whose name sounds like a credential, or holds a name that
+is redacted in bodies (X-User-Email), becomes a hash.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from gateway.request_fields import BELIEVED, never_passed_on
+from shadow.exchange import Exchange
+from shadow.normalise import Form, Headers, Message, parse_head, read_body
+from shadow.redact import Redactor
+
+MAX_BODY = 256 * 1024
+"""Bytes after decompression. A longer body is a digest: what was captured is 64 KiB by default (`replay_buffer`)."""
+
+_LEFT_OUT = BELIEVED | {"content-length"}
+_CREDENTIAL = re.compile(
+    r"(?:^|[-_])(?:api[-_]?key|auth|authorization|cookie|credentials?|csrf|jwt|key|otp|passw(?:or)?d|pin|secret|session|sig|signature|sso"
+    r"|token|xsrf)(?:$|[-_])|csrftoken|authtoken|sessionid|apikey"
+)
+_NOT_DECODED = ("bad_encoding", "unknown_encoding", "over_limit")
+"""Notes of a body whose Content-Encoding is still on."""
+
+
+def kept(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
+    """Headers and body of the request, in the shape in which a sample keeps those of an answer."""
+    fields = parse_head(exchange.head)
+    body = read_body(fields, exchange.body, MAX_BODY)
+    message = redactor.message(Message(0, _wanted(fields), body))
+    body = message.body
+    text = body.text if body.text is None or "\0" not in body.text else None  # no shell can hold that
+    return {
+        "headers": [[name, _value(name, value, redactor)] for name, value in message.headers],
+        "form": body.form.value,
+        "size": body.size if body.form is not Form.EMPTY else 0,
+        "note": body.note,
+        "digest": body.digest or (redactor.digest(body.data) if body.data else ""),
+        "text": text,
+        "decoded": body.note not in _NOT_DECODED,
+    }
+
+
+def _value(name: str, value: str, redactor: Redactor) -> str:
+    return redactor.hash(value) if value and (_CREDENTIAL.search(name) or redactor.hides(name)) else value
+
+
+def _wanted(fields: Headers) -> Headers:
+    return tuple((name, value) for name, value in fields if name not in _LEFT_OUT and not never_passed_on(name))
