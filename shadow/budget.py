@@ -35,6 +35,8 @@ class BudgetedJudge:
     def __init__(self, judge: Judge, seconds: float = BUDGET_SECONDS, memory: int = BUDGET_BYTES) -> None:
         """`memory`: in bytes."""
         self._judge = judge
+        self._told = judge
+        """The one that the child has."""
         self._seconds = seconds
         self._memory = memory
         self._process: BaseProcess | None = None
@@ -49,7 +51,12 @@ class BudgetedJudge:
         process = context.Process(target=_serve, args=(its, self._judge, self._memory), name="comparison", daemon=True)
         process.start()
         its.close()
+        self._told = self._judge
         self._process, self._pipe = process, mine
+
+    def use(self, judge: Judge) -> None:
+        """From now on this one judges."""
+        self._judge = judge
 
     def judge(self, exchange: Exchange) -> Judgement:
         """The judgement, or an inconclusive one where it took more than the budget, or ended the child."""
@@ -59,7 +66,8 @@ class BudgetedJudge:
         try:
             if pipe.poll(START_SECONDS):
                 pipe.recv()  # "ready": the time to start is nobody's comparison
-                pipe.send(exchange)
+                pipe.send((None if self._told is self._judge else self._judge, exchange))
+                self._told = self._judge
                 if pipe.poll(self._seconds):
                     judgement: Judgement = pipe.recv()
                     return judgement
@@ -89,7 +97,8 @@ def _serve(pipe: Connection, judge: Judge, memory: int) -> None:
     try:
         while True:
             pipe.send("ready")
-            exchange = pipe.recv()
+            newer, exchange = pipe.recv()
+            judge = newer or judge
             try:
                 judgement = judge.judge(exchange)
             except (MemoryError, RecursionError):

@@ -5,13 +5,16 @@ A Judgement is plain data without a secret in it: it may cross a process boundar
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from shadow import rules as reviewed
 from shadow.compare import MATCH, Difference, Kind, LongWorkError, Rules, Verdict, compare, compare_status, described, mismatch, skipped
 from shadow.exchange import Answer, Exchange
 from shadow.headers import NOWHERE, Address, differing
 from shadow.normalise import MAX_DECODED, Body, Form, Message, joined, parse_head, read
+from shadow.recompute import Combination, combination, resting
 from shadow.redact import Redactor
 from shadow.signature import Signature, signatures
 
@@ -50,14 +53,28 @@ class Judgement:
     reason: str = ""
     signatures: tuple[Signature, ...] = ()
     sample: Sample | None = None
+    configured: bool = False
+    """A match that rests on the configuration's rules."""
+    combination: Combination | None = ()
+    """What it showed, excused or not; () where it showed nothing, None where there is more than is known."""
+    expected: tuple[Signature, ...] = ()
+    """Signatures that reviewed rules excuse whole."""
+    under: frozenset[str] = frozenset()
+    """The reviewed rules that were in force, where one of them excused something."""
 
 
 class Judge:
-    """Redacts and compares by the configuration's rules. Without state: asked again, it says the same."""
+    """Redacts and compares by the configuration's rules, and reviewed ones. Without state: asked again, it says the same."""
 
-    def __init__(self, redactor: Redactor, rules: dict[str, Rules]) -> None:
+    def __init__(self, redactor: Redactor, rules: Mapping[str, Rules], more: Mapping[str, Sequence[reviewed.Rule]] | None = None) -> None:
+        """`more`: the reviewed rules of each route."""
         self._redactor = redactor
-        self._rules = rules
+        self._configured = rules
+        self._rules = reviewed.per_route(rules, more) if more else rules
+
+    def under(self, more: Mapping[str, Sequence[reviewed.Rule]]) -> Judge:
+        """One that judges by the same configuration and these reviewed rules."""
+        return Judge(self._redactor, self._configured, more)
 
     def judge(self, exchange: Exchange, limit: int = MAX_DECODED) -> Judgement | None:
         """The judgement on `exchange`; None where there is a `limit` and comparing may take long: a body holds more bytes than that, or
@@ -120,8 +137,23 @@ class Judge:
                 [_plain(difference) for difference in verdict.differences],
                 verdict.cut,
             )
+        named = tuple(signatures(verdict.differences))
+        if not verdict.excused:
+            shown = None if verdict.cut else combination(named)
+            return Judgement(exchange.route, exchange.at, noise, verdict.outcome, verdict.reason, named, sample, verdict.configured, shown)
+        under = self._rules.get(exchange.route, NO_RULES).reviewed
         return Judgement(
-            exchange.route, exchange.at, noise, verdict.outcome, verdict.reason, tuple(signatures(verdict.differences)), sample
+            exchange.route,
+            exchange.at,
+            noise,
+            verdict.outcome,
+            verdict.reason,
+            named,
+            sample,
+            verdict.configured,
+            _combination(named, verdict, under),
+            tuple({each: None for each in map(reviewed.excused_whole, verdict.excused) if each is not None}),
+            under,
         )
 
     def _side(self, message: Message) -> dict[str, Any]:
@@ -157,6 +189,15 @@ def _identical(legacy: Answer, candidate: Answer, rules: Rules) -> bool:
         return True
     left, right = parse_head(legacy.head), parse_head(candidate.head)
     return not any(differing(left, right, (*rules.headers, "content-encoding")))
+
+
+def _combination(named: tuple[Signature, ...], verdict: Verdict, under: frozenset[str]) -> Combination | None:
+    if verdict.cut:
+        return None
+    if verdict.whole:
+        return combination(named, verdict.excused)
+    # More was excused than is listed: it stays so while all the rules do.
+    return tuple(sorted({*combination(named), *resting(under)}))
 
 
 def _address(exchange: Exchange) -> Address:

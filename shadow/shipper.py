@@ -26,6 +26,7 @@ from shadow.exchange import FrameError, Frames
 from shadow.judge import Judge
 from shadow.paths import PatternError
 from shadow.redact import Redactor, load_key
+from shadow.rule_source import RuleSource
 from shadow.worker import Worker
 
 _log = logging.getLogger("banyan.shadow")
@@ -171,7 +172,7 @@ def make_worker(config: Config) -> Worker:
         store.roll_up(now)
         store.purge(now, config.shadow.retention)
 
-    return Worker(Judge(redactor, rules), prepare=lambda: store.migrate(folder), write=write, upkeep=upkeep)
+    return Worker(Judge(redactor, rules), prepare=lambda: store.migrate(folder), write=write, upkeep=upkeep, rules=RuleSource().poll)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from django.core.management import call_command
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from shadow import database
+from shadow import combinations, database
 from shadow.batch import MAX_SIGNATURES, OTHER, Batch, Key, Seen
 from shadow.judge import Sample
 
@@ -117,18 +118,20 @@ def write(batch: Batch) -> None:
         django.db.Error: the database refused; the batch may be written again.
     """
     with transaction.atomic():
-        _write_tallies(batch)
+        _write_tallies(batch, combinations.rows(batch))
         _upsert_noise(batch)
-        ids = {key: _upsert_signature(key, seen) for key, seen in sorted(_limited(batch).items())}
+        for key, seen in sorted(_limited(batch.expected).items()):
+            _upsert_expected(key, seen)
+        ids = {key: _upsert_signature(key, seen) for key, seen in sorted(_limited(batch.signatures).items())}
         touched = _write_samples(batch, ids)
         for signature in sorted(touched):
             _prune_samples(signature)
 
 
-def _write_tallies(batch: Batch) -> None:
-    if not batch.tallies:
+def _write_tallies(batch: Batch, more: Counter[tuple[str, int, str]]) -> None:
+    rows = [(route, at, 1, name, count) for (route, at, name), count in sorted((batch.tallies + more).items())]
+    if not rows:
         return
-    rows = [(route, at, 1, name, count) for (route, at, name), count in sorted(batch.tallies.items())]
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO shadow_tally (route, at, width, name, count) VALUES (%s, %s, %s, %s, %s)"
@@ -137,13 +140,13 @@ def _write_tallies(batch: Batch) -> None:
         )
 
 
-def _limited(batch: Batch) -> dict[Key, Seen]:
-    """The batch's signatures, with those under OTHER that are new to a route which has MAX_SIGNATURES already."""
+def _limited(signatures: dict[Key, Seen]) -> dict[Key, Seen]:
+    """The signatures, with those under OTHER that are new to a route which has MAX_SIGNATURES already."""
     from shadow.models import Signature
 
     known: dict[str, set[tuple[str, str]]] = {}
     limited: dict[Key, Seen] = {}
-    for (route, kind, path), seen in batch.signatures.items():
+    for (route, kind, path), seen in signatures.items():
         if route not in known:
             known[route] = set(Signature.objects.filter(route=route).values_list("kind", "path"))
         room = (kind.value, path) in known[route] or len(known[route]) < MAX_SIGNATURES
@@ -164,6 +167,20 @@ def _upsert_signature(key: Key, seen: Seen) -> int:
             [route, kind.value, storable(path), seen.count, seen.first, seen.last],
         )
         return int(cursor.fetchone()[0])
+
+
+def _upsert_expected(key: Key, seen: Seen) -> None:
+    """Counts a signature that rules excuse. One that is open is left alone: what is excused is no sighting of it."""
+    route, kind, path = key
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO shadow_signature (route, kind, path, state, count, first_seen, last_seen)"
+            " VALUES (%s, %s, %s, 'expected', %s, %s, %s)"
+            " ON CONFLICT (route, kind, path) DO UPDATE SET count = shadow_signature.count + excluded.count, last_seen = CASE"
+            " WHEN excluded.last_seen > shadow_signature.last_seen THEN excluded.last_seen ELSE shadow_signature.last_seen END"
+            " WHERE shadow_signature.state = 'expected'",
+            [route, kind.value, storable(path), seen.count, seen.first, seen.last],
+        )
 
 
 def _upsert_noise(batch: Batch) -> None:
@@ -256,13 +273,14 @@ def roll_up(now: float) -> None:
 
 def purge(now: float, retention: float) -> None:
     """Removes what is older than `retention` seconds. A signature that a person has judged stays: it holds the judgement."""
-    from shadow.models import FlagChange, Noise, Signature, Tally
+    from shadow.models import Combination, FlagChange, Noise, Signature, Tally
     from shadow.models import Sample as Row
 
     before = now - retention
     with transaction.atomic():
         Tally.objects.filter(at__lt=int(before)).delete()
         Row.objects.filter(at__lt=before).delete()
+        Combination.objects.filter(last_seen__lt=before).delete()
         Signature.objects.filter(last_seen__lt=before, state=Signature.State.NEW).delete()
         Noise.objects.filter(last_seen__lt=before).delete()
         FlagChange.objects.filter(at__lt=before).delete()

@@ -11,13 +11,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from shadow import counters
 from shadow.batch import Batch
 from shadow.budget import BudgetedJudge
 from shadow.exchange import Exchange, Record, Summary
 from shadow.judge import Judge, Judgement
+from shadow.rules import Rule
 
 _log = logging.getLogger("banyan.shadow")
 
@@ -28,6 +29,10 @@ INLINE_BYTES = 64 * 1024
 WRITE_SECONDS = 0.5
 RETRY_SECONDS = (0.5, 10.0)
 UPKEEP_SECONDS = 60.0
+RULES_SECONDS = 1.0
+"""How often reviewed rules are looked for."""
+PATIENCE_SECONDS = 10.0
+"""How long the first comparison waits for the first rules: a database may be away."""
 
 
 class Intake:
@@ -100,9 +105,15 @@ class Worker:
         prepare: Callable[[], None],
         write: Callable[[Batch], None],
         upkeep: Callable[[float], None],
+        rules: Callable[[float], Mapping[str, Sequence[Rule]] | None] | None = None,
         intake: Intake | None = None,
     ) -> None:
+        """`rules`: says which reviewed rules are in force, where they are others than when it was last asked."""
         self._judge = judge
+        self._rules = rules
+        self._ruled = threading.Event()
+        if rules is None:
+            self._ruled.set()
         self._slow = BudgetedJudge(judge)
         self._prepare = prepare
         self._write = write
@@ -136,6 +147,7 @@ class Worker:
         """Compares and writes what is here, for at most about `seconds`. Whether all of it was written."""
         self._deadline = time.monotonic() + seconds
         self._intake.close()
+        self._ruled.set()
         self._comparing.join(seconds * 0.6)
         with self._lock:
             for exchange in self._intake.clear():
@@ -149,6 +161,7 @@ class Worker:
 
     def _compare_all(self) -> None:
         self._slow.start()  # ahead of the first large body: starting takes half a second
+        self._ruled.wait(PATIENCE_SECONDS)
         try:
             while (exchange := self._intake.take()) is not None:
                 judgement = self._judge_one(exchange)
@@ -163,21 +176,29 @@ class Worker:
             self._slow.close()
 
     def _judge_one(self, exchange: Exchange) -> Judgement | None:
+        judge = self._judge  # the writing thread may put another in its place
         try:
-            return self._judge.judge(exchange, INLINE_BYTES) or self._slow.judge(exchange)
+            return judge.judge(exchange, INLINE_BYTES) or self._judge_slowly(exchange, judge)
         except Exception:  # the next exchange must be compared whatever this one hit; it is told here and counted by the caller
             _log.exception("comparing request %s on route %s failed", exchange.request_id, exchange.route)
             return None
+
+    def _judge_slowly(self, exchange: Exchange, judge: Judge) -> Judgement:
+        self._slow.use(judge)
+        return self._slow.judge(exchange)
 
     # The writing thread
 
     def _write_all(self) -> None:
         wait, longest = RETRY_SECONDS
         prepared = False
-        next_upkeep = 0.0
+        next_upkeep = next_rules = 0.0
         failing = False
         while True:
-            ending = self._ending.wait(wait if failing else WRITE_SECONDS)
+            ending = self._ending.wait(wait if failing else WRITE_SECONDS if self._ruled.is_set() else 0.0)
+            if prepared and self._rules is not None and time.monotonic() >= next_rules:
+                next_rules = time.monotonic() + RULES_SECONDS
+                self._follow(self._rules)
             try:
                 if not prepared:
                     self._prepare()
@@ -199,6 +220,16 @@ class Worker:
                 if not failing or time.monotonic() + 0.2 > self._deadline:
                     return
                 time.sleep(0.2)
+
+    def _follow(self, rules: Callable[[float], Mapping[str, Sequence[Rule]] | None]) -> None:
+        """Judges by the rules in force. What is being compared ends under those of before."""
+        try:
+            found = rules(time.time())
+            if found is not None:
+                self._judge = self._judge.under(found)
+        except Exception:  # comparing goes on by the rules of before, whatever is wrong with new ones
+            _log.exception("the reviewed rules can't be applied; those of before hold")
+        self._ruled.set()
 
     def _write_batch(self) -> None:
         with self._lock:
