@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
 from shadow.compare import Excused, Kind, Rules, rule_text
 from shadow.paths import ANY_INDEX, Path, Pattern, PatternSet, Segment, Step, parse
@@ -51,7 +52,7 @@ VALUED = frozenset((RuleKind.KEY, RuleKind.TOLERANCE, RuleKind.PATTERN))
 COUNTED = frozenset((RuleKind.IGNORE, RuleKind.UNORDERED, RuleKind.HEADER, RuleKind.DRIFT))
 """Kinds whose effect on the past is known from counts."""
 _IN_DOCUMENTS = frozenset((Kind.TYPE, Kind.MISSING, Kind.EXTRA, Kind.VALUE, Kind.ORDER))
-_HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+|set-cookie: [^\s;,=]+")
+_HEADER = re.compile(r"(?!\$)[a-z0-9!#$%&'*+.^_`|~-]+|set-cookie: [^\s;,=]+")
 
 
 class RuleError(ValueError):
@@ -162,6 +163,15 @@ def applied(base: Rules, rules: Iterable[Rule]) -> Rules:
         passed=tuple(rule.path for rule in by.get(RuleKind.HEADER, ())),
         reviewed=frozenset(rule.text for listed in by.values() for rule in listed) - own,
     )
+
+
+def from_configuration(compare: Mapping[str, Any]) -> Rules:
+    """The rules that stand in banyan.toml, `[routes.shadow.compare]`.
+
+    Raises:
+        PatternError, ToleranceError, ShapeError: as Rules.make does.
+    """
+    return Rules.make(**compare)
 
 
 def configured(base: Rules) -> list[Rule]:

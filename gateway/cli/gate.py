@@ -38,10 +38,15 @@ def gate(
     with opened(config, route) as configured:
         counted, result = judged(configured, start)
     if as_json:
-        print(json.dumps({"route": route, **asdict(result), "coverage": counted.coverage}, indent=2))
+        print(
+            json.dumps(
+                {"route": route, **asdict(result), "matched_by_rules": counted.matched_by_rules, "coverage": counted.coverage}, indent=2
+            )
+        )
     elif result.passed:
         share = f"{percent(result.lower)} or more at 95 % confidence, {percent(result.required)} is needed"
-        print(f"{route}: passed. {result.matched} of {result.compared} match ({share}); coverage {percent(counted.coverage)}")
+        rules = f", {counted.matched_by_rules} of them by reviewed rules" if counted.matched_by_rules else ""
+        print(f"{route}: passed. {result.matched} of {result.compared} match{rules} ({share}); coverage {percent(counted.coverage)}")
     else:
         print(f"{route}: not passed. {'; '.join(result.reasons)}; coverage {percent(counted.coverage)}")
     return 0 if result.passed else 1

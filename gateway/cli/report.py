@@ -43,7 +43,7 @@ def report(
         counted, gate = judged(configured, start)
     if as_json:
         told = asdict(counted)
-        for name in ("served", "compared", "match_rate", "coverage", "mode"):
+        for name in ("served", "compared", "matched_outright", "match_rate", "coverage", "mode"):
             told[name] = getattr(counted, name)
         print(json.dumps({**told, "gate": asdict(gate)}, indent=2))
     else:
@@ -66,6 +66,9 @@ def _text(counted: RouteReport, gate: GateResult) -> list[str]:
         lines += [f"  {what:11} {count} {reason}" for reason, count in reasons.items()]
     rate = percent(counted.match_rate)
     lines.append(f"  match rate  {rate}" + (f" (95 %: {percent(lower)} to {percent(upper)})" if counted.compared else ""))
+    if counted.matched_by_rules or counted.matched_by_configuration:
+        by = f"{counted.matched_by_configuration} by the configuration's rules, {counted.matched_by_rules} by reviewed ones"
+        lines.append(f"  matched     {counted.matched}: {counted.matched_outright} outright, {by} ({counted.rules} in force)")
     lines.append(f"  gate        {'passed' if gate.passed else 'not passed: ' + '; '.join(gate.reasons)}")
     lines += [f"  {line.count:>9} x {line.kind} {line.path} ({line.state})" for line in counted.signatures]
     return lines
