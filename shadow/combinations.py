@@ -12,6 +12,7 @@ from django.db import connection
 from shadow import counters
 from shadow.batch import MAX_COMBINATIONS
 from shadow.recompute import Combination, key, plain, read, resting
+from shadow.storable import storable
 
 if TYPE_CHECKING:
     from shadow.batch import Batch
@@ -50,7 +51,6 @@ def rows(batch: Batch) -> Counter[tuple[str, int, str]]:
 
 
 def _keep(last: Mapping[tuple[str, str], tuple[Combination, int]]) -> None:
-    from shadow.store import storable
 
     if not last:
         return

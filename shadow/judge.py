@@ -6,17 +6,31 @@ A Judgement is plain data without a secret in it: it may cross a process boundar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shadow import rules as reviewed
-from shadow.compare import MATCH, Difference, Kind, LongWorkError, Rules, Verdict, compare, compare_status, described, mismatch, skipped
+from shadow.compare import (
+    MATCH,
+    Difference,
+    Drift,
+    Kind,
+    LongWorkError,
+    Rules,
+    Verdict,
+    compare,
+    compare_status,
+    described,
+    mismatch,
+    skipped,
+)
 from shadow.exchange import Answer, Exchange
 from shadow.headers import NOWHERE, Address, differing
+from shadow.noise import Manner, manners, places
 from shadow.normalise import MAX_DECODED, Body, Form, Message, joined, parse_head, read
 from shadow.recompute import Combination, combination, resting
 from shadow.redact import Redactor
-from shadow.signature import Signature, signatures
+from shadow.signature import Signature, generalise, signatures
 
 MAX_TEXT = 256 * 1024
 """Characters of a body that a sample keeps, as many as `capture` keeps bytes by default. Digest and size are those of the whole."""
@@ -61,6 +75,12 @@ class Judgement:
     """Signatures that reviewed rules excuse whole."""
     under: frozenset[str] = frozenset()
     """The reviewed rules that were in force, where one of them excused something."""
+    drifts: tuple[Drift, ...] = ()
+    """Types that were not the same in places that are ignored. Their sample is there though it is a match."""
+    manners: Mapping[Signature, Manner] = field(default_factory=dict)
+    """Of noise: how each signature differs."""
+    places: frozenset[str] = frozenset()
+    """Of noise: which places there are."""
 
 
 class Judge:
@@ -80,8 +100,10 @@ class Judge:
         """The judgement on `exchange`; None where there is a `limit` and comparing may take long: a body holds more bytes than that, or
         lists are much work."""
         legacy, candidate = sides(exchange)
-        rules = self._rules.get(exchange.route, NO_RULES)
-        if _identical(legacy, candidate, rules):
+        noise = exchange.kind == "noise"
+        # Noise is evidence for rules, so reviewed ones do not hide it. And every place is counted, in what is the same too.
+        rules = (self._configured if noise else self._rules).get(exchange.route, NO_RULES)
+        if _identical(legacy, candidate, rules) and not noise:
             return self._judgement(exchange, MATCH)
         if limit < MAX_DECODED and max(len(legacy.body), len(candidate.body)) > limit:
             return None
@@ -125,7 +147,7 @@ class Judge:
         if noise and verdict.differences[:1] and verdict.differences[0].kind is Kind.UNANSWERED:
             verdict = skipped("reference_unanswered")  # the second answer of legacy: says nothing about its noise
         sample = None
-        if verdict.outcome == "mismatch" and not noise and legacy is not None and candidate is not None:
+        if (verdict.outcome == "mismatch" or verdict.drifts) and not noise and legacy is not None and candidate is not None:
             sample = Sample(
                 exchange.at,
                 exchange.request_id,
@@ -138,23 +160,20 @@ class Judge:
                 verdict.cut,
             )
         named = tuple(signatures(verdict.differences))
-        if not verdict.excused:
-            shown = None if verdict.cut else combination(named)
-            return Judgement(exchange.route, exchange.at, noise, verdict.outcome, verdict.reason, named, sample, verdict.configured, shown)
-        under = self._rules.get(exchange.route, NO_RULES).reviewed
-        return Judgement(
-            exchange.route,
-            exchange.at,
-            noise,
-            verdict.outcome,
-            verdict.reason,
-            named,
-            sample,
-            verdict.configured,
-            _combination(named, verdict, under),
-            tuple({each: None for each in map(reviewed.excused_whole, verdict.excused) if each is not None}),
-            under,
-        )
+        judgement = Judgement(exchange.route, exchange.at, noise, verdict.outcome, verdict.reason, named, sample, verdict.configured)
+        if noise:
+            there = [message.body.value for message in (legacy, candidate) if message is not None and message.body.form is Form.JSON]
+            return replace(judgement, manners=manners(verdict.differences), places=places(*there))
+        if named:
+            judgement = replace(judgement, combination=None if verdict.cut else combination(named))
+        if verdict.excused:
+            under = self._rules.get(exchange.route, NO_RULES).reviewed
+            whole = tuple({each: None for each in map(reviewed.excused_whole, verdict.excused) if each is not None})
+            judgement = replace(judgement, combination=_combination(named, verdict, under), expected=whole, under=under)
+        if verdict.drifts:
+            drifts = {replace(drift, path=generalise(drift.path)): None for drift in verdict.drifts}
+            judgement = replace(judgement, drifts=tuple(drifts))
+        return judgement
 
     def _side(self, message: Message) -> dict[str, Any]:
         body = message.body

@@ -16,7 +16,7 @@ from django.db.models import Count, Q
 from shadow import states
 from shadow.compare import Kind, Rules
 from shadow.rules import MAX_RULES, Rule, RuleError, checked, configured, covers
-from shadow.store import storable
+from shadow.storable import storable
 
 if TYPE_CHECKING:
     from shadow.models import Rule as Row

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from gateway.config import Config, ConfigError, load, parse, read
-from shadow import counters, database, store
+from shadow import alarms, counters, database, store
 from shadow.batch import Batch
 from shadow.compare import Rules
 from shadow.exchange import FrameError, Frames
@@ -171,6 +171,7 @@ def make_worker(config: Config) -> Worker:
     def upkeep(now: float) -> None:
         store.roll_up(now)
         store.purge(now, config.shadow.retention)
+        alarms.raise_alarms(now)
 
     return Worker(Judge(redactor, rules), prepare=lambda: store.migrate(folder), write=write, upkeep=upkeep, rules=RuleSource().poll)
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import django
 from django.conf import settings
@@ -21,9 +21,10 @@ from django.core.management import call_command
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from shadow import combinations, database
+from shadow import combinations, database, drift_store, noise_store
 from shadow.batch import MAX_SIGNATURES, OTHER, Batch, Key, Seen
 from shadow.judge import Sample
+from shadow.storable import storable as storable  # where others look for it
 
 if TYPE_CHECKING:
     from shadow.models import Sample as Row
@@ -118,8 +119,8 @@ def write(batch: Batch) -> None:
         django.db.Error: the database refused; the batch may be written again.
     """
     with transaction.atomic():
-        _write_tallies(batch, combinations.rows(batch))
-        _upsert_noise(batch)
+        _write_tallies(batch, combinations.rows(batch) + drift_store.rows(batch, _row))
+        noise_store.write(batch)
         for key, seen in sorted(_limited(batch.expected).items()):
             _upsert_expected(key, seen)
         ids = {key: _upsert_signature(key, seen) for key, seen in sorted(_limited(batch.signatures).items())}
@@ -183,17 +184,6 @@ def _upsert_expected(key: Key, seen: Seen) -> None:
         )
 
 
-def _upsert_noise(batch: Batch) -> None:
-    with connection.cursor() as cursor:
-        for (route, kind, path), seen in sorted(batch.noise.items()):
-            cursor.execute(
-                "INSERT INTO shadow_noise (route, kind, path, count, last_seen) VALUES (%s, %s, %s, %s, %s)"
-                " ON CONFLICT (route, kind, path) DO UPDATE SET count = shadow_noise.count + excluded.count, last_seen = CASE"
-                " WHEN excluded.last_seen > shadow_noise.last_seen THEN excluded.last_seen ELSE shadow_noise.last_seen END",
-                [route, kind.value, storable(path), seen.count, seen.last],
-            )
-
-
 def _write_samples(batch: Batch, ids: dict[Key, int]) -> set[int]:
     """Stores each sample once, however many signatures it shows. Returns the signatures that have new ones."""
     from shadow.models import Sighting
@@ -230,21 +220,6 @@ def _row(sample: Sample) -> Row:
     )
 
 
-def storable[Value](value: Value) -> Value:
-    """`value` with NUL shown as its symbol: PostgreSQL can hold it in no text."""
-
-    def walk(node: Any) -> Any:
-        if isinstance(node, str):
-            return node.replace("\0", "\N{SYMBOL FOR NULL}")
-        if isinstance(node, list):
-            return [walk(item) for item in node]
-        if isinstance(node, dict):
-            return {walk(key): walk(item) for key, item in node.items()}
-        return node
-
-    return cast("Value", walk(value))
-
-
 def _prune_samples(signature: int) -> None:
     """Keeps the newest MAX_SAMPLES of a signature; a sample that shows no other one goes."""
     from shadow.models import MAX_SAMPLES, Sighting
@@ -273,7 +248,7 @@ def roll_up(now: float) -> None:
 
 def purge(now: float, retention: float) -> None:
     """Removes what is older than `retention` seconds. A signature that a person has judged stays: it holds the judgement."""
-    from shadow.models import Combination, FlagChange, Noise, Signature, Tally
+    from shadow.models import Combination, Drift, FlagChange, Noise, Presence, Signature, Tally
     from shadow.models import Sample as Row
 
     before = now - retention
@@ -282,7 +257,8 @@ def purge(now: float, retention: float) -> None:
         Row.objects.filter(at__lt=before).delete()
         Combination.objects.filter(last_seen__lt=before).delete()
         Signature.objects.filter(last_seen__lt=before, state=Signature.State.NEW).delete()
-        Noise.objects.filter(last_seen__lt=before).delete()
+        for kept in (Noise, Presence, Drift):
+            kept.objects.filter(last_seen__lt=before).delete()
         FlagChange.objects.filter(at__lt=before).delete()
 
 
