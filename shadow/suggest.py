@@ -46,7 +46,7 @@ class Evidence:
     first_seen: float
     last_seen: float
     compared: int = 0
-    """Pairs with the candidate, since then."""
+    """Pairs with the candidate."""
     candidate_different: int = 0
     """Those in which it differed, excused or not."""
 

@@ -7,6 +7,7 @@ from cyclopts import App
 from gateway.cli.rules.changing import add, end
 from gateway.cli.rules.listing import show
 from gateway.cli.rules.previewing import preview
+from gateway.cli.rules.suggesting import accept, decline, suggest
 
 app = App(
     name="rules",
@@ -20,3 +21,6 @@ app.command(show, name="list", sort_key=1)
 app.command(preview, sort_key=2)
 app.command(add, sort_key=3)
 app.command(end, sort_key=4)
+app.command(suggest, sort_key=5)
+app.command(accept, sort_key=6)
+app.command(decline, sort_key=7)

@@ -171,3 +171,57 @@ def test_nothing_of_a_rules_text_reaches_a_terminal_as_it_is(folder: Path) -> No
     assert "\x1b" not in listed + banyan(folder, "rules", "list", "reviews", "--json").stdout
     assert "\x07" not in listed
     assert "two lines" in listed
+
+
+NOISE = """
+import json, sys, time
+from pathlib import Path
+from shadow import store
+store.setup("sqlite:///store.sqlite3", Path(sys.argv[1]))
+from shadow.batch import Batch
+from shadow.exchange import Answer, Exchange
+from shadow.judge import Judge
+from shadow.redact import Redactor
+judge, batch, now = Judge(Redactor([], b"k" * 32), {}), Batch(), time.time()
+for number in range(50):
+    sides = [json.dumps({"generated_at": number + more}).encode() for more in (0, 1)]
+    head = b"Content-Type: application/json\\r\\n"
+    batch.judgement(judge.judge(Exchange("reviews", "q", now - 90, "GET", "/reviews/7", b"", b"",
+        Answer("legacy", "legacy", 200, head, sides[0], 0.1), Answer("legacy", "legacy", 200, head, sides[1], 0.1), "noise")))
+store.write(batch)
+"""
+
+
+def test_what_noise_speaks_for_is_accepted_or_declined(folder: Path) -> None:
+    nothing = banyan(folder, "rules", "suggest", "reviews")
+    assert nothing.returncode == 1
+    assert "nothing is suggested, after 0 pairs" in nothing.stdout
+    assert "[routes.shadow] noise = 0.05" in nothing.stdout
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    subprocess.run(python("-c", NOISE, str(folder)), env=environment, check=True, timeout=60)
+
+    listed = banyan(folder, "rules", "suggest", "reviews")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert listed.stdout.splitlines()[:2] == [
+        "ignore $.generated_at",
+        "  $.generated_at differs in 100 % of legacy's own pairs (n = 50) and in 78 % of pairs with the candidate (n = 55);"
+        " 95 %: 92.87 % to 100.00 %",
+    ]
+    (found,) = told(folder, "rules", "suggest", "reviews")["suggestions"]
+    assert (found["rule"], found["different"], found["explained"]) == ({"kind": "ignore", "path": "$.generated_at", "value": ""}, 50, True)
+
+    declined = banyan(folder, "rules", "decline", "reviews", "$.generated_at", "--reason", "it matters")
+    assert (declined.returncode, declined.stderr) == (0, "")
+    again = banyan(folder, "rules", "accept", "reviews", "$.generated_at")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "nothing is suggested for $.generated_at" in again.stderr
+
+
+def test_an_accepted_suggestion_keeps_its_evidence(folder: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    subprocess.run(python("-c", NOISE, str(folder)), env=environment, check=True, timeout=60)
+    made = told(folder, "rules", "accept", "reviews", "$.generated_at", "--for", "90d", "--by", "kim")
+    assert (made["origin"], made["author"], made["kind"], made["preview"]["exchanges"]) == ("suggestion", "kim", "ignore", 40)
+    assert made["about"] == made["reason"]
+    assert "100 % of legacy's own pairs (n = 50)" in made["about"]
+    assert told(folder, "gate", "reviews")["matched_by_rules"] == 40
