@@ -73,6 +73,8 @@ class Suggestion:
     explained: bool
     """The candidate differs there no more than legacy from itself. False: it is no suggestion, but told for what it is."""
     examples: tuple[tuple[object, object], ...] = ()
+    beside: tuple[str, ...] = ()
+    """Kinds of difference that the candidate shows there, and legacy never did by itself: a rule to ignore would hide them."""
 
     @property
     def sentence(self) -> str:
@@ -94,7 +96,9 @@ def suggestions(
     evidence: Iterable[Evidence], open_: Iterable[tuple[str, str]], rules: Sequence[Rule] = (), declined: Iterable[Declined] = ()
 ) -> list[Suggestion]:
     """What speaks for which rule, the noisiest first. `open_`: (kind, path) of signatures that nobody has judged yet."""
-    waiting = {path for _, path in open_}
+    waiting: dict[str, set[str]] = {}
+    for kind, path in open_:
+        waiting.setdefault(path, set()).add(kind)
     active = {rule.text for rule in rules}
     refused = {each.rule.text: each for each in declined}
     found = []
@@ -119,6 +123,7 @@ def suggestions(
                 each.candidate_different,
                 excess(each) <= MARGIN,
                 tuple((left, right) for left, right in each.manner.examples),
+                tuple(sorted(waiting[each.path] - {str(kind) for kind in each.different})),
             )
         )
     return sorted(found, key=lambda each: (not each.explained, -each.different / each.present, each.path))

@@ -147,6 +147,11 @@ def test_where_the_candidate_adds_something_of_its_own_it_is_no_suggestion() -> 
     assert suggested(known(pairs=40, present=40, different={Kind.VALUE: 20}, compared=40, candidate_different=26)) == ["ignore $.a"]
 
 
+def test_what_the_candidate_alone_shows_there_is_told() -> None:
+    (found,) = suggestions([known()], [("value", "$.a"), ("type", "$.a"), ("type", "$.b")])
+    assert found.beside == ("type",)
+
+
 def test_the_sentence_says_both_rates() -> None:
     (found,) = suggestions([known()], [("value", "$.a")])
     assert found.sentence == "$.a differs in 98 % of legacy's own pairs (n = 412) and in 97 % of pairs with the candidate (n = 10000)"

@@ -87,4 +87,4 @@ def _gate(found: Preview) -> str:
 
     before, after = found.gate_before, found.gate_after
     now = said(before.passed, before.lower)
-    return f"{now}, would be {said(after.passed, after.lower)}" if found.counted else now
+    return f"{now}; with the rule {said(after.passed, after.lower)}" if found.counted else now

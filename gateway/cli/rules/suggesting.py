@@ -53,6 +53,8 @@ def _lines(found: Suggestion) -> list[str]:
     lines = [f"{found.rule}" if found.explained else f"{found.path}: no suggestion", f"  {found.sentence}; {interval}"]
     if not found.explained:
         lines.append("  the candidate differs there more often than legacy's noise explains: a rule would hide that")
+    if found.beside:
+        lines.append(f"  legacy never differs there by {', '.join(found.beside)}, and the candidate does: look at that first")
     for left, right in found.examples:
         lines.append(f"  legacy, twice: {json.dumps(left, ensure_ascii=False)} | {json.dumps(right, ensure_ascii=False)}")
     return lines
@@ -60,7 +62,19 @@ def _lines(found: Suggestion) -> list[str]:
 
 def _for_machines(found: Suggestion) -> dict[str, Any]:
     rule = {"kind": found.rule.kind, "path": found.rule.path, "value": found.rule.value}
-    names = ("path", "pairs", "present", "different", "lower", "upper", "compared", "candidate_different", "explained", "sentence")
+    names = (
+        "path",
+        "pairs",
+        "present",
+        "different",
+        "lower",
+        "upper",
+        "compared",
+        "candidate_different",
+        "explained",
+        "beside",
+        "sentence",
+    )
     return {"rule": rule, **{name: getattr(found, name) for name in names}, "examples": [list(each) for each in found.examples]}
 
 

@@ -1,4 +1,4 @@
-"""docs/reference/commands.md has every flags verb and every option, of them and of explain."""
+"""docs/reference/commands.md has every flags verb and every option, of them and of explain; rules.md those of rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 from demo.processes import python
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "commands.md"
+REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference"
+PAGE = REFERENCE / "commands.md"
 
 
 @pytest.mark.parametrize("verb", ["flags list", "flags on", "flags off", "flags set", "flags sync", "flags override", "explain"])
@@ -20,4 +21,14 @@ def test_the_page_names_the_verb_and_its_options(verb: str) -> None:
     assert {"--config", "--json"} <= options
     page = PAGE.read_text()
     assert f"{verb} " in page or f"{verb}`" in page
+    assert not [option for option in options if not re.search(rf"{option}\b", page)]
+
+
+@pytest.mark.parametrize("verb", ["list", "preview", "add", "end", "suggest", "accept", "decline"])
+def test_the_page_of_rules_names_the_verb_and_its_options(verb: str) -> None:
+    done = subprocess.run(python("-m", "gateway.cli", "rules", verb, "--help"), capture_output=True, text=True, timeout=60, check=True)
+    options = set(re.findall(r"(?m)^│ +\*? *(--[a-z-]+)", done.stdout))
+    assert {"--config", "--json"} <= options
+    page = (REFERENCE / "rules.md").read_text()
+    assert f"`rules {verb} " in page
     assert not [option for option in options if not re.search(rf"{option}\b", page)]
