@@ -35,6 +35,8 @@ KINDS = {
     Kind.BODY: "the bodies differ as a whole",
     Kind.UNANSWERED: "the candidate gave no answer",
     Kind.INCONCLUSIVE: "comparing took more than its budget",
+    Kind.DRIFT: "another type or shape, again and again, where differences are ignored",
+    Kind.NULL_RATE: "null or absent more or less often than legacy, where differences are ignored",
 }
 
 

@@ -9,15 +9,24 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from shadow import counters
-from shadow.compare import Kind
+from shadow.compare import Drift, Kind
 from shadow.exchange import RouteCounts, Summary
 from shadow.judge import Judgement, Sample
+from shadow.noise import Manner, merged
+from shadow.recompute import Combination, resting
 
 MAX_SIGNATURES = 500
 """Signatures per route. A route with more has field names that are data; the rest is counted under OTHER."""
 OTHER = "(other paths)"
 MAX_TALLIES = 200_000
 """Counters in one batch: hours of them while a database is away."""
+MAX_COMBINATIONS = 500
+"""Combinations of signatures per route that are told apart; see shadow.recompute. What shows another is counted, and never becomes a match;
+but where rules excuse all of it, it is one as long as every rule of that time stays."""
+MAX_PLACES = 2000
+"""Places of legacy's own pairs in one batch."""
+MAX_DRIFTS = 300
+"""Places and types in one batch, and of one route in the database: what is new beyond that is not watched."""
 MAX_SAMPLES_A_WRITE = 3
 """New samples per signature and write, twice a second: when everything differs, the newest few tell as much as all."""
 
@@ -40,13 +49,37 @@ class Seen:
 
 
 @dataclass(slots=True)
+class Shown:
+    """How often a combination was seen, by second; and the rules under which it was, where they excuse all of it."""
+
+    seconds: Counter[int] = field(default_factory=Counter)
+    under: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Drifted:
+    """How often two types met in an ignored place, by second, and one exchange in which they did."""
+
+    seconds: Counter[int] = field(default_factory=Counter)
+    sample: Sample | None = None
+
+
+@dataclass(slots=True)
 class Batch:
     """Counts, signatures and samples. Not thread-safe: its owner holds a lock."""
 
     tallies: Counter[tuple[str, int, str]] = field(default_factory=Counter)
     """(route, second, name) → how often."""
     signatures: dict[Key, Seen] = field(default_factory=dict)
+    expected: dict[Key, Seen] = field(default_factory=dict)
+    """Signatures that reviewed rules excuse."""
+    combinations: dict[tuple[str, Combination], Shown] = field(default_factory=dict)
     noise: dict[Key, Seen] = field(default_factory=dict)
+    manners: dict[Key, Manner] = field(default_factory=dict)
+    """Of noise, how it differs."""
+    places: dict[tuple[str, str], Seen] = field(default_factory=dict)
+    """(route, path) of places that legacy's own pairs had."""
+    drifts: dict[tuple[str, Drift], Drifted] = field(default_factory=dict)
     samples: dict[Key, list[Sample]] = field(default_factory=dict)
     lost: int = 0
     """Counts that found no room."""
@@ -77,17 +110,63 @@ class Batch:
                 self.count(route, at, counters.NOISE_DIFFERENT)
                 for kind, path in judgement.signatures:
                     _seen(self.noise, (route, kind, path)).add(1, at, at)
-        elif judgement.outcome == "match":
+            if judgement.outcome != "skipped":
+                self._noise(judgement)
+            return
+        self._drift(judgement)
+        if judgement.outcome == "match" and not judgement.combination:
             self.count(route, at, counters.MATCHED)
+            if judgement.configured:
+                self.count(route, at, counters.CONFIGURED)
         elif judgement.outcome == "skipped":
             self.count(route, at, counters.SKIPPED + judgement.reason)
         else:
-            self.count(route, at, counters.MISMATCHED)
+            self.count(route, at, counters.EXCUSED if judgement.outcome == "match" else counters.MISMATCHED)
+            self._show(judgement)
+            for kind, path in judgement.expected:
+                _seen(self.expected, (route, kind, path)).add(1, at, at)
             for kind, path in judgement.signatures:
                 seen = _seen(self.signatures, (route, kind, path))
                 seen.add(1, at, at)
-            if judgement.sample is not None:
+            if judgement.sample is not None and judgement.signatures:
                 self._sample(judgement, judgement.sample)
+
+    def _noise(self, judgement: Judgement) -> None:
+        for (kind, path), manner in judgement.manners.items():
+            key = (judgement.route, kind, path)
+            if key in self.noise:
+                self.manners.setdefault(key, Manner()).add(manner)
+        for path in judgement.places:
+            if (judgement.route, path) in self.places or len(self.places) < MAX_PLACES:
+                self.places.setdefault((judgement.route, path), Seen()).add(1, judgement.at, judgement.at)
+
+    def _drift(self, judgement: Judgement) -> None:
+        for drift in judgement.drifts:
+            key = (judgement.route, drift)
+            if key in self.drifts or len(self.drifts) < MAX_DRIFTS:
+                self._add_drifted(key, Drifted(Counter({int(judgement.at): 1}), judgement.sample))
+
+    def _add_drifted(self, key: tuple[str, Drift], drifted: Drifted) -> None:
+        mine = self.drifts.setdefault(key, Drifted())
+        mine.sample = mine.sample or drifted.sample
+        if len(mine.seconds) < MAX_TALLIES // MAX_DRIFTS or not drifted.seconds.keys() - mine.seconds.keys():
+            mine.seconds.update(drifted.seconds)
+
+    def _show(self, judgement: Judgement) -> None:
+        members = judgement.combination
+        if not members:
+            return
+        under = judgement.under if judgement.outcome == "match" else frozenset[str]()
+        self._add_shown(judgement.route, members, Shown(Counter({int(judgement.at): 1}), under))
+
+    def _add_shown(self, route: str, members: Combination, shown: Shown) -> None:
+        if (route, members) not in self.combinations and len(self.combinations) >= MAX_COMBINATIONS:
+            if not shown.under:
+                return
+            members = tuple(sorted(resting(shown.under)))
+        mine = self.combinations.setdefault((route, members), Shown(under=shown.under))
+        if len(mine.seconds) < MAX_TALLIES // MAX_COMBINATIONS or not shown.seconds.keys() - mine.seconds.keys():
+            mine.seconds.update(shown.seconds)
 
     def _sample(self, judgement: Judgement, sample: Sample) -> None:
         for kind, path in judgement.signatures:
@@ -101,9 +180,23 @@ class Batch:
         """Adds a batch that could not be written. Its samples are the older ones and give way."""
         for (route, at, name), number in other.tallies.items():
             self.count(route, at, name, number)
-        for mine, theirs in ((self.signatures, other.signatures), (self.noise, other.noise)):
+        for (route, members), shown in other.combinations.items():
+            self._add_shown(route, members, shown)
+        for mine, theirs in (
+            (self.signatures, other.signatures),
+            (self.expected, other.expected),
+            (self.noise, other.noise),
+        ):
             for key, seen in theirs.items():
                 _seen(mine, key).add(seen.count, seen.first, seen.last)
+        for key, manner in other.manners.items():
+            self.manners[key] = manner if key not in self.manners else merged(manner, self.manners[key])
+        for place, seen in other.places.items():
+            if place in self.places or len(self.places) < MAX_PLACES:
+                self.places.setdefault(place, Seen()).add(seen.count, seen.first, seen.last)
+        for drift, drifted in other.drifts.items():
+            if drift in self.drifts or len(self.drifts) < MAX_DRIFTS:
+                self._add_drifted(drift, drifted)
         for key, samples in other.samples.items():
             self.samples[key] = [*samples, *self.samples.get(key, [])][-MAX_SAMPLES_A_WRITE:]
         self.lost += other.lost

@@ -64,6 +64,8 @@ class BudgetedJudge[Given: Routed, Found]:
     def __init__(self, judge: Judging[Given, Found], seconds: float = BUDGET_SECONDS, memory: int = BUDGET_BYTES) -> None:
         """`memory`: in bytes."""
         self._judge = judge
+        self._told = judge
+        """The one that the child has."""
         self._seconds = seconds
         self._memory = memory
         self._process: BaseProcess | None = None
@@ -84,7 +86,12 @@ class BudgetedJudge[Given: Routed, Found]:
             raise
         finally:
             its.close()
+        self._told = self._judge
         self._process, self._pipe = process, mine
+
+    def use(self, judge: Judging[Given, Found]) -> None:
+        """From now on this one judges."""
+        self._judge = judge
 
     def judge(self, exchange: Given) -> Found:
         """The judgement, or an inconclusive one where it took more than the budget, or ended the child.
@@ -94,7 +101,8 @@ class BudgetedJudge[Given: Routed, Found]:
         """
         pipe, pid = self._ready()
         try:
-            pipe.send(exchange)
+            pipe.send((None if self._told is self._judge else self._judge, exchange))
+            self._told = self._judge
             if self._in_time(pipe, pid):
                 judgement: Found = pipe.recv()
                 return judgement
@@ -161,7 +169,8 @@ def _serve(pipe: Connection, judge: Judging[Any, Any], memory: int) -> None:
     try:
         while True:
             pipe.send("ready")
-            exchange = pipe.recv()
+            newer, exchange = pipe.recv()
+            judge = newer or judge
             short = False
             try:
                 judgement = judge.judge(exchange)

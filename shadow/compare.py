@@ -52,6 +52,10 @@ class Kind(StrEnum):
     """The candidate gave no answer; the path is the error's code."""
     INCONCLUSIVE = "inconclusive"
     """Comparing took more than its budget. Counted as a mismatch: never a silence."""
+    DRIFT = "drift"
+    """In a place that is ignored, the candidate has another type or shape than legacy: seen over many exchanges, and in none by itself."""
+    NULL_RATE = "null-rate"
+    """In a place that is ignored, the candidate is null, or not there, more or less often than legacy. As above."""
 
 
 REFUSALS = frozenset((401, 403, 404))
@@ -78,6 +82,11 @@ class Rules:
     headers: tuple[str, ...] = HEADERS
     resolve: bool = False
     """Whether a relative Location equals the absolute one of the client's own host."""
+    passed: tuple[str, ...] = ()
+    """Headers of which a rule says that they may differ; `set-cookie` means every cookie, `set-cookie: name` one."""
+    reviewed: frozenset[str] = frozenset()
+    """Which of all these are reviewed rules, as `rule_text` writes them; the others are the configuration's. What a reviewed one excuses is
+    told by name, so that history can be counted anew when it ends."""
 
     @classmethod
     def make(
@@ -111,6 +120,11 @@ class Rules:
         )
 
 
+def rule_text(kind: str, path: str, value: object = "") -> str:
+    """A rule's name: the same for two rules that say the same."""
+    return f"{kind} {path} {value}" if value != "" else f"{kind} {path}"
+
+
 def _checked(text: str) -> str:
     shape(text)
     return text
@@ -129,6 +143,42 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Excused:
+    """A difference that is none because a reviewed rule says so. Its path has [*] for every index."""
+
+    kind: Kind
+    path: str
+    rule: str
+    """As `rule_text` writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Two things of different type or shape in a place that is ignored, as shadow.drift counts them."""
+
+    path: str
+    legacy: str
+    candidate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What two bodies differ in, and what of it rules excuse."""
+
+    differences: tuple[Difference, ...] = ()
+    cut: bool = False
+    excused: tuple[Excused, ...] = ()
+    drifts: tuple[Drift, ...] = ()
+    configured: bool = False
+    """A rule of the configuration excused something."""
+    whole: bool = True
+    """Everything that a reviewed rule excused is listed."""
+
+
+EQUAL = Findings()
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What the comparison of one exchange came to."""
 
@@ -138,6 +188,13 @@ class Verdict:
     """Why it was skipped."""
     cut: bool = False
     """There are more differences than are listed."""
+    excused: tuple[Excused, ...] = ()
+    """Differences that reviewed rules excuse."""
+    drifts: tuple[Drift, ...] = ()
+    configured: bool = False
+    """A rule of the configuration excused something. Where nothing else did and it is a match, that is what it rests on."""
+    whole: bool = True
+    """Everything that a reviewed rule excused is listed."""
 
 
 MATCH = Verdict("match")
@@ -167,14 +224,36 @@ def compare(legacy: Message, candidate: Message, rules: Rules, address: Address 
     if early is not None:
         return early
     headers = differing(legacy.headers, candidate.headers, rules.headers, address if rules.resolve else NOWHERE)
-    found = [Difference(Kind.HEADER, *each) for each in headers]
+    found: list[Difference] = []
+    excused: list[Excused] = []
+    for each in headers:
+        rule = _passed(each[0], rules) if rules.passed else None
+        if rule is None:
+            found.append(Difference(Kind.HEADER, *each))
+        else:
+            excused.append(Excused(Kind.HEADER, each[0], rule_text("header", rule)))
     why = legacy.skipped or candidate.skipped
     if why:
         # One body or both are not here. What differs all the same is told; that the rest is equal can't be.
-        return Verdict("mismatch", tuple(found)) if found else skipped(why)
-    differences, cut = compare_bodies(legacy.body, candidate.body, rules, hurried=hurried)
-    found += differences
-    return Verdict("mismatch", tuple(found), cut=cut) if found else MATCH
+        return Verdict("mismatch", tuple(found), excused=tuple(excused)) if found else skipped(why)
+    bodies = compare_bodies(legacy.body, candidate.body, rules, hurried=hurried)
+    if bodies is EQUAL and not found and not excused:
+        return MATCH
+    found += bodies.differences
+    return Verdict(
+        "mismatch" if found else "match",
+        tuple(found),
+        cut=bodies.cut,
+        excused=(*excused, *bodies.excused),
+        drifts=bodies.drifts,
+        configured=bodies.configured,
+        whole=bodies.whole,
+    )
+
+
+def _passed(name: str, rules: Rules) -> str | None:
+    """The rule that lets the header `name` differ."""
+    return next((rule for rule in rules.passed if name == rule or (rule == "set-cookie" and name.startswith("set-cookie: "))), None)
 
 
 def compare_status(legacy: Message, candidate: Message) -> Verdict | None:
@@ -189,17 +268,17 @@ def compare_status(legacy: Message, candidate: Message) -> Verdict | None:
     return None
 
 
-def compare_bodies(legacy: Body, candidate: Body, rules: Rules, *, hurried: bool = False) -> tuple[list[Difference], bool]:
-    """The differences of two bodies, and whether there are more than these."""
+def compare_bodies(legacy: Body, candidate: Body, rules: Rules, *, hurried: bool = False) -> Findings:
+    """What two bodies differ in."""
     # Redaction may have left different things of the same bytes; where it was at work, it left a digest of them too.
     redacted = legacy.digest or candidate.digest
     if legacy.digest == candidate.digest if redacted else legacy.data == candidate.data:
-        return [], False
+        return EQUAL
     if legacy.form is candidate.form and legacy.form in _WITH_PARTS:
         from shadow.documents import differences  # DeepDiff takes 0.2 s to import, and most pairs are equal
 
         return differences(legacy.value, candidate.value, rules, hurried=hurried)
-    return [Difference(Kind.BODY, "$", described(legacy), described(candidate))], False
+    return Findings((Difference(Kind.BODY, "$", described(legacy), described(candidate)),))
 
 
 _WITH_PARTS = frozenset((Form.JSON, Form.FORM, Form.TEXT, Form.HTML))

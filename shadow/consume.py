@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,8 +28,9 @@ from shadow.budget import BudgetedJudge
 from shadow.consumed import Counted
 from shadow.judge import Judgement
 from shadow.pack import PackError, Pair, counts, judgement, name_of, unpack
+from shadow.rules import Rule
 from shadow.sealing import PairJudge
-from shadow.worker import INLINE_BYTES
+from shadow.worker import INLINE_BYTES, PATIENCE_SECONDS, RULES_SECONDS
 
 _log = logging.getLogger("banyan.shadow")
 
@@ -94,9 +95,11 @@ class ShadowWorker:
         prepare: Callable[[], None],
         write: Callable[[Sequence[Counted]], int],
         upkeep: Callable[[float, int], None],
+        rules: Callable[[float], Mapping[str, Sequence[Rule]] | None] | None = None,
         announce: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`announce`: told once that it has begun to take."""
+        """`rules`: says which reviewed rules are in force, where they are others than when it was last asked; in the storing thread.
+        `announce`: told once that it has begun to take."""
         self.figures = Figures()
         self._judge = judge
         self._slow: BudgetedJudge[Pair, Judgement] = BudgetedJudge(judge)
@@ -106,6 +109,11 @@ class ShadowWorker:
         self._prepare = prepare
         self._write = write
         self._upkeep = upkeep
+        self._rules = rules
+        self._ruled = asyncio.Event()
+        """It has been asked for them once, or there are none to ask for."""
+        if rules is None:
+            self._ruled.set()
         self._announce = announce
         self._announced = False
         # Threads of their own: a database connection belongs to the thread that made it, and the slow comparisons are not for several.
@@ -171,6 +179,8 @@ class ShadowWorker:
     # Taking
 
     async def _take_all(self) -> None:
+        with suppress(TimeoutError):  # by the configuration's alone, rather than never
+            await asyncio.wait_for(self._ruled.wait(), PATIENCE_SECONDS)
         while not self._stop.is_set():
             await self._broker.usable.wait()
             try:
@@ -252,7 +262,9 @@ class ShadowWorker:
         if self._leaving.is_set():
             raise _LeavingError
         try:
-            found = (None if careful else self._judge.judge(pair, INLINE_BYTES)) or self._slow.judge(pair)
+            judge = self._judge  # the loop may put another in its place
+            self._slow.use(judge)
+            found = (None if careful else judge.judge(pair, INLINE_BYTES)) or self._slow.judge(pair)
         except Exception:  # the next pair must be compared whatever this one hit
             _log.exception("comparing request %s on route %s failed", pair.request_id, pair.route)
             batch.count(pair.route, pair.at, counters.failed(noise=pair.kind == "noise"))
@@ -274,9 +286,9 @@ class ShadowWorker:
         wait, longest = RETRY_SECONDS
         prepared = False
         failing = False
-        next_upkeep = 0.0
+        next_upkeep = next_rules = 0.0
         while True:
-            if not failing:
+            if not failing and self._ruled.is_set():
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._filled.wait(), WRITE_SECONDS)
             self._filled.clear()
@@ -287,6 +299,9 @@ class ShadowWorker:
                 if not prepared:
                     await self._in(self._storing, self._prepare)
                     prepared = True
+                if self._rules is not None and time.monotonic() >= next_rules:
+                    next_rules = time.monotonic() + RULES_SECONDS
+                    await self._follow(self._rules)
                 if writing:
                     new = await self._in(self._storing, self._write, [each.counted for each in writing])
                     await self._written(writing, new)
@@ -309,6 +324,16 @@ class ShadowWorker:
                     _log.warning("the database can be written again")
                 failing = False
                 self.figures.database = True
+
+    async def _follow(self, rules: Callable[[float], Mapping[str, Sequence[Rule]] | None]) -> None:
+        """Judges by the rules in force. What is being compared ends under those of before."""
+        try:
+            found = await self._in(self._storing, rules, time.time())
+            if found is not None:
+                self._judge = self._judge.under(found)
+        except Exception:  # comparing goes on by the rules of before, whatever is wrong with new ones
+            _log.exception("the reviewed rules can't be applied; those of before hold")
+        self._ruled.set()
 
     async def _written(self, writing: list[_Held], new: int) -> None:
         """After the commit: acknowledges. An acknowledgement that is lost costs a second delivery, which is not counted."""

@@ -11,7 +11,6 @@ lists, which is given up after MAX_WORK.
 from __future__ import annotations
 
 import json
-import marshal
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,9 +19,11 @@ from typing import NamedTuple
 
 from deepdiff import DeepDiff
 
-from shadow.compare import Difference, Kind, LongWorkError, Rules
+from shadow.compare import EQUAL, Difference, Findings, Kind, LongWorkError, Rules
+from shadow.excuses import Excuses
 from shadow.normalise import Json
-from shadow.paths import ANY_INDEX, Path, Segment, render
+from shadow.pairs import ABSENT, Absent, At, Where, both_paths, json_type, rule_path, same
+from shadow.paths import ANY_INDEX, Path
 from shadow.scalars import instant
 from shadow.shapes import shape
 
@@ -39,24 +40,6 @@ MAX_TEXT = 256
 """Characters of a value that a difference quotes."""
 
 
-class At(NamedTuple):
-    """A list element's place on each side; None where that side has none."""
-
-    legacy: int | None
-    candidate: int | None
-
-
-type Step = str | At
-type Where = tuple[Step, ...]
-
-
-class Absent:
-    """Not there at all, which is not null."""
-
-
-ABSENT = Absent()
-
-
 class Leaf(NamedTuple):
     """A pair that differs, with nothing inside left to compare."""
 
@@ -65,49 +48,22 @@ class Leaf(NamedTuple):
     candidate: Json | Absent
 
 
-def differences(legacy: Json, candidate: Json, rules: Rules, *, hurried: bool = False) -> tuple[list[Difference], bool]:
-    """Every difference between two documents, and whether there are more than MAX_DIFFERENCES.
+def differences(legacy: Json, candidate: Json, rules: Rules, *, hurried: bool = False) -> Findings:
+    """Every difference between two documents, up to MAX_DIFFERENCES, and what rules excuse.
 
     Raises:
         LongWorkError: `hurried`, and it would take more than HURRIED_WORK.
     """
     reducer = _Reducer(rules, hurried=hurried)
     reducer.walk(legacy, candidate, ())
-    found = [Difference(Kind.ORDER, path, candidate_path=other) for path, other in map(_paths, reducer.orders)]
-    found += _name(reducer.leaves)
-    return sorted(found, key=lambda item: (item.path, item.kind)), reducer.cut
-
-
-def same(left: Json, right: Json) -> bool:
-    """Equality of JSON values: like ==, but true is not 1."""
-    if left != right:
-        return False
-    if not isinstance(left, list | dict):
-        return isinstance(left, bool) is isinstance(right, bool)
-    # Equal and written alike is equal in type; this costs a tenth of looking. Version 2 knows no references, which differ for no reason.
-    return marshal.dumps(left, 2) == marshal.dumps(right, 2) or _same_types(left, right)
-
-
-def _same_types(left: Json, right: Json) -> bool:
-    """Of two values that are ==: whether no boolean stands against a number."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        return all(_same_types(item, right[key]) for key, item in left.items())
-    if isinstance(left, list) and isinstance(right, list):
-        return all(map(_same_types, left, right))
-    return isinstance(left, bool) is isinstance(right, bool)
-
-
-def json_type(value: Json | Absent) -> str:
-    """One of JSON's own types."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int | float):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    return "array" if isinstance(value, list) else "object"
+    found = [Difference(Kind.ORDER, path, candidate_path=other) for path, other in map(both_paths, reducer.orders)]
+    if reducer.leaves:
+        found += _name(reducer.leaves)
+    excuses = reducer.excuses
+    if not found and not excuses:
+        return EQUAL
+    found.sort(key=lambda item: (item.path, item.kind))
+    return Findings(tuple(found), reducer.cut, *excuses.told())
 
 
 class _Reducer:
@@ -118,7 +74,10 @@ class _Reducer:
         self._hurried = hurried
         self.leaves: list[Leaf] = []
         self.orders: list[Where] = []
+        self.excuses = Excuses(rules.reviewed)
         self.cut = False
+        self._lenient = bool(rules.ignore or rules.time or rules.pattern or rules.unordered)
+        """Whether elements can count as equal that are not the same: what excuses them is looked for even where they were found equal."""
         self._work = HURRIED_WORK if hurried else MAX_WORK
         self._asked = 1 + sum(map(len, (rules.ignore.patterns, rules.unordered.patterns, rules.time.patterns, rules.pattern)))
         """Patterns that each place is held against, and one for the walk itself."""
@@ -126,8 +85,9 @@ class _Reducer:
     def walk(self, left: Json | Absent, right: Json | Absent, where: Where) -> None:
         if not isinstance(left, Absent) and not isinstance(right, Absent) and same(left, right):
             return
-        path = _rule_path(where)
-        if self._rules.ignore and self._rules.ignore.matches(path):
+        path = rule_path(where)
+        if self._rules.ignore and (pattern := self._rules.ignore.first(path)) is not None:
+            self.excuses.ignored(left, right, where, pattern.text)
             return
         if len(self.leaves) + len(self.orders) >= MAX_DIFFERENCES:
             self.cut = True
@@ -136,27 +96,35 @@ class _Reducer:
                 self.walk(left.get(key, ABSENT), right.get(key, ABSENT), (*where, key))
         elif isinstance(left, list) and isinstance(right, list):
             self._lists(left, right, where, path)
-        elif not self._allowed(left, right, path):
+        elif not self._allowed(left, right, where, path):
             self.leaves.append(Leaf(where, left, right))
 
-    def _allowed(self, left: Json | Absent, right: Json | Absent, path: Path) -> bool:
+    def _allowed(self, left: Json | Absent, right: Json | Absent, where: Where, path: Path) -> bool:
         """Whether a rule says that these two, which differ, count as one. None of them reaches across types."""
         rules = self._rules
         if isinstance(left, str) and isinstance(right, str):
-            if rules.time and rules.time.matches(path) and (moment := instant(left)) is not None and moment == instant(right):
+            if rules.time and (found := rules.time.first(path)) and (moment := instant(left)) is not None and moment == instant(right):
+                self.excuses.add(Kind.VALUE, where, "time", found.text)
                 return True
         elif not (_is_number(left) and _is_number(right)):
             return False
-        elif any(patterns.matches(path) and tolerance.allows(left, right) for patterns, tolerance in rules.tolerance):  # type: ignore[arg-type]  # numbers, see above
-            return True
-        return any(_shaped(left, text) and _shaped(right, text) for patterns, text in rules.pattern if patterns.matches(path))
+        else:
+            for patterns, tolerance in rules.tolerance:
+                if (pattern := patterns.first(path)) and tolerance.allows(left, right):  # type: ignore[arg-type]  # numbers, see above
+                    self.excuses.add(Kind.VALUE, where, "tolerance", pattern.text, tolerance)
+                    return True
+        for patterns, text in rules.pattern:
+            if (pattern := patterns.first(path)) and _shaped(left, text) and _shaped(right, text):
+                self.excuses.add(Kind.VALUE, where, "pattern", pattern.text, text)
+                return True
+        return False
 
     def _lists(self, left: list[Json], right: list[Json], where: Where, path: Path) -> None:
         for patterns, name in self._rules.key:
-            if patterns.matches(path) and self._by_key(left, right, name, where, path):
+            if (keyed := patterns.first(path)) is not None and self._by_key(left, right, name, where, path, keyed.text):
                 return
-        if self._rules.unordered.matches(path):
-            self._unordered(left, right, where, path)
+        if (pattern := self._rules.unordered.first(path)) is not None:
+            self._unordered(left, right, where, path, pattern.text)
         elif len(left) == len(right):
             self._level(left, right, where, path)
         else:
@@ -169,20 +137,24 @@ class _Reducer:
             lefts, rights = self._canonicals(left, apart, path), self._canonicals(right, apart, path)
             if lefts != rights and Counter(lefts) == Counter(rights):
                 self.orders.append(where)
+                if self._lenient:
+                    self._pairs(left, right, _matched(lefts, apart, rights, apart), where)  # equal but for what is excused
                 return
         self._pairs(left, right, _zipped(apart, apart), where)
 
-    def _unordered(self, left: list[Json], right: list[Json], where: Where, path: Path) -> None:
+    def _unordered(self, left: list[Json], right: list[Json], where: Where, path: Path, rule: str) -> None:
         """Two lists whose order means nothing: every element meets its equal; the rest is paired in order, the surplus alone."""
         stay = {index for index, pair in enumerate(zip(left, right, strict=False)) if same(*pair)}
         lefts, rights = ([index for index in range(len(side)) if index not in stay] for side in (left, right))
         if self._work > 0:
-            places: dict[str, list[int]] = {}
-            for index, text in zip(reversed(rights), self._canonicals(right, reversed(rights), path), strict=True):
-                places.setdefault(text, []).append(index)
-            texts = self._canonicals(left, lefts, path)
-            lefts = [index for index, text in zip(lefts, texts, strict=True) if not (places.get(text) and places[text].pop() >= 0)]
-            rights = sorted(index for remaining in places.values() for index in remaining)
+            texts = self._canonicals(left, lefts, path), self._canonicals(right, rights, path)
+            met = list(_matched(texts[0], lefts, texts[1], rights))
+            if any(at.legacy != at.candidate for at in met):
+                self.excuses.add(Kind.ORDER, where, "unordered", rule)
+            if self._lenient:
+                self._pairs(left, right, met, where)
+            gone = {at.legacy for at in met}, {at.candidate for at in met}
+            lefts, rights = ([index for index in side if index not in out] for side, out in zip((lefts, rights), gone, strict=True))
         self._pairs(left, right, _zipped(lefts, rights), where)
 
     def _aligned(self, left: list[Json], right: list[Json], where: Where, path: Path) -> None:
@@ -195,12 +167,13 @@ class _Reducer:
             end += 1
         lefts, rights = range(start, len(left) - end), range(start, len(right) - end)
         if self._work > 0:
-            pairs = _runs(self._canonicals(left, lefts, path), self._canonicals(right, rights, path), start)
+            texts = self._canonicals(left, lefts, path), self._canonicals(right, rights, path)
+            pairs = _runs(*texts, start, every=self._lenient)
         else:
             pairs = _zipped(lefts, rights)
         self._pairs(left, right, pairs, where)
 
-    def _by_key(self, left: list[Json], right: list[Json], name: str, where: Where, path: Path) -> bool:
+    def _by_key(self, left: list[Json], right: list[Json], name: str, where: Where, path: Path, rule: str) -> bool:
         """Aligns by the field `name`. False where an element lacks it or two share a value: then the list is compared as any other."""
         lefts, rights = _keys(left, name), _keys(right, name)
         if lefts is None or rights is None:
@@ -208,8 +181,14 @@ class _Reducer:
         pairs = [At(index, rights.get(key)) for key, index in lefts.items()]
         pairs += [At(None, index) for key, index in rights.items() if key not in lefts]
         common = [pair.candidate for pair in pairs if pair.legacy is not None and pair.candidate is not None]
-        if common != sorted(common) and not self._rules.unordered.matches(path):
-            self.orders.append(where)
+        moved = common != sorted(common)
+        if moved or len(left) != len(right):
+            self.excuses.add(Kind.ORDER, where, "key", rule, name)
+        if moved:
+            if (pattern := self._rules.unordered.first(path)) is not None:
+                self.excuses.add(Kind.ORDER, where, "unordered", pattern.text)
+            else:
+                self.orders.append(where)
         self._pairs(left, right, pairs, where)
         return True
 
@@ -261,26 +240,6 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _rule_path(where: Where) -> Path:
-    """How rules see a place: by legacy's indices, or the candidate's where legacy has none."""
-    return tuple(step if isinstance(step, str) else _index(step, legacy=True) for step in where)
-
-
-def _index(at: At, *, legacy: bool) -> int:
-    first, second = (at.legacy, at.candidate) if legacy else (at.candidate, at.legacy)
-    index = first if first is not None else second
-    assert index is not None  # noqa: S101 - an element that neither side has is not an element
-    return index
-
-
-def _paths(where: Where) -> tuple[str, str]:
-    """(the path, the candidate's path where it is another)."""
-    mine = render(_rule_path(where))
-    other_path: tuple[Segment, ...] = tuple(step if isinstance(step, str) else _index(step, legacy=False) for step in where)
-    other = render(other_path)
-    return mine, other if other != mine else ""
-
-
 def _keys(items: list[Json], name: str) -> dict[object, int] | None:
     """Where each key value stands; None where one is lacking or doubled."""
     places: dict[object, int] = {}
@@ -301,13 +260,23 @@ def _zipped(lefts: Sequence[int], rights: Sequence[int]) -> Iterator[At]:
         yield At(lefts[number] if number < len(lefts) else None, rights[number] if number < len(rights) else None)
 
 
-def _runs(lefts: list[str], rights: list[str], start: int) -> Iterator[At]:
-    """The pairs that are not equal, of two lists which begin at index `start`."""
+def _matched(lefts: list[str], left_indices: Sequence[int], rights: list[str], right_indices: Sequence[int]) -> Iterator[At]:
+    """Of elements told by these texts, each with its equal: the first with the first."""
+    places: dict[str, list[int]] = {}
+    for text, index in zip(reversed(rights), reversed(right_indices), strict=True):
+        places.setdefault(text, []).append(index)
+    for text, index in zip(lefts, left_indices, strict=True):
+        if places.get(text):
+            yield At(index, places[text].pop())
+
+
+def _runs(lefts: list[str], rights: list[str], start: int, *, every: bool) -> Iterator[At]:
+    """The pairs that are not equal, or `every` one, of two lists which begin at index `start`."""
     if len(lefts) * len(rights) > MAX_ALIGN:
         yield from _zipped(range(start, start + len(lefts)), range(start, start + len(rights)))
         return
     for tag, i1, i2, j1, j2 in SequenceMatcher(None, lefts, rights, autojunk=False).get_opcodes():
-        if tag != "equal":
+        if every or tag != "equal":
             yield from _zipped(range(start + i1, start + i2), range(start + j1, start + j2))
 
 
@@ -319,7 +288,7 @@ def _name(leaves: list[Leaf]) -> Iterator[Difference]:
         for item in items:
             (number,) = item.path(output_format="list")
             leaf = leaves[number]
-            path, candidate_path = _paths(leaf.where)
+            path, candidate_path = both_paths(leaf.where)
             yield Difference(_kind(group, leaf), path, _quote(leaf.legacy), _quote(leaf.candidate), candidate_path)
 
 

@@ -5,16 +5,33 @@ A Judgement is plain data without a secret in it: it may cross a process boundar
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from shadow import request
-from shadow.compare import MATCH, Difference, Kind, LongWorkError, Rules, Verdict, compare, compare_status, described, mismatch, skipped
+from shadow import rules as reviewed
+from shadow.compare import (
+    MATCH,
+    Difference,
+    Drift,
+    Kind,
+    LongWorkError,
+    Rules,
+    Verdict,
+    compare,
+    compare_status,
+    described,
+    mismatch,
+    skipped,
+)
 from shadow.exchange import Answer, Exchange
 from shadow.headers import NOWHERE, Address, differing
+from shadow.noise import Manner, manners, places
 from shadow.normalise import MAX_DECODED, Body, Form, Message, joined, parse_head, read
+from shadow.recompute import Combination, combination, resting
 from shadow.redact import Redactor
-from shadow.signature import Signature, signatures
+from shadow.signature import Signature, generalise, signatures
 
 MAX_TEXT = 256 * 1024
 """Characters of a body that a sample keeps, as many as `capture` keeps bytes by default. Digest and size are those of the whole."""
@@ -53,6 +70,20 @@ class Judgement:
     reason: str = ""
     signatures: tuple[Signature, ...] = ()
     sample: Sample | None = None
+    configured: bool = False
+    """A match that rests on the configuration's rules."""
+    combination: Combination | None = ()
+    """What it showed, excused or not; () where it showed nothing, None where there is more than is known."""
+    expected: tuple[Signature, ...] = ()
+    """Signatures that reviewed rules excuse whole."""
+    under: frozenset[str] = frozenset()
+    """The reviewed rules that were in force, where one of them excused something."""
+    drifts: tuple[Drift, ...] = ()
+    """Types that were not the same in places that are ignored. Their sample is there though it is a match."""
+    manners: Mapping[Signature, Manner] = field(default_factory=dict)
+    """Of noise: how each signature differs."""
+    places: frozenset[str] = frozenset()
+    """Of noise: which places there are."""
 
 
 class About(Protocol):
@@ -82,11 +113,17 @@ class Opened:
 
 
 class Judge:
-    """Redacts and compares by the configuration's rules. Without state: asked again, it says the same."""
+    """Redacts and compares by the configuration's rules, and reviewed ones. Without state: asked again, it says the same."""
 
-    def __init__(self, redactor: Redactor, rules: dict[str, Rules]) -> None:
+    def __init__(self, redactor: Redactor, rules: Mapping[str, Rules], more: Mapping[str, Sequence[reviewed.Rule]] | None = None) -> None:
+        """`more`: the reviewed rules of each route."""
         self._redactor = redactor
-        self._rules = rules
+        self._configured = rules
+        self._rules = reviewed.per_route(rules, more) if more else rules
+
+    def under(self, more: Mapping[str, Sequence[reviewed.Rule]]) -> Judge:
+        """One that judges by the same configuration and these reviewed rules."""
+        return Judge(self._redactor, self._configured, more)
 
     def judge(self, exchange: Exchange, limit: int = MAX_DECODED) -> Judgement | None:
         """The judgement on `exchange`; None where there is a `limit` and comparing may take long: a body holds more bytes than that, or
@@ -97,8 +134,8 @@ class Judge:
     def opened(self, exchange: Exchange, limit: int = MAX_DECODED) -> Opened | Judgement | None:
         """The first half: redacted, or a judgement already where all that is compared is the same before any parsing."""
         legacy, candidate = sides(exchange)
-        rules = self._rules.get(exchange.route, NO_RULES)
-        if _identical(legacy, candidate, rules):
+        rules = self._ruling(exchange)
+        if _identical(legacy, candidate, rules) and exchange.kind != "noise":  # of noise every place is counted, in what is the same too
             return self._judgement(exchange, MATCH)
         if limit < MAX_DECODED and max(len(legacy.body), len(candidate.body)) > limit:
             return None
@@ -108,10 +145,14 @@ class Judge:
         left, right = self._redactor.message(left), self._redactor.message(right)
         return Opened(left, right, self._address(exchange) if rules.resolve else NOWHERE, (legacy, candidate))
 
+    def _ruling(self, about: About) -> Rules:
+        """Noise is evidence for rules, so reviewed ones do not hide it."""
+        return (self._configured if about.kind == "noise" else self._rules).get(about.route, NO_RULES)
+
     def compared(self, about: About, opened: Opened, *, hurried: bool) -> Judgement | None:
         """The second half. None: `hurried`, and it would take long."""
         left, right = opened.reference, opened.other
-        rules = self._rules.get(about.route, NO_RULES)
+        rules = self._ruling(about)
         try:
             verdict = compare(left, right, rules, opened.address, hurried=hurried)
         except LongWorkError:
@@ -148,7 +189,7 @@ class Judge:
         if noise and verdict.differences[:1] and verdict.differences[0].kind is Kind.UNANSWERED:
             verdict = skipped("reference_unanswered")  # the second answer of legacy: says nothing about its noise
         sample = None
-        if verdict.outcome == "mismatch" and not noise and legacy is not None and candidate is not None:
+        if (verdict.outcome == "mismatch" or verdict.drifts) and not noise and legacy is not None and candidate is not None:
             sample = Sample(
                 about.at,
                 about.request_id,
@@ -160,7 +201,21 @@ class Judge:
                 verdict.cut,
                 self._kept(about),
             )
-        return Judgement(about.route, about.at, noise, verdict.outcome, verdict.reason, tuple(signatures(verdict.differences)), sample)
+        named = tuple(signatures(verdict.differences))
+        judgement = Judgement(about.route, about.at, noise, verdict.outcome, verdict.reason, named, sample, verdict.configured)
+        if noise:
+            there = [message.body.value for message in (legacy, candidate) if message is not None and message.body.form is Form.JSON]
+            return replace(judgement, manners=manners(verdict.differences), places=places(*there))
+        if named:
+            judgement = replace(judgement, combination=None if verdict.cut else combination(named))
+        if verdict.excused:
+            under = self._rules.get(about.route, NO_RULES).reviewed
+            whole = tuple({each: None for each in map(reviewed.excused_whole, verdict.excused) if each is not None})
+            judgement = replace(judgement, combination=_combination(named, verdict, under), expected=whole, under=under)
+        if verdict.drifts:
+            drifts = {replace(drift, path=generalise(drift.path)): None for drift in verdict.drifts}
+            judgement = replace(judgement, drifts=tuple(drifts))
+        return judgement
 
     def _request(self, about: About) -> tuple[str, str]:
         """The target, redacted, and the side that was served."""
@@ -209,6 +264,15 @@ def _identical(legacy: Answer, candidate: Answer, rules: Rules) -> bool:
         return True
     left, right = parse_head(legacy.head), parse_head(candidate.head)
     return not any(differing(left, right, (*rules.headers, "content-encoding")))
+
+
+def _combination(named: tuple[Signature, ...], verdict: Verdict, under: frozenset[str]) -> Combination | None:
+    if verdict.cut:
+        return None
+    if verdict.whole:
+        return combination(named, verdict.excused)
+    # More was excused than is listed: it stays so while all the rules do.
+    return tuple(sorted({*combination(named), *resting(under)}))
 
 
 def _plain(difference: Difference) -> dict[str, Any]:

@@ -117,13 +117,120 @@ class Noise(models.Model):
     kind = models.CharField(max_length=20)
     path = models.CharField(max_length=300)
     count = models.BigIntegerField()
+    first_seen = models.FloatField(default=0, help_text="Unix seconds")
     last_seen = models.FloatField(help_text="Unix seconds")
+    manner = models.JSONField(default=dict, help_text="how the values differ, as shadow.noise.Manner, with redacted examples")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["route", "kind", "path"], name="noise_once")]
 
     def __str__(self) -> str:
         return f"{self.route}: {self.kind} {self.path}"
+
+
+class Combination(models.Model):
+    """What exchanges showed together: signatures, and what rules excused. How often is a Tally: shadow.counters.COMBINATION and `key`."""
+
+    route = models.CharField(max_length=100)
+    key = models.CharField(max_length=32)
+    members = models.JSONField(help_text="kind, path, and the rule that excused it, of each")
+    last_seen = models.FloatField(help_text="Unix seconds")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["route", "key"], name="combination_once")]
+
+    def __str__(self) -> str:
+        return f"{self.route}: {self.key}"
+
+
+class Presence(models.Model):
+    """In how many pairs of legacy's own answers a place was there; "" is every pair. What Noise counts are shares of."""
+
+    route = models.CharField(max_length=100)
+    path = models.CharField(max_length=300)
+    pairs = models.BigIntegerField()
+    last_seen = models.FloatField(help_text="Unix seconds")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["route", "path"], name="presence_once")]
+
+    def __str__(self) -> str:
+        return f"{self.route}: {self.path}"
+
+
+class Drift(models.Model):
+    """Two types that legacy and candidate had in a place that is ignored. How often is a Tally: shadow.counters.DRIFT and `key`."""
+
+    route = models.CharField(max_length=100)
+    key = models.CharField(max_length=32)
+    path = models.CharField(max_length=300)
+    legacy = models.CharField(max_length=20)
+    candidate = models.CharField(max_length=20)
+    last_seen = models.FloatField(help_text="Unix seconds")
+    sample = models.ForeignKey(Sample, null=True, on_delete=models.SET_NULL, help_text="one exchange that showed it")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["route", "key"], name="drift_once")]
+
+    def __str__(self) -> str:
+        return f"{self.route}: {self.path} {self.legacy}->{self.candidate}"
+
+
+class Decline(models.Model):
+    """A suggested rule that somebody did not want, and what was known then."""
+
+    route = models.CharField(max_length=100)
+    kind = models.CharField(max_length=20, help_text="as shadow.rules.RuleKind")
+    path = models.CharField(max_length=300)
+    value = models.CharField(max_length=200, blank=True)
+    by = models.CharField(max_length=200)
+    reason = models.TextField()
+    at = models.FloatField(help_text="Unix seconds")
+    about = models.CharField(max_length=400, help_text="the evidence")
+    lower = models.FloatField(help_text="of the share of legacy's own pairs that differ there")
+    upper = models.FloatField()
+
+    class Meta:
+        indexes = [models.Index(fields=["route"], name="decline_route")]
+
+    def __str__(self) -> str:
+        return f"{self.route}: {self.kind} {self.path}"
+
+
+class Rule(models.Model):
+    """A reviewed instruction to the comparison. Never deleted: who made it and why is part of what a match rate rests on."""
+
+    class Origin(models.TextChoices):
+        PERSON = "person"
+        SUGGESTION = "suggestion"
+        SIGNATURE = "signature"
+
+    route = models.CharField(max_length=100)
+    kind = models.CharField(max_length=20, help_text="as shadow.rules.RuleKind")
+    path = models.CharField(max_length=300)
+    value = models.CharField(max_length=200, blank=True)
+    author = models.CharField(max_length=200)
+    reason = models.TextField()
+    created = models.FloatField(help_text="Unix seconds")
+    expires = models.FloatField(null=True, help_text="Unix seconds; none: never")
+    ended_at = models.FloatField(null=True, help_text="Unix seconds")
+    ended_by = models.CharField(max_length=200, blank=True)
+    ended_why = models.TextField(blank=True)
+    origin = models.CharField(max_length=20, choices=Origin, default=Origin.PERSON)
+    about = models.CharField(max_length=400, blank=True, help_text="the signature or the evidence that it came from")
+    rested_on = models.JSONField(default=dict, help_text="what was known of its effect when it was made, as shadow.preview has it")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=~models.Q(reason="") & ~models.Q(author=""), name="rule_reasoned"),
+            models.UniqueConstraint(
+                fields=["route", "kind", "path", "value"], condition=models.Q(ended_at=None), name="rule_once_at_a_time"
+            ),
+        ]
+        indexes = [models.Index(fields=["route", "ended_at"], name="rule_route")]
+
+    def __str__(self) -> str:
+        return f"{self.route} {self.pk}: {self.kind} {self.path} {self.value}".rstrip()
 
 
 class FlagChange(models.Model):

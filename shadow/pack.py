@@ -16,9 +16,11 @@ from typing import Any, Literal
 import msgspec
 import zstandard
 
-from shadow.compare import Kind
+from shadow import recompute
+from shadow.compare import Drift, Kind
 from shadow.exchange import Side
 from shadow.judge import Judgement, Sample
+from shadow.noise import Manner
 from shadow.normalise import Form, Headers
 
 FORMAT = "1"
@@ -91,6 +93,8 @@ class Told(msgspec.Struct, array_like=True, gc=False):
     reason: str
     signatures: list[tuple[Kind, str]]
     sample: str
+    more: str
+    """The rest of it, as JSON. It was judged by the configuration's rules alone, so nothing there is by reviewed ones."""
 
 
 class Pack(msgspec.Struct, array_like=True):
@@ -132,7 +136,19 @@ def told(judgement: Judgement) -> Told:
         judgement.reason,
         list(judgement.signatures),
         sample,
+        json.dumps(_more(judgement), separators=(",", ":")),
     )
+
+
+def _more(judgement: Judgement) -> dict[str, Any]:
+    combination = judgement.combination
+    return {
+        "configured": judgement.configured,
+        "combination": None if combination is None else recompute.plain(combination),
+        "drifts": [[drift.path, drift.legacy, drift.candidate] for drift in judgement.drifts],
+        "manners": [[kind, path, manner.plain()] for (kind, path), manner in judgement.manners.items()],
+        "places": sorted(judgement.places),
+    }
 
 
 def judgement(found: Told) -> Judgement:
@@ -147,13 +163,31 @@ def judgement(found: Told) -> Judgement:
             sample = Sample(**json.loads(found.sample))
         except (ValueError, TypeError, RecursionError) as error:
             raise PackError("a sample of another version") from error
-    return Judgement(found.route, found.at, found.noise, found.outcome, found.reason, tuple(found.signatures), sample)
+    try:
+        more = json.loads(found.more)
+        combination = more["combination"]
+        return Judgement(
+            found.route,
+            found.at,
+            found.noise,
+            found.outcome,
+            found.reason,
+            tuple(found.signatures),
+            sample,
+            more["configured"],
+            None if combination is None else recompute.read(combination),
+            drifts=tuple(Drift(*each) for each in more["drifts"]),
+            manners={(Kind(kind), path): Manner.read(stored) for kind, path, stored in more["manners"]},
+            places=frozenset(more["places"]),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise PackError("a judgement of another version") from error
 
 
 def size(record: Pair | Told) -> int:
     """About the bytes that `record` takes in a pack."""
     if isinstance(record, Told):
-        return len(record.sample) + 200
+        return len(record.sample) + len(record.more) + 200
     return 600 + len(record.request) + sum(_side_size(side) for side in (record.reference, record.other))
 
 

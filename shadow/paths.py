@@ -150,6 +150,13 @@ class PatternSet:
     def matches(self, path: Path) -> bool:
         return any(pattern.matches(path) for pattern in self.patterns)
 
+    def first(self, path: Path) -> Pattern | None:
+        """The first of them that means exactly this place."""
+        for pattern in self.patterns:
+            if pattern.matches(path):
+                return pattern
+        return None
+
     def __bool__(self) -> bool:
         return bool(self.patterns)
 

@@ -58,6 +58,10 @@ class Pool:
         self._changed = threading.Condition()
         self.children: list[BudgetedJudge[Exchange, Judgement]] = []
 
+    def use(self, judge: Judge) -> None:
+        """From now on this one judges."""
+        self._judge = judge
+
     def start(self) -> None:
         """Starts the first child ahead of the first exchange, which takes half a second. The others come when they are needed."""
         with self._changed:
@@ -129,6 +133,7 @@ class Pool:
             while (exchange := self._take()) is not None:
                 judgement: Judgement | None = None
                 try:
+                    child.use(self._judge)
                     judgement = child.judge(exchange)
                 except Exception:  # the next exchange must be compared whatever this one hit; it is told here and counted by the owner
                     _log.exception("comparing request %s on route %s failed", exchange.request_id, exchange.route)

@@ -7,16 +7,20 @@ Coverage stands beside the match rate: of the requests that shadow mode was aske
 from __future__ import annotations
 
 import math
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.db.models import Q, Sum
 
-from shadow import counters
+from shadow import counters, rulebook
+from shadow.combinations import counted, total
 from shadow.gate import GateResult, Terms, gate, wilson
 from shadow.models import Noise, Signature, Tally
+from shadow.recompute import Recomputed, recompute
+from shadow.rules import Rule
 from shadow.states import BUG, OPEN
 
 
@@ -59,7 +63,16 @@ class RouteReport:
     before their requests are."""
     captured: int = 0
     matched: int = 0
+    """Outright or by rules, counted anew by the rules that are active now."""
     mismatched: int = 0
+    matched_by_rules: int = 0
+    """Of `matched`, those that rest on reviewed rules."""
+    matched_by_configuration: int = 0
+    """Of `matched`, those that rest on the configuration's rules, and on no reviewed one."""
+    untold: int = 0
+    """Of `mismatched`, those of which it is not kept what they showed together: no rule makes matches of them."""
+    rules: int = 0
+    """Reviewed ones, active now."""
     skipped: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     noise_pairs: int = 0
@@ -76,6 +89,11 @@ class RouteReport:
     @property
     def compared(self) -> int:
         return self.matched + self.mismatched
+
+    @property
+    def matched_outright(self) -> int:
+        """Without the help of any rule."""
+        return self.matched - self.matched_by_rules - self.matched_by_configuration
 
     @property
     def match_rate(self) -> float | None:
@@ -108,27 +126,42 @@ class RouteReport:
         return "candidate" if self.legacy == self.fallback else "split"
 
 
-def summary(route: str, since: float = 0.0) -> RouteReport:
+def summary(route: str, since: float = 0.0, rules: Sequence[Rule] | None = None) -> RouteReport:
     """What is known of `route` since `since` (Unix seconds).
 
-    Counted in whole seconds from the first that begins then or later; in whole minutes where that is over an hour ago.
+    Counted in whole seconds from the first that begins then or later; in whole minutes where that is over an hour ago. `rules`: as if these
+    were the reviewed ones, instead of those that are active now.
     """
-    return summaries([route], since)[0]
+    return summaries([route], since, None if rules is None else {route: rules})[0]
 
 
-def summaries(routes: Iterable[str], since: float = 0.0) -> list[RouteReport]:
-    """`summary` of several routes, with three queries for all of them."""
+def summaries(routes: Iterable[str], since: float = 0.0, rules: Mapping[str, Sequence[Rule]] | None = None) -> list[RouteReport]:
+    """`summary` of several routes, with four queries for all of them."""
     names = list(routes)
-    sums: dict[str, dict[str, int]] = defaultdict(dict)
-    rows = Tally.objects.filter(route__in=names, at__gte=math.ceil(since)).values_list("route", "name").annotate(total=Sum("count"))
-    for route, name, total in rows:
-        sums[route][name] = total
+    sums = tallies(names, since)
     lines: dict[str, list[SignatureLine]] = defaultdict(list)
     unmended: dict[str, list[SignatureLine]] = defaultdict(list)
     wanted = Q(state__in=OPEN, last_seen__gte=since) | Q(state=BUG)
     for row in Signature.objects.filter(wanted, route__in=names).order_by("-count", "kind", "path"):
         (lines if row.last_seen >= since else unmended)[row.route].append(signature_line(row))
-    return [_report(name, since, sums[name], tuple(lines[name]), tuple(unmended[name])) for name in names]
+    active = rulebook.in_force(names, time.time()) if rules is None else rules
+    combinations = counted(sums)
+    found = []
+    for name in names:
+        held = active.get(name, ())
+        told = combinations.get(name, [])
+        seen, open_still = tuple(lines[name]), tuple(unmended[name])
+        found.append(_report(name, since, sums[name], seen, open_still, recompute(told, held), total(told), len(held)))
+    return found
+
+
+def tallies(names: Sequence[str], since: float) -> dict[str, dict[str, int]]:
+    """Each route's counters, summed up since that moment."""
+    sums: dict[str, dict[str, int]] = defaultdict(dict)
+    rows = Tally.objects.filter(route__in=names, at__gte=math.ceil(since)).values_list("route", "name").annotate(total=Sum("count"))
+    for route, name, count in rows:
+        sums[route][name] = count
+    return sums
 
 
 def known_routes() -> list[str]:
@@ -184,21 +217,30 @@ def gates(terms: Mapping[str, Terms], now: float) -> dict[str, tuple[RouteReport
         windows[asked.window].append(name)
     found: dict[str, tuple[RouteReport, GateResult]] = {}
     for window, names in windows.items():
-        for counted in summaries(names, now - window):
-            asked = terms[counted.route]
-            found[counted.route] = counted, gate_of(counted, minimum=asked.minimum, match=asked.match, coverage=asked.coverage)
+        for report in summaries(names, now - window):
+            asked = terms[report.route]
+            found[report.route] = report, gate_of(report, minimum=asked.minimum, match=asked.match, coverage=asked.coverage)
     return found
 
 
 def _report(
-    route: str, since: float, sums: dict[str, int], signatures: tuple[SignatureLine, ...], unmended: tuple[SignatureLine, ...]
+    route: str,
+    since: float,
+    sums: dict[str, int],
+    signatures: tuple[SignatureLine, ...],
+    unmended: tuple[SignatureLine, ...],
+    recomputed: Recomputed,
+    told: int,
+    rules: int,
 ) -> RouteReport:
     def by_reason(prefix: str) -> dict[str, int]:
         reasons = {name.removeprefix(prefix): total for name, total in sums.items() if name.startswith(prefix)}
         return dict(sorted(reasons.items(), key=lambda item: -item[1]))
 
     skipped, dropped = by_reason(counters.SKIPPED), by_reason(counters.DROPPED)
-    matched, mismatched = sums.get(counters.MATCHED, 0), sums.get(counters.MISMATCHED, 0)
+    differed = sums.get(counters.MISMATCHED, 0) + sums.get(counters.EXCUSED, 0)
+    by_rules = min(recomputed.matched, differed)
+    matched, mismatched = sums.get(counters.MATCHED, 0) + by_rules, differed - by_rules
     accounted = matched + mismatched + sum(skipped.values()) + sum(dropped.values())
     return RouteReport(
         route,
@@ -212,6 +254,10 @@ def _report(
         captured=sums.get(counters.CAPTURED, 0),
         matched=matched,
         mismatched=mismatched,
+        matched_by_rules=by_rules,
+        matched_by_configuration=sums.get(counters.CONFIGURED, 0),
+        untold=max(0, differed - told),
+        rules=rules,
         skipped=skipped,
         dropped=dropped,
         noise_pairs=sums.get(counters.NOISE_PAIRS, 0),

@@ -32,6 +32,10 @@ class Tolerance:
     relative: bool = False
     """`amount` is a share of legacy's number. Of nothing, that is nothing."""
 
+    def __str__(self) -> str:
+        """The same for the same tolerance, however it was written."""
+        return f"{self.amount * 100} %" if self.relative else str(self.amount)
+
     @classmethod
     def parse(cls, given: float | str) -> Tolerance:
         """A number, or a text such as "1 %".

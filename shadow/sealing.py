@@ -6,10 +6,11 @@ Both halves are shadow.judge's own, so that it comes to the same whether an exch
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from shadow import markup
+from shadow import rules as reviewed
 from shadow.compare import Rules
 from shadow.exchange import Answer, Exchange
 from shadow.headers import NOWHERE, Address
@@ -101,9 +102,14 @@ class _Comparing(Judge):
 class PairJudge:
     """Compares what a Sealer made, by the configuration's rules. Without state."""
 
-    def __init__(self, rules: Mapping[str, Rules]) -> None:
+    def __init__(self, rules: Mapping[str, Rules], more: Mapping[str, Sequence[reviewed.Rule]] | None = None) -> None:
+        """`more`: the reviewed rules of each route."""
         self._rules = dict(rules)
-        self._judge = _Comparing(Redactor([], b""), self._rules)
+        self._judge = _Comparing(Redactor([], b""), self._rules, more)
+
+    def under(self, more: Mapping[str, Sequence[reviewed.Rule]]) -> PairJudge:
+        """One that judges by the same configuration and these reviewed rules."""
+        return PairJudge(self._rules, more)
 
     def judge(self, pair: Pair, limit: int = MAX_DECODED) -> Judgement | None:
         """The judgement; None where there is a `limit` and it may take long."""

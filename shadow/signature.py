@@ -5,10 +5,12 @@ A signature is what a person reviews, so it must neither lump different faults t
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 
 from shadow.compare import Difference, Kind
+from shadow.paths import ANY_INDEX, Path, Segment
 
 MAX_PATH = 300
 """Characters. Longer paths come from field names that are data; what they share at the front still tells them apart."""
@@ -22,6 +24,10 @@ _ID = re.compile(
 )
 
 type Signature = tuple[Kind, str]
+
+ANY_ID = "\0{id}"
+"""Stands for an id in a path that was generalised. No rule can name it: it holds what no rule may hold."""
+_PART = re.compile(r"""\[(?P<star>\*)\]|\.(?P<id>\{id\})|\.(?P<name>[A-Za-z_][\w-]*)|\[(?P<quoted>"(?:[^"\\]|\\.)*")\]""")
 
 
 def generalise(path: str) -> str:
@@ -40,3 +46,23 @@ def signatures(differences: Iterable[Difference]) -> dict[Signature, Difference]
     for difference in differences:
         first.setdefault(signature(difference), difference)
     return first
+
+
+def place(path: str) -> tuple[Path, bool]:
+    """The generalised `path` as a place, and whether that is all of it: of one that was too long, or holds a name in which something was
+    generalised, only the beginning is known."""
+    segments: list[Segment] = []
+    position = 1
+    whole = path.startswith("$") and len(path) < MAX_PATH
+    while position < len(path):
+        found = _PART.match(path, position)
+        if found is None or (found["quoted"] and "[*]" in found["quoted"]):
+            return tuple(segments), False
+        if found["star"]:
+            segments.append(ANY_INDEX)
+        elif found["quoted"]:
+            segments.append(str(json.loads(found["quoted"])))
+        else:
+            segments.append(ANY_ID if found["id"] else found["name"])
+        position = found.end()
+    return tuple(segments if whole else segments[:-1]), whole

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, start_http_server
 
 from gateway.config import Config
-from shadow import consumed, database, store
+from shadow import alarms, consumed, database, store
 from shadow.consume import ShadowWorker
 from shadow.consumed import Counted
 from shadow.figures import Collector
+from shadow.rule_source import RuleSource
 from shadow.sealing import PairJudge
 from shadow.shipper import NICE
 from shadow.sinks import SinkError
@@ -45,6 +46,7 @@ def make_worker(config: Config) -> ShadowWorker:
         store.roll_up(now)
         store.purge(now, settings.retention)
         consumed.purge(now, floor)
+        alarms.raise_alarms(now)
 
     return ShadowWorker(
         PairJudge(rules),
@@ -53,6 +55,7 @@ def make_worker(config: Config) -> ShadowWorker:
         prepare=lambda: store.migrate(folder),
         write=write,
         upkeep=upkeep,
+        rules=RuleSource().poll,
         announce=lambda line: print(f"banyan: shadow worker {line}", flush=True),
     )
 

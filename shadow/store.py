@@ -9,10 +9,11 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import django
 from django.conf import settings
@@ -20,9 +21,10 @@ from django.core.management import call_command
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from shadow import database, states
+from shadow import combinations, database, drift_store, noise_store, states
 from shadow.batch import MAX_SIGNATURES, OTHER, Batch, Key, Seen
 from shadow.judge import Sample
+from shadow.storable import storable as storable  # where others look for it
 
 if TYPE_CHECKING:
     from shadow.models import Sample as Row
@@ -119,9 +121,11 @@ def write(batch: Batch) -> None:
     """
     with transaction.atomic():
         _among_writers(alone=False)
-        _write_tallies(batch)
-        _upsert_noise(batch)
-        ids = {key: _upsert_signature(key, seen) for key, seen in sorted(_limited(batch).items())}
+        _write_tallies(batch, combinations.rows(batch) + drift_store.rows(batch, _row))
+        noise_store.write(batch)
+        for key, seen in sorted(_limited(batch.expected).items()):
+            _upsert_expected(key, seen)
+        ids = {key: _upsert_signature(key, seen) for key, seen in sorted(_limited(batch.signatures).items())}
         touched = _write_samples(batch, ids)
         for signature in sorted(touched):
             _prune_samples(signature)
@@ -138,10 +142,10 @@ def _among_writers(*, alone: bool) -> None:
             cursor.execute(f"SELECT pg_advisory_xact_lock{'' if alone else '_shared'}(%s)", [_UPKEEP])
 
 
-def _write_tallies(batch: Batch) -> None:
-    if not batch.tallies:
+def _write_tallies(batch: Batch, more: Counter[tuple[str, int, str]]) -> None:
+    rows = [(route, at, 1, name, count) for (route, at, name), count in sorted((batch.tallies + more).items())]
+    if not rows:
         return
-    rows = [(route, at, 1, name, count) for (route, at, name), count in sorted(batch.tallies.items())]
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO shadow_tally (route, at, width, name, count) VALUES (%s, %s, %s, %s, %s)"
@@ -150,13 +154,13 @@ def _write_tallies(batch: Batch) -> None:
         )
 
 
-def _limited(batch: Batch) -> dict[Key, Seen]:
-    """The batch's signatures, with those under OTHER that are new to a route which has MAX_SIGNATURES already."""
+def _limited(signatures: dict[Key, Seen]) -> dict[Key, Seen]:
+    """The signatures, with those under OTHER that are new to a route which has MAX_SIGNATURES already."""
     from shadow.models import Signature
 
     known: dict[str, set[tuple[str, str]]] = {}
     limited: dict[Key, Seen] = {}
-    for (route, kind, path), seen in batch.signatures.items():
+    for (route, kind, path), seen in signatures.items():
         if route not in known:
             known[route] = set(Signature.objects.filter(route=route).values_list("kind", "path"))
         room = (kind.value, path) in known[route] or len(known[route]) < MAX_SIGNATURES
@@ -182,15 +186,18 @@ def _upsert_signature(key: Key, seen: Seen) -> int:
     return int(found)
 
 
-def _upsert_noise(batch: Batch) -> None:
+def _upsert_expected(key: Key, seen: Seen) -> None:
+    """Counts a signature that rules excuse. One that is open is left alone: what is excused is no sighting of it."""
+    route, kind, path = key
     with connection.cursor() as cursor:
-        for (route, kind, path), seen in sorted(batch.noise.items()):
-            cursor.execute(
-                "INSERT INTO shadow_noise (route, kind, path, count, last_seen) VALUES (%s, %s, %s, %s, %s)"
-                " ON CONFLICT (route, kind, path) DO UPDATE SET count = shadow_noise.count + excluded.count, last_seen = CASE"
-                " WHEN excluded.last_seen > shadow_noise.last_seen THEN excluded.last_seen ELSE shadow_noise.last_seen END",
-                [route, kind.value, storable(path), seen.count, seen.last],
-            )
+        cursor.execute(
+            "INSERT INTO shadow_signature (route, kind, path, state, count, first_seen, last_seen)"
+            " VALUES (%s, %s, %s, 'expected', %s, %s, %s)"
+            " ON CONFLICT (route, kind, path) DO UPDATE SET count = shadow_signature.count + excluded.count, last_seen = CASE"
+            " WHEN excluded.last_seen > shadow_signature.last_seen THEN excluded.last_seen ELSE shadow_signature.last_seen END"
+            " WHERE shadow_signature.state = 'expected'",
+            [route, kind.value, storable(path), seen.count, seen.first, seen.last],
+        )
 
 
 def _write_samples(batch: Batch, ids: dict[Key, int]) -> set[int]:
@@ -230,21 +237,6 @@ def _row(sample: Sample) -> Row:
     )
 
 
-def storable[Value](value: Value) -> Value:
-    """`value` with NUL shown as its symbol: PostgreSQL can hold it in no text."""
-
-    def walk(node: Any) -> Any:
-        if isinstance(node, str):
-            return node.replace("\0", "\N{SYMBOL FOR NULL}")
-        if isinstance(node, list):
-            return [walk(item) for item in node]
-        if isinstance(node, dict):
-            return {walk(key): walk(item) for key, item in node.items()}
-        return node
-
-    return cast("Value", walk(value))
-
-
 def _prune_samples(signature: int) -> None:
     """Keeps the newest MAX_SAMPLES of a signature; a sample that shows no other one goes."""
     from shadow.models import MAX_SAMPLES, Sighting
@@ -273,7 +265,7 @@ def roll_up(now: float) -> None:
 def purge(now: float, retention: float) -> None:
     """Removes what is older than `retention` seconds. A signature that a person has judged stays: it holds the judgement, also where it was
     seen again after that."""
-    from shadow.models import FlagChange, Noise, Signature, Tally
+    from shadow.models import Combination, Drift, FlagChange, Noise, Presence, Signature, Tally
     from shadow.models import Sample as Row
 
     before = now - retention
@@ -281,8 +273,10 @@ def purge(now: float, retention: float) -> None:
         _among_writers(alone=True)
         Tally.objects.filter(at__lt=int(before)).delete()
         Row.objects.filter(at__lt=before).delete()
+        Combination.objects.filter(last_seen__lt=before).delete()
         Signature.objects.filter(last_seen__lt=before, state=Signature.State.NEW, changes=None).delete()
-        Noise.objects.filter(last_seen__lt=before).delete()
+        for kept in (Noise, Presence, Drift):
+            kept.objects.filter(last_seen__lt=before).delete()
         FlagChange.objects.filter(at__lt=before).delete()
 
 

@@ -11,13 +11,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from shadow import counters
 from shadow.batch import Batch
 from shadow.exchange import Exchange, Record, Summary, weight
 from shadow.judge import Judge, Judgement
 from shadow.pool import Pool
+from shadow.rules import Rule
 from shadow.sinks import Status
 
 _log = logging.getLogger("banyan.shadow")
@@ -29,6 +30,10 @@ INLINE_BYTES = 64 * 1024
 WRITE_SECONDS = 0.5
 RETRY_SECONDS = (0.5, 10.0)
 UPKEEP_SECONDS = 60.0
+RULES_SECONDS = 1.0
+"""How often reviewed rules are looked for."""
+PATIENCE_SECONDS = 10.0
+"""How long the first comparison waits for the first rules: a database may be away."""
 
 
 class Intake:
@@ -105,11 +110,17 @@ class Worker:
         prepare: Callable[[], None],
         write: Callable[[Batch], None],
         upkeep: Callable[[float], None],
+        rules: Callable[[float], Mapping[str, Sequence[Rule]] | None] | None = None,
         intake: Intake | None = None,
         processes: int = 0,
     ) -> None:
-        """`processes`: that compare what may take long; see shadow.pool.size."""
+        """`rules`: says which reviewed rules are in force, where they are others than when it was last asked. `processes`: that compare
+        what may take long; see shadow.pool.size."""
         self._judge = judge
+        self._rules = rules
+        self._ruled = threading.Event()
+        if rules is None:
+            self._ruled.set()
         self._slow = Pool(judge, self._judged_slowly, processes=processes)
         self._prepare = prepare
         self._write = write
@@ -155,6 +166,7 @@ class Worker:
         """Compares and writes what is here, for at most about `seconds`. Whether all of it was written."""
         self._deadline = time.monotonic() + seconds
         self._intake.close()
+        self._ruled.set()
         began = time.monotonic()
         self._comparing.join(seconds * 0.6)
         self._slow.finish(began + seconds * 0.6 - time.monotonic())
@@ -171,10 +183,11 @@ class Worker:
 
     def _compare_all(self) -> None:
         self._slow.start()
+        self._ruled.wait(PATIENCE_SECONDS)
         while (exchange := self._intake.take()) is not None:
             broke, judgement = False, None
             try:
-                judgement = self._judge.judge(exchange, INLINE_BYTES)
+                judgement = self._judge.judge(exchange, INLINE_BYTES)  # the writing thread may put another judge in its place
             except Exception:  # the next exchange must be compared whatever this one hit
                 broke = True
                 _log.exception("comparing request %s on route %s failed", exchange.request_id, exchange.route)
@@ -206,10 +219,13 @@ class Worker:
     def _write_all(self) -> None:
         wait, longest = RETRY_SECONDS
         prepared = False
-        next_upkeep = 0.0
+        next_upkeep = next_rules = 0.0
         failing = False
         while True:
-            ending = self._ending.wait(wait if failing else WRITE_SECONDS)
+            ending = self._ending.wait(wait if failing else WRITE_SECONDS if self._ruled.is_set() else 0.0)
+            if prepared and self._rules is not None and time.monotonic() >= next_rules:
+                next_rules = time.monotonic() + RULES_SECONDS
+                self._follow(self._rules)
             try:
                 if not prepared:
                     self._prepare()
@@ -231,6 +247,17 @@ class Worker:
                 if not failing or time.monotonic() + 0.2 > self._deadline:
                     return
                 time.sleep(0.2)
+
+    def _follow(self, rules: Callable[[float], Mapping[str, Sequence[Rule]] | None]) -> None:
+        """Judges by the rules in force. What is being compared ends under those of before."""
+        try:
+            found = rules(time.time())
+            if found is not None:
+                self._judge = self._judge.under(found)
+                self._slow.use(self._judge)
+        except Exception:  # comparing goes on by the rules of before, whatever is wrong with new ones
+            _log.exception("the reviewed rules can't be applied; those of before hold")
+        self._ruled.set()
 
     def _write_batch(self) -> None:
         with self._lock:

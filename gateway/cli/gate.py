@@ -74,6 +74,7 @@ def told(route: Route, counted: RouteReport, result: GateResult) -> dict[str, An
         **asdict(result),
         "since": counted.since,
         "window": route.gate.window,
+        "matched_by_rules": counted.matched_by_rules,
         "coverage": counted.coverage,
         "coverage_of_sample": counted.coverage_of_sample,
         "eligible": counted.eligible,
@@ -91,7 +92,8 @@ def in_words(counted: RouteReport, result: GateResult, window: float) -> str:
     what = f"coverage {percent(counted.coverage)}{_lost(counted)}" + (f"; of the last {duration(window)}" if window else "")
     if result.passed:
         share = f"{percent(result.lower)} or more at 95 % confidence, {percent(result.required)} is needed"
-        return f"{counted.route}: passed. {result.matched} of {result.compared} match ({share}); {what}"
+        rules = f", {counted.matched_by_rules} of them by reviewed rules" if counted.matched_by_rules else ""
+        return f"{counted.route}: passed. {result.matched} of {result.compared} match{rules} ({share}); {what}"
     ask = f" (`banyan signatures list {counted.route}`)" if result.open else ""
     return plain(f"{counted.route}: not passed. {'; '.join(result.reasons)}{ask}; {what}")
 

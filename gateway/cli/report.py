@@ -127,6 +127,9 @@ def _text(document: Document) -> list[str]:
     lines.append(f"  reconciled  {in_words(reconcile(counted))}")
     rate = percent(counted.match_rate)
     lines.append(f"  match rate  {rate}" + (f" (95 %: {percent(lower)} to {percent(upper)})" if counted.compared else ""))
+    if counted.matched_by_rules or counted.matched_by_configuration:
+        by = f"{counted.matched_by_configuration} by the configuration's rules, {counted.matched_by_rules} by reviewed ones"
+        lines.append(f"  matched     {counted.matched}: {counted.matched_outright} outright, {by} ({counted.rules} in force)")
     within = f" (of the last {duration(document.window)})" if not document.since else ""
     lines.append(
         f"  gate        {'passed' if gate.passed else 'not passed'}{within}{'' if gate.passed else ': ' + '; '.join(gate.reasons)}"

@@ -22,6 +22,7 @@ app.command("gateway.cli.flags:app", name="flags")
 app.command("gateway.cli.report:report", name="report")
 app.command("gateway.cli.gate:gate", name="gate")
 app.command("gateway.cli.shadow:shadow", name="shadow")
+app.command("gateway.cli.rules:app", name="rules")
 app.command("gateway.cli.signatures:app", name="signatures")
 app.command("gateway.cli.bench:bench", name="bench")
 

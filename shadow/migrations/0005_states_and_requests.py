@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('shadow', '0003_consumed'),
+        ('shadow', '0004_rules'),
     ]
 
     operations = [

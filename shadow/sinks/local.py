@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.config import Config
-from shadow import database, store
+from shadow import alarms, database, store
 from shadow.batch import Batch
 from shadow.compare import Rules
 from shadow.judge import Judge
 from shadow.paths import PatternError
 from shadow.redact import Redactor, load_key
+from shadow.rule_source import RuleSource
 from shadow.sinks import SinkError
 from shadow.worker import Worker
 
@@ -62,7 +63,13 @@ def local(config: Config) -> Worker:
     def upkeep(now: float) -> None:
         store.roll_up(now)
         store.purge(now, config.shadow.retention)
+        alarms.raise_alarms(now)
 
     return Worker(
-        Judge(redactor, rules), prepare=lambda: store.migrate(folder), write=write, upkeep=upkeep, processes=config.shadow.processes
+        Judge(redactor, rules),
+        prepare=lambda: store.migrate(folder),
+        write=write,
+        upkeep=upkeep,
+        rules=RuleSource().poll,
+        processes=config.shadow.processes,
     )

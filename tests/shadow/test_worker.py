@@ -11,10 +11,12 @@ import pytest
 
 from shadow import counters
 from shadow.batch import Batch
+from shadow.budget import BudgetedJudge
 from shadow.compare import Rules
 from shadow.exchange import Answer, Exchange, RouteCounts, Summary
 from shadow.judge import Judge, Judgement
 from shadow.redact import Redactor
+from shadow.rules import Rule, checked
 from shadow.worker import Intake, Worker
 
 
@@ -157,3 +159,56 @@ def test_what_is_compared_when_time_is_up_is_counted_as_dropped(judge: SlowJudge
     worker.offer(exchange())
     assert worker.stop(1)
     assert database.written == {counters.SHUTDOWN: 2}
+
+
+def json_exchange(left: bytes, right: bytes, number: int = 0) -> Exchange:
+    made = exchange(right, number)
+    made.served.body = left
+    made.served.head = made.shadow.head = b"Content-Type: application/json\r\n"
+    return made
+
+
+def test_reviewed_rules_are_followed_as_they_change_and_bad_ones_break_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("shadow.worker.RULES_SECONDS", 0.05)
+    monkeypatch.setattr("shadow.worker.WRITE_SECONDS", 0.05)
+    ignore = checked("ignore", "$.t")
+    answers: list[object] = [{"r": [ignore]}, None, {"r": [None]}, ValueError("bad"), {}]
+    given: list[object] = []
+    go = threading.Event()
+
+    def rules(_now: float) -> dict[str, list[Rule]] | None:
+        if given and not go.is_set():
+            return None
+        found = answers[len(given)] if len(given) < len(answers) else None
+        given.append(found)
+        if isinstance(found, Exception):
+            raise found
+        return found  # type: ignore[return-value]  # one of them is broken on purpose
+
+    judge = Judge(Redactor([], b"k" * 32), {"r": Rules()})
+    worker = Worker(judge, prepare=database.prepare, write=database.write, upkeep=database.upkeep, rules=rules)
+    worker._slow.start = lambda: None  # type: ignore[method-assign]
+    worker.offer(json_exchange(b'{"t":1}', b'{"t":2}'))  # before the first rules are known: it waits for them
+    worker.start()
+    wait_for(lambda: database.written.get(counters.EXCUSED) == 1)
+    go.set()
+    wait_for(lambda: len(given) > len(answers))
+    assert "the reviewed rules can't be applied; those of before hold" in caplog.text
+    worker.offer(json_exchange(b'{"t":1}', b'{"t":2}'))
+    wait_for(lambda: database.written.get(counters.MISMATCHED) == 1)
+    assert worker.stop(5)
+
+
+def test_the_child_judges_by_the_rules_of_now() -> None:
+    judge = Judge(Redactor([], b"k" * 32), {"r": Rules()})
+    slow = BudgetedJudge(judge, seconds=20)
+    try:
+        outcomes = []
+        for rules in ({}, {"r": [checked("ignore", "$.t")]}, {}):
+            slow.use(judge.under(rules))
+            outcomes += [slow.judge(json_exchange(b'{"t":1}', b'{"t":2}')).outcome for _ in range(2)]
+        assert outcomes == ["mismatch"] * 2 + ["match"] * 2 + ["mismatch"] * 2
+    finally:
+        slow.close()

@@ -1,4 +1,5 @@
-"""docs/reference/commands.md has every verb of flags and signatures, and every option, of them, explain, gate and report."""
+"""docs/reference/commands.md has every verb of flags and signatures, and every option, of them, explain, gate and report; rules.md those of
+rules."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ import pytest
 
 from demo.processes import python
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "commands.md"
+REFERENCE = Path(__file__).resolve().parents[3] / "docs" / "reference"
+PAGE = REFERENCE / "commands.md"
 
 
 VERBS = ["flags list", "flags on", "flags off", "flags set", "flags sync", "flags override", "explain", "gate", "report"]
@@ -33,4 +35,14 @@ def test_the_page_names_the_options_of_shadow() -> None:
     assert {"--config", "--metrics"} <= options
     page = PAGE.read_text()
     assert "`banyan shadow`" in page
+    assert not [option for option in options if not re.search(rf"{option}\b", page)]
+
+
+@pytest.mark.parametrize("verb", ["list", "preview", "add", "end", "suggest", "accept", "decline"])
+def test_the_page_of_rules_names_the_verb_and_its_options(verb: str) -> None:
+    done = subprocess.run(python("-m", "gateway.cli", "rules", verb, "--help"), capture_output=True, text=True, timeout=60, check=True)
+    options = set(re.findall(r"(?m)^│ +\*? *(--[a-z-]+)", done.stdout))
+    assert {"--config", "--json"} <= options
+    page = (REFERENCE / "rules.md").read_text()
+    assert f"`rules {verb} " in page
     assert not [option for option in options if not re.search(rf"{option}\b", page)]

@@ -1,0 +1,178 @@
+"""What a rule would do, before it is made; and what ending one would undo.
+
+Two kinds of knowledge, never mixed. From counts: exactly how many of the exchanges that differed would be matches, where the rule needs no
+values. From samples: how many of the few that are kept would be, which says nothing about how many of the others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shadow import curl, report, rulebook
+from shadow.combinations import counted
+from shadow.compare import Kind, Rules
+from shadow.gate import GateResult
+from shadow.models import Rule as Row
+from shadow.models import Sample
+from shadow.models import Signature as SignatureRow
+from shadow.recompute import newly, recompute
+from shadow.rejudge import Rejudged, Stored, rejudge
+from shadow.report import RouteReport
+from shadow.rules import COUNTED, Rule, applied, concerns
+
+MAX_SAMPLES = 200
+"""Samples judged again for one preview, the newest: a second or two of work."""
+MAX_EXAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """A signature of which the rule would excuse something."""
+
+    kind: str
+    path: str
+    exchanges: int
+    """In the window, of those whose combination is kept."""
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A kept exchange that the rule would make a match of."""
+
+    sample: int
+    curl: str
+    differences: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The two sides of a change of rules."""
+
+    rule: Rule
+    counted: bool
+    """Its effect on the past is known from counts. False: from samples alone, and the figures below don't change."""
+    before: RouteReport
+    after: RouteReport
+    gate_before: GateResult
+    gate_after: GateResult
+    hidden: tuple[Hidden, ...] = ()
+    samples: int = 0
+    """Samples that were judged again."""
+    of: int = 0
+    """Exchanges in the window that show a signature which the rule concerns, as far as that is kept. The samples are some of them."""
+    samples_matching: int = 0
+    """Samples that differ now and would match."""
+    samples_unread: int = 0
+    examples: tuple[Example, ...] = ()
+    settled: tuple[tuple[str, str], ...] = ()
+    """Signatures of which every kept sample would be excused."""
+    already: tuple[str, ...] = field(default=())
+    """Active rules that hide some of the same."""
+
+    @property
+    def matches_gained(self) -> int:
+        """Exchanges of the window that would become matches; below 0: that would be matches no more."""
+        return self.after.matched - self.before.matched
+
+    def rested_on(self) -> dict[str, Any]:
+        """What is kept of it with the rule."""
+        return {
+            "counted": self.counted,
+            "exchanges": self.matches_gained,
+            "samples": self.samples,
+            "of": self.of,
+            "samples_matching": self.samples_matching,
+            "settled": [list(each) for each in self.settled],
+        }
+
+
+def of_adding(route: str, rule: Rule, base: Rules, *, minimum: int, match: float, since: float = 0.0) -> Preview:
+    """What `rule` would change for `route`, whose configured rules are `base` and whose gate needs `minimum` and `match`."""
+    now = time.time()
+    held = rulebook.in_force([route], now)[route]
+    return _preview(route, rule, base, held, [*held, rule], minimum=minimum, match=match, since=since, adding=True)
+
+
+def of_ending(route: str, row: Row, base: Rules, *, minimum: int, match: float, since: float = 0.0) -> Preview:
+    """What ending the rule would change.
+
+    Raises:
+        shadow.rules.RuleError: the stored rule can't be used.
+    """
+    from shadow.rules import checked
+
+    rule = checked(row.kind, row.path, row.value)
+    held = rulebook.in_force([route], time.time())[route]
+    left = [each for each in held if each != rule]
+    return _preview(route, rule, base, held, left, minimum=minimum, match=match, since=since, adding=False)
+
+
+def _preview(
+    route: str,
+    rule: Rule,
+    base: Rules,
+    held: Sequence[Rule],
+    then: Sequence[Rule],
+    *,
+    minimum: int,
+    match: float,
+    since: float,
+    adding: bool,
+) -> Preview:
+    before, after = (report.summary(route, since, rules) for rules in (held, then))
+    gates = [report.gate_of(each, minimum=minimum, match=match) for each in (before, after)]
+    counts = counted(report.tallies([route], since)).get(route, [])
+    now, next_ = recompute(counts, held), recompute(counts, then)
+    rows = list(SignatureRow.objects.filter(route=route, last_seen__gte=since))
+    states = {(row.kind, row.path): row.state for row in rows}
+    moved = newly(now.hidden, next_.hidden) if adding else newly(next_.hidden, now.hidden)
+    hidden = tuple(Hidden(kind, path, count, states.get((kind, path), "")) for (kind, path), count in moved.items())
+    if not adding:
+        return Preview(rule, rule.kind in COUNTED, before, after, gates[0], gates[1], hidden)
+    concerned = [row for row in rows if concerns(rule, Kind(row.kind), row.path)]
+    places = {(row.kind, row.path) for row in concerned}
+    stored = list(
+        Sample.objects.filter(signatures__in=[row.pk for row in concerned], at__gte=since).distinct().order_by("-pk")[:MAX_SAMPLES]
+    )
+    samples = [Stored(row.pk, row.method, row.target, row.legacy, row.candidate) for row in stored]
+    # A relative Location can't be resolved here: a sample does not say whom its client had asked.
+    one, other = (rejudge(samples, applied(base, rules)) for rules in (held, then))
+    gained = [number for number in other.matching if number not in set(one.matching)]
+    examples = [row for row in stored if row.pk in set(gained)][:MAX_EXAMPLES]
+    return Preview(
+        rule,
+        rule.kind in COUNTED,
+        before,
+        after,
+        gates[0],
+        gates[1],
+        hidden,
+        samples=other.judged,
+        of=sum(count for members, count in counts if any((member.kind, member.path) in places for member in members)),
+        samples_matching=len(gained),
+        samples_unread=other.unread,
+        examples=tuple(Example(row.pk, curl.line(row.method, row.target), row.differences[:3]) for row in examples),
+        settled=_settled(concerned, samples, other) if rule.kind not in COUNTED else (),
+        already=tuple(
+            str(each) for each in held if each.kind in COUNTED and any(concerns(each, Kind(row.kind), row.path) for row in concerned)
+        ),
+    )
+
+
+def _settled(rows: Sequence[SignatureRow], samples: Sequence[Stored], judged: Rejudged) -> tuple[tuple[str, str], ...]:
+    """The signatures that no kept sample shows any more."""
+    from shadow.models import Sighting
+
+    left = dict(judged.left)
+    known = {sample.id for sample in samples}
+    found = []
+    for row in rows:
+        shown = set(Sighting.objects.filter(signature=row).values_list("sample_id", flat=True))
+        # Not where one could not be judged, or was too old to be looked at.
+        if shown and shown <= known and all(number in left and (Kind(row.kind), row.path) not in left[number] for number in shown):
+            found.append((row.kind, row.path))
+    return tuple(found)

@@ -1,0 +1,95 @@
+"""A stored sample, judged again: what counts can't tell of a rule that depends on values, the samples can, each for itself.
+
+A sample holds what redaction left. Values that became hashes still compare as equal or not, and are no numbers or times any more; so what
+is said here never claims too much. A body that was cut, or withheld, can't be judged again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shadow.compare import Rules, Verdict, compare
+from shadow.normalise import Body, Form, Message, read_body
+from shadow.signature import Signature, signatures
+
+_UNPACKED = frozenset(("content-encoding", "transfer-encoding"))
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is needed of a sample."""
+
+    id: int
+    method: str
+    target: str
+    legacy: dict[str, Any]
+    candidate: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejudged:
+    """What samples came to under some rules."""
+
+    judged: int = 0
+    unread: int = 0
+    """Samples that can't be judged again: a body was cut or withheld."""
+    matching: tuple[int, ...] = ()
+    """The samples, by id, that are matches under the rules."""
+    left: tuple[tuple[int, frozenset[Signature]], ...] = ()
+    """(sample, what it still shows) of each that was judged."""
+
+
+def rejudge(samples: Iterable[Stored], rules: Rules) -> Rejudged:
+    """Each sample's verdict under `rules`."""
+    judged: list[tuple[int, frozenset[Signature]]] = []
+    matching: list[int] = []
+    unread = 0
+    for sample in samples:
+        verdict = again(sample, rules)
+        if verdict is None:
+            unread += 1
+            continue
+        judged.append((sample.id, frozenset(signatures(verdict.differences))))
+        if verdict.outcome == "match":
+            matching.append(sample.id)
+    return Rejudged(len(judged), unread, tuple(matching), tuple(judged))
+
+
+def again(sample: Stored, rules: Rules) -> Verdict | None:
+    """The verdict on a sample under `rules`; None where its bodies are not there."""
+    sides = [_message(side) for side in (sample.legacy, sample.candidate)]
+    if sides[0] is None or sides[1] is None:
+        return None
+    verdict = compare(sides[0], sides[1], rules)
+    return None if verdict.outcome == "skipped" else verdict
+
+
+def _message(side: dict[str, Any]) -> Message | None:
+    headers: Sequence[tuple[str, str]] = [(str(name), str(value)) for name, value in side["headers"]]
+    body = _body(side, tuple(headers))
+    if body is None:
+        return None
+    return Message(side["status"], tuple(headers), body, side["elapsed"], side["error"], side["skipped"], side["upstream"])
+
+
+def _body(side: dict[str, Any], headers: tuple[tuple[str, str], ...]) -> Body | None:
+    text = side["text"]
+    if side["form"] == Form.EMPTY or not side["size"]:
+        return Body(Form.EMPTY, b"")
+    if text is None:
+        # Of bytes without an inner form the digest is all that is ever compared.
+        return Body(Form.OPAQUE, b"", note=side["note"], size=side["size"], digest=side["digest"]) if side["form"] == Form.OPAQUE else None
+    if side["cut"]:
+        return None
+    # It is text now, without its packing, and in UTF-8 whatever its charset was.
+    plain = [(name, value) for name, value in headers if name not in _UNPACKED and name != "content-type"]
+    media = next((value for name, value in headers if name == "content-type"), "")
+    body = read_body((*plain, ("content-type", _in_utf8(media))), text.encode("utf-8", "surrogatepass"))
+    return body if body.form == side["form"] else None
+
+
+def _in_utf8(content_type: str) -> str:
+    parts = [part for part in content_type.split(";") if not part.strip().lower().startswith("charset")]
+    return ";".join([*parts, " charset=utf-8"])

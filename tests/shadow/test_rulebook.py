@@ -1,0 +1,276 @@
+"""Reviewed rules in the database: what they do to reports, gates and states, at once and for the past too."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from shadow import counters, preview, report, rulebook, store
+from shadow.batch import MAX_COMBINATIONS, Batch
+from shadow.compare import Kind, Rules
+from shadow.exchange import Answer, Exchange
+from shadow.judge import Judge
+from shadow.models import Combination, Rule, Signature, Tally
+from shadow.redact import Redactor
+from shadow.rule_source import RuleSource
+from shadow.rules import RuleError, checked
+
+NOW = float(int(time.time()) - 100)
+BASE = Rules.make(ignore=["$.configured"])
+IGNORE = checked("ignore", "$.t")
+
+
+def judge(*rules: Any) -> Judge:
+    return Judge(Redactor(["$..secret"], b"k" * 32), {"r": BASE}, {"r": list(rules)})
+
+
+def exchange(left: Any, right: Any, at: float = NOW, number: int = 0) -> Exchange:
+    head = b"Content-Type: application/json\r\n"
+    one, other = (json.dumps(side).encode() for side in (left, right))
+    return Exchange(
+        "r", f"q{number}", at, "GET", "/x", b"", b"",
+        Answer("legacy", "legacy", 200, head, one, 0.1), Answer("candidate", "new", 200, head, other, 0.1),
+    )  # fmt: skip
+
+
+def see(by: Judge, *pairs: tuple[Any, Any], at: float = NOW) -> None:
+    batch = Batch()
+    for number, (left, right) in enumerate(pairs):
+        judgement = by.judge(exchange(left, right, at, number))
+        assert judgement is not None
+        batch.judgement(judgement)
+    store.write(batch)
+
+
+def add(rule: Any = IGNORE, **more: Any) -> Rule:
+    given: dict[str, Any] = {"author": "kim", "reason": "the time of the answer", "at": NOW + 50} | more
+    return rulebook.add("r", rule, BASE, **given)
+
+
+def figures(since: float = 0.0) -> tuple[int, int, int, int]:
+    found = report.summary("r", since)
+    assert found.matched == found.matched_outright + found.matched_by_rules + found.matched_by_configuration
+    return found.matched_outright, found.matched_by_configuration, found.matched_by_rules, found.mismatched
+
+
+SAME, TIME, OTHER, BOTH, OWN = (
+    ({"a": 1}, {"a": 1}),
+    ({"t": 1}, {"t": 2}),
+    ({"a": 1}, {"a": 2}),
+    ({"t": 1, "a": 1}, {"t": 2, "a": 2}),
+    ({"configured": 1}, {"configured": 2}),
+)
+
+
+@pytest.mark.django_db
+def test_history_is_counted_anew_when_a_rule_is_made_and_when_it_ends() -> None:
+    see(judge(), SAME, TIME, TIME, OTHER, BOTH, OWN)
+    assert figures() == (1, 1, 0, 4)
+    row = add()
+    assert figures() == (1, 1, 2, 2)
+    see(judge(IGNORE), SAME, TIME, BOTH, at=NOW + 60)
+    assert figures() == (2, 1, 3, 3)
+    assert figures(NOW + 60) == (1, 0, 1, 1)
+    found = report.summary("r")
+    assert report.gate_of(found, minimum=1, match=0.1).matched == found.matched == 6
+    rulebook.end("r", row.pk, by="lee", why="it is compared after all", at=NOW + 70)
+    assert figures() == (2, 1, 0, 6), "what the rule excused while it held differs again"
+    ended = Rule.objects.get()
+    assert (ended.ended_by, ended.ended_why, ended.reason) == ("lee", "it is compared after all", "the time of the answer")
+
+
+@pytest.mark.django_db
+def test_a_rule_expires_by_itself() -> None:
+    see(judge(), TIME)
+    soon = time.time() + 0.3
+    add(expires=soon)
+    assert figures() == (0, 0, 1, 0)
+    source = RuleSource()
+    assert source.poll(time.time()) == {"r": [IGNORE]}
+    assert source.poll(time.time()) is None
+    time.sleep(max(0.0, soon - time.time()) + 0.05)
+    assert figures() == (0, 0, 0, 1)
+    assert Signature.objects.get().state == "expected"
+    assert source.poll(time.time()) == {}
+    assert Signature.objects.get().state == "new", "the worker that notices brings the states in line"
+    add(at=time.time())
+    assert figures() == (0, 0, 1, 0), "one that has expired does not stand in the way of its successor"
+
+
+@pytest.mark.django_db
+def test_a_signature_is_expected_while_a_rule_covers_it() -> None:
+    see(judge(), TIME, OTHER)
+    Signature.objects.filter(path="$.a").update(state="bug")
+    row = add()
+    assert dict(Signature.objects.values_list("path", "state")) == {"$.t": "expected", "$.a": "bug"}
+    assert [line.path for line in report.summary("r").signatures] == ["$.a"]
+    see(judge(IGNORE), TIME, TIME)
+    assert Signature.objects.get(path="$.t").count == 3, "what is excused is counted"
+    rulebook.end("r", row.pk, by="lee", why="no more", at=NOW + 60)
+    assert dict(Signature.objects.values_list("path", "state")) == {"$.t": "new", "$.a": "bug"}
+    see(judge(IGNORE), TIME)
+    assert Signature.objects.get(path="$.t").count == 3, "a worker that does not know yet adds nothing to an open one"
+
+
+@pytest.mark.django_db
+def test_what_is_excused_from_the_start_is_expected_from_the_start() -> None:
+    add()
+    see(judge(IGNORE), TIME)
+    row = Signature.objects.get()
+    assert (row.path, row.state, row.count) == ("$.t", "expected", 1)
+    assert row.samples.count() == 0
+
+
+@pytest.mark.django_db
+def test_no_rule_without_reason_or_twice() -> None:
+    for more in ({"reason": " "}, {"author": ""}, {"expires": NOW}):
+        with pytest.raises(RuleError):
+            add(**more)
+    with pytest.raises(RuleError, match="the configuration has this rule already"):
+        add(checked("ignore", "$.configured"))
+    row = add()
+    with pytest.raises(RuleError, match=f"rule {row.pk} says the same"):
+        add()
+    with pytest.raises(RuleError, match="say why"):
+        rulebook.end("r", row.pk, by="lee", why=" ", at=NOW)
+    with pytest.raises(RuleError, match="r has no rule 9999"):
+        rulebook.end("r", 9999, by="lee", why="x", at=NOW)
+    with pytest.raises(RuleError, match="other has no rule"):
+        rulebook.end("other", row.pk, by="lee", why="x", at=NOW)
+    rulebook.end("r", row.pk, by="lee", why="x", at=NOW + 60)
+    with pytest.raises(RuleError, match="has ended already"):
+        rulebook.end("r", row.pk, by="lee", why="x", at=NOW + 61)
+    assert add().pk != row.pk
+
+
+@pytest.mark.django_db
+def test_a_rule_that_something_else_wrote_breaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    Rule.objects.create(route="r", kind="ignore", path="no path", author="x", reason="x", created=NOW)
+    Rule.objects.create(route="r", kind="later", path="$.x", author="x", reason="x", created=NOW)
+    add()
+    source = RuleSource()
+    assert source.poll(time.time()) == {"r": [IGNORE]}
+    assert "is passed over" in caplog.text
+    see(judge(), TIME)
+    assert figures() == (0, 0, 1, 0)
+
+
+@pytest.mark.django_db
+def test_combinations_are_bounded_and_what_has_no_room_never_becomes_a_match() -> None:
+    pairs = [({f"k{number}": 1}, {f"k{number}": 2}) for number in range(MAX_COMBINATIONS + 20)]
+    for start in range(0, len(pairs), 100):
+        see(judge(), *pairs[start : start + 100])
+    assert Combination.objects.count() == MAX_COMBINATIONS
+    everything = checked("ignore", "$.*")
+    row = add(everything)
+    assert figures() == (0, 0, MAX_COMBINATIONS, 20)
+    assert report.summary("r").untold == 20
+    see(judge(everything), *pairs, at=NOW + 60)
+    assert figures(NOW + 60) == (0, 0, len(pairs), 0), "what is excused whole is a match as long as the rules stay"
+    assert Combination.objects.count() <= MAX_COMBINATIONS + 1
+    rulebook.end("r", row.pk, by="lee", why="x", at=NOW + 70)
+    assert figures() == (0, 0, 0, 2 * len(pairs))
+
+
+@pytest.mark.django_db
+def test_combinations_go_with_their_counts() -> None:
+    see(judge(), TIME)
+    store.roll_up(NOW + 7200)
+    add()
+    assert figures() == (0, 0, 1, 0), "minutes are counted like seconds"
+    assert Tally.objects.filter(name__startswith=counters.COMBINATION, width=60).count() == 1
+    store.purge(NOW + 100, 50)
+    assert not Combination.objects.exists()
+    assert Rule.objects.count() == 1
+
+
+def looked(rule: Any, **more: Any) -> preview.Preview:
+    return preview.of_adding("r", rule, BASE, **({"minimum": 1, "match": 0.3} | more))
+
+
+@pytest.mark.django_db
+def test_a_preview_says_what_comes_true() -> None:
+    see(judge(), *[SAME] * 5, *[TIME] * 20, OTHER, BOTH)
+    found = looked(IGNORE)
+    assert (found.matches_gained, found.before.matched, found.after.matched) == (20, 5, 25)
+    assert [(hidden.kind, hidden.path, hidden.exchanges, hidden.state) for hidden in found.hidden] == [("value", "$.t", 21, "new")]
+    assert (found.gate_before.passed, found.gate_after.passed) == (False, True)
+    assert (found.samples, found.samples_matching, found.of) == (3, 2, 21), (
+        "a write keeps three of a signature: here, one of them shows both"
+    )
+    assert found.examples[0].differences == [{"kind": "value", "path": "$.t", "legacy": 1, "candidate": 2}]
+    assert figures() == (5, 0, 0, 22), "a preview changes nothing"
+    row = add(rested_on=found.rested_on())
+    assert report.summary("r").matched == found.after.matched
+    assert row.rested_on["exchanges"] == 20
+    undone = preview.of_ending("r", row, BASE, minimum=1, match=0.3)
+    assert (undone.matches_gained, [hidden.path for hidden in undone.hidden]) == (-20, ["$.t"])
+
+
+@pytest.mark.django_db
+def test_of_a_rule_by_values_samples_tell_and_counts_are_left_alone() -> None:
+    rule = checked("tolerance", "$.n", "0.5")
+    see(judge(), ({"n": 1.0}, {"n": 1.2}), ({"n": 1.0}, {"n": 1.4}), ({"n": 1.0}, {"n": 9}))
+    found = looked(rule)
+    assert not found.counted
+    assert (found.samples, found.samples_matching, found.of, found.matches_gained) == (3, 2, 3, 0)
+    assert found.settled == ()
+    add(rule, rested_on=found.rested_on())
+    assert figures() == (0, 0, 0, 3), "that some samples would match says nothing of what is not kept"
+    assert Signature.objects.get().state == "new"
+    see(judge(rule), ({"n": 1.0}, {"n": 1.2}), at=NOW + 60)
+    assert figures() == (0, 0, 1, 3)
+
+
+@pytest.mark.django_db
+def test_a_signature_whose_samples_are_all_excused_is_expected_until_it_is_seen_again() -> None:
+    rule = checked("tolerance", "$.n", "0.5")
+    see(judge(), ({"n": 1.0}, {"n": 1.2}), ({"n": 1.0}, {"n": 1.4}))
+    found = looked(rule)
+    assert found.settled == (("value", "$.n"),)
+    add(rule, rested_on=found.rested_on())
+    assert Signature.objects.get().state == "expected"
+    see(judge(rule), ({"n": 1.0}, {"n": 7}), at=NOW + 200)
+    rulebook.settle(NOW + 201)
+    assert Signature.objects.get().state == "new"
+
+
+@pytest.mark.django_db
+def test_samples_without_their_bodies_are_told_as_such() -> None:
+    see(judge(), ({"n": 1, "x": "y" * 300_000}, {"n": 2, "x": "y" * 300_000}))
+    found = looked(checked("tolerance", "$.n", "5"))
+    assert (found.samples, found.samples_unread, found.settled) == (0, 1, ())
+
+
+@pytest.mark.django_db
+def test_what_redaction_left_is_judged_as_it_is() -> None:
+    see(judge(), ({"secret": 1, "t": 1}, {"secret": 2, "t": 1}))
+    assert Signature.objects.get().path == "$.secret"
+    assert looked(checked("tolerance", "$.secret", "5")).samples_matching == 0, "a hash is no number"
+    assert looked(checked("ignore", "$.secret")).samples_matching == 1
+
+
+@pytest.mark.django_db
+def test_what_several_rules_hide_together_is_told() -> None:
+    see(judge(), TIME)
+    add()
+    found = looked(checked("ignore", "$..t"))
+    assert found.matches_gained == 0
+    assert found.already == ("ignore $.t",)
+
+
+@pytest.mark.django_db
+def test_kinds_that_no_rule_covers_stay() -> None:
+    batch = Batch()
+    exchanged = exchange({}, {})
+    exchanged.shadow.status = 500
+    judgement = judge().judge(exchanged)
+    assert judgement is not None
+    batch.judgement(judgement)
+    store.write(batch)
+    add(checked("ignore", "$"))
+    assert figures() == (0, 0, 0, 1)
+    assert Signature.objects.get().kind == Kind.STATUS
