@@ -30,4 +30,5 @@ def _rules(route: Route) -> RouteRules | SplitRules:
         route.shadow_flag,
         route.fallback,
         ShadowRules(frozenset(route.shadow.methods), route.shadow.sample, route.shadow.capture, route.shadow.noise),
+        guarded=route.guard is not None,
     )

@@ -26,7 +26,6 @@ PLANNED = {
     "upstreams.*.idempotent": "idempotent upstreams",
     "routes.*.priority": "shedding by priority",
     "routes.*.rate_limit": "rate limits",
-    "routes.*.guard": "the guard",
     "routes.*.sticky = idempotency-key": "stickiness by idempotency key (it comes with the ledger)",
     "routes.*.failover": "failover between providers (it comes with the ledger)",
     "routes.*.require_key": "required idempotency keys (they come with the ledger)",

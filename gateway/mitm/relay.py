@@ -50,6 +50,12 @@ class Relay:
         self.head: Head | None = None
         self.outgoing: Outgoing | None = None
         self.decision: Decision | None = None
+        self.revision = ""
+        """Of the flags that decided, where the route has a guard."""
+        self.asked_at = self.started_at
+        """When the request was whole, and somebody was asked."""
+        self.waited = 0.0
+        """Seconds from then to the answer's head."""
         self.serve: Target | None = None
         self.claimed = ""
         """The route that claims it, before it is decided who answers."""
@@ -186,9 +192,18 @@ class Relay:
 
     def fall_back(self, target: Target, why: str) -> None:
         """`target` takes the candidate's place."""
+        self.watched(failed=True)
         self.fell_back = why
         self.serve = target
         self.shared.tally.route(self.route).fell_back(why)
+
+    def watched(self, *, failed: bool) -> None:
+        """Tells the guard how the upstream did that was asked first. What legacy answers in a candidate's place is no figure of legacy's."""
+        decision, serve = self.decision, self.serve
+        if decision is None or not decision.guarded or self.fell_back or serve is None:
+            return
+        if self.terms.policy.flags.revision == self.revision:
+            self.shared.tally.route(decision.route).watched(serve.side, failed, self.waited)
 
     # Timers
 
@@ -215,6 +230,7 @@ class Relay:
             self.shared.tally.problem(self.problem.value)
             self._end(GATEWAY, self.status, "fallback" if self.fell_back else "unanswered")
         else:
+            self.watched(failed=self.status >= 500)
             self._end(self._side(), self.status, "fallback" if self.fell_back else "")
 
     def cut_off(self, event: str) -> None:

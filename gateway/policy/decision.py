@@ -72,6 +72,7 @@ class RouteRules:
     shadow_flag: str
     fallback: bool = True
     shadow: ShadowRules = ShadowRules()
+    guarded: bool = False
 
     @property
     def name(self) -> str:
@@ -102,6 +103,8 @@ class Decision:
     shadow: Target | None
     reason: Reason
     rules: ShadowRules | None = None
+    guarded: bool = False
+    """What comes of it is counted for the route's guard."""
 
 
 _LEGACY = Target(LEGACY)
@@ -220,5 +223,6 @@ def _decisions(route: RouteRules) -> dict[tuple[bool, bool, bool], Decision]:
             shadow=other if shadow_on else None,
             reason=Reason.OVERRIDE if overridden else (Reason.FLAG_ON if serve_on else Reason.FLAG_OFF),
             rules=route.shadow,
+            guarded=route.guarded,
         )
     return made
