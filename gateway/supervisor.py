@@ -24,6 +24,7 @@ from gateway import tls
 from gateway.children import Child, Said, WorkerProcess
 from gateway.config import Config
 from gateway.control import Applied, Certificates, Configure, CredentialEnded, Drain, Missing, Ready, Refuse, Report, ToWorker
+from gateway.guard.guard import Guard
 from gateway.jwks import KeyServer
 from gateway.listening import Sockets, why_not
 from gateway.reload import Reloads, for_the_shipper
@@ -82,6 +83,7 @@ class Supervisor:
         self.certificates = tls.Certificates(config)
         self.flags = Switchboard(config, self.workers, self._keep)
         self.keys = KeyServer(config, self.workers, self._keep)
+        self.guard = Guard(config, self.flags, self._keep)
 
     def listen(self) -> None:
         """Takes the addresses, before anything is started: one listening socket for each worker and address.
@@ -128,6 +130,7 @@ class Supervisor:
                 self.workers.append(worker)
                 self._keep(worker.run(self._restarted), f"worker {index}")
             self._keep(admin(self), "admin")
+            self._keep(self.guard.run(), "guard")
             if self.config.gateway.tls:
                 self._keep(self._watch_certificates(), "certificates")
             await self._all_ready()
@@ -238,6 +241,7 @@ class Supervisor:
         if isinstance(message, Report):
             worker.gauges = (message.stats.connections, message.stats.in_flight)
             merge(self.totals, message.stats)
+            self.guard.heard(message.stats)
         if isinstance(message, Report | Ready | Applied):
             self.flags.heard(worker, message)
 
@@ -301,6 +305,7 @@ class Supervisor:
         self.config, self._text, self.certificates = config, text, certificates
         self.number += 1
         self.flags.take_routes(config)
+        self.guard.take_routes(config)
         shipper = self._shipper
         if same_rules:
             self._write_down()

@@ -59,7 +59,7 @@ class RouteTally:
         counts.total += seconds
 
     def watched(self, side: str, failed: bool, seconds: float) -> None:
-        """For the guard: a side answered, its answer's head after `seconds`, or failed. (Half a microsecond, and only where there is one.)"""
+        """For the guard, and only where there is one: a side answered, its answer's head after `seconds`, or it failed."""
         counts = self._watched.get(side)
         if counts is None:
             counts = self._watched[side] = _Watched()
@@ -68,7 +68,7 @@ class RouteTally:
             counts.errors += 1
             return
         # As shadow.guard.bucket, which is not compiled.
-        number = 0 if seconds <= _SHORTEST else min(_LAST, int(ceil(log(seconds / _SHORTEST) * _PER_LOG)))
+        number = 0 if seconds <= _SHORTEST else min(_LAST, ceil(log(seconds / _SHORTEST) * _PER_LOG))
         counts.times[number] = counts.times.get(number, 0) + 1
 
     def fell_back(self, why: str) -> None:

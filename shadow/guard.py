@@ -37,7 +37,7 @@ Z_SHARE: Final = 4.0
 """Standard deviations for errors and mismatches. With 3, an equal candidate on a route with 5 % of errors and 5 requests a second would be
 turned off once or twice a day; with 4, not in a year of simulated days (tests/shadow/test_guard.py has some of them)."""
 Z_LATENCY: Final = 3.0
-"""The same for each of the two p95. Both have to be off at once: for sides of the same size that is 3 × √2 = 4.2."""
+"""The same for each of the two p95. Both have to be off at once: for sides of the same size that is 3 times the root of 2: 4.2."""
 QUANTILE: Final = 0.95
 SPREAD: Final = 3
 """Seconds in which what is held against the candidate has to have happened."""
@@ -195,7 +195,9 @@ def _mismatch(compared: Comparisons, allowed: float, minimum: int) -> Verdict | 
     number = compared.matched + compared.mismatched
     if number < minimum or wilson(compared.mismatched, number, Z_SHARE)[0] <= allowed or compared.bad_seconds < SPREAD:
         return None
-    return Verdict("breach", "mismatch", f"mismatches: {_percent(compared.mismatched, number)} of what was compared, {allowed:.2%} is allowed")
+    return Verdict(
+        "breach", "mismatch", f"mismatches: {_percent(compared.mismatched, number)} of what was compared, {allowed:.2%} is allowed"
+    )
 
 
 def _at(times: Mapping[int, int], rank: int) -> int:

@@ -198,7 +198,7 @@ class Relay:
         self.shared.tally.route(self.route).fell_back(why)
 
     def watched(self, *, failed: bool) -> None:
-        """Tells the guard how the upstream did that was asked first. What legacy answers in a candidate's place is no figure of legacy's."""
+        """Tells the guard how the upstream did that was asked first. See gateway/net/relay.py."""
         decision, serve = self.decision, self.serve
         if decision is None or not decision.guarded or self.fell_back or serve is None:
             return

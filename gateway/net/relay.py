@@ -538,8 +538,8 @@ class Relay(Sink):
             )
 
     def _watched(self, *, failed: bool) -> None:
-        """Tells the guard how the upstream did that was asked first. What legacy answers in a candidate's place is no figure of legacy's: it
-        is asked for just what the candidate could not do."""
+        """Tells the guard how the upstream did that was asked first. Not what legacy answers in a candidate's place: it is asked for just
+        what the candidate could not do."""
         decision, serve = self.decision, self.serve
         if decision is None or not decision.guarded or self.fell_back or serve is None:
             return
