@@ -24,6 +24,7 @@ from gateway import tls
 from gateway.children import Child, Said, WorkerProcess
 from gateway.config import Config
 from gateway.control import Applied, Certificates, Configure, CredentialEnded, Drain, Missing, Ready, Refuse, Report, ToWorker
+from gateway.guard.clerk import Clerk
 from gateway.guard.guard import Guard
 from gateway.jwks import KeyServer
 from gateway.listening import Sockets, why_not
@@ -83,7 +84,7 @@ class Supervisor:
         self.certificates = tls.Certificates(config)
         self.flags = Switchboard(config, self.workers, self._keep)
         self.keys = KeyServer(config, self.workers, self._keep)
-        self.guard = Guard(config, self.flags, self._keep)
+        self.guard = Guard(config, self.flags, self._keep, Clerk(self._clerk_command, self._restarted))
 
     def listen(self) -> None:
         """Takes the addresses, before anything is started: one listening socket for each worker and address.
@@ -204,15 +205,15 @@ class Supervisor:
     def _shipper_socket(self) -> str:
         return str(self._runtime / f"shipper-{self._shippers}")
 
+    def _clerk_command(self) -> list[str]:
+        return [*self._child("shadow.clerk"), "--gateway", self.flags.run_id]
+
+    def _child(self, module: str) -> list[str]:
+        return [sys.executable, "-m", module, "--config", str(self.config.path), "--text", str(self._runtime / "banyan.toml")]
+
     def _shipper_command(self) -> list[str]:
         return [
-            sys.executable,
-            "-m",
-            "shadow.shipper",
-            "--config",
-            str(self.config.path),
-            "--text",
-            str(self._runtime / "banyan.toml"),
+            *self._child("shadow.shipper"),
             "--socket",
             self._shipper_socket(),
             "--parent",

@@ -256,7 +256,7 @@ def roll_up(now: float) -> None:
 
 def purge(now: float, retention: float) -> None:
     """Removes what is older than `retention` seconds. A signature that a person has judged stays: it holds the judgement."""
-    from shadow.models import FlagChange, Noise, Signature, Tally
+    from shadow.models import FlagChange, GuardTrip, Noise, Signature, Tally
     from shadow.models import Sample as Row
 
     before = now - retention
@@ -266,6 +266,7 @@ def purge(now: float, retention: float) -> None:
         Signature.objects.filter(last_seen__lt=before, state=Signature.State.NEW).delete()
         Noise.objects.filter(last_seen__lt=before).delete()
         FlagChange.objects.filter(at__lt=before).delete()
+        GuardTrip.objects.filter(at__lt=before).delete()
 
 
 def renew_connection() -> None:

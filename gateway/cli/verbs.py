@@ -21,6 +21,7 @@ app.command("gateway.cli.explain:explain", name="explain")
 app.command("gateway.cli.flags:app", name="flags")
 app.command("gateway.cli.report:report", name="report")
 app.command("gateway.cli.gate:gate", name="gate")
+app.command("gateway.cli.guard:guard", name="guard")
 app.command("gateway.cli.bench:bench", name="bench")
 
 

@@ -12,17 +12,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Any, Final
 
 import orjson
 
 from gateway.config import Config
+from gateway.guard.clerk import Clerk
 from gateway.guard.place import Place, place
 from gateway.guard.trips import Trip, Trips
 from gateway.guard.turning import BY, Turning
-from gateway.guard.watch import Compared, RouteWatch, Seen, described
+from gateway.guard.watch import RouteWatch, Seen, described
 from gateway.switchboard import Switchboard
 from gateway.telemetry import Stats
 
@@ -34,13 +35,13 @@ LOOK_SECONDS: Final = 1.0
 class Guard:
     """See the module's docstring. `keep` runs a task for as long as the gateway runs."""
 
-    def __init__(self, config: Config, board: Switchboard, keep: Callable[[Coroutine[Any, Any, object], str], object]) -> None:
+    def __init__(
+        self, config: Config, board: Switchboard, keep: Callable[[Coroutine[Any, Any, object], str], object], clerk: Clerk
+    ) -> None:
         self.watches: dict[str, RouteWatch] = {}
         self.trips = Trips()
-        self.compared: Mapping[str, Compared] = {}
-        """Route → comparisons by the second, as the clerk told them last."""
-        self.on_trip: Callable[[Trip], None] = lambda trip: None
-        """Told of each trip, when it begins and when it is over."""
+        self.clerk = clerk
+        self._clerk_runs = False
         self._board = board
         self._keep = keep
         self._config = config
@@ -62,6 +63,7 @@ class Guard:
                     self.watches[name] = old
                 else:
                     watch.inherit(old)
+        self.clerk.watch({watch.route: watch.settings.window for watch in self.watches.values() if watch.limits.mismatch is not None})
 
     def heard(self, stats: Stats) -> None:
         """A worker's report."""
@@ -78,6 +80,9 @@ class Guard:
         await self._board.first.wait()
         self._resume()
         while True:
+            if self.watches and not self._clerk_runs:
+                self._clerk_runs = True
+                self._keep(self.clerk.run(), "guard's clerk")
             try:
                 self._look(time.monotonic(), time.time())
             except Exception:  # one look that stumbles must not be the last
@@ -90,7 +95,11 @@ class Guard:
 
     def state(self) -> dict[str, Any]:
         """GET /guard."""
-        return {"routes": [self._route(watch) for watch in self.watches.values()], "trips": [asdict(trip) for trip in self.trips.kept]}
+        return {
+            "routes": [self._route(watch) for watch in self.watches.values()],
+            "trips": [asdict(trip) for trip in self.trips.kept],
+            "clerk": {"answers": not self.clerk.silent, "error": self.clerk.error},
+        }
 
     # Inside
 
@@ -125,7 +134,7 @@ class Guard:
                 watch.begin(now, wall)
             elif not on:
                 watch.end()
-            seen = watch.look(now, wall, self.compared.get(watch.route))
+            seen = watch.look(now, wall, self.clerk.compared.get(watch.route))
             if seen is not None and seen.verdict.state == "breach" and watch.flag not in self._turning:
                 self._trip(watch, seen, wall)
 
@@ -165,7 +174,7 @@ class Guard:
         def told(error: str, overridden: bool) -> None:
             trip.error, trip.overridden = error, overridden
 
-        self.on_trip(trip)
+        self.clerk.keep(trip)
         try:
             outcome = await Turning(self._board, self._place, trip.flag, trip.why, told).run()
         finally:
@@ -174,7 +183,7 @@ class Guard:
         for watch in self.watches.values():
             if watch.flag == trip.flag:
                 watch.end()
-        self.on_trip(trip)
+        self.clerk.keep(trip)
         _log.warning("guard: %s: %s %s", trip.flag, _OUTCOMES[outcome], _line(trip))
 
     def _place(self) -> Place:

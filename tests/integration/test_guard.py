@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from demo.processes import python
 from tests.support.gateway import Client, Exchange, Gateway, Upstream, gateway, ok
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(180)]
@@ -141,6 +143,21 @@ async def running(
         await new.stop()
 
 
+async def banyan(folder: Path, *arguments: str) -> tuple[int, str]:
+    """(exit status, what it printed) of a command."""
+    command = python("-m", "gateway.cli", *arguments, "--config", str(folder / "banyan.toml"))
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+    async with asyncio.timeout(30):
+        said, _ = await process.communicate()
+    return process.returncode or 0, said.decode()
+
+
+def kept(folder: Path) -> list[tuple[str, ...]]:
+    """What of trips is in the database."""
+    with closing(sqlite3.connect(folder / "var" / "banyan.sqlite3")) as database:
+        return database.execute("SELECT route, reason, outcome, why FROM shadow_guardtrip ORDER BY number").fetchall()
+
+
 def changes(world: World, flag: str = "reviews") -> list[tuple[bool, str, str]]:
     """(on, by, why) of every change of the flag."""
     found = world.gateway.get("/flags/changes?after=0")["changes"]
@@ -186,6 +203,42 @@ async def test_a_candidate_that_is_slow_loses_its_flag(tmp_path: Path) -> None:
         (trip,) = world.guard()["trips"]
         assert (trip["reason"], trip["outcome"]) == ("latency", "switched-off")
         assert trip["figures"]["candidate"]["p95"] > 0.13
+
+
+async def test_answers_that_differ_cost_the_flag_and_legacy_is_measured_beside(tmp_path: Path) -> None:
+    """The candidate has every request, and legacy none but those that it is asked in the shadow."""
+    async with running(tmp_path, "mismatch = 0.05", reviews=True, reviews__shadow=True) as world, asking(world):
+        found = await world.state("healthy")
+        await until(lambda: (world.guard()["routes"][0]["figures"]["compared"] or {}).get("pairs", 0) > 50)
+        assert found["figures"]["basis"] == "shadow"
+        status, said = await banyan(tmp_path, "guard", "reviews", "--admin", f"127.0.0.1:{world.gateway.admin}")
+        assert (status, "healthy" in said, "asked beside the candidate" in said, " pairs, 0 differ" in said) == (0, True, True, True), said
+        world.candidate.body = b"something else"
+        await is_off(world)
+        (trip,) = world.guard()["trips"]
+        assert (trip["reason"], trip["outcome"]) == ("mismatch", "switched-off")
+        assert trip["figures"]["compared"]["mismatched"] > 0
+        await until(lambda: kept(tmp_path) == [("reviews", "mismatch", "switched-off", trip["why"])])
+        status, said = await banyan(tmp_path, "guard", "reviews", "--admin", f"127.0.0.1:{world.gateway.admin}", "--json")
+        told = json.loads(said)
+        assert (status, told["state"], told["trips"][0]["why"]) == (0, "off", trip["why"])
+        metrics = world.gateway.metrics()
+        assert 'banyan_guard_trips_total{outcome="switched-off",reason="mismatch",route="reviews"} 1.0' in metrics
+        assert 'banyan_guard_state{route="reviews",state="off"} 1.0' in metrics
+
+
+async def test_the_baseline_is_legacys_last_window(tmp_path: Path) -> None:
+    async with running(tmp_path, reviews=False, reviews__shadow=False) as world, asking(world):
+        await until(lambda: world.answers.get("200 served-by=legacy; reason=flag-off", 0) > 500)
+        await world.gateway.current(reviews=True, reviews__shadow=False)
+        await until(lambda: world.guard()["routes"][0]["figures"]["basis"] == "baseline")
+        found = await world.state("healthy")
+        assert found["figures"]["legacy"]["requests"] > 100
+        world.candidate.wait = 0.15
+        await is_off(world)
+        (trip,) = world.guard()["trips"]
+        assert (trip["reason"], trip["figures"]["basis"]) == ("latency", "baseline")
+        assert "legacy as it was" in trip["why"]
 
 
 async def test_whoever_turns_it_on_again_gets_a_fresh_window(tmp_path: Path) -> None:
