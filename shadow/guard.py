@@ -39,6 +39,9 @@ turned off once or twice a day; with 4, not in a year of simulated days (tests/s
 Z_LATENCY: Final = 3.0
 """The same for each of the two p95. Both have to be off at once: for sides of the same size that is 3 times the root of 2: 4.2."""
 QUANTILE: Final = 0.95
+LEAST: Final = 8
+"""Errors, or mismatches. Of few, Wilson's bounds promise more than they hold: 5 errors of 55 are some 24 times as likely by chance as they
+say, where one in a hundred is usual."""
 SPREAD: Final = 3
 """Seconds in which what is held against the candidate has to have happened."""
 LEAST_DIFFERENCE: Final = 0.005
@@ -163,7 +166,7 @@ def difference(x1: int, n1: int, x2: int, n2: int, z: float) -> float:
 
 def _errors(candidate: Figures, legacy: Figures, allowed: float) -> Verdict | None:
     lower = difference(candidate.errors, candidate.requests, legacy.errors, legacy.requests, Z_SHARE)
-    if lower <= allowed or candidate.bad_seconds < SPREAD:
+    if lower <= allowed or candidate.errors < LEAST or candidate.bad_seconds < SPREAD:
         return None
     beside = f"legacy {_percent(legacy.errors, legacy.requests)}" if legacy.requests else "nothing is known of legacy's"
     text = f"errors: candidate {_percent(candidate.errors, candidate.requests)}, {beside}, {allowed:.2%} more are allowed"
@@ -193,7 +196,9 @@ def _latency(candidate: Figures, legacy: Figures | None, limits: Limits, seconds
 
 def _mismatch(compared: Comparisons, allowed: float, minimum: int) -> Verdict | None:
     number = compared.matched + compared.mismatched
-    if number < minimum or wilson(compared.mismatched, number, Z_SHARE)[0] <= allowed or compared.bad_seconds < SPREAD:
+    if number < minimum or compared.mismatched < LEAST or compared.bad_seconds < SPREAD:
+        return None
+    if wilson(compared.mismatched, number, Z_SHARE)[0] <= allowed:
         return None
     return Verdict(
         "breach", "mismatch", f"mismatches: {_percent(compared.mismatched, number)} of what was compared, {allowed:.2%} is allowed"

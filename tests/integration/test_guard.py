@@ -5,142 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from demo.processes import python
-from tests.support.gateway import Client, Exchange, Gateway, Upstream, gateway, ok
+from tests.support.gateway import Exchange
+from tests.support.guarding import World, asking, changes, is_off, running, until
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(180)]
-
-GET = b"GET /reviews/3 HTTP/1.1\r\nHost: shop.test\r\n\r\n"
-TOML = """
-[gateway]
-expose_decision = true
-[upstreams]
-legacy = "http://127.0.0.1:{legacy}"
-new = "http://127.0.0.1:{new}"
-[[routes]]
-name = "reviews"
-match = "/reviews/*"
-candidate = "new"
-[routes.guard]
-window = "20s"
-{more}
-"""
-
-
-@dataclass
-class Candidate:
-    """What the candidate does to a share of its requests, as the test wants it."""
-
-    status: str = "200 OK"
-    wait: float = 0.0
-    body: bytes = b"ok"
-    count: int = 0
-
-    async def __call__(self, exchange: Exchange) -> None:
-        self.count += 1
-        await asyncio.sleep(self.wait)
-        await exchange.answer(self.body, self.status)
-
-
-@dataclass
-class World:
-    """A gateway with its upstreams, and clients that never stop asking."""
-
-    gateway: Gateway
-    candidate: Candidate
-    legacy: Upstream
-    new: Upstream
-    answers: dict[str, int] = field(default_factory=dict)
-    """By status, who answered, and why."""
-    stopping: bool = False
-
-    async def client(self, pause: float) -> None:
-        """Asks, on one connection after the other, so that both workers take part."""
-        while not self.stopping:
-            client: Client = await self.gateway.connect()
-            for _ in range(20):
-                if self.stopping:
-                    break
-                answer = await client.request(GET)
-                said = (answer.header("Banyan-Route") or "").partition("; ")[2]
-                key = f"{answer.status} {said}"
-                self.answers[key] = self.answers.get(key, 0) + 1
-                await asyncio.sleep(pause)
-            client.close()
-            self.gateway.clients.remove(client)
-
-    def guard(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.gateway.get("/guard")
-        return found
-
-    def flag(self, name: str = "reviews") -> bool:
-        """As the file has it."""
-        features = json.loads(self.gateway.flags.read_text())["features"]
-        return next(bool(feature["enabled"]) for feature in features if feature["name"] == name)
-
-    async def candidate_serves(self) -> None:
-        await until(lambda: any("served-by=candidate" in key for key in self.answers))
-
-    async def state(self, *states: str) -> dict[str, Any]:
-        """Waits until the guard says one of these of the route, and returns all that it says of it."""
-        found: dict[str, Any] = {}
-
-        def reached() -> bool:
-            nonlocal found
-            found = self.guard()["routes"][0]
-            return found["state"] in states
-
-        await until(reached)
-        return found
-
-
-async def until(happened: Callable[[], bool], seconds: float = 60) -> None:
-    """Waits for it; `happened` may block for a moment."""
-    deadline = time.monotonic() + seconds
-    while not await asyncio.to_thread(happened):
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.1)
-
-
-@asynccontextmanager
-async def asking(world: World, clients: int = 8, pause: float = 0.02) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(world.client(pause)) for _ in range(clients)]
-    try:
-        yield
-    finally:
-        world.stopping = True
-        await asyncio.gather(*tasks)
-        world.stopping = False
-
-
-@asynccontextmanager
-async def running(
-    folder: Path, more: str = "", engine: str = "edge", shared: Path | None = None, **flags: bool | int
-) -> AsyncIterator[World]:
-    """`shared`: the flag file of another gateway, which is this one's too."""
-    candidate = Candidate()
-    legacy, new = Upstream(ok), Upstream(candidate)
-    await legacy.start()
-    await new.start()
-    try:
-        toml = TOML.format(legacy=legacy.port, new=new.port, more=more)
-        if shared is not None:
-            toml += f'[flags]\npath = "{shared}"\n'
-        async with gateway(folder, toml, workers=2, engine=engine, **flags) as started:
-            yield World(started, candidate, legacy, new)
-    finally:
-        await legacy.stop()
-        await new.stop()
 
 
 async def banyan(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -156,25 +31,6 @@ def kept(folder: Path) -> list[tuple[str, ...]]:
     """What of trips is in the database."""
     with closing(sqlite3.connect(folder / "var" / "banyan.sqlite3")) as database:
         return database.execute("SELECT route, reason, outcome, why FROM shadow_guardtrip ORDER BY number").fetchall()
-
-
-def changes(world: World, flag: str = "reviews") -> list[tuple[bool, str, str]]:
-    """(on, by, why) of every change of the flag."""
-    found = world.gateway.get("/flags/changes?after=0")["changes"]
-    return [(change["new"]["enabled"], change["by"], change["why"]) for change in found if change["flag"] == flag and change["new"]]
-
-
-async def is_off(world: World) -> None:
-    """Waits until the flag is off in the file, and everybody goes by that; then all that clients get is legacy's."""
-    await until(lambda: not world.flag())
-    await world.state("off")
-    await world.gateway.decided(reviews=False)
-    before = world.answers.copy()
-    await asyncio.sleep(0.5)  # what was under way
-    after = world.answers.copy()
-    await until(lambda: sum(world.answers.values()) > sum(after.values()) + 50)
-    assert {key for key, count in world.answers.items() if count > after.get(key, 0)} == {"200 served-by=legacy; reason=flag-off"}
-    assert not [key for key in before if not key.startswith("200")]
 
 
 @pytest.mark.parametrize("engine", ["edge", "mitmproxy"])
@@ -304,7 +160,7 @@ async def test_two_gateways_turn_it_off_once(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     async with (
         running(tmp_path, reviews=True, reviews__shadow=False) as world,
-        running(tmp_path / "other", shared=tmp_path / "flags.json") as other,
+        running(tmp_path / "other", where=f'path = "{tmp_path}/flags.json"') as other,
         asking(world),
         asking(other),
     ):
