@@ -148,14 +148,18 @@ async def running(
 
 
 def went(change: dict[str, Any]) -> bool:
-    """Whether it is another than before that the flag is on: Unleash's flags have other fields that change."""
-    return (change["old"] or {}).get("enabled") != (change["new"] or {}).get("enabled")
+    """Whether the flag itself was turned on or off: it has other fields that change, and may be overridden."""
+    return change["kind"] == "flag" and (change["old"] or {}).get("enabled") != (change["new"] or {}).get("enabled")
 
 
 def changes(world: World) -> list[tuple[bool, str, str]]:
     """(on, by, why) of every change of the flag."""
     found = world.gateway.get("/flags/changes?after=0")["changes"]
-    return [(change["new"]["enabled"], change["by"], change["why"]) for change in found if change["flag"] == world.name and went(change)]
+    return [
+        (bool(change["new"] and change["new"]["enabled"]), change["by"], change["why"])
+        for change in found
+        if change["flag"] == world.name and went(change)
+    ]
 
 
 async def is_off(world: World) -> None:
