@@ -47,6 +47,7 @@ EXPECTED = {
     "finite_number": "expected a number that is finite",
     "greater_than": "expected more than {gt:g}",
     "greater_than_equal": "expected {ge:g} or more",
+    "less_than": "expected less than {lt:g}",
     "less_than_equal": "expected {le:g} or less",
     "literal_error": "expected {expected}",
     "too_short": 'expected a list with something in it: ["…"]',

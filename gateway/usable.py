@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from gateway import tls
 from gateway.config import Config
 from gateway.identity import stamping
@@ -25,7 +27,20 @@ def unusable(config: Config, engine: str) -> list[str]:
     except stamping.StampKeyError as error:
         problems.append(str(error))
     problems += unfit_keys(config)
+    problems += unswitchable(config)
     return problems
+
+
+def unswitchable(config: Config) -> list[str]:
+    """That a guard could not turn its flag off in the flag file. The file is replaced, so it is its folder that counts."""
+    guarded = [route.name for route in config.routes if route.guard]
+    folder = config.resolve(config.flags.path).resolve().parent
+    if not guarded or config.flags.source != "file" or not folder.exists() or os.access(folder, os.W_OK):
+        return []
+    return [
+        f"flags.path: {folder} cannot be written, and there the guard of {guarded[0]!r} would turn its flag off. Put the file "
+        "where it can, or remove [routes.guard]"
+    ]
 
 
 def unfit_keys(config: Config) -> list[str]:

@@ -69,11 +69,11 @@ class Guard:
         """A worker's report."""
         if not self.watches:
             return
-        second = int(time.monotonic())
+        now = time.monotonic()
         for name, route in stats.routes.items():
             watch = self.watches.get(name)
             if watch is not None and route.guard:
-                watch.heard(second, route.guard)
+                watch.heard(now, route.guard)
 
     async def run(self) -> None:
         """Until cancelled."""

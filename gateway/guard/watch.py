@@ -1,4 +1,4 @@
-"""One route under watch: what each side did lately, second by second, and what shadow/guard.py says of it. Pure: time is passed in.
+"""One route under watch: what each side did lately, part by part, and what shadow/guard.py says of it. Pure: time is passed in.
 
 What counts against the candidate is younger than the last time that its flag was turned on. Legacy's figures are of three kinds, and the
 first that there is enough of is taken:
@@ -23,6 +23,8 @@ from shadow.guard import Comparisons, Figures, Limits, Verdict, judge, total
 
 SETTLE_SECONDS: Final = 2
 """After a flag was turned on, before anything counts: every worker has heard of it, and has reported what came before."""
+PARTS: Final = 60
+"""Of a window, at most."""
 BASELINE_SECONDS: Final = 3600.0
 """A baseline that is older is not compared with by latency, which goes by the hour; by errors still."""
 _LATELY: Final = 0.25
@@ -89,14 +91,17 @@ class RouteWatch:
         """The same in Unix seconds."""
         self.seen: Seen | None = None
         """At the last look since then."""
+        self._width = max(1, int(settings.window / PARTS))
+        """Seconds that are kept as one: what is added up each second is bounded."""
         self._sides = {"candidate": Seconds(), "legacy": Seconds(), "shadow": Seconds()}
         self._baseline: Reference | None = None
 
-    def heard(self, second: int, told: Mapping[str, Watched]) -> None:
-        """What a worker counted, and told in this second."""
+    def heard(self, now: float, told: Mapping[str, Watched]) -> None:
+        """What a worker counted, and told just now."""
+        second = int(now // self._width) * self._width
         for side, figures in told.items():
             if side in self._sides:
-                self._sides[side].add(second, figures, self.settings.window + 2)
+                self._sides[side].add(second, figures, self.settings.window + self._width)
 
     def begin(self, now: float, wall: float) -> None:
         """Its flag is on: from now on the candidate answers for what it does."""
@@ -109,7 +114,9 @@ class RouteWatch:
     def inherit(self, before: RouteWatch) -> None:
         """Goes on where `before`, the same route under other settings, is."""
         self.begun, self.begun_at = before.begun, before.begun_at
-        self._sides, self._baseline = before._sides, before._baseline
+        self._baseline = before._baseline
+        if self._width == before._width:
+            self._sides = before._sides
 
     def reference(self, now: float) -> Reference:
         """What there is of legacy."""

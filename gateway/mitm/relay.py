@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 import orjson
 from mitmproxy import http
@@ -27,6 +28,9 @@ from gateway.policy.failure import Failure
 from gateway.policy.forwarded import unmapped
 from gateway.policy.problems import Problem
 from gateway.telemetry import GATEWAY
+
+GONE_SECONDS: Final = 1.0
+"""As gateway/net/relay.py has it, and says why."""
 
 
 class Relay:
@@ -239,6 +243,10 @@ class Relay:
         self._end(self._side(), 0, "unanswered")
 
     def client_gone(self) -> None:
+        waited = self.shared.now() - self.asked_at
+        if waited >= GONE_SECONDS and not self.started and not self.answered:
+            self.waited = waited
+            self.watched(failed=False)
         self._end(self._side(), 0, "client_gone")
 
     def skip_shadow(self, reason: str) -> None:

@@ -42,6 +42,9 @@ _log = logging.getLogger("banyan.worker")
 HOLD: Final = 64 * 1024
 """Bytes of an answer with Content-Length that are held back while legacy could still take its place."""
 
+GONE_SECONDS: Final = 1.0
+"""To the guard, a client that left after so long without a head is one that was answered then: whoever left sooner says nothing."""
+
 
 class Relay(Sink):
     """See the module's docstring. It is the Sink of the upstream connection that serves the client."""
@@ -396,6 +399,11 @@ class Relay(Sink):
         """The client is gone: nobody is asked any further."""
         if self.done:
             return
+        waited = self.edge.clock.now - self._asked_at
+        if waited >= GONE_SECONDS and self.serve is not None and self.response is None:
+            # Clients mostly have less patience than [upstreams] response_timeout: a candidate that hangs must not go unseen by it.
+            self._waited = waited
+            self._watched(failed=False)
         self._drop_upstream()
         self._skip_shadow("client_gone")
         self._account(self.serve.side if self.serve and self.decision else GATEWAY, 0)
