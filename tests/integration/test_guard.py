@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -138,6 +139,33 @@ async def test_a_file_that_cannot_be_written_is_overridden_here_and_tried_again(
         await until(lambda: not world.gateway.get("/flags")["overrides"])
 
 
+async def test_whoever_ends_its_override_has_decided(tmp_path: Path) -> None:
+    async with running(tmp_path, reviews=True, reviews__shadow=False) as world, asking(world):
+        await world.state("healthy")
+        world.gateway.flags.write_text("{")
+        world.candidate.status = "500 Oh"
+        await until(lambda: "reviews" in world.gateway.get("/flags")["overrides"])
+        world.candidate.status = "200 OK"
+        await asyncio.to_thread(override, world, None)
+        await until(lambda: world.guard()["trips"][0]["outcome"] == "on-again")
+        assert (await world.state("healthy"))["figures"]["candidate"]["errors"] == 0
+        assert (len(world.guard()["trips"]), world.gateway.get("/flags")["overrides"]) == (1, {})
+
+
+async def test_a_restart_goes_on_with_what_was_begun(tmp_path: Path) -> None:
+    now = time.time()
+    (tmp_path / "var").mkdir()
+    begun = {"enabled": False, "since": now - 60, "until": now + 3600, "by": "banyan guard", "why": "errors: all of them"}
+    (tmp_path / "var" / "flag-overrides.json").write_text(json.dumps({"reviews": begun}))
+    async with running(tmp_path, reviews=True, reviews__shadow=False) as world, asking(world):
+        await is_off(world)
+        await until(lambda: not world.gateway.get("/flags")["overrides"])
+        (trip,) = world.guard()["trips"]
+        assert (trip["reason"], trip["why"], trip["outcome"]) == ("restart", "errors: all of them", "switched-off")
+        assert changes(world) == [(False, "banyan guard", "errors: all of them")]
+        assert world.candidate.count == 0
+
+
 async def test_an_override_that_says_on_does_not_keep_the_guard_from_it(tmp_path: Path) -> None:
     async with running(tmp_path, reviews=False, reviews__shadow=False) as world, asking(world):
         assert (await world.state("off"))["since"] is None
@@ -150,9 +178,11 @@ async def test_an_override_that_says_on_does_not_keep_the_guard_from_it(tmp_path
         assert not world.gateway.get("/flags")["overrides"]
 
 
-def override(world: World, on: bool) -> None:
-    body = {"enabled": on, "seconds": 600, "by": "ana", "why": "a try"}
-    httpx.put(f"http://127.0.0.1:{world.gateway.admin}/flags/overrides/reviews", json=body, timeout=10).raise_for_status()
+def override(world: World, on: bool | None) -> None:
+    """As a person does; None ends it."""
+    url, said = f"http://127.0.0.1:{world.gateway.admin}/flags/overrides/reviews", {"by": "ana", "why": "a try"}
+    body = said if on is None else {"enabled": on, "seconds": 600, **said}
+    httpx.request("DELETE" if on is None else "PUT", url, json=body, timeout=10).raise_for_status()
 
 
 async def test_two_gateways_turn_it_off_once(tmp_path: Path) -> None:
