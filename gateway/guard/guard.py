@@ -30,6 +30,8 @@ from gateway.telemetry import Stats
 _log = logging.getLogger("banyan.guard")
 
 LOOK_SECONDS: Final = 1.0
+AGAIN_SECONDS: Final = 5.0
+"""After something in the turning off broke that nobody has thought of."""
 
 
 class Guard:
@@ -175,10 +177,15 @@ class Guard:
             trip.error, trip.overridden = error, overridden
 
         self.clerk.keep(trip)
-        try:
-            outcome = await Turning(self._board, self._place, trip.flag, trip.why, told).run()
-        finally:
-            del self._turning[trip.flag]
+        while True:
+            try:
+                outcome = await Turning(self._board, self._place, trip.flag, trip.why, told).run()
+                break
+            except Exception as error:  # whatever it is: the flag is not off, and nobody else turns it off
+                _log.exception("guard: turning %s off failed; it is tried again", trip.flag)
+                trip.error = f"{type(error).__name__}: see the log"
+                await asyncio.sleep(AGAIN_SECONDS)
+        del self._turning[trip.flag]
         self.trips.end(trip, outcome)
         for watch in self.watches.values():
             if watch.flag == trip.flag:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from flags.admin import AdminError
+from flags.daemons import Daemons
 from flags.overrides import LONGEST, LONGEST_TEXT, Override
 from gateway.guard.place import Place
 from gateway.guard.trips import Outcome
@@ -40,6 +41,8 @@ class Turning:
         self._told = told
         self._error = ""
         self._overridden = False
+        self._threads = Daemons(f"guard: {flag}")
+        """An Unleash that hangs must not keep the gateway from ending."""
 
     async def run(self) -> Outcome:
         """Until the flag is off where it lives and this gateway goes by that, or a person has decided otherwise."""
@@ -64,7 +67,7 @@ class Turning:
         """Tries until it is off where it lives."""
         wait, longest = AGAIN_SECONDS
         while True:
-            trying = asyncio.create_task(asyncio.to_thread(self._place().off, self._flag), name=f"guard: {self._flag}")
+            trying = asyncio.get_running_loop().run_in_executor(self._threads, self._place().off, self._flag)
             done, _ = await asyncio.wait({trying}, timeout=AT_ONCE_SECONDS)
             if not done and not self._overridden:
                 await self._override()
@@ -97,7 +100,7 @@ class Turning:
                         await asyncio.sleep(LOOK_SECONDS)
             except TimeoutError:
                 try:
-                    if await asyncio.to_thread(self._place().enabled, flag):
+                    if await asyncio.get_running_loop().run_in_executor(self._threads, self._place().enabled, flag):
                         return False
                 except AdminError as error:
                     self._failed(str(error))
