@@ -68,8 +68,7 @@ class Clerk:
             keep(self._gateway, trip)
             del self._waiting[number]
             said.append({"kept": number})
-        if self._watched:
-            said.append({"compared": compared(self._watched, now)})
+        said.append({"compared": compared(self._watched, now)})
         return said
 
 

@@ -42,8 +42,9 @@ QUANTILE: Final = 0.95
 LEAST: Final = 8
 """Errors, or mismatches. Of few, Wilson's bounds promise more than they hold: 5 errors of 55 are some 24 times as likely by chance as they
 say, where one in a hundred is usual."""
-SPREAD: Final = 3
-"""Seconds in which what is held against the candidate has to have happened."""
+SPREAD: Final = 4
+"""Seconds in which what is held against the candidate has to have happened. Workers tell once a second, each when it comes to it: so what
+took one second is told in up to three."""
 LEAST_DIFFERENCE: Final = 0.005
 """Seconds. Candidate and legacy are a connection and a turn of the event loop apart: 1.5 times one millisecond is nobody's loss."""
 
@@ -137,23 +138,21 @@ def judge(
     legacy: Figures | None,
     limits: Limits,
     *,
-    seconds: Iterable[Mapping[int, int]] = (),
+    parts: Iterable[Mapping[int, int]] = (),
     timed: Figures | None = None,
     compared: Comparisons | None = None,
 ) -> Verdict:
     """What the figures of one window say.
 
     `legacy` None: nothing is known of it, and it is taken to answer everything. `timed` is what its p95 is taken from, if that is not
-    `legacy`. `seconds`: the candidate's times second by second, of which `candidate` has the sum.
+    `legacy`. `parts`: the candidate's times second by second, or in parts of a few seconds, of which `candidate` has the sum.
     """
     if compared is not None and limits.mismatch is not None and (found := _mismatch(compared, limits.mismatch, limits.minimum)):
         return found
     if candidate.requests < limits.minimum:
         return Verdict("not-enough", text=f"{candidate.requests} requests to the candidate, {limits.minimum} are needed")
     return (
-        _errors(candidate, legacy or Figures(), limits.errors)
-        or _latency(candidate, timed or legacy, limits, seconds)
-        or Verdict("healthy")
+        _errors(candidate, legacy or Figures(), limits.errors) or _latency(candidate, timed or legacy, limits, parts) or Verdict("healthy")
     )
 
 
@@ -173,7 +172,7 @@ def _errors(candidate: Figures, legacy: Figures, allowed: float) -> Verdict | No
     return Verdict("breach", "errors", text)
 
 
-def _latency(candidate: Figures, legacy: Figures | None, limits: Limits, seconds: Iterable[Mapping[int, int]]) -> Verdict | None:
+def _latency(candidate: Figures, legacy: Figures | None, limits: Limits, parts: Iterable[Mapping[int, int]]) -> Verdict | None:
     if legacy is None:
         return None
     mine, theirs = sum(candidate.times.values()), sum(legacy.times.values())
@@ -184,7 +183,7 @@ def _latency(candidate: Figures, legacy: Figures | None, limits: Limits, seconds
     slowest_fair = upper(_at(legacy.times, min(theirs, ceil(high * theirs))))
     number = _at(candidate.times, max(1, int(low * mine)))
     allowed = max(limits.latency * slowest_fair, slowest_fair + LEAST_DIFFERENCE)
-    if upper(number) / GROWTH <= allowed or sum(1 for times in seconds if any(each >= number for each in times)) < SPREAD:
+    if upper(number) / GROWTH <= allowed or sum(1 for times in parts if any(each >= number for each in times)) < SPREAD:
         return None
     # Both have one: there are `minimum` of each.
     text = (

@@ -91,10 +91,6 @@ class Guard:
                 _log.exception("guard: a look at the routes failed")
             await asyncio.sleep(LOOK_SECONDS)
 
-    def pending(self, flag: str) -> bool:
-        """Whether it is being turned off, which may take as long as Unleash is away."""
-        return flag in self._turning
-
     def state(self) -> dict[str, Any]:
         """GET /guard."""
         return {

@@ -23,8 +23,8 @@ from shadow.guard import Comparisons, Figures, Limits, Verdict, judge, total
 
 SETTLE_SECONDS: Final = 2
 """After a flag was turned on, before anything counts: every worker has heard of it, and has reported what came before."""
-PARTS: Final = 60
-"""Of a window, at most."""
+PARTS: Final = 120
+"""Of a window, at most: in one of two minutes or less each is a second."""
 BASELINE_SECONDS: Final = 3600.0
 """A baseline that is older is not compared with by latency, which goes by the hour; by errors still."""
 _LATELY: Final = 0.25
@@ -35,24 +35,30 @@ Compared = Mapping[int, tuple[int, int]]
 """Unix second → how many comparisons of its requests matched, and how many did not."""
 
 
-class Seconds:
-    """One side's figures by the second, for as long as they can matter."""
+class Parts:
+    """One side's figures, in parts of `width` seconds, for as long as they can matter."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
+        self._width = width
         self._kept: deque[tuple[int, Figures]] = deque()
+        self._bad = -1
+        """The last second with errors in it."""
 
-    def add(self, second: int, told: Watched, keep: float) -> None:
-        """Adds what a worker reported in this second; forgets what is more than `keep` seconds older."""
-        if not self._kept or self._kept[-1][0] < second:
-            self._kept.append((second, Figures()))
-        figures = self._kept[-1][1]
-        figures.add(Figures(told.requests, told.errors, told.times))
-        figures.bad_seconds = 1 if figures.errors else 0
-        while self._kept[0][0] < second - keep:
+    def add(self, now: float, told: Watched, keep: float) -> None:
+        """Adds what a worker reported just now; forgets what is more than `keep` seconds older."""
+        second = int(now)
+        begin = second // self._width * self._width
+        if not self._kept or self._kept[-1][0] < begin:
+            self._kept.append((begin, Figures()))
+        bad = told.errors > 0 and second != self._bad
+        self._kept[-1][1].add(Figures(told.requests, told.errors, told.times, 1 if bad else 0))
+        if bad:
+            self._bad = second
+        while self._kept[0][0] < begin - keep:
             self._kept.popleft()
 
     def since(self, begin: float) -> list[Figures]:
-        return [figures for second, figures in self._kept if second >= begin]
+        return [figures for at, figures in self._kept if at >= begin]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +98,15 @@ class RouteWatch:
         self.seen: Seen | None = None
         """At the last look since then."""
         self._width = max(1, int(settings.window / PARTS))
-        """Seconds that are kept as one: what is added up each second is bounded."""
-        self._sides = {"candidate": Seconds(), "legacy": Seconds(), "shadow": Seconds()}
+        """Seconds that are kept as one: what is added up at each look is bounded."""
+        self._sides = {side: Parts(self._width) for side in ("candidate", "legacy", "shadow")}
         self._baseline: Reference | None = None
 
     def heard(self, now: float, told: Mapping[str, Watched]) -> None:
         """What a worker counted, and told just now."""
-        second = int(now // self._width) * self._width
         for side, figures in told.items():
             if side in self._sides:
-                self._sides[side].add(second, figures, self.settings.window + self._width)
+                self._sides[side].add(now, figures, self.settings.window + self._width)
 
     def begin(self, now: float, wall: float) -> None:
         """Its flag is on: from now on the candidate answers for what it does."""
@@ -123,11 +128,11 @@ class RouteWatch:
         window = self.settings.window
         basis: Basis
         for basis, side in (("served", "legacy"), ("shadow", "shadow")):
-            seconds = self._sides[side]
-            figures = total(seconds.since(now - window))
+            parts = self._sides[side]
+            figures = total(parts.since(now - window))
             if figures.requests >= self.settings.minimum:
                 found = Reference(basis, figures, now)
-                lately = sum(each.requests for each in seconds.since(now - _LATELY * window))
+                lately = sum(each.requests for each in parts.since(now - _LATELY * window))
                 if lately * 10 >= figures.requests or self._baseline is None:
                     self._baseline = found
                 return found
@@ -141,8 +146,8 @@ class RouteWatch:
         if self.begun is None:
             return None
         settled = self.begun + SETTLE_SECONDS
-        seconds = self._sides["candidate"].since(max(settled, now - self.settings.window))
-        candidate = total(seconds)
+        parts = self._sides["candidate"].since(max(settled, now - self.settings.window))
+        candidate = total(parts)
         pairs = None
         if self.limits.mismatch is not None:
             pairs = counted(compared or {}, max(self.begun_at + SETTLE_SECONDS, wall - self.settings.window))
@@ -151,7 +156,7 @@ class RouteWatch:
             candidate,
             legacy.figures,
             self.limits,
-            seconds=[each.times for each in seconds],
+            parts=[each.times for each in parts],
             timed=Figures() if old else None,
             compared=pairs,
         )

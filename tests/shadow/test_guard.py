@@ -81,7 +81,7 @@ def test_a_few_errors_are_none() -> None:
 def test_a_slow_candidate_is_a_breach() -> None:
     def slow(milliseconds: float, legacy: float = 20.0, timed: Figures | None = None) -> str:
         mine = figures(300, milliseconds=milliseconds)
-        return judge(mine, figures(300, milliseconds=legacy), LIMITS, seconds=[mine.times] * SPREAD, timed=timed).reason
+        return judge(mine, figures(300, milliseconds=legacy), LIMITS, parts=[mine.times] * SPREAD, timed=timed).reason
 
     assert slow(60) == "latency"
     assert slow(31) == ""  # 1.55 times, which the buckets cannot tell from 1.5
@@ -89,8 +89,8 @@ def test_a_slow_candidate_is_a_breach() -> None:
     assert slow(3, legacy=1) == ""  # three times, and nobody's loss
     assert slow(60, timed=Figures()) == ""  # legacy's times are too old to be gone by
     one = figures(300, milliseconds=60)
-    assert judge(one, figures(300), LIMITS, seconds=[one.times] * (SPREAD - 1)).state == "healthy"
-    found = judge(one, figures(300), LIMITS, seconds=[one.times] * SPREAD)
+    assert judge(one, figures(300), LIMITS, parts=[one.times] * (SPREAD - 1)).state == "healthy"
+    found = judge(one, figures(300), LIMITS, parts=[one.times] * SPREAD)
     assert found.text.startswith("latency: candidate p95 6")
     assert "of 300, legacy 2" in found.text
 
@@ -100,7 +100,7 @@ def test_only_a_tail_that_is_slow_counts_as_p95_does() -> None:
     for share, reason in ((0.01, ""), (0.04, ""), (0.12, "latency")):
         count = int(1000 * share)
         mine = Figures(1000, 0, {fast: 1000 - count, slow: count})
-        assert judge(mine, figures(1000), LIMITS, seconds=[mine.times] * SPREAD).reason == reason, share
+        assert judge(mine, figures(1000), LIMITS, parts=[mine.times] * SPREAD).reason == reason, share
 
 
 def test_mismatches_are_watched_where_they_are_limited() -> None:
@@ -161,10 +161,7 @@ def breaches(candidate: Side, legacy: Side, seconds: int, stop: Callable[[], boo
     for second in range(1, seconds + 1):
         candidate.second()
         legacy.second()
-        if (
-            second > WINDOW
-            and judge(candidate.sum, legacy.sum, LIMITS, seconds=[each.times for each in candidate.seconds]).state == "breach"
-        ):
+        if second > WINDOW and judge(candidate.sum, legacy.sum, LIMITS, parts=[each.times for each in candidate.seconds]).state == "breach":
             count, first = count + 1, first or second
             if stop():
                 break
