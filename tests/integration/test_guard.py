@@ -62,6 +62,17 @@ async def test_a_candidate_that_is_slow_loses_its_flag(tmp_path: Path) -> None:
         assert trip["figures"]["candidate"]["p95"] > 0.13
 
 
+async def test_one_that_hangs_for_longer_than_clients_wait_is_seen(tmp_path: Path) -> None:
+    """Nobody gets an error, and nothing runs into a timeout of the gateway's."""
+    async with running(tmp_path, reviews=50, reviews__shadow=False) as world, asking(world, clients=16):
+        await world.state("healthy")
+        world.patience, world.candidate.wait = 1.3, 3.0
+        await is_off(world)
+        (trip,) = world.guard()["trips"]
+        assert (trip["reason"], trip["figures"]["candidate"]["errors"], world.left > 8) == ("latency", 0, True)
+        assert trip["figures"]["candidate"]["p95"] > 1.2
+
+
 async def test_answers_that_differ_cost_the_flag_and_legacy_is_measured_beside(tmp_path: Path) -> None:
     """The candidate has every request, and legacy none but those that it is asked in the shadow."""
     async with running(tmp_path, "mismatch = 0.05", reviews=True, reviews__shadow=True) as world, asking(world):

@@ -61,6 +61,10 @@ class World:
     answers: dict[str, int] = field(default_factory=dict)
     """By status, who answered, and why."""
     stopping: bool = False
+    patience: float = 20.0
+    """Seconds that a client waits for an answer, before it hangs up."""
+    left: int = 0
+    """How often one did."""
 
     async def client(self, pause: float) -> None:
         """Asks, on one connection after the other, so that both workers take part."""
@@ -69,7 +73,12 @@ class World:
             for _ in range(20):
                 if self.stopping:
                     break
-                answer = await client.request(GET)
+                try:
+                    async with asyncio.timeout(self.patience):
+                        answer = await client.request(GET)
+                except TimeoutError:
+                    self.left += 1
+                    break
                 said = (answer.header("Banyan-Route") or "").partition("; ")[2]
                 key = f"{answer.status} {said}"
                 self.answers[key] = self.answers.get(key, 0) + 1
