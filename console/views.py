@@ -15,13 +15,14 @@ from django.views.decorators.http import require_safe
 from console import flagviews, routes, sidebyside
 from shadow import curl, report, states
 from shadow.compare import Difference, Kind
-from shadow.models import Sample, Signature
+from shadow.models import GuardTrip, Sample, Signature
 from shadow.signature import signature as signature_of
 from shadow.words import quoted
 
 SPANS = {"15m": (900.0, "15 minutes"), "1h": (3600.0, "hour"), "24h": (86400.0, "24 hours"), "all": (0.0, "everything kept")}
 DEFAULT_SPAN = "1h"
 MAX_SIGNATURES_SHOWN = 200
+TRIPS_SHOWN = 5
 
 KINDS = {
     Kind.STATUS: "the statuses differ",
@@ -93,6 +94,7 @@ def route(request: HttpRequest, name: str) -> HttpResponse:
         "view": view,
         "board": board,
         "changes": flagviews.newest([flag.name for flag in view.flags]),
+        "trips": GuardTrip.objects.filter(route=name).order_by("-at", "-pk")[:TRIPS_SHOWN],
         "signatures": signatures,
         "more": max(0, rows.count() - len(signatures)),
         "earlier": every.filter(last_seen__lt=since).count(),

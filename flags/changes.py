@@ -47,6 +47,20 @@ class Changes:
         self._next = 1
         self._features: dict[str, Feature] | None = None
         self._segments: dict[Any, Any] = {}
+        self._expected: dict[str, tuple[str, str]] = {}
+
+    def expect(self, flag: str, by: str, why: str) -> None:
+        """The next time that the flag is seen to have been turned off, it was `by`, because of `why`."""
+        self._expected[flag] = (by, why)
+
+    def forget(self, flag: str) -> None:
+        """It was somebody else."""
+        self._expected.pop(flag, None)
+
+    @property
+    def last(self) -> int:
+        """The number of the newest; 0: there was none."""
+        return self._next - 1
 
     @property
     def features(self) -> Mapping[str, Feature]:
@@ -79,7 +93,9 @@ class Changes:
         for name in sorted(old.keys() | new.keys()):
             before, now = old.get(name), new.get(name)
             if before != now:
-                self.add(at, "flag", name, before, now)
+                off = now is None or not now.get("enabled")
+                by, why = self._expected.pop(name, ("", "")) if off else ("", "")
+                self.add(at, "flag", name, before, now, by, why)
             elif now is not None and (used := sorted(changed & _segments(now), key=str)):
                 self.add(at, "flag", name, before, now, why=f"the segment {', '.join(map(str, used))} has changed")
 

@@ -136,6 +136,9 @@ def application(supervisor: Supervisor) -> Starlette:
     async def jwks(request: Request) -> Response:
         return answer(key_set())
 
+    async def guard(request: Request) -> Response:
+        return answer(supervisor.guard.state())
+
     async def config(request: Request) -> Response:
         reloads = supervisor.reloads
         last = reloads.last
@@ -176,6 +179,7 @@ def application(supervisor: Supervisor) -> Starlette:
             *admin_flags.routes(supervisor),
             Route("/config", config),
             Route("/jwks", jwks),
+            Route("/guard", guard),
             Route("/reload", reload, methods=["POST"]),
             Route("/drain", drain, methods=["POST"]),
         ],

@@ -31,4 +31,5 @@ def _rules(route: Route) -> RouteRules | SplitRules:
         route.fallback,
         ShadowRules(frozenset(route.shadow.methods), route.shadow.sample, route.shadow.capture, route.shadow.noise),
         route.shadow.sandbox_legacy,
+        guarded=route.guard is not None,
     )

@@ -25,7 +25,6 @@ PLANNED = {
     "upstreams.*.health": "health checks",
     "upstreams.*.idempotent": "idempotent upstreams",
     "routes.*.priority": "shedding by priority",
-    "routes.*.guard": "the guard",
     "routes.*.sticky = idempotency-key": "stickiness by idempotency key (it comes with the ledger)",
     "routes.*.failover": "failover between providers (it comes with the ledger)",
     "routes.*.require_key": "required idempotency keys (they come with the ledger)",

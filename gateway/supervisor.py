@@ -24,6 +24,8 @@ from gateway import limiting, tls
 from gateway.children import Child, Said, WorkerProcess
 from gateway.config import Config
 from gateway.control import Applied, Certificates, Configure, CredentialEnded, Drain, Missing, Ready, Refuse, Report, ToWorker
+from gateway.guard.clerk import Clerk
+from gateway.guard.guard import Guard
 from gateway.jwks import KeyServer
 from gateway.listening import Sockets, why_not
 from gateway.reload import Reloads, for_the_shipper
@@ -86,6 +88,7 @@ class Supervisor:
         self.certificates = tls.Certificates(config)
         self.flags = Switchboard(config, self.workers, self._keep)
         self.keys = KeyServer(config, self.workers, self._keep)
+        self.guard = Guard(config, self.flags, self._keep, Clerk(self._clerk_command, self._restarted))
 
     def listen(self) -> None:
         """Takes the addresses, before anything is started: one listening socket for each worker and address.
@@ -136,6 +139,7 @@ class Supervisor:
                 self.workers.append(worker)
                 self._keep(worker.run(self._restarted), f"worker {index}")
             self._keep(admin(self), "admin")
+            self._keep(self.guard.run(), "guard")
             if self.config.gateway.tls:
                 self._keep(self._watch_certificates(), "certificates")
             await self._all_ready()
@@ -214,15 +218,15 @@ class Supervisor:
     def _shipper_socket(self) -> str:
         return str(self._runtime / f"shipper-{self._shippers}")
 
+    def _clerk_command(self) -> list[str]:
+        return [*self._child("shadow.clerk"), "--gateway", self.flags.run_id]
+
+    def _child(self, module: str) -> list[str]:
+        return [sys.executable, "-m", module, "--config", str(self.config.path), "--text", str(self._runtime / "banyan.toml")]
+
     def _shipper_command(self) -> list[str]:
         return [
-            sys.executable,
-            "-m",
-            "shadow.shipper",
-            "--config",
-            str(self.config.path),
-            "--text",
-            str(self._runtime / "banyan.toml"),
+            *self._child("shadow.shipper"),
             "--socket",
             self._shipper_socket(),
             "--parent",
@@ -251,6 +255,7 @@ class Supervisor:
         if isinstance(message, Report):
             worker.gauges = (message.stats.connections, message.stats.in_flight)
             merge(self.totals, message.stats)
+            self.guard.heard(message.stats)
         if isinstance(message, Report | Ready | Applied):
             self.flags.heard(worker, message)
 
@@ -314,6 +319,7 @@ class Supervisor:
         self.config, self._text, self.certificates = config, text, certificates
         self.number += 1
         self.flags.take_routes(config)
+        self.guard.take_routes(config)
         shipper = self._shipper
         if same_rules:
             self._write_down()

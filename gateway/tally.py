@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from math import ceil, log
+from typing import Final
 
-from gateway.telemetry import BUCKETS, Latency, RouteStats, Stats
+from gateway.telemetry import BUCKETS, Latency, RouteStats, Stats, Watched
 from shadow.exchange import RouteCounts
+from shadow.guard import GROWTH, LAST, SHORTEST
+
+_SHORTEST: Final = float(SHORTEST)
+_PER_LOG: Final = 1 / log(GROWTH)
+_LAST: Final = int(LAST)
 
 
 class _Side:
@@ -19,13 +26,25 @@ class _Side:
         self.total = 0.0
 
 
+class _Watched:
+    """What the guard is told of one side."""
+
+    __slots__ = ("errors", "requests", "times")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.errors = 0
+        self.times: dict[int, int] = {}
+
+
 class RouteTally:
     """One route's requests. The route '' is what no route matched."""
 
-    __slots__ = ("_sides", "fallbacks", "shadow")
+    __slots__ = ("_sides", "_watched", "fallbacks", "shadow")
 
     def __init__(self) -> None:
         self._sides: dict[str, _Side] = {}
+        self._watched: dict[str, _Watched] = {}
         self.fallbacks: dict[str, int] = {}
         """By what the candidate did: refused, timeout, status-500 …"""
         self.shadow = RouteCounts()
@@ -38,6 +57,19 @@ class RouteTally:
         counts.statuses[status] = counts.statuses.get(status, 0) + 1
         counts.buckets[bisect_left(BUCKETS, seconds)] += 1
         counts.total += seconds
+
+    def watched(self, side: str, failed: bool, seconds: float) -> None:
+        """For the guard, and only where there is one: a side answered, its answer's head after `seconds`, or it failed."""
+        counts = self._watched.get(side)
+        if counts is None:
+            counts = self._watched[side] = _Watched()
+        counts.requests += 1
+        if failed:
+            counts.errors += 1
+            return
+        # As shadow.guard.bucket, which is not compiled.
+        number = 0 if seconds <= _SHORTEST else min(_LAST, ceil(log(seconds / _SHORTEST) * _PER_LOG))
+        counts.times[number] = counts.times.get(number, 0) + 1
 
     def fell_back(self, why: str) -> None:
         """The candidate failed; legacy is asked instead."""
@@ -58,7 +90,8 @@ class RouteTally:
                 self.shadow.candidate = finished
             else:
                 self.shadow.gateway = finished
-        return RouteStats(answered, latency, self.fallbacks, self.shadow)
+        watched = {side: Watched(counts.requests, counts.errors, counts.times) for side, counts in self._watched.items()}
+        return RouteStats(answered, latency, self.fallbacks, self.shadow, watched)
 
 
 class Tally:

@@ -25,6 +25,15 @@ class Latency(msgspec.Struct):
     """Seconds."""
 
 
+class Watched(msgspec.Struct):
+    """What the guard is told of one side of a route."""
+
+    requests: int = 0
+    errors: int = 0
+    times: dict[int, int] = {}
+    """Bucket (shadow/guard.py) → answers, by the time from the request's being sent to the answer's head."""
+
+
 class RouteStats(msgspec.Struct):
     """One route's requests. The route '' is what no route matched."""
 
@@ -35,6 +44,8 @@ class RouteStats(msgspec.Struct):
     fallbacks: dict[str, int] = {}
     """By what the candidate did: refused, timeout, status-500 …"""
     shadow: RouteCounts = msgspec.field(default_factory=RouteCounts)
+    guard: dict[str, Watched] = {}
+    """Of a route with a guard: candidate, legacy, or shadow (legacy asked beside). The supervisor's sums do not have it."""
 
 
 class Stats(msgspec.Struct):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 
 from gateway import tls
@@ -26,7 +27,7 @@ def unusable(config: Config, engine: str) -> list[str]:
         stamping.check(config)
     except stamping.StampKeyError as error:
         problems.append(str(error))
-    return [*problems, *unfit_keys(config), *unfit_authorities(config)]
+    return [*problems, *unfit_keys(config), *unfit_authorities(config), *unswitchable(config)]
 
 
 def unfit_authorities(config: Config) -> list[str]:
@@ -42,6 +43,18 @@ def unfit_authorities(config: Config) -> list[str]:
     except OSError as error:
         return [f"shadow.jetstream.ca: {path}: {why_not(error)}. Name another file"]
     return []
+
+
+def unswitchable(config: Config) -> list[str]:
+    """That a guard could not turn its flag off in the flag file. The file is replaced, so it is its folder that counts."""
+    guarded = [route.name for route in config.routes if route.guard]
+    folder = config.resolve(config.flags.path).resolve().parent
+    if not guarded or config.flags.source != "file" or not folder.exists() or os.access(folder, os.W_OK):
+        return []
+    return [
+        f"flags.path: {folder} cannot be written, and there the guard of {guarded[0]!r} would turn its flag off. Put the file "
+        "where it can, or remove [routes.guard]"
+    ]
 
 
 def unfit_keys(config: Config) -> list[str]:

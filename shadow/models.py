@@ -3,7 +3,7 @@
 Everything is bounded: counts by rolling seconds up into minutes and by retention, signatures per route by
 shadow.batch.MAX_SIGNATURES, samples per
 signature by MAX_SAMPLES. Bodies are in samples alone, and only as redaction left them. Beside them, what the console saw of the flags'
-changes.
+changes, and what the guard did.
 """
 
 from __future__ import annotations
@@ -277,3 +277,26 @@ class Consumed(models.Model):
 
     def __str__(self) -> str:
         return f"{self.producer}-{self.number}"
+
+
+class GuardTrip(models.Model):
+    """One time that a gateway's guard turned a flag off. `number` counts within one run of that."""
+
+    gateway = models.CharField(max_length=100, help_text="the supervisor's run")
+    number = models.BigIntegerField()
+    at = models.FloatField(help_text="Unix seconds")
+    route = models.CharField(max_length=100)
+    flag = models.CharField(max_length=200)
+    reason = models.CharField(max_length=20, help_text="errors, latency, mismatch; restart: what was begun before one")
+    why = models.TextField(help_text="the same in words, with the figures")
+    figures = models.JSONField(help_text="of both sides")
+    outcome = models.CharField(max_length=20, help_text="pending, switched-off, already-off, on-again")
+    overridden = models.BooleanField(help_text="the flag was overridden on this gateway, at once")
+    error = models.TextField(help_text="why it cannot be turned off where it lives")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["gateway", "number"], name="guardtrip_once")]
+        indexes = [models.Index(fields=["at"], name="guardtrip_age"), models.Index(fields=["route", "at"], name="guardtrip_route")]
+
+    def __str__(self) -> str:
+        return f"{self.gateway} {self.number}: {self.flag} {self.reason}"

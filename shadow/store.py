@@ -265,7 +265,7 @@ def roll_up(now: float) -> None:
 def purge(now: float, retention: float) -> None:
     """Removes what is older than `retention` seconds. A signature that a person has judged stays: it holds the judgement, also where it was
     seen again after that."""
-    from shadow.models import Combination, Drift, FlagChange, Noise, Presence, Signature, Tally
+    from shadow.models import Combination, Drift, FlagChange, GuardTrip, Noise, Presence, Signature, Tally
     from shadow.models import Sample as Row
 
     before = now - retention
@@ -278,6 +278,7 @@ def purge(now: float, retention: float) -> None:
         for kept in (Noise, Presence, Drift):
             kept.objects.filter(last_seen__lt=before).delete()
         FlagChange.objects.filter(at__lt=before).delete()
+        GuardTrip.objects.filter(at__lt=before).delete()
 
 
 def renew_connection() -> None:

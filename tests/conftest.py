@@ -16,6 +16,7 @@ LONG = (
     "tests/bench/test_scenarios.py",
     "tests/integration/test_unleash_",
     "tests/integration/test_flags_command.py",
+    "tests/integration/test_guard.py",
     "tests/integration/test_start.py",
     "tests/integration/test_reload.py",
     "tests/console/test_flags_live.py",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flags.admin.atomic import write_atomically
-from flags.admin.file import has_flag, list_flags, set_flag, sync_flags
+from flags.admin.file import has_flag, is_on, list_flags, set_flag, switch_off, sync_flags
 from flags.admin.states import AdminError, ArchivedError, FlagState, Synced, Wanted
 
 if TYPE_CHECKING:
@@ -23,8 +23,10 @@ __all__ = [
     "UnleashAdmin",
     "Wanted",
     "has_flag",
+    "is_on",
     "list_flags",
     "set_flag",
+    "switch_off",
     "sync_flags",
     "write_atomically",
 ]

@@ -64,6 +64,30 @@ def set_flag(path: Path, name: str, enabled: bool, rollout: int | None = None, s
     return _state(feature)
 
 
+def switch_off(path: Path, name: str) -> bool:
+    """Turns a flag in the file off. Whether it was on: of several who do it at once, one is told so. What is off, or not there, stays as it
+    is, and so does the file.
+
+    Raises:
+        AdminError: as `set_flag`.
+    """
+    was_on = False
+    with _changing(path) as document:
+        for feature in document["features"]:
+            if feature["name"] == name and feature["enabled"]:
+                was_on, feature["enabled"] = True, False
+    return was_on
+
+
+def is_on(path: Path, name: str) -> bool:
+    """Whether the flag is in the file, and on.
+
+    Raises:
+        AdminError: the file can't be read.
+    """
+    return any(feature["name"] == name and feature["enabled"] for feature in _load(path, missing_ok=True)["features"])
+
+
 def sync_flags(path: Path, wanted: Sequence[Wanted], *, dry_run: bool = False) -> list[Synced]:
     """Makes, off, what is missing of the `wanted`; what is there stays as it is. `dry_run` only says what would be done.
 
@@ -128,16 +152,18 @@ def _state(feature: dict[str, Any]) -> FlagState:
 
 @contextmanager
 def _changing(path: Path) -> Iterator[dict[str, Any]]:
-    """The document, to be changed in place; written when that went well, and the gateway would take it."""
+    """The document, to be changed in place; written when that went well, something has changed, and the gateway would take it."""
     target = path.resolve()  # through a symbolic link, which stays
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target.parent):
             document = _load(target, missing_ok=True)
+            before = orjson.dumps(document)
             yield document
             data = orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
             normalised(data, strict=True)
-            write_atomically(target, data)
+            if orjson.dumps(document) != before or not target.exists():
+                write_atomically(target, data)
     except FeaturesError as error:  # to say "off" of a file that the gateway does not take would be a lie
         raise AdminError(f"flag file {path}: {error}. Correct it first; nothing was changed") from None
     except OSError as error:

@@ -100,6 +100,18 @@ class UnleashAdmin:
         self._calls.call("POST", f"{self._place(name)}/off", tries=_OFF_TRIES)
         return self.state(name, False, tries=_OFF_TRIES)
 
+    def enabled(self, name: str) -> bool:
+        """Whether it is on in the environment. A flag that is not there, or archived, is on for nobody.
+
+        Raises:
+            AdminError: it cannot be seen.
+        """
+        try:
+            found = self._calls.answer(answers.Environment, "GET", self._place(name), fine=(404,), tries=_OFF_TRIES)
+        except ArchivedError:
+            return False
+        return found is not None and bool(found["enabled"])
+
     def state(self, name: str, expected: bool, *, tries: int = 1) -> FlagState:
         """The flag as it is now, which was turned on (or off: `expected`) a moment ago.
 

@@ -53,3 +53,11 @@ class Explained(msgspec.Struct):
     route: dict[str, Any] | None = None
     refused: dict[str, Any] | None = None
     identity: dict[str, Any] | None = None
+
+
+class Guards(msgspec.Struct):
+    """GET /guard."""
+
+    routes: list[dict[str, Any]]
+    trips: list[dict[str, Any]]
+    clerk: dict[str, Any]

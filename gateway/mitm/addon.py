@@ -155,6 +155,7 @@ class GatewayAddon:
             user, session, claims = caller.user_id, caller.session_id, caller.claims
             asked = context(found.route, head.method, relay.address, user, session, claims, told, caller.fleeting)
             decision = terms.policy.decide(found, asked)
+            relay.revision = terms.policy.flags.revision
         relay.decision = decision
         # `stream` was set by mitmproxy (option stream_large_bodies) for a declared length over the replay buffer.
         relay.capture = prepare(shared, terms, decision, relay.outgoing, replayable=not request.stream)
@@ -188,6 +189,7 @@ class GatewayAddon:
         relay = _relay(flow)
         if relay is None or relay.decision is None or relay.outgoing is None:
             return
+        relay.asked_at = self._shared.now()
         if flow.request.stream:
             relay.skip_shadow("body_too_large")
         else:
@@ -217,6 +219,7 @@ class GatewayAddon:
             flow.kill()  # type: ignore[no-untyped-call] # mitmproxy is typed in part
             return
         relay.started = True
+        relay.waited = self._shared.now() - relay.asked_at
         relay.status = data.status_code
         fields = clean_response(data.headers.fields)
         if relay.capture is not None:
@@ -243,6 +246,7 @@ class GatewayAddon:
         elif not flow.client_conn.state & ConnectionState.CAN_READ:
             relay.client_gone()
         elif relay.started:
+            relay.watched(failed=True)
             relay.cut_off(f"cut-off-{_failure(flow, relay).code}")
         else:
             failure = _failure(flow, relay)
@@ -251,6 +255,7 @@ class GatewayAddon:
                 # Nobody else is asked any more: what could have gone elsewhere was asked by our own client.
                 outcome = Policy.on_failure(relay.decision, failure, relay.method, replayable=False)
                 kind = outcome if isinstance(outcome, Problem) else kind
+            relay.watched(failed=True)
             flow.metadata[ANSWER] = relay.own_answer(kind, _detail(relay, failure), close=True)
             relay.finish()
 
@@ -313,6 +318,7 @@ class GatewayAddon:
             relay.fall_back(after, outcome.code)
             self._direct(flow, relay, outgoing, after)
         else:
+            relay.watched(failed=True)
             relay.answered = True
             flow.response = relay.own_answer(after, _detail(relay, outcome), close=False)
 
@@ -324,6 +330,7 @@ class GatewayAddon:
 
     def _answer(self, flow: http.HTTPFlow, relay: Relay, reply: Reply) -> None:
         relay.answered = True
+        relay.waited = reply.waited
         relay.status = reply.status
         relay.sent = len(reply.body)
         if relay.capture is not None:

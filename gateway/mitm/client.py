@@ -7,8 +7,9 @@ a timeout, and what httpx can raise becomes one of the policy's Failures here an
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 
@@ -46,6 +47,8 @@ class Reply:
     """Content-Encoding left on; empty when `skipped` is set."""
     skipped: str = ""
     """'' or why the body was not read: too_large, event_stream."""
+    waited: float = 0.0
+    """Seconds until its head was there."""
 
 
 class _StaleError(Exception):
@@ -110,9 +113,11 @@ class Client:
         )
         request.method = ask.method  # methods are case-sensitive (RFC 9110, 9.1), and httpx has just made it upper case
         response: httpx.Response | None = None
+        began = time.monotonic()
         try:
             response = await transport.handle_async_request(request)
-            return await _read(response, ask.method, limit)
+            waited = time.monotonic() - began
+            return replace(await _read(response, ask.method, limit), waited=waited)
         except (httpx.TransportError, ssl.SSLError) as error:  # httpx lets the latter through as it is
             failure = _failure(error)
             if failure is Failure.RESET and response is None and not opened:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 import orjson
 from mitmproxy import http
@@ -27,6 +28,9 @@ from gateway.policy.failure import Failure
 from gateway.policy.forwarded import unmapped
 from gateway.policy.problems import Problem
 from gateway.telemetry import GATEWAY
+
+GONE_SECONDS: Final = 1.0
+"""As gateway/net/relay.py has it, and says why."""
 
 
 class Relay:
@@ -50,6 +54,12 @@ class Relay:
         self.head: Head | None = None
         self.outgoing: Outgoing | None = None
         self.decision: Decision | None = None
+        self.revision = ""
+        """Of the flags that decided, where the route has a guard."""
+        self.asked_at = self.started_at
+        """When the request was whole, and somebody was asked."""
+        self.waited = 0.0
+        """Seconds from then to the answer's head."""
         self.serve: Target | None = None
         self.claimed = ""
         """The route that claims it, before it is decided who answers."""
@@ -186,9 +196,18 @@ class Relay:
 
     def fall_back(self, target: Target, why: str) -> None:
         """`target` takes the candidate's place."""
+        self.watched(failed=True)
         self.fell_back = why
         self.serve = target
         self.shared.tally.route(self.route).fell_back(why)
+
+    def watched(self, *, failed: bool) -> None:
+        """Tells the guard how the upstream did that was asked first. See gateway/net/relay.py."""
+        decision, serve = self.decision, self.serve
+        if decision is None or not decision.guarded or self.fell_back or serve is None:
+            return
+        if self.terms.policy.flags.revision == self.revision:
+            self.shared.tally.route(decision.route).watched(serve.side, failed, self.waited)
 
     # Timers
 
@@ -215,6 +234,7 @@ class Relay:
             self.shared.tally.problem(self.problem.value)
             self._end(GATEWAY, self.status, "fallback" if self.fell_back else "unanswered")
         else:
+            self.watched(failed=self.status >= 500)
             self._end(self._side(), self.status, "fallback" if self.fell_back else "")
 
     def cut_off(self, event: str) -> None:
@@ -223,6 +243,10 @@ class Relay:
         self._end(self._side(), 0, "unanswered")
 
     def client_gone(self) -> None:
+        waited = self.shared.now() - self.asked_at
+        if waited >= GONE_SECONDS and not self.started and not self.answered:
+            self.waited = waited
+            self.watched(failed=False)
         self._end(self._side(), 0, "client_gone")
 
     def skip_shadow(self, reason: str) -> None:

@@ -136,6 +136,10 @@ class Capture:
         except TimeoutError:
             outcome = Failure.TIMEOUT
         elapsed = shared.now() - began
+        if self._decision.guarded and kind == "pair" and target.upstream == "legacy":
+            # The guard's measure for a candidate that leaves legacy no requests of its own.
+            failed, waited = (True, 0.0) if isinstance(outcome, Failure) else (outcome.status >= 500, outcome.waited)
+            shared.tally.route(self._decision.route).watched("shadow", failed, waited)
         if isinstance(outcome, Failure):
             answer = Answer(_side(target), target.upstream, 0, b"", b"", elapsed, outcome.code)
         else:

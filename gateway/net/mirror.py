@@ -193,7 +193,7 @@ class Capture:
 class Mirror(Sink):
     """One request to the other upstream. It is the Sink of its connection."""
 
-    __slots__ = ("_body", "_capture", "_connecting", "_connection", "_repeatable", "done", "kind", "recorder")
+    __slots__ = ("_body", "_capture", "_connecting", "_connection", "_repeatable", "_waited", "done", "kind", "recorder")
 
     def __init__(self, capture: Capture, target: Target, kind: Literal["pair", "noise"], body: bytes) -> None:
         self._capture = capture
@@ -204,6 +204,8 @@ class Mirror(Sink):
         self.done = False
         self._repeatable = may_repeat(capture.relay.head.method, replayable=True)
         """A sandboxed POST is sent once and no more, like any other: what calls itself a sandbox may be none."""
+        self._waited = 0.0
+        """Seconds until the answer's head."""
         self.recorder = Recorder(capture.edge, target, capture.rules.capture)
 
     def start(self) -> None:
@@ -269,6 +271,7 @@ class Mirror(Sink):
         """1xx says nothing that is compared."""
 
     def on_response(self, head: ResponseHead, data: bytes, complete: bool) -> None:
+        self._waited = self._capture.edge.clock.now - self.recorder.began
         self.recorder.begin(head, data)
         if complete:
             self._complete()
@@ -304,6 +307,11 @@ class Mirror(Sink):
         self._complete()
 
     def _complete(self) -> None:
-        self.recorder.finish(self._capture.edge.clock.now)
+        capture, recorder = self._capture, self.recorder
+        recorder.finish(capture.edge.clock.now)
+        if capture.decision.guarded and self.kind == "pair" and recorder.target.upstream == "legacy":
+            # The guard's measure for a candidate that leaves legacy no requests of its own.
+            failed = recorder.error != "" or recorder.head is None or recorder.head.status >= 500
+            capture.edge.tally.route(capture.decision.route).watched("shadow", failed, self._waited)
         self._close()
-        self._capture.mirrored(self)
+        capture.mirrored(self)

@@ -43,11 +43,15 @@ _log = logging.getLogger("banyan.worker")
 HOLD: Final = 64 * 1024
 """Bytes of an answer with Content-Length that are held back while legacy could still take its place."""
 
+GONE_SECONDS: Final = 1.0
+"""To the guard, a client that left after so long without a head is one that was answered then: whoever left sooner says nothing."""
+
 
 class Relay(Sink):
     """See the module's docstring. It is the Sink of the upstream connection that serves the client."""
 
     __slots__ = (
+        "_asked_at",
         "_body",
         "_capture",
         "_claim",
@@ -57,10 +61,12 @@ class Relay(Sink):
         "_mirrored",
         "_replay_size",
         "_replayable",
+        "_revision",
         "_rule",
         "_sent_anew",
         "_started",
         "_visitor",
+        "_waited",
         "address",
         "body_complete",
         "caller",
@@ -126,6 +132,12 @@ class Relay(Sink):
         self._visitor = b""
         """The cookie of a visitor who comes for the first time."""
         self._mirrored = False
+        self._asked_at = self.started_at
+        """When the request was sent to the upstream that serves."""
+        self._waited = 0.0
+        """Seconds from then to its answer's head."""
+        self._revision = ""
+        """Of the flags that decided, where the route has a guard: what they decided says nothing of those that came after."""
         self.terms.in_flight += 1
 
     # The request
@@ -201,7 +213,10 @@ class Relay(Sink):
         if terms.visitors is not None and caller.user_id is None and caller.session_id is None:
             caller = self._visiting(terms.visitors, claim)
         context = terms.context(self.client.peer, self.head, claim.route, self.address, caller)
-        self._go(terms.policy.decide(claim, context))
+        decision = terms.policy.decide(claim, context)
+        if decision.guarded:
+            self._revision = terms.policy.flags.revision
+        self._go(decision)
 
     def _limited(self, limit: RouteLimit, caller: Caller | None) -> bool:
         """Whether that was one request too many; then it is answered."""
@@ -232,6 +247,7 @@ class Relay(Sink):
 
     def _send(self, target: Target) -> None:
         self.serve = target
+        self._asked_at = self.edge.clock.now
         pool = self.terms.pools[target.upstream]
         connection = None if self._sent_anew else pool.acquire(repeatable=may_repeat(self.head.method, replayable=self._replayable))
         if connection is None:
@@ -285,6 +301,7 @@ class Relay(Sink):
         connection, client = self.connection, self.client
         assert connection is not None  # noqa: S101 - it has just spoken
         self.response = head
+        self._waited = self.edge.clock.now - self._asked_at
         self.status = head.status
         self._started = True
         tunnel = connection.sink = Tunnel(self, connection)
@@ -308,6 +325,7 @@ class Relay(Sink):
         assert decision is not None  # noqa: S101 - nothing is sent before it is decided
         method = self.head.method
         connection = self.connection
+        self._waited = self.edge.clock.now - self._asked_at
         if complete:
             self.connection = None
         if decision.fallback is not None and not self.fell_back:
@@ -347,6 +365,7 @@ class Relay(Sink):
         self.connection = None
         self._held = None
         if self._started:
+            self._watched(failed=True)
             self.cut_off(failure.code)
             return
         method = self.head.method
@@ -367,6 +386,7 @@ class Relay(Sink):
         if isinstance(outcome, Target):
             self._fall_back(outcome, failure.code)
         else:
+            self._watched(failed=True)
             self.answer(outcome, f"{self.serve.upstream if self.serve else 'upstream'}: {failure.code}")
 
     def on_upstream_paused(self, paused: bool) -> None:
@@ -394,6 +414,11 @@ class Relay(Sink):
         """The client is gone: nobody is asked any further."""
         if self.done:
             return
+        waited = self.edge.clock.now - self._asked_at
+        if waited >= GONE_SECONDS and self.serve is not None and self.response is None:
+            # Clients mostly have less patience than [upstreams] response_timeout: a candidate that hangs must not go unseen by it.
+            self._waited = waited
+            self._watched(failed=False)
         self._drop_upstream()
         self._skip_shadow("client_gone")
         self._account(self.serve.side if self.serve and self.decision else GATEWAY, 0)
@@ -487,6 +512,7 @@ class Relay(Sink):
     def _finish(self) -> None:
         serve = self.serve
         assert serve is not None  # noqa: S101 - it has answered
+        self._watched(failed=self.status >= 500)
         self._end(serve.side, self.client.closing_after)
 
     def _end(self, side: str, close: bool) -> None:
@@ -534,7 +560,17 @@ class Relay(Sink):
                 )
             )
 
+    def _watched(self, *, failed: bool) -> None:
+        """Tells the guard how the upstream did that was asked first. Not what legacy answers in a candidate's place: it is asked for just
+        what the candidate could not do."""
+        decision, serve = self.decision, self.serve
+        if decision is None or not decision.guarded or self.fell_back or serve is None:
+            return
+        if self.terms.policy.flags.revision == self._revision:
+            self.edge.tally.route(decision.route).watched(serve.side, failed, self._waited)
+
     def _fall_back(self, target: Target, why: str) -> None:
+        self._watched(failed=True)
         self.fell_back = why
         decision = self.decision
         self.edge.tally.route(decision.route if decision else "").fell_back(why)

@@ -95,6 +95,7 @@ class RouteRules:
     shadow: ShadowRules = ShadowRules()
     sandbox_legacy: bool = False
     """Legacy may be sent writes as a shadow, after the switch."""
+    guarded: bool = False
 
     @property
     def name(self) -> str:
@@ -125,6 +126,8 @@ class Decision:
     shadow: Target | None
     reason: Reason
     rules: ShadowRules | None = None
+    guarded: bool = False
+    """What comes of it is counted for the route's guard."""
 
 
 _LEGACY = Target(LEGACY)
@@ -244,5 +247,6 @@ def _decisions(route: RouteRules) -> dict[tuple[bool, bool, bool], Decision]:
             shadow=other if shadow_on else None,
             reason=Reason.OVERRIDE if overridden else (Reason.FLAG_ON if serve_on else Reason.FLAG_OFF),
             rules=after if serve_on else route.shadow,
+            guarded=route.guarded,
         )
     return made

@@ -18,7 +18,7 @@ from gateway.settings.django_session import DjangoSession
 from gateway.settings.flags import FlagSource
 from gateway.settings.gateway import Certificate, Gateway, Limits
 from gateway.settings.identity import RESERVED, Identity, Visitor
-from gateway.settings.routes import Compare, Gate, Route, RouteShadow
+from gateway.settings.routes import Compare, Gate, Guard, Route, RouteShadow
 from gateway.settings.section import Section
 from gateway.settings.shadow import Shadow
 from gateway.settings.stamp import Stamp, StampKey
@@ -32,6 +32,7 @@ __all__ = [
     "FlagSource",
     "Gate",
     "Gateway",
+    "Guard",
     "Identity",
     "Limits",
     "Route",
@@ -115,6 +116,11 @@ class Config(Section):
                 raise ValueError(f"route {route.name!r}: credential is never looked at, since nobody is asked who calls; remove it")
             if "window" in route.gate.model_fields_set and route.gate.window > self.shadow.retention:
                 raise ValueError(f"route {route.name!r}: gate.window is longer than shadow.retention: nothing is kept for so long")
+            if route.guard is not None and self.flags.source == "unleash" and not self.flags.admin_token.get_secret_value():
+                raise ValueError(
+                    f"route {route.name!r}: guard turns the flag off in Unleash, and may not: set flags.admin_token, such as "
+                    'admin_token = "${UNLEASH_ADMIN_TOKEN}"'
+                )
         secret = {name.lower() for name in self.shadow.redact}
         for name in self.flags.headers:
             if name in RESERVED or name in self.identity.claims:

@@ -28,7 +28,7 @@ class FlagSource(Section):
     token: SecretStr = SecretStr("")
     """unleash: a client token. Write ${NAME} to read it from the environment."""
     admin_token: SecretStr = SecretStr("")
-    """unleash: an admin token; for `banyan flags`, and for the console to say who changed a flag."""
+    """unleash: an admin token; for `banyan flags`, for guards, and for the console to say who changed a flag."""
     refresh: Seconds = 0.5
     """Unleash publishes changes once a second: asking twice as often keeps a flip under two seconds at the worst phase."""
     backup: str = "var/flags-backup.json"

@@ -12,7 +12,7 @@ from flags import names
 from gateway.settings.identity import cookie_name, scheme_name
 from gateway.settings.rate_limit import RateLimit
 from gateway.settings.section import TOKEN, Section, host_name
-from gateway.units import Bytes, Timeout
+from gateway.units import Bytes, Seconds, Timeout
 from shadow.paths import PatternSet
 from shadow.scalars import Tolerance
 from shadow.shapes import shape
@@ -21,10 +21,14 @@ SAFE_METHODS = ("GET", "HEAD")
 
 HEAVIEST: Final = 1_000_000
 """A weight of a split. Shares finer than this are nobody's."""
-_OF_A_CANDIDATE: Final = ("rewrite", "host", "fallback", "shadow", "gate")
+_OF_A_CANDIDATE: Final = ("rewrite", "host", "fallback", "shadow", "gate", "guard")
 """Keys that say what is to become of a candidate, or of the comparison with one."""
 
 _NEVER_RELAYED: Final = ("CONNECT", "TRACE")
+
+SHORTEST_WINDOW: Final = 5.0
+LONGEST_WINDOW: Final = 3600.0
+"""Of a guard, in seconds: its figures are kept by the second."""
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
 _SEGMENT = re.compile(r"[^{}*]*|\{[A-Za-z_][A-Za-z0-9_]*\}")
@@ -140,6 +144,28 @@ class Gate(Section):
     """Share of what was to be compared that must have been. What `sample` left out by chance is not counted: it is like the rest."""
 
 
+class Guard(Section):
+    """When a route's flag is turned off by itself, because its candidate does worse than legacy. Without this section nobody watches it."""
+
+    errors: float = Field(default=0.01, ge=0, lt=1)
+    """How much higher than legacy's the candidate's share of errors may be: 5xx, and no whole answer, also where legacy took its place."""
+    latency: float = Field(default=1.5, ge=1)
+    """How many times legacy's p95 the candidate's may be, from the request's being sent to the answer's head."""
+    mismatch: float | None = Field(default=None, ge=0, lt=1)
+    """The share of compared answers that may differ; it needs what is compared, so the flag `<flag>.shadow`. By default none is watched."""
+    window: Seconds = 60.0
+    """The time that is looked at: 5s to 1h."""
+    minimum: int = Field(default=50, ge=10)
+    """Requests to the candidate within it, below which nothing is said."""
+
+    @field_validator("window")
+    @classmethod
+    def _window(cls, value: float) -> float:
+        if not SHORTEST_WINDOW <= value <= LONGEST_WINDOW:
+            raise ValueError('write a window from "5s" to "1h": in a shorter one everything is chance, in a longer one it is too late')
+        return value
+
+
 class RouteCredential(Section):
     """What of this route's requests says who calls, where it is not what [identity] says."""
 
@@ -203,6 +229,8 @@ class Route(Section):
     """What of the traffic is compared."""
     gate: Gate = Gate()
     """When the route may be promoted."""
+    guard: Guard | None = None
+    """When its flag is turned off by itself."""
 
     @field_validator("name")
     @classmethod
@@ -269,6 +297,15 @@ class Route(Section):
                 raise ValueError(f"rewrite uses {{{unknown[0]}}}, which match = {self.match!r} does not have")
             if self.rewrite.endswith("*") and not self.match.endswith("*"):
                 raise ValueError(f"rewrite ends in * but match = {self.match!r} does not")
+        return self
+
+    @model_validator(mode="after")
+    def _comparable(self) -> Route:
+        if self.guard is not None and self.guard.mismatch is not None:
+            compared = [method for method in self.shadow.methods if not self.methods or method in self.methods]
+            if not self.shadow.sample or not compared:
+                what = "shadow.sample is 0" if compared else "none of its methods is among shadow.methods"
+                raise ValueError(f"guard.mismatch watches what is compared, and of this route nothing is: {what}; or remove mismatch")
         return self
 
     @model_validator(mode="after")

@@ -168,6 +168,24 @@ def test_a_change_is_on_the_pages_with_its_difference(console: Console) -> None:
     client.close()
 
 
+def test_what_the_guard_did_is_on_its_routes_page_and_among_the_changes(console: Console) -> None:
+    off, on, why = feature("reviews", False), feature("reviews", True), "errors: candidate 50.00% (30 of 60), legacy 0.00% (0 of 300)"
+    console.port.change("reviews", on, off, by="banyan guard", why=why)
+    client = console.log_in()
+    until(lambda: "difference</a>" in client.get("/flags/").text, "the change is not shown")
+    assert f"on for everybody off banyan guard {why}" in text(client.get("/flags/"))
+    assert "What its guard did" not in client.get("/routes/reviews/").text
+    values = ("run", 1, time.time(), "reviews", "reviews", "errors", f"{why} {HOSTILE}", "{}", "switched-off", False, "")
+    with closing(sqlite3.connect(console.folder / "var" / "banyan.sqlite3")) as database, database:
+        columns = "gateway, number, at, route, flag, reason, why, figures, outcome, overridden, error"
+        database.execute(f"INSERT INTO shadow_guardtrip ({columns}) VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608 - all ours
+    page = client.get("/routes/reviews/")
+    assert f"switched-off {why}" in text(page)
+    assert "<script>document" not in page.text
+    assert "What its guard did" not in client.get("/routes/search/").text
+    client.close()
+
+
 def test_a_long_history_has_pages_and_a_gap_is_said(console: Console) -> None:
     client = console.log_in()
     until(lambda: "/flags/changes?after=0" in console.port.asked, "the gateway was not asked")

@@ -134,6 +134,23 @@ def test_a_split_route_has_providers_and_a_flag_of_its_own(tmp_path: Path) -> No
         ("[gateway]\ntrusted_proxies = ['10.0.0.1/8']\n" + GOOD, ["gateway.trusted_proxies: write networks such as"]),
         ("[gateway]\ntrusted_proxies = [10]\n" + GOOD, ["gateway.trusted_proxies: write networks such as"]),
         ("[upstreams.'a\"b']\nurl = 'http://127.0.0.1:1'\n" + GOOD, ["upstreams: an upstream's name is letters"]),
+        (GOOD + "[routes.guard]\nwindow = '1s'", ['routes[0].guard.window (route \'reviews\'): write a window from "5s" to "1h"']),
+        (GOOD + "[routes.guard]\nerrors = 1.5", ["routes[0].guard.errors (route 'reviews'): expected"]),
+        (GOOD + "[routes.guard]\nlatency = 0.5", ["routes[0].guard.latency (route 'reviews'): expected 1 or more"]),
+        (GOOD + "[routes.guard]\nminimum = 1", ["routes[0].guard.minimum (route 'reviews'): expected 10 or more"]),
+        (
+            GOOD + "[routes.guard]\nmismatch = 0.01\n[routes.shadow]\nsample = 0",
+            ["guard.mismatch watches what is compared, and of this route nothing is: shadow.sample is 0"],
+        ),
+        (
+            GOOD + "methods = ['POST']\n[routes.guard]\nmismatch = 0.01",
+            ["guard.mismatch watches what is compared, and of this route nothing is: none of its methods is among shadow.methods"],
+        ),
+        (split("{ reviews = 1 }") + "[routes.guard]", ["guard: means nothing with split, which has no candidate; remove it"]),
+        (
+            '[flags]\nsource = "unleash"\nurl = "http://a/api"\ntoken = "ab"\n' + GOOD + "[routes.guard]",
+            ["route 'reviews': guard turns the flag off in Unleash, and may not: set flags.admin_token"],
+        ),
         ("[identity]\npath = 'x'\n" + GOOD, ["identity.path: write a path that starts with /"]),
         ("[identity]\ncookie = 'a b'\n" + GOOD, ["identity.cookie: write a cookie's name"]),
         ("[flags]\nsource = 'redis'\n" + GOOD, ["flags.source: expected 'file' or 'unleash'"]),

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from gateway import admin, admin_flags, metrics, reference, reload
+from gateway.guard import metrics as guard_metrics
 from shadow import figures
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "reference"
@@ -19,7 +20,7 @@ def test_every_setting_is_described() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    source = Path(metrics.__file__).read_text() + Path(figures.__file__).read_text()
+    source = "".join(Path(str(module.__file__)).read_text() for module in (metrics, guard_metrics, figures))
     names = set(re.findall(r'MetricFamily\(\s*"(\w+)"', source))
     assert len(names) > 10
     page = (DOCS / "metrics.md").read_text()

@@ -1,0 +1,135 @@
+"""One route under watch, with a clock of the test's: what counts, and what legacy's figures are when there are none."""
+
+from __future__ import annotations
+
+from gateway.guard.watch import BASELINE_SECONDS, SETTLE_SECONDS, RouteWatch, Seen, counted, described
+from gateway.settings import Guard
+from gateway.telemetry import Watched
+from shadow.guard import bucket
+
+WALL = 1_800_000_000.0
+
+
+class Clock:
+    """A route, and its traffic: `sides` is what each side gets in each second."""
+
+    def __init__(self, **settings: object) -> None:
+        self.watch = RouteWatch("reviews", "reviews", Guard.model_validate({"window": "20s", **settings}))
+        self.now = 1000.0
+
+    def on(self) -> None:
+        self.watch.begin(self.now, WALL + self.now)
+
+    def passes(self, seconds: int, **sides: Watched) -> Seen | None:
+        seen = None
+        for _ in range(seconds):
+            self.now += 1
+            self.watch.heard(self.now, sides)
+            seen = self.watch.look(self.now, WALL + self.now, None)
+        return seen
+
+
+def told(requests: int = 10, errors: int = 0, milliseconds: float = 20) -> Watched:
+    return Watched(requests, errors, {bucket(milliseconds / 1000): requests - errors} if requests > errors else {})
+
+
+def test_nothing_is_judged_while_the_flag_is_off() -> None:
+    clock = Clock()
+    assert clock.passes(30, candidate=told(errors=10), legacy=told()) is None
+    assert described(None)["candidate"] is None
+
+
+def test_what_came_before_the_flag_was_turned_on_does_not_count() -> None:
+    clock = Clock()
+    clock.passes(30, candidate=told(errors=10), legacy=told())
+    clock.on()
+    clock.passes(SETTLE_SECONDS - 1, candidate=told(errors=10), legacy=told())  # told late, of before
+    seen = clock.passes(6, candidate=told(), legacy=told())
+    assert seen is not None
+    assert (seen.candidate.errors, seen.candidate.requests, seen.verdict.state) == (0, 60, "healthy")
+    seen = clock.passes(10, candidate=told(errors=5), legacy=told())
+    assert seen is not None
+    assert (seen.verdict.state, seen.verdict.reason, seen.legacy.basis) == ("breach", "errors", "served")
+    clock.watch.end()
+    assert clock.watch.seen is None
+    clock.on()
+    seen = clock.passes(8, candidate=told(), legacy=told())
+    assert seen is not None
+    assert (seen.candidate.errors, seen.verdict.state) == (0, "healthy")
+
+
+def test_the_window_moves_on() -> None:
+    clock = Clock()
+    clock.on()
+    clock.passes(10, candidate=told(20, errors=1), legacy=told(20, errors=1))
+    seen = clock.passes(25, candidate=told(20), legacy=told(20))
+    assert seen is not None
+    assert (seen.candidate.errors, 380 <= seen.candidate.requests <= 420) == (0, True)
+
+
+def test_legacy_beside_the_candidate_then_its_last_window_then_nothing() -> None:
+    clock = Clock()
+    clock.on()
+    seen = clock.passes(10, candidate=told())
+    assert seen is not None
+    assert (seen.legacy.basis, seen.legacy.figures) == ("none", None)
+    seen = clock.passes(20, candidate=told(), shadow=told(milliseconds=30))
+    assert seen is not None
+    assert seen.legacy.basis == "shadow"
+    seen = clock.passes(60, candidate=told())
+    assert seen is not None
+    assert seen.legacy.basis == "baseline"
+    assert seen.legacy.figures is not None
+    assert seen.legacy.figures.requests >= 150  # not what was left at the end
+    assert 40 < seen.at - seen.legacy.at < 60
+    figures = described(seen)
+    assert (figures["basis"], figures["age_seconds"]) == ("baseline", seen.at - seen.legacy.at)
+    seen = clock.passes(20, candidate=told(), legacy=told())
+    assert seen is not None
+    assert seen.legacy.basis == "served"
+
+
+def test_an_old_baseline_says_nothing_of_latency_but_of_errors() -> None:
+    clock = Clock()
+    clock.passes(30, legacy=told())
+    clock.on()
+    seen = clock.passes(30, candidate=told(milliseconds=200))
+    assert seen is not None
+    assert seen.verdict.reason == "latency"
+    clock.now += BASELINE_SECONDS
+    seen = clock.passes(30, candidate=told(milliseconds=200))
+    assert seen is not None
+    assert (seen.legacy.basis, seen.verdict.state) == ("baseline", "healthy")
+    seen = clock.passes(30, candidate=told(errors=5))
+    assert seen is not None
+    assert seen.verdict.reason == "errors"
+
+
+def test_comparisons_are_those_of_requests_since_the_flag_is_on() -> None:
+    clock = Clock(mismatch=0.01)
+    clock.on()
+    second = int(WALL + clock.now)
+    compared = {second - 5: (0, 500), **{second + after: (10, 10) for after in range(SETTLE_SECONDS, 10)}}
+    clock.passes(15, candidate=told())
+    seen = clock.watch.look(clock.now, WALL + clock.now, compared)
+    assert seen is not None
+    assert seen.compared == counted(compared, second)
+    assert seen.compared is not None
+    assert (seen.compared.mismatched, seen.verdict.reason) == (80, "mismatch")
+    clock.now += 60
+    seen = clock.watch.look(clock.now, WALL + clock.now, compared)
+    assert seen is not None
+    assert (seen.compared and seen.compared.mismatched, seen.verdict.state) == (0, "not-enough")
+
+
+def test_other_settings_go_on_from_where_it_is() -> None:
+    clock = Clock()
+    clock.passes(30, legacy=told())
+    clock.on()
+    clock.passes(10, candidate=told())
+    before, clock.watch = clock.watch, RouteWatch("reviews", "reviews", Guard.model_validate({"window": "1h", "minimum": 20}))
+    clock.watch.inherit(before)
+    assert (clock.watch.begun, clock.watch.begun_at) == (before.begun, before.begun_at)
+    seen = clock.passes(200, candidate=told())
+    assert seen is not None
+    assert (seen.legacy.basis, seen.verdict.state) == ("baseline", "healthy")
