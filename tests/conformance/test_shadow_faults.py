@@ -139,6 +139,7 @@ async def test_the_clients_bytes_are_the_same(worker: Worker, fault: str) -> Non
         assert exchange.shadow.error or exchange.shadow.skipped, exchange.shadow
 
 
+@pytest.mark.parametrize("engine", ["edge"], scope="module")  # docs/reference/engines.md says what the other one does
 @pytest.mark.parametrize(("fault", "count", "most"), [("hung", 300, 40), ("endless", 400, 80)])
 async def test_memory_stays_bounded(worker: Worker, fault: str, count: int, most: int) -> None:
     """Each of these requests is mirrored twice, for noise too, and each answer is just short enough to be captured. `most`, in MiB: what 64
