@@ -1,8 +1,9 @@
 """`make bench`: every benchmark, side by side in one run, checked against the bars. Exit 1 when one is missed.
 
-Scenarios: passthrough and shadow (CPU per request), bodies, idle, busy, latency, profile (where the pass-through's CPU goes); decisions,
-flagged (a route with flags beside none) and flips (until the last worker goes by one); identity (a caller who is remembered, and stamped);
-compare (what comparing two answers costs, beside DeepDiff).
+Scenarios: passthrough and shadow (CPU per request), bodies, idle, busy, latency, profile (where the pass-through's CPU goes); hung (the
+client's p99 and the worker's memory while a candidate in the shadow hangs); decisions, flagged (a route with flags beside none) and flips
+(until the last worker goes by one); identity (a caller who is remembered, and stamped); compare (what comparing two answers costs, beside
+DeepDiff).
 `edge` stands for the first of these but shadow, the pass-through as fast as answers come; `flags` for decisions, flagged and flips.
 """
 
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from bench import bodies, busy, compare, decisions, flagged, flips, identity, idle, latency, page, passthrough, profile, proxies
+from bench import bodies, busy, compare, decisions, flagged, flips, hung, identity, idle, latency, page, passthrough, profile, proxies
 from bench.descriptors import TooFewError
 from bench.peers import ALL, BODIES
 from bench.proxies import SLOW, SpoiltError
@@ -29,6 +30,7 @@ RUN: dict[str, Callable[[Sequence[str], Say], Section]] = {
     "idle": lambda only, say: idle.run(only=only, say=say),
     "busy": lambda only, say: busy.run(only=only, say=say),
     "latency": lambda only, say: latency.run(only=only, say=say),
+    "hung": lambda only, say: hung.run(only=only, say=say),
     "decisions": lambda only, say: decisions.run(only=only, say=say),
     "flagged": lambda only, say: flagged.run(only=only, say=say),
     "identity": lambda only, say: identity.run(only=only, say=say),

@@ -69,6 +69,8 @@ BARS = {
     "idle": Bar("Memory of an idle connection", 25.0, "KiB"),
     "busy": Bar("RSS at 1,000 busy connections", 80.0, "MiB"),
     "latency": Bar("p99 added at half load", 1.5, "ms"),
+    "hung": Bar("p99 moved by a candidate in the shadow that hangs", 1.0, "ms"),
+    "hung-memory": Bar("RSS with a candidate that hangs, over before", 20.0, "MiB"),
     "decision": Bar("A remembered decision, constant or sticky", 1.5, "µs"),
     "flag-pause": Bar("A worker's longest pause while it takes 1,000 new flags", 10.0, "ms"),
     "flagged": Bar("CPU a request of a route with flags, over one without", 5.0, "µs"),

@@ -47,13 +47,13 @@ def run(*, only: Sequence[str] = (), rounds: int = 21, seconds: float = 0.4, say
     with cpu.ahead() as ahead, stage(peers.upstream, starters, only) as set_up:
         measured = set_up.peers.get("banyan") or next(iter(set_up.peers.values()))
         say(f"latency: what {measured.name} carries")
-        carried = max(_carried(measured.port, 0.7) for _ in range(5))
-        rate = carried / 2
+        most = max(carried(measured.port, 0.7) for _ in range(5))
+        rate = most / 2
         times: dict[str, Times] = {name: Times() for name in ("direct", *set_up.peers)}
         for number in range(-1, rounds):  # the first is for warming up
             for name, into in times.items():
                 say(f"latency: {rate:.0f} requests/s, round {number + 1} of {rounds}, {name}")
-                took = _round(set_up, set_up.peers.get(name), rate, seconds if number >= 0 else 0.5)
+                took = paced(set_up, set_up.peers.get(name), rate, seconds if number >= 0 else 0.5)
                 if number >= 0:
                     for kept, value in zip((into.p50, into.p99, into.busy, into.others), took, strict=True):
                         kept.append(value)
@@ -80,12 +80,12 @@ def run(*, only: Sequence[str] = (), rounds: int = 21, seconds: float = 0.4, say
         void = "" if ahead or others <= DISTURBED else f"others took {others:.0%} of the two cores"
         verdicts.append(BARS["latency"].judge(statistics.median(ours.added(direct)), void))
     data: dict[str, object] = {"rate": rate, "peers": {name: vars(each) for name, each in times.items()}}
-    intro = _INTRO.format(rate=rate, carried=carried, name=measured.name, rounds=rounds, seconds=seconds)
+    intro = _INTRO.format(rate=rate, carried=most, name=measured.name, rounds=rounds, seconds=seconds)
     outro = "All that is measured went before everything else on the machine (SCHED_RR)." if ahead else ""
     return Section("Latency at half load", _COLUMNS, rows, intro, outro, verdicts=verdicts, missing=missing, data=data)
 
 
-def _carried(port: int, seconds: float) -> float:
+def carried(port: int, seconds: float) -> float:
     """Requests a second, as fast as answers come."""
     told = client("bench.load", str(port), "--seconds", str(seconds), timeout=seconds + 60)
     if told["wrong"]:
@@ -93,7 +93,7 @@ def _carried(port: int, seconds: float) -> float:
     return float(told["requests"] / told["seconds"])
 
 
-def _round(set_up: Stage, peer: Peer | None, rate: float, seconds: float) -> tuple[float, float, float, float]:
+def paced(set_up: Stage, peer: Peer | None, rate: float, seconds: float) -> tuple[float, float, float, float]:
     """p50 and p99, ms; the proxy's CPU seconds a second, and others'."""
     port = peer.port if peer else set_up.upstream.port
     upstream = [set_up.upstream.pid, *cpu.children(set_up.upstream.pid)]

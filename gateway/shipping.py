@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from shadow.exchange import Record, encode
+from shadow.exchange import MAX_RECORD, Record, encode
 
 FLUSH_SECONDS = 0.02
 RECONNECT_SECONDS = (0.1, 2.0)
@@ -43,10 +43,12 @@ class ShipperLink:
         return self._transport is not None
 
     def offer(self, record: Record) -> str:
-        """Takes a record, or says why not: '' | shipper_gone | queue_full."""
+        """Takes a record, or says why not: '' | shipper_gone | queue_full | record_too_large."""
         if len(self._waiting) >= self._max_count or self._bytes >= self._max_bytes:
             return "queue_full" if self._transport is not None else "shipper_gone"
         frame = encode(record)
+        if len(frame) > MAX_RECORD:
+            return "record_too_large"  # the shipper would take it for a stream that is out of step, and drop the connection
         self._waiting.append(frame)
         self._bytes += len(frame)
         if self._flush_handle is None and not self._paused and self._transport is not None:

@@ -52,6 +52,8 @@ class Judging[Given: Routed, Found](Protocol):
 _processes = threading.Lock()
 """Held while a child is started, looked at or ended: multiprocessing looks after all of them whenever it starts one, and a child that two
 threads wait for at once is one that neither sees end."""
+END_SECONDS = 5.0
+"""For a child that was killed to be gone. One that hangs in the kernel is left to it."""
 
 
 class NotStartedError(RuntimeError):
@@ -153,8 +155,9 @@ class BudgetedJudge[Given: Routed, Found]:
             process, self._process = self._process, None
             if process is not None:
                 process.kill()
-                process.join()
-                process.close()
+                process.join(END_SECONDS)
+                if process.exitcode is not None:
+                    process.close()
         if self._pipe is not None:
             self._pipe.close()
             self._pipe = None

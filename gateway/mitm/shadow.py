@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Literal
 
 from gateway.mitm.client import Reply, unfit
@@ -112,15 +113,19 @@ class Capture:
         self._terms.mirroring += 1
         self._shared.mirrors[self._decision.route] = self._shared.mirrors.get(self._decision.route, 0) + 1
         task = self._shared.keep(self._mirror(target, kind), f"mirror {self._decision.route}")
-        task.add_done_callback(self._mirrored)
+        task.add_done_callback(partial(self._mirrored, kind))
         self._tasks.append(task)
 
-    def _mirrored(self, task: asyncio.Task[None]) -> None:
+    def _mirrored(self, kind: str, task: asyncio.Task[None]) -> None:
         # Counted here and not in the coroutine: one that is cancelled before its first step never gets to its `finally`.
         self._terms.mirroring -= 1
         self._shared.mirrors[self._decision.route] -= 1
-        if not task.cancelled() and (error := task.exception()) is not None:
-            drop(self._counts, "failed")
+        if task.cancelled():
+            if self._served is not None and kind == "pair":
+                drop(self._counts, "worker_stopped")  # the client has its answer, and the other will not be waited for
+        elif (error := task.exception()) is not None:
+            if kind == "pair":
+                drop(self._counts, "failed")
             _log.error("%s failed", task.get_name(), exc_info=error)
 
     async def _mirror(self, target: Target, kind: Literal["pair", "noise"]) -> None:

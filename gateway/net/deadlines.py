@@ -38,6 +38,10 @@ class Timeouts[T: Hashable]:
     def running(self, item: T) -> bool:
         return item in self._running
 
+    def items(self) -> list[T]:
+        """What has one running, the oldest first."""
+        return list(self._running)
+
     def tick(self, now: float) -> None:
         """Calls `expired` for each item whose time has passed."""
         due = now - self.seconds

@@ -92,6 +92,9 @@ class Edge:
         """Ends what is left: connections, pools, timers."""
         for connection in list(self.connections):
             connection.abort()
+        for terms in (self.terms, *self.retired):
+            for mirror in terms.mirroring.items():
+                mirror.stop()
         self.deadlines.stop()
         while self.retired:
             self.retired.pop().end([self.terms, *self.retired])

@@ -153,6 +153,13 @@ class Capture:
             mirror.cancel()
         self._mirrors.clear()
 
+    def lost(self, mirror: Mirror) -> None:
+        """The worker ends, and will not have the other answer. Where the client has not got its own either, that is what is counted."""
+        if self._over:
+            self._mirrors.remove(mirror)
+            if mirror.kind == "pair":
+                drop(self.edge.tally.route(self.decision.route).shadow, "worker_stopped")
+
     def _ask(self, target: Target, kind: Literal["pair", "noise"]) -> None:
         mirror = Mirror(self, target, kind, self._body)
         self._mirrors.append(mirror)
@@ -228,6 +235,11 @@ class Mirror(Sink):
         if self._connection is not None:
             self._connection.abandon()
         self._close()
+
+    def stop(self) -> None:
+        """The worker ends."""
+        self._capture.lost(self)
+        self.cancel()
 
     def timed_out(self) -> None:
         """It took too long in all, however busily it went on."""

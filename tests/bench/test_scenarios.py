@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import bodies, busy, compare, decisions, descriptors, flagged, flips, identity, idle, latency, profile
+from bench import bodies, busy, compare, decisions, descriptors, flagged, flips, hung, identity, idle, latency, profile
 from bench.memory import MIB
 from bench.section import Section
 from bench.stage import ClientError, client
@@ -55,6 +55,14 @@ def test_latency() -> None:
     section = latency.run(only=PEERS, rounds=1, seconds=0.3, say=said)
     assert list(bars(section)) == ["p99 added at half load"]
     assert {row[0].split()[0] for row in section.rows} == {"no", "nginx", "Banyan"}
+
+
+def test_a_candidate_that_hangs() -> None:
+    section = hung.run(rounds=1, seconds=0.3, say=said)
+    seen = bars(section)
+    assert -1000 < seen["p99 moved by a candidate in the shadow that hangs"] < 1000
+    assert seen["RSS with a candidate that hangs, over before"] < 100
+    assert [row[0].split()[0] for row in section.rows] == ["nothing", "every"]
 
 
 def test_the_profile() -> None:

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from flags.snapshot import Context
-from gateway.policy.decision import AMBIGUOUS, UNROUTED, Decision, Policy, Reason, RouteRules, Target
+from gateway.policy.decision import AMBIGUOUS, UNROUTED, Decision, Policy, Reason, RouteRules, ShadowRules, Target
 from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
 from gateway.policy.routing import Pattern
@@ -132,3 +132,22 @@ def test_every_problem_has_a_status_and_a_title() -> None:
     for problem in Problem:
         assert 400 <= problem.status < 600
         assert problem.summary
+
+
+@pytest.mark.parametrize("sandbox_legacy", [False, True])
+def test_a_write_goes_to_a_sandbox_and_to_nobody_else(sandbox_legacy: bool) -> None:
+    shadow = ShadowRules(frozenset({"GET", "POST"}), noise=1.0)
+    route = RouteRules(Pattern("r", "/r"), Target("new"), "r", "r.shadow", shadow=shadow, sandbox_legacy=sandbox_legacy)
+    before, after = (decide(Policy([route], Flags(*on), lambda: 0.0), "POST", b"/r") for on in (("r.shadow",), ("r", "r.shadow")))
+    assert before.rules is not None
+    assert after.rules is not None
+    assert before.rules.methods == {"GET", "POST"}
+    assert after.rules.methods == ({"GET", "POST"} if sandbox_legacy else {"GET"})
+    assert (after.rules.sample, after.rules.capture, after.rules.noise) == (shadow.sample, shadow.capture, shadow.noise)
+    assert (before.rules.skips("PUT"), after.rules.skips("PUT")) == ("method", "method")
+    if not sandbox_legacy:
+        assert after.rules.skips("POST") == "no_sandbox"
+    for decision, noisy in ((before, True), (after, False)):
+        assert decision.rules is not None
+        assert decision.rules.noisy("GET", decision.serve) == noisy
+        assert not decision.rules.noisy("POST", decision.serve), "legacy has executed it already"
