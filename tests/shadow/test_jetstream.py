@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -21,6 +22,7 @@ import pytest
 from nats.js import JetStreamContext, api
 
 from demo.processes import start
+from shadow.broker import Broker, Place, ensure_stream
 from shadow.exchange import Exchange
 from shadow.pack import COUNTS_HEADER, FORMAT_HEADER, ID_HEADER
 from shadow.sinks import Status
@@ -291,6 +293,40 @@ def test_acknowledgements_that_are_lost_cost_a_second_message_and_no_second_coun
     finally:
         shop.stop()
         way.stop()
+
+
+def test_of_several_servers_one_is_enough(nats: Nats) -> None:
+    async def connect(*servers: str) -> None:
+        place = Place(servers, "SEVERAL", 1024**2, 1, 1.0)
+        broker = Broker(place, "test")
+        broker.start(lambda stream: ensure_stream(stream, place))
+        try:
+            async with asyncio.timeout(30):
+                await broker.usable.wait()
+            assert (await broker.stream.stream_info("SEVERAL")).config.max_bytes == 1024**2
+        finally:
+            await broker.close()
+
+    dead = f"nats://127.0.0.1:{free_port()}"
+    asyncio.run(connect(dead, nats.url))
+    asyncio.run(connect(nats.url, dead))
+
+
+def test_the_streams_limits_follow_the_configuration_and_refuse_instead_of_discarding(nats: Nats) -> None:
+    async def made(max_bytes: int) -> api.StreamConfig:
+        place = Place((nats.url,), "LIMITS", max_bytes, 1, 1.0)
+        broker = Broker(place, "test")
+        broker.start(lambda stream: ensure_stream(stream, place))
+        try:
+            async with asyncio.timeout(30):
+                await broker.usable.wait()
+            return (await broker.stream.stream_info("LIMITS")).config
+        finally:
+            await broker.close()
+
+    for max_bytes in (1024**2, 2 * 1024**2, 2 * 1024**2):
+        found = asyncio.run(made(max_bytes))
+        assert (found.max_bytes, found.discard, found.retention, found.max_age or 0) == (max_bytes, "new", "workqueue", 0)
 
 
 def test_tls_believes_the_authority_that_is_named_and_no_other(folder: Path) -> None:
