@@ -60,15 +60,14 @@ class Place:
 
 
 class Broker:
-    """One connection. `changed` is told whenever it comes or goes."""
+    """One connection."""
 
-    def __init__(self, place: Place, name: str, changed: Callable[[bool], None] = lambda _: None) -> None:
+    def __init__(self, place: Place, name: str) -> None:
         """`name`: how NATS' own monitoring shows this client."""
         self.place = place
         self.usable = asyncio.Event()
         """The connection is there, and so is the stream."""
         self._name = name
-        self._changed = changed
         self._client: Client | None = None
         self._task: asyncio.Task[None] | None = None
         self._trouble = asyncio.Event()
@@ -107,10 +106,11 @@ class Broker:
 
     def doubt(self) -> None:
         """Something got no answer: whether the connection lives is to be found out before it is used again."""
-        self._set(usable=False)
+        self.usable.clear()
         self._trouble.set()
 
     async def close(self) -> None:
+        self.usable.clear()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -138,9 +138,9 @@ class Broker:
                 _log.warning("NATS can be used again")
             self._told = False
             wait = RETRY_SECONDS[0]
-            self._set(usable=True)
+            self.usable.set()
             await self._trouble.wait()
-            self._set(usable=False)
+            self.usable.clear()
 
     async def _connect(self) -> Client:
         client = Client()
@@ -180,15 +180,6 @@ class Broker:
             _log.error("NATS can't be used (%s); trying on: %s", ", ".join(self.place.servers), reason(error))
         self._told = True
 
-    def _set(self, *, usable: bool) -> None:
-        if usable is self.usable.is_set():
-            return
-        if usable:
-            self.usable.set()
-        else:
-            self.usable.clear()
-        self._changed(usable)
-
     async def _drop(self) -> None:
         client, self._client = self._client, None
         if client is not None:
@@ -218,7 +209,13 @@ def being_cancelled() -> bool:
 def _context(place: Place) -> ssl.SSLContext | None:
     if not any(url.startswith("tls://") for url in place.servers):
         return None
-    return ssl.create_default_context(cafile=place.ca or None)
+    from gateway.tls import system_authorities  # imported where it is used: few say tls://
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # as for upstreams (gateway/tls.py says why)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(*((place.ca,) if place.ca else system_authorities()))
+    return context
 
 
 def reason(error: BaseException) -> str:

@@ -41,6 +41,7 @@ FAILED = SKIPPED + "comparison_failed"
 """The comparison itself broke: a fault of Banyan's, told in the shipper's log."""
 
 BROKER_AWAY = DROPPED + "broker_away"
+"""NATS does not answer, or not as fast as exchanges come."""
 BROKER_FULL = DROPPED + "broker_full"
 """The stream has all that it may hold: nobody compares, or not as fast as exchanges come."""
 BROKER_REFUSED = DROPPED + "broker_refused"

@@ -168,10 +168,8 @@ class JetStreamSink:
             self._slow.close()
 
     def _why(self) -> str:
-        """Why there is no room in the outbox."""
-        if not self._broker.usable.is_set():
-            return counters.BROKER_AWAY
-        return counters.QUEUE_FULL if self._has_room else counters.BROKER_FULL
+        """Why there is no room in the outbox, which NATS alone empties: it refuses, or it does not answer, or not as fast as they come."""
+        return counters.BROKER_FULL if self._broker.usable.is_set() and not self._has_room else counters.BROKER_AWAY
 
     def _redact(self, exchange: Exchange) -> Parcel | None:
         try:

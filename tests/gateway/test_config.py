@@ -13,11 +13,14 @@ import pytest
 from pydantic import BaseModel
 
 from gateway.config import MISSING, ConfigError, load, parse
+from gateway.masking import masked
 from gateway.net.head import parse_request
 from gateway.net.lines import CREDENTIALS, REQUEST
+from gateway.reload import for_the_shipper
 from gateway.settings import Config, Route, Upstream
 from gateway.settings.jwt import Jwt, JwtKey
 from gateway.settings.rate_limit import RateLimit
+from shadow.sinks.remote import place_of
 
 GOOD = """
 [upstreams]
@@ -544,3 +547,27 @@ def test_flags_may_be_told_of_just_the_fields_that_the_edge_passes_on(name: str,
     else:
         with pytest.raises(ConfigError, match=r"can never be read|believed from gateway\.trusted_proxies only"):
             parse(Path("banyan.toml"), text)
+
+
+JETSTREAM = """
+[shadow]
+sink = "jetstream"
+nats = "tls://a:4222"
+[shadow.jetstream]
+token = "hunter2"
+"""
+
+
+def test_what_reaches_nats_is_shown_without_its_secrets(tmp_path: Path) -> None:
+    config = parse(tmp_path / "banyan.toml", GOOD + JETSTREAM)
+    assert config.shadow.nats == ["tls://a:4222"]
+    assert config.shadow.jetstream.token.get_secret_value() == "hunter2"
+    assert "hunter2" not in repr(config) + str(masked(config)) + repr(place_of(config))
+
+
+@pytest.mark.parametrize(("before", "after"), [("//a:", "//b:"), ("hunter2", "hunter3"), ("token =", 'stream = "OTHER"\ntoken =')])
+def test_another_way_to_nats_replaces_the_shipper(tmp_path: Path, before: str, after: str) -> None:
+    old = parse(tmp_path / "banyan.toml", GOOD + JETSTREAM)
+    text = (GOOD + JETSTREAM).replace(before, after)
+    assert for_the_shipper(old) == for_the_shipper(parse(tmp_path / "banyan.toml", GOOD + JETSTREAM))
+    assert for_the_shipper(old) != for_the_shipper(parse(tmp_path / "banyan.toml", text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -21,11 +22,13 @@ import pytest
 from nats.js import JetStreamContext, api
 
 from demo.processes import start
+from shadow.broker import Broker, Place, ensure_stream
 from shadow.exchange import Exchange
 from shadow.pack import COUNTS_HEADER, FORMAT_HEADER, ID_HEADER
 from shadow.sinks import Status
 from shadow.sinks.status import read_status
-from tests.support.nats import Nats, start_nats
+from tests.support.certificates import Authority
+from tests.support.nats import Deaf, Nats, start_nats
 from tests.support.shipping import Shop, pair, wait_for
 
 FAST = 'ack_wait = "1s"\n'
@@ -257,6 +260,109 @@ def test_a_shipper_that_ends_while_the_broker_is_away_leaves_its_counts_to_the_n
         wait_for(lambda: not left.exists(), shop)
     finally:
         shop.stop()
+
+
+def test_acknowledgements_that_are_lost_cost_a_second_message_and_no_second_count(folder: Path, nats: Nats) -> None:
+    way = Deaf(nats.port)
+    shop = Shop(folder, nats, more=FAST, url=way.url)
+    try:
+        first = shop.start_shipper()
+        shop.send(some(10), captured=10)
+        wait_for(lambda: (read_status(shop.socket) or Status()).shipped == 10, shop)
+        way.on = True
+        before = shop.messages()[1]
+        shop.send(some(10, 10), captured=10)
+        wait_for(lambda: shop.messages()[1] > before, shop)  # it has arrived, and the shipper does not hear of that
+        wait_for(lambda: "NATS can't be used" in shop.log(), shop, 40)
+        way.on = False
+        wait_for(lambda: (read_status(shop.socket) or Status()).shipped == 20, shop, 40)
+        assert (read_status(shop.socket) or Status()).repeated > 0
+        # And in doubt to the end: what is left to the next shipper is the loss of exchanges that are there.
+        way.on = True
+        before = shop.messages()[1]
+        shop.send(some(10, 20), captured=10)
+        wait_for(lambda: shop.messages()[1] > before, shop)
+        assert first.stop(15) == 0
+        assert list((folder / "var").glob("unsent-*"))
+        way.on = False
+        shop.start_shipper()
+        shop.start_worker()
+        wait_for(lambda: complete(shop, 30) and not list((folder / "var").glob("unsent-*")), shop, 60)
+        assert "dropped.shipper_stopped" not in shop.counted()
+        assert (shop.counted()["matched"], shop.counted()["mismatched"]) == (15, 15)
+    finally:
+        shop.stop()
+        way.stop()
+
+
+def test_of_several_servers_one_is_enough(nats: Nats) -> None:
+    async def connect(*servers: str) -> None:
+        place = Place(servers, "SEVERAL", 1024**2, 1, 1.0)
+        broker = Broker(place, "test")
+        broker.start(lambda stream: ensure_stream(stream, place))
+        try:
+            async with asyncio.timeout(30):
+                await broker.usable.wait()
+            assert (await broker.stream.stream_info("SEVERAL")).config.max_bytes == 1024**2
+        finally:
+            await broker.close()
+
+    dead = f"nats://127.0.0.1:{free_port()}"
+    asyncio.run(connect(dead, nats.url))
+    asyncio.run(connect(nats.url, dead))
+
+
+def test_the_streams_limits_follow_the_configuration_and_refuse_instead_of_discarding(nats: Nats) -> None:
+    async def made(max_bytes: int) -> api.StreamConfig:
+        place = Place((nats.url,), "LIMITS", max_bytes, 1, 1.0)
+        broker = Broker(place, "test")
+        broker.start(lambda stream: ensure_stream(stream, place))
+        try:
+            async with asyncio.timeout(30):
+                await broker.usable.wait()
+            return (await broker.stream.stream_info("LIMITS")).config
+        finally:
+            await broker.close()
+
+    for max_bytes in (1024**2, 2 * 1024**2, 2 * 1024**2):
+        found = asyncio.run(made(max_bytes))
+        assert (found.max_bytes, found.discard, found.retention, found.max_age or 0) == (max_bytes, "new", "workqueue", 0)
+
+
+def test_tls_believes_the_authority_that_is_named_and_no_other(folder: Path) -> None:
+    folder.joinpath("nats").mkdir()
+    authority = Authority(folder)
+    certificate, key = authority.issue("server", "127.0.0.1")
+    server = start_nats(folder / "nats", f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}')
+    try:
+        url = server.url.replace("nats:", "tls:")
+        shop = Shop(folder, server, more=FAST + f'ca = "{authority.ca.name}"\n', url=url)
+        try:
+            shop.start_shipper()
+            shop.start_worker()
+            shop.send(some(4), captured=4)
+            wait_for(lambda: complete(shop, 4), shop)
+            other = Authority(folder, "other")
+            shop.config.write_text(shop.config.read_text().replace(authority.ca.name, other.ca.name))
+            refused = shop.start_worker(wait=False)
+            wait_for(lambda: "NATS can't be used" in refused.log.read_text(), shop)
+            assert "certificate verify failed" in refused.log.read_text()
+            shop.config.write_text(shop.config.read_text().replace(other.ca.name, "nowhere.pem"))
+            assert "shadow.jetstream.ca: " in check(shop.config)
+            (folder / "nowhere.pem").write_text("nothing")
+            assert "holds no certificate in PEM" in check(shop.config)
+        finally:
+            shop.stop()
+    finally:
+        server.stop()
+
+
+def check(config: Path) -> str:
+    """What `banyan check` says against it."""
+    command = [sys.executable, "-m", "gateway.cli", "check", "--config", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    return done.stderr
 
 
 def test_what_is_no_pack_is_counted_and_does_not_come_back(shop: Shop) -> None:

@@ -51,13 +51,14 @@ class Shop:
 
     streams = 0
 
-    def __init__(self, folder: Path, nats: Nats, database: str = "sqlite:///var/banyan.sqlite3", more: str = "") -> None:
+    def __init__(self, folder: Path, nats: Nats, database: str = "sqlite:///var/banyan.sqlite3", more: str = "", url: str = "") -> None:
+        """`url`: another way to `nats`."""
         Shop.streams += 1
         self.folder = folder
         self.nats = nats
         self.stream = f"T{Shop.streams}"
         self.config = folder / "banyan.toml"
-        self.config.write_text(TOML.format(nats=nats.url, database=database, stream=self.stream, more=more))
+        self.config.write_text(TOML.format(nats=url or nats.url, database=database, stream=self.stream, more=more))
         self.socket = folder / "s"
         self.database = database
         self.running: list[Running] = []
