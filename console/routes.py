@@ -28,11 +28,13 @@ class RouteView:
     totals: RouteReport
     lately: RouteReport
     gate: GateResult | None
-    """By its own window, whatever the page shows."""
+    """By its own window, whatever span the page shows."""
     flags: tuple[FlagView, ...] = ()
     """Those that decide about it."""
     split: bool = False
     """It has several providers: none of them is a candidate, and nothing is compared."""
+    gate_since: float = 0.0
+    """Unix seconds: what was compared before does not count for the gate."""
 
     @property
     def candidate_share(self) -> float | None:
@@ -78,7 +80,7 @@ def views(names: list[str] | None, since: float, now: float, config: Config | No
     for total, late in zip(totals, lately, strict=True):
         route = configured.get(total.route)
         split = bool(route and route.split)
-        gate = gates[total.route][1] if total.route in gates else None
+        judged, gate = gates.get(total.route, (None, None))
         flags = board.of(total.route) if board else ()
-        found.append(RouteView(total.route, route.match if route else "", total, late, gate, flags, split))
+        found.append(RouteView(total.route, route.match if route else "", total, late, gate, flags, split, judged.since if judged else 0.0))
     return found

@@ -272,8 +272,10 @@ def test_the_overview_shows_match_rate_and_coverage_beside_each_other(client: ht
     assert "5 of 8" in page
     assert "not yet" in page, "its own gate: 2 comparisons and 20 % would do, but signatures are open"
     assert "passes" not in page
-    assert "signatures still open: " in client.get("/routes/reviews/").text
     assert "/api/v1/quiet/*" in page
+    page = client.get("/routes/reviews/?span=15m").text
+    assert "signatures still open: " in page
+    assert "counted since 24 h ago" in page, "whatever span is shown"
 
 
 def test_a_sample_shows_its_request_and_what_was_said_of_it(client: httpx.Client, console: Console) -> None:

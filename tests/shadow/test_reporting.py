@@ -24,6 +24,7 @@ from shadow.reporting.document import Document, collect, plain
 from shadow.reporting.junit import junit
 from shadow.reporting.page import page as html
 from shadow.series import Point, Series
+from shadow.words import visible
 from tests.support.chromium import ARGUMENTS, CHROMIUM, required
 
 if TYPE_CHECKING:
@@ -154,6 +155,12 @@ def check_schema(node: ET.Element) -> None:
         assert len(node) == 0
     for child in node:
         check_schema(child)
+
+
+def test_xml_can_hold_every_character_that_is_left() -> None:
+    everything = visible("".join(map(chr, range(0x110000))))
+    assert re.search("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", everything) is None
+    parsed(f"<a>{everything.replace('&', '').replace('<', '')}</a>")
 
 
 @pytest.mark.django_db

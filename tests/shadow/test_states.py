@@ -51,6 +51,10 @@ def test_every_change_is_kept_with_who_and_why() -> None:
     assert (row.state, row.state_since) == ("fixed", second.at)
 
 
+def test_the_models_have_the_same_states() -> None:
+    assert tuple(Signature.State.values) == states.STATES
+
+
 @pytest.mark.django_db
 def test_what_it_is_already_changes_nothing() -> None:
     row = seen(at=LONG_AGO)
