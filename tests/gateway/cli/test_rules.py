@@ -120,6 +120,12 @@ def test_a_rule_from_its_preview_to_its_end(folder: Path) -> None:
     report = banyan(folder, "report", "reviews").stdout
     assert "  matched     52: 10 outright, 2 by the configuration's rules, 40 by reviewed ones (1 in force)" in report
 
+    tried = banyan(folder, "rules", "end", "reviews", "1", "--dry-run")
+    assert tried.returncode == 0
+    assert "  exchanges   40 that are matches would differ again" in tried.stdout
+    assert "without the rule not passed" in tried.stdout
+    assert told(folder, "gate", "reviews")["passed"], "nothing has ended"
+
     ended = told(folder, "rules", "end", "reviews", "1", "--reason", "no more", "--by", "lee")
     assert (ended["exchanges"], ended["ended_by"], ended["state"]) == (-40, "lee", "ended")
     assert told(folder, "rules", "list", "reviews")["rules"][0]["state"] == "configuration"
@@ -154,6 +160,7 @@ def test_of_a_rule_by_values_the_samples_are_told_and_nothing_more(folder: Path)
         (["add", "items", "ignore", "$.a", "--reason", "x"], 2, "there is no route 'items'"),
         (["end", "reviews", "7", "--reason", "x"], 1, "reviews has no rule 7"),
         (["end", "reviews", "7"], 2, "say why"),
+        (["end", "reviews", "7", "--dry-run"], 1, "reviews has no rule 7 that is in force"),
         (["preview", "reviews", "pattern", "$.a", "("], 2, "a ) is missing"),
     ],
 )
