@@ -232,3 +232,14 @@ def test_an_accepted_suggestion_keeps_its_evidence(folder: Path) -> None:
     assert made["about"] == made["reason"]
     assert "100 % of legacy's own pairs (n = 50)" in made["about"]
     assert told(folder, "gate", "reviews")["matched_by_rules"] == 40
+
+
+def test_a_suggestion_is_accepted_as_another_kind_of_rule(folder: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    subprocess.run(python("-c", NOISE, str(folder)), env=environment, check=True, timeout=60)
+    refused = banyan(folder, "rules", "accept", "reviews", "$.generated_at", "--value", "5")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    made = told(folder, "rules", "accept", "reviews", "$.generated_at", "--as", "tolerance", "--value", "5")
+    assert (made["kind"], made["value"], made["origin"]) == ("tolerance", "5", "suggestion")
+    assert (made["preview"]["exchanges"], made["preview"]["samples"]["matching"]) == (0, 3)
+    assert banyan(folder, "rules", "suggest", "reviews").returncode == 1, "somebody has decided about that place"
