@@ -1,9 +1,9 @@
 """What is kept of the comparison: counts per route, signatures, and a few samples of each.
 
-Everything is bounded: counts by rolling seconds up into minutes and by retention, signatures per route by
-shadow.batch.MAX_SIGNATURES, samples per
-signature by MAX_SAMPLES. Bodies are in samples alone, and only as redaction left them. Beside them, what the console saw of the flags'
-changes, and what the guard did.
+Everything is bounded: counts by rolling seconds up into minutes and by retention, signatures per route by shadow.batch.MAX_SIGNATURES,
+combinations of them by MAX_COMBINATIONS, samples per signature by MAX_SAMPLES. Bodies are in samples alone, as redaction left them.
+Rules are the exception: people make them, and they are never deleted. Beside them, what the console saw of the flags' changes, and
+what the guard did.
 """
 
 from __future__ import annotations

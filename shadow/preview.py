@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from shadow import curl, report, rulebook
@@ -54,7 +54,7 @@ class Preview:
 
     rule: Rule
     counted: bool
-    """Its effect on the past is known from counts. False: from samples alone, and the figures below don't change."""
+    """Its effect on the past is known from counts, as that of ending any rule is. False: from samples alone, and no figure changes."""
     before: RouteReport
     after: RouteReport
     gate_before: GateResult
@@ -70,8 +70,10 @@ class Preview:
     examples: tuple[Example, ...] = ()
     settled: tuple[tuple[str, str], ...] = ()
     """Signatures of which every kept sample would be excused."""
-    already: tuple[str, ...] = field(default=())
+    already: tuple[str, ...] = ()
     """Active rules that hide some of the same."""
+    ending: bool = False
+    """It is about ending the rule: `hidden` is what it hides now, and would no more."""
 
     @property
     def matches_gained(self) -> int:
@@ -132,7 +134,7 @@ def _preview(
     moved = newly(now.hidden, next_.hidden) if adding else newly(next_.hidden, now.hidden)
     hidden = tuple(Hidden(kind, path, count, states.get((kind, path), "")) for (kind, path), count in moved.items())
     if not adding:
-        return Preview(rule, rule.kind in COUNTED, before, after, gates[0], gates[1], hidden)
+        return Preview(rule, True, before, after, gates[0], gates[1], hidden, ending=True)
     concerned = [row for row in rows if concerns(rule, Kind(row.kind), row.path)]
     places = {(row.kind, row.path) for row in concerned}
     stored = list(

@@ -115,16 +115,14 @@ def recompute(counts: Iterable[tuple[Combination, int]], rules: Collection[Rule]
     found = Recomputed()
     for members, count in counts:
         taking_part: set[Rule] = set()
-        every = bool(members)
         places: dict[tuple[str, str], bool] = {}
         for member in members:
             by = cover.by(member)
             taking_part.update(by)
-            every = every and bool(by)
             if member.path:
                 place = (member.kind, member.path)
                 places[place] = places.get(place, True) and bool(by)
-        if every:
+        if cover.whole(members):
             found.matched += count
         else:
             found.differing += count

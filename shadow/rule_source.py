@@ -45,6 +45,7 @@ class RuleSource:
             if not self._failing:
                 _log.error("the rules can't be read (%s: %s); those of before hold", type(error).__name__, str(error).strip())
             self._failing = True
+            store.renew_connection()
         left = [each for each in self._held if each[2] is None or each[2] > now]
         expired = len(left) < len(self._held)
         self._held = left

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("banyan.shadow")
 
+_KINDS = frozenset(kind.value for kind in Kind)
+
 GRACE_SECONDS = 10.0
 """For every worker to have a new rule: what is seen until then says nothing against it."""
 
@@ -85,7 +87,8 @@ def add(
             )
         except IntegrityError as error:
             raise RuleError(f"somebody has just made the same rule: {rule}") from error
-        settle(at, [route], by=author, why=f"rule {made.pk}: {reason}")
+    # Not within the transaction: writers lock signatures too, in another order. A worker does the same when it notices the rule.
+    settle(at, [route], by=author, why=f"rule {made.pk}: {reason}")
     return made
 
 
@@ -106,7 +109,7 @@ def end(route: str, number: int, *, by: str, why: str, at: float) -> Row:
             raise RuleError(f"{route} has no rule {number}")
         if not Row.objects.filter(pk=number, ended_at=None).update(ended_at=at, ended_by=by, ended_why=why):
             raise RuleError(f"rule {number} has ended already")
-        settle(at, [route], by=by, why=f"rule {number} ended: {why}")
+    settle(at, [route], by=by, why=f"rule {number} ended: {why}")
     row.refresh_from_db()
     return row
 
@@ -182,7 +185,7 @@ def _expects(row: Row, rule: Rule, signature: Signature) -> bool:
     A rule that depends on values covers none by itself. But where every sample of the signature was excused by it when it was made, the
     signature is expected until it is seen again in spite of the rule.
     """
-    if covers(rule, Kind(signature.kind), signature.path):
+    if signature.kind in _KINDS and covers(rule, Kind(signature.kind), signature.path):
         return True
     judged: list[list[Any]] = row.rested_on.get("settled", [])
     return [signature.kind, signature.path] in judged and signature.last_seen <= row.created + GRACE_SECONDS

@@ -123,9 +123,7 @@ def write(batch: Batch) -> None:
         _among_writers(alone=False)
         _write_tallies(batch, combinations.rows(batch) + drift_store.rows(batch, _row))
         noise_store.write(batch)
-        for key, seen in sorted(_limited(batch.expected).items()):
-            _upsert_expected(key, seen)
-        ids = {key: _upsert_signature(key, seen) for key, seen in sorted(_limited(batch.signatures).items())}
+        ids = _upsert_signatures(_limited(batch.expected), _limited(batch.signatures))
         touched = _write_samples(batch, ids)
         for signature in sorted(touched):
             _prune_samples(signature)
@@ -168,6 +166,17 @@ def _limited(signatures: dict[Key, Seen]) -> dict[Key, Seen]:
         known[route].add((kind.value, place))
         limited.setdefault((route, kind, place), Seen()).add(seen.count, seen.first, seen.last)
     return limited
+
+
+def _upsert_signatures(expected: dict[Key, Seen], seen: dict[Key, Seen]) -> dict[Key, int]:
+    """Adds what was seen to the signatures, in one order. Returns the ids of those that are not excused."""
+    ids: dict[Key, int] = {}
+    for key in sorted({*expected, *seen}):
+        if key in expected:
+            _upsert_expected(key, expected[key])
+        if key in seen:
+            ids[key] = _upsert_signature(key, seen[key])
+    return ids
 
 
 def _upsert_signature(key: Key, seen: Seen) -> int:

@@ -95,16 +95,17 @@ class Declined:
 def suggestions(
     evidence: Iterable[Evidence], open_: Iterable[tuple[str, str]], rules: Sequence[Rule] = (), declined: Iterable[Declined] = ()
 ) -> list[Suggestion]:
-    """What speaks for which rule, the noisiest first. `open_`: (kind, path) of signatures that nobody has judged yet."""
+    """What speaks for which rule, the noisiest first. `open_`: (kind, path) of signatures that nobody has judged yet. Where one of `rules`,
+    those in force, is about the same path, somebody has decided already."""
     waiting: dict[str, set[str]] = {}
     for kind, path in open_:
         waiting.setdefault(path, set()).add(kind)
-    active = {rule.text for rule in rules}
+    ruled = {rule.path for rule in rules if rule.kind is not RuleKind.DRIFT}
     refused = {each.rule.text: each for each in declined}
     found = []
     for each in evidence:
         rule = _rule(each) if each.path in waiting else None
-        if rule is None or rule.text in active or each.present < MIN_PAIRS or each.differed < MIN_DIFFERENT:
+        if rule is None or rule.path in ruled or each.present < MIN_PAIRS or each.differed < MIN_DIFFERENT:
             continue
         lower, upper = wilson(each.differed, each.present)
         before = refused.get(rule.text)

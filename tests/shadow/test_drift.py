@@ -7,6 +7,8 @@ import time
 from typing import Any
 
 import pytest
+from django.test import Client
+from django.urls import reverse
 
 from shadow import alarms, report, rulebook, store
 from shadow.batch import MAX_DRIFTS, Batch
@@ -143,3 +145,15 @@ def test_it_is_bounded_and_goes_with_time() -> None:
 
 def test_the_level_is_the_one_that_is_documented() -> None:
     assert p_value(15, 0) < LEVEL < p_value(14, 0)
+
+
+@pytest.mark.django_db
+def test_the_console_shows_it(admin_client: Client) -> None:
+    see(*[({"t": "now"}, {"t": 12})] * 20)
+    (row,) = alarms.raise_alarms(NOW + 1)
+    page = admin_client.get(reverse("route", args=["r"]))
+    assert "$.t string-&gt;number" in page.content.decode()
+    page = admin_client.get(reverse("signature", args=[row.pk]), follow=True)
+    assert page.status_code == 200
+    text = page.content.decode()
+    assert "Another type or shape, again and again, where differences are ignored" in text

@@ -136,7 +136,9 @@ def test_where_little_is_known_or_no_rule_helps_nothing_is_suggested(more: dict[
 
 def test_what_nobody_asks_about_is_not_suggested() -> None:
     assert suggestions([known()], []) == []
-    assert suggestions([known()], [("value", "$.a")], [checked("ignore", "$.a")]) == []
+    for rule in (checked("ignore", "$.a"), checked("pattern", "$.a", "[0-9]+")):
+        assert suggestions([known()], [("value", "$.a")], [rule]) == []
+    assert suggestions([known()], [("value", "$.a")], [checked("drift", "$.a")]) != []
 
 
 def test_where_the_candidate_adds_something_of_its_own_it_is_no_suggestion() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from gateway.cli.comparison import opened
 from gateway.cli.rules.shared import (
@@ -99,6 +101,7 @@ def end(
     *,
     reason: Reason = "",
     by: By = "",
+    dry_run: Annotated[bool, Parameter(negative=(), help="Says what would differ again, and ends nothing.")] = False,
     config: ConfigFile = Path("banyan.toml"),
     as_json: Json = False,
 ) -> int:
@@ -115,6 +118,8 @@ def end(
     number
         The rule's, as `banyan rules list` has it.
     """
+    if dry_run:
+        return _try_to_end(route, number, config, as_json=as_json)
     why = needed(reason, f"banyan rules end {route} {number}")
     author = who(by)
     now = time.time()
@@ -133,4 +138,27 @@ def end(
     else:
         print(plain(f"{route}: rule {row.pk} has ended: {row.kind} {row.path} {row.value}".rstrip()))
         print(f"  {before.matched - after.matched} exchanges count as differing again; match rate {matched(after)}")
+    return 0
+
+
+def _try_to_end(route: str, number: int, config: Path, *, as_json: bool) -> int:
+    from gateway.cli.rules.previewing import lines
+
+    with opened(config, route) as configured:
+        from shadow import preview, rulebook
+        from shadow.rules import RuleError
+
+        row = next((row for row in rulebook.active(route, time.time()) if row.pk == number), None)
+        if row is None:
+            raise RefusalError(f"{route} has no rule {number} that is in force", status=1)
+        gate = configured.gate
+        try:
+            found = preview.of_ending(route, row, base_of(configured), minimum=gate.minimum, match=gate.match)
+        except RuleError as error:
+            raise RefusalError(str(error), status=1) from error
+    if as_json:
+        print(json.dumps({"route": route, "dry_run": True, **for_machines(found)}, indent=2))
+    else:
+        for line in lines(found):
+            print(plain(line))
     return 0

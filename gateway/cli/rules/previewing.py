@@ -55,8 +55,11 @@ def preview(
 def lines(found: Preview) -> Iterator[str]:
     """A preview in words."""
     yield f"{found.before.route}: {found.rule}"
-    if found.counted:
+    if found.ending:
+        yield f"  exchanges   {-found.matches_gained} that are matches would differ again (exact: by what differed together in each)"
+    elif found.counted:
         yield f"  exchanges   {found.matches_gained} that differed would be matches (exact: by what differed together in each)"
+    if found.counted:
         yield f"  match rate  {matched(found.before)}"
         yield f"  would be    {matched(found.after)}"
     else:
@@ -87,4 +90,4 @@ def _gate(found: Preview) -> str:
 
     before, after = found.gate_before, found.gate_after
     now = said(before.passed, before.lower)
-    return f"{now}; with the rule {said(after.passed, after.lower)}" if found.counted else now
+    return f"{now}; with{'out' if found.ending else ''} the rule {said(after.passed, after.lower)}" if found.counted else now

@@ -120,6 +120,12 @@ def test_a_rule_from_its_preview_to_its_end(folder: Path) -> None:
     report = banyan(folder, "report", "reviews").stdout
     assert "  matched     52: 10 outright, 2 by the configuration's rules, 40 by reviewed ones (1 in force)" in report
 
+    tried = banyan(folder, "rules", "end", "reviews", "1", "--dry-run")
+    assert tried.returncode == 0
+    assert "  exchanges   40 that are matches would differ again" in tried.stdout
+    assert "without the rule not passed" in tried.stdout
+    assert told(folder, "gate", "reviews")["passed"], "nothing has ended"
+
     ended = told(folder, "rules", "end", "reviews", "1", "--reason", "no more", "--by", "lee")
     assert (ended["exchanges"], ended["ended_by"], ended["state"]) == (-40, "lee", "ended")
     assert told(folder, "rules", "list", "reviews")["rules"][0]["state"] == "configuration"
@@ -154,6 +160,7 @@ def test_of_a_rule_by_values_the_samples_are_told_and_nothing_more(folder: Path)
         (["add", "items", "ignore", "$.a", "--reason", "x"], 2, "there is no route 'items'"),
         (["end", "reviews", "7", "--reason", "x"], 1, "reviews has no rule 7"),
         (["end", "reviews", "7"], 2, "say why"),
+        (["end", "reviews", "7", "--dry-run"], 1, "reviews has no rule 7 that is in force"),
         (["preview", "reviews", "pattern", "$.a", "("], 2, "a ) is missing"),
     ],
 )
@@ -225,3 +232,14 @@ def test_an_accepted_suggestion_keeps_its_evidence(folder: Path) -> None:
     assert made["about"] == made["reason"]
     assert "100 % of legacy's own pairs (n = 50)" in made["about"]
     assert told(folder, "gate", "reviews")["matched_by_rules"] == 40
+
+
+def test_a_suggestion_is_accepted_as_another_kind_of_rule(folder: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    subprocess.run(python("-c", NOISE, str(folder)), env=environment, check=True, timeout=60)
+    refused = banyan(folder, "rules", "accept", "reviews", "$.generated_at", "--value", "5")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    made = told(folder, "rules", "accept", "reviews", "$.generated_at", "--as", "tolerance", "--value", "5")
+    assert (made["kind"], made["value"], made["origin"]) == ("tolerance", "5", "suggestion")
+    assert (made["preview"]["exchanges"], made["preview"]["samples"]["matching"]) == (0, 3)
+    assert banyan(folder, "rules", "suggest", "reviews").returncode == 1, "somebody has decided about that place"
