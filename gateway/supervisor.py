@@ -88,7 +88,7 @@ class Supervisor:
         self.certificates = tls.Certificates(config)
         self.flags = Switchboard(config, self.workers, self._keep)
         self.keys = KeyServer(config, self.workers, self._keep)
-        self.guard = Guard(config, self.flags, self._keep, Clerk(self._clerk_command, self._restarted))
+        self.guard = Guard(config, self.flags, self._keep, Clerk(self._clerk_command, self._clerk_ended))
 
     def listen(self) -> None:
         """Takes the addresses, before anything is started: one listening socket for each worker and address.
@@ -232,6 +232,12 @@ class Supervisor:
             "--parent",
             str(os.getpid()),
         ]
+
+    def _clerk_ended(self, name: str, status: int) -> None:
+        """Unlike another child's, its end is never the gateway's: the guard does without it."""
+        if not self.draining:
+            self.restarts[name] = self.restarts.get(name, 0) + 1
+            _log.error("the guard's %s ended with status %d; starting it again", name, status)
 
     def _restarted(self, name: str, status: int) -> None:
         if self.draining:

@@ -23,12 +23,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gateway.config import parse, read
-from shadow import counters, store
+from shadow import counters, database, store
 
 _log = logging.getLogger("banyan.guard")
 
@@ -115,11 +115,11 @@ def _read_all(lines: queue.Queue[str | None]) -> None:
     lines.put(None)
 
 
-def run(clerk: Clerk) -> None:
-    """Until standard input ends."""
+def run(clerk: Clerk, prepare: Callable[[], None]) -> None:
+    """Until standard input ends. `prepare` makes the tables, as soon as there is a database."""
     lines: queue.Queue[str | None] = queue.Queue(MAX_WAITING)
     threading.Thread(target=_read_all, args=(lines,), name="stdin", daemon=True).start()
-    failing = ""
+    failing, prepared = "", False
     while True:
         until = time.monotonic() + LOOK_SECONDS
         while (left := until - time.monotonic()) > 0:
@@ -133,8 +133,11 @@ def run(clerk: Clerk) -> None:
         said: Sequence[Mapping[str, Any]]
         try:
             store.renew_connection()
+            if not prepared:
+                prepare()
+                prepared = True
             said, failing = clerk.look(time.time()), ""
-        except store.FAILURES as error:
+        except (OSError, *store.FAILURES) as error:
             why = str(error).strip().partition("\n")[0]
             if why != failing:
                 _log.error("guard: the database cannot be used (%s): no mismatches are watched, and trips wait in memory", why)
@@ -146,7 +149,7 @@ def run(clerk: Clerk) -> None:
 
 
 def main() -> int:
-    """The command. 2: the database cannot be used at all."""
+    """The command."""
     parser = argparse.ArgumentParser(prog="python -m shadow.clerk", description="Counts comparisons for the guard, and keeps what it did.")
     parser.add_argument("--config", type=Path, required=True, help="banyan.toml")
     parser.add_argument("--text", type=Path, required=True, help="a file that holds what --config held when it was validated")
@@ -157,13 +160,10 @@ def main() -> int:
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     config = parse(options.config, read(options.text))
+    url = config.shadow.database
+    store.setup(url, config.folder)
     try:
-        store.open_database(config.shadow.database, config.folder)
-    except (ValueError, OSError, *store.FAILURES) as error:
-        _log.error("guard: the database cannot be used: %s", str(error).strip().partition("\n")[0])
-        return 2
-    try:
-        run(Clerk(options.gateway))
+        run(Clerk(options.gateway), lambda: store.migrate(database.state_folder(url, config.folder)))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the parent is gone: there is nobody to tell
     return 0

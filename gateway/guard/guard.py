@@ -57,11 +57,15 @@ class Guard:
         """The routes, at the start or after a reload."""
         before = self.watches
         self._config = config
-        self.watches = {route.name: RouteWatch(route.name, route.serve_flag, route.guard) for route in config.routes if route.guard}
+        self.watches = {
+            route.name: RouteWatch(route.name, route.serve_flag, route.guard, _patience(config, route.candidate))
+            for route in config.routes
+            if route.guard
+        }
         for name, watch in self.watches.items():
             old = before.get(name)
             if old is not None and old.flag == watch.flag:
-                if old.settings == watch.settings:
+                if (old.settings, old.patience) == (watch.settings, watch.patience):
                     self.watches[name] = old
                 else:
                     watch.inherit(old)
@@ -126,12 +130,12 @@ class Guard:
         went_off = self._went_off()
         for watch in self.watches.values():
             if watch.flag in went_off:
-                watch.end()
+                watch.end(now)
             on = self._serving(watch.flag)
             if on and watch.begun is None:
                 watch.begin(now, wall)
             elif not on:
-                watch.end()
+                watch.end(now)
             seen = watch.look(now, wall, self.clerk.compared.get(watch.route))
             if seen is not None and seen.verdict.state == "breach" and watch.flag not in self._turning:
                 self._trip(watch, seen, wall)
@@ -185,7 +189,7 @@ class Guard:
         self.trips.end(trip, outcome)
         for watch in self.watches.values():
             if watch.flag == trip.flag:
-                watch.end()
+                watch.end(time.monotonic())
         self.clerk.keep(trip)
         _log.warning("guard: %s: %s %s", trip.flag, _OUTCOMES[outcome], _line(trip))
 
@@ -206,6 +210,12 @@ _OUTCOMES: Final = {
     "already-off": "it was off where it lives: somebody else, or another gateway, has done it",
     "on-again": "somebody has turned it on again; it is watched anew",
 }
+
+
+def _patience(config: Config, candidate: str) -> float:
+    """How long a request to it may take, to its answer's head."""
+    upstream = config.upstreams[candidate]
+    return upstream.connect_timeout + upstream.response_timeout
 
 
 def _of_legacy(seen: Seen) -> str:

@@ -22,7 +22,10 @@ from gateway.telemetry import Watched
 from shadow.guard import Comparisons, Figures, Limits, Verdict, judge, total
 
 SETTLE_SECONDS: Final = 2
-"""After a flag was turned on, before anything counts: every worker has heard of it, and has reported what came before."""
+"""After a flag was turned on, before anything counts: every worker has heard of it, and has reported what came before. After one that was
+off for a moment only it takes as long as requests from before may take."""
+REPORT_SECONDS: Final = 2.0
+"""Until what has ended is told, at most."""
 PARTS: Final = 120
 """Of a window, at most: in one of two minutes or less each is a second."""
 BASELINE_SECONDS: Final = 3600.0
@@ -86,15 +89,21 @@ class Seen:
 class RouteWatch:
     """See the module's docstring. All times are of one monotonic clock but for those of comparisons, which are Unix seconds."""
 
-    def __init__(self, route: str, flag: str, settings: Settings) -> None:
+    def __init__(self, route: str, flag: str, settings: Settings, patience: float = 0.0) -> None:
+        """`patience`: how long a request to the candidate may take, in seconds."""
         self.route = route
         self.flag = flag
         self.settings = settings
         self.limits = Limits(settings.errors, settings.latency, settings.mismatch, settings.minimum)
+        self.patience = patience
         self.begun: float | None = None
         """Since when the flag is on; None: it is off."""
         self.begun_at = 0.0
         """The same in Unix seconds."""
+        self._settles = 0.0
+        """Seconds from then on until something counts."""
+        self._ended: float | None = None
+        """When it was last on."""
         self.seen: Seen | None = None
         """At the last look since then."""
         self._width = max(1, int(settings.window / PARTS))
@@ -111,14 +120,19 @@ class RouteWatch:
     def begin(self, now: float, wall: float) -> None:
         """Its flag is on: from now on the candidate answers for what it does."""
         self.begun, self.begun_at, self.seen = now, wall, None
+        rest = 0.0 if self._ended is None else self._ended + self.patience + REPORT_SECONDS - now
+        self._settles = max(SETTLE_SECONDS, rest)
 
-    def end(self) -> None:
+    def end(self, now: float) -> None:
         """Its flag is off, or was for a moment: what was seen before is no matter of what comes."""
+        if self.begun is not None:
+            self._ended = now
         self.begun = self.seen = None
 
     def inherit(self, before: RouteWatch) -> None:
         """Goes on where `before`, the same route under other settings, is."""
         self.begun, self.begun_at = before.begun, before.begun_at
+        self._settles, self._ended = before._settles, before._ended
         self._baseline = before._baseline
         if self._width == before._width:
             self._sides = before._sides
@@ -145,12 +159,12 @@ class RouteWatch:
         legacy = self.reference(now)  # also while the flag is off: it becomes the baseline
         if self.begun is None:
             return None
-        settled = self.begun + SETTLE_SECONDS
+        settled = self.begun + self._settles
         parts = self._sides["candidate"].since(max(settled, now - self.settings.window))
         candidate = total(parts)
         pairs = None
         if self.limits.mismatch is not None:
-            pairs = counted(compared or {}, max(self.begun_at + SETTLE_SECONDS, wall - self.settings.window))
+            pairs = counted(compared or {}, max(self.begun_at + self._settles, wall - self.settings.window))
         old = legacy.basis == "baseline" and now - legacy.at > BASELINE_SECONDS
         verdict = judge(
             candidate,

@@ -155,7 +155,6 @@ class GatewayAddon:
             user, session, claims = caller.user_id, caller.session_id, caller.claims
             asked = context(found.route, head.method, relay.address, user, session, claims, told, caller.fleeting)
             decision = terms.policy.decide(found, asked)
-            relay.revision = terms.policy.flags.revision
         relay.decision = decision
         # `stream` was set by mitmproxy (option stream_large_bodies) for a declared length over the replay buffer.
         relay.capture = prepare(shared, terms, decision, relay.outgoing, replayable=not request.stream)

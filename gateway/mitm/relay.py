@@ -54,8 +54,6 @@ class Relay:
         self.head: Head | None = None
         self.outgoing: Outgoing | None = None
         self.decision: Decision | None = None
-        self.revision = ""
-        """Of the flags that decided, where the route has a guard."""
         self.asked_at = self.started_at
         """When the request was whole, and somebody was asked."""
         self.waited = 0.0
@@ -204,9 +202,7 @@ class Relay:
     def watched(self, *, failed: bool) -> None:
         """Tells the guard how the upstream did that was asked first. See gateway/net/relay.py."""
         decision, serve = self.decision, self.serve
-        if decision is None or not decision.guarded or self.fell_back or serve is None:
-            return
-        if self.terms.policy.flags.revision == self.revision:
+        if decision is not None and decision.guarded and not self.fell_back and serve is not None:
             self.shared.tally.route(decision.route).watched(serve.side, failed, self.waited)
 
     # Timers

@@ -61,7 +61,6 @@ class Relay(Sink):
         "_mirrored",
         "_replay_size",
         "_replayable",
-        "_revision",
         "_rule",
         "_sent_anew",
         "_started",
@@ -136,8 +135,6 @@ class Relay(Sink):
         """When the request was sent to the upstream that serves."""
         self._waited = 0.0
         """Seconds from then to its answer's head."""
-        self._revision = ""
-        """Of the flags that decided, where the route has a guard: what they decided says nothing of those that came after."""
         self.terms.in_flight += 1
 
     # The request
@@ -213,10 +210,7 @@ class Relay(Sink):
         if terms.visitors is not None and caller.user_id is None and caller.session_id is None:
             caller = self._visiting(terms.visitors, claim)
         context = terms.context(self.client.peer, self.head, claim.route, self.address, caller)
-        decision = terms.policy.decide(claim, context)
-        if decision.guarded:
-            self._revision = terms.policy.flags.revision
-        self._go(decision)
+        self._go(terms.policy.decide(claim, context))
 
     def _limited(self, limit: RouteLimit, caller: Caller | None) -> bool:
         """Whether that was one request too many; then it is answered."""
@@ -564,9 +558,7 @@ class Relay(Sink):
         """Tells the guard how the upstream did that was asked first. Not what legacy answers in a candidate's place: it is asked for just
         what the candidate could not do."""
         decision, serve = self.decision, self.serve
-        if decision is None or not decision.guarded or self.fell_back or serve is None:
-            return
-        if self.terms.policy.flags.revision == self._revision:
+        if decision is not None and decision.guarded and not self.fell_back and serve is not None:
             self.edge.tally.route(decision.route).watched(serve.side, failed, self._waited)
 
     def _fall_back(self, target: Target, why: str) -> None:

@@ -50,7 +50,7 @@ def test_what_came_before_the_flag_was_turned_on_does_not_count() -> None:
     seen = clock.passes(10, candidate=told(errors=5), legacy=told())
     assert seen is not None
     assert (seen.verdict.state, seen.verdict.reason, seen.legacy.basis) == ("breach", "errors", "served")
-    clock.watch.end()
+    clock.watch.end(clock.now)
     assert clock.watch.seen is None
     clock.on()
     seen = clock.passes(8, candidate=told(), legacy=told())
@@ -133,3 +133,25 @@ def test_other_settings_go_on_from_where_it_is() -> None:
     seen = clock.passes(200, candidate=told())
     assert seen is not None
     assert (seen.legacy.basis, seen.verdict.state) == ("baseline", "healthy")
+
+
+def test_after_a_moment_of_off_requests_from_before_have_to_end_first() -> None:
+    clock = Clock()
+    clock.watch.patience = 6.0
+    clock.on()
+    clock.passes(10, candidate=told(), legacy=told())
+    clock.watch.end(clock.now)
+    clock.passes(3, legacy=told())
+    clock.on()
+    seen = clock.passes(4, candidate=told(errors=10), legacy=told())  # timeouts of what was asked before
+    assert seen is not None
+    assert seen.candidate.requests == 0
+    seen = clock.passes(10, candidate=told(), legacy=told())
+    assert seen is not None
+    assert (seen.candidate.requests > 50, seen.candidate.errors) == (True, 0)
+    clock.watch.end(clock.now)
+    clock.now += 60
+    clock.on()
+    seen = clock.passes(6, candidate=told(errors=10), legacy=told())
+    assert seen is not None
+    assert seen.candidate.errors >= 40

@@ -95,6 +95,17 @@ async def test_answers_that_differ_cost_the_flag_and_legacy_is_measured_beside(t
         assert 'banyan_guard_state{route="reviews",state="off"} 1.0' in metrics
 
 
+async def test_without_the_database_everything_but_mismatches_is_watched(tmp_path: Path) -> None:
+    nowhere = 'mismatch = 0.05\n[shadow]\ndatabase = "postgres://banyan:secret@127.0.0.1:1/banyan"'
+    async with running(tmp_path, nowhere, reviews=50, reviews__shadow=False) as world, asking(world):
+        await world.state("healthy")
+        await until(lambda: world.guard()["clerk"]["error"] != "")
+        assert (world.guard()["clerk"]["answers"], "secret" in str(world.guard())) == (False, False)
+        world.candidate.status = "500 Oh"
+        await is_off(world)
+        assert [(trip["reason"], trip["outcome"]) for trip in world.guard()["trips"]] == [("errors", "switched-off")]
+
+
 async def test_the_baseline_is_legacys_last_window(tmp_path: Path) -> None:
     async with running(tmp_path, reviews=False, reviews__shadow=False) as world, asking(world):
         await until(lambda: world.answers.get("200 served-by=legacy; reason=flag-off", 0) > 500)
