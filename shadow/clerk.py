@@ -100,9 +100,8 @@ def compared(watched: Mapping[str, float], now: float) -> dict[str, list[tuple[i
     found: dict[str, list[tuple[int, int, int]]] = {}
     for route, seconds in watched.items():
         counts: dict[int, list[int]] = {}
-        rows = Tally.objects.filter(
-            route=route, width=1, at__gte=int(now - seconds - LATE_SECONDS), name__in=(counters.MATCHED, counters.MISMATCHED)
-        )
+        names = (counters.MATCHED, counters.EXCUSED, counters.MISMATCHED)
+        rows = Tally.objects.filter(route=route, width=1, at__gte=int(now - seconds - LATE_SECONDS), name__in=names)
         for at, name, count in rows.values_list("at", "name", "count"):
             counts.setdefault(at, [0, 0])[name == counters.MISMATCHED] += count
         found[route] = [(at, matched, mismatched) for at, (matched, mismatched) in sorted(counts.items())]

@@ -53,7 +53,9 @@ POISON = DROPPED + "poison"
 """Every shadow worker that had it in hand ended."""
 
 _BODILESS = tuple(SKIPPED + reason for reason in ("too_large", "event_stream", "reference_unanswered"))
-AFTER_CAPTURE = frozenset((QUEUE_FULL, SHUTDOWN, BROKER_AWAY, BROKER_FULL, BROKER_REFUSED, EXPIRED, UNREADABLE, POISON, FAILED, *_BODILESS))
+AFTER_CAPTURE = frozenset(
+    (QUEUE_FULL, POOL_FULL, SHUTDOWN, BROKER_AWAY, BROKER_FULL, BROKER_REFUSED, EXPIRED, UNREADABLE, POISON, FAILED, *_BODILESS)
+)
 """What can become of an exchange, besides a comparison, once it is in CAPTURED. Every other reason is the edge's, of a request that is not:
 the two never share one. Whoever adds a reason behind the edge adds it here (shadow/reconcile.py)."""
 

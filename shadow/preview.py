@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shadow import curl, report, rulebook
 from shadow.combinations import counted
 from shadow.compare import Kind, Rules
-from shadow.gate import GateResult
+from shadow.gate import GateResult, Terms
 from shadow.models import Rule as Row
 from shadow.models import Sample
 from shadow.models import Signature as SignatureRow
 from shadow.recompute import newly, recompute
 from shadow.rejudge import Rejudged, Stored, rejudge
 from shadow.report import RouteReport
-from shadow.rules import COUNTED, Rule, applied, concerns
+from shadow.rules import COUNTED, Rule, applied, concerns, covers
 
 MAX_SAMPLES = 200
 """Samples judged again for one preview, the newest: a second or two of work."""
@@ -92,14 +92,14 @@ class Preview:
         }
 
 
-def of_adding(route: str, rule: Rule, base: Rules, *, minimum: int, match: float, since: float = 0.0) -> Preview:
-    """What `rule` would change for `route`, whose configured rules are `base` and whose gate needs `minimum` and `match`."""
+def of_adding(route: str, rule: Rule, base: Rules, *, terms: Terms, since: float = 0.0) -> Preview:
+    """What `rule` would change for `route`, whose configured rules are `base` and whose gate goes by `terms`."""
     now = time.time()
     held = rulebook.in_force([route], now)[route]
-    return _preview(route, rule, base, held, [*held, rule], minimum=minimum, match=match, since=since, adding=True)
+    return _preview(route, rule, base, held, [*held, rule], terms=terms, since=since, adding=True)
 
 
-def of_ending(route: str, row: Row, base: Rules, *, minimum: int, match: float, since: float = 0.0) -> Preview:
+def of_ending(route: str, row: Row, base: Rules, *, terms: Terms, since: float = 0.0) -> Preview:
     """What ending the rule would change.
 
     Raises:
@@ -110,7 +110,7 @@ def of_ending(route: str, row: Row, base: Rules, *, minimum: int, match: float, 
     rule = checked(row.kind, row.path, row.value)
     held = rulebook.in_force([route], time.time())[route]
     left = [each for each in held if each != rule]
-    return _preview(route, rule, base, held, left, minimum=minimum, match=match, since=since, adding=False)
+    return _preview(route, rule, base, held, left, terms=terms, since=since, adding=False)
 
 
 def _preview(
@@ -120,13 +120,13 @@ def _preview(
     held: Sequence[Rule],
     then: Sequence[Rule],
     *,
-    minimum: int,
-    match: float,
+    terms: Terms,
     since: float,
     adding: bool,
 ) -> Preview:
     before, after = (report.summary(route, since, rules) for rules in (held, then))
-    gates = [report.gate_of(each, minimum=minimum, match=match) for each in (before, after)]
+    after = _without(after, rule) if adding else _with(after, rule, then)
+    gates = [report.gate_of(each, minimum=terms.minimum, match=terms.match, coverage=terms.coverage) for each in (before, after)]
     counts = counted(report.tallies([route], since)).get(route, [])
     now, next_ = recompute(counts, held), recompute(counts, then)
     rows = list(SignatureRow.objects.filter(route=route, last_seen__gte=since))
@@ -163,6 +163,25 @@ def _preview(
             str(each) for each in held if each.kind in COUNTED and any(concerns(each, Kind(row.kind), row.path) for row in concerned)
         ),
     )
+
+
+def _without(after: RouteReport, rule: Rule) -> RouteReport:
+    """What is open once the rule is there: what it covers is expected, and in nobody's way."""
+    left, unmended = (
+        tuple(line for line in lines if not covers(rule, Kind(line.kind), line.path)) for lines in (after.signatures, after.unmended)
+    )
+    return replace(after, signatures=left, unmended=unmended)
+
+
+def _with(after: RouteReport, rule: Rule, then: Sequence[Rule]) -> RouteReport:
+    """What is open once the rule is gone: what it alone covered is new again."""
+    rows = SignatureRow.objects.filter(route=after.route, state=SignatureRow.State.EXPECTED, last_seen__gte=after.since)
+    again = [
+        replace(report.signature_line(row), state=SignatureRow.State.NEW.value)
+        for row in rows
+        if covers(rule, Kind(row.kind), row.path) and not any(covers(each, Kind(row.kind), row.path) for each in then)
+    ]
+    return replace(after, signatures=(*after.signatures, *again))
 
 
 def _settled(rows: Sequence[SignatureRow], samples: Sequence[Stored], judged: Rejudged) -> tuple[tuple[str, str], ...]:

@@ -172,7 +172,7 @@ class Capture:
                 Exchange(
                     self._decision.route,
                     self._outgoing.request_id.decode("latin-1"),
-                    shared.wall(),
+                    shared.wall() - (shared.now() - self._began),
                     head.method,
                     head.target.decode("latin-1"),
                     self._terms.captured(head.fields),

@@ -180,7 +180,7 @@ class Capture:
                 Exchange(
                     self.decision.route,
                     relay.request_id.decode("latin-1"),
-                    edge.clock.wall(),
+                    edge.clock.wall() - (edge.clock.now - relay.started_at),
                     head.method,
                     head.target.decode("latin-1"),
                     captured(head),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.settings.routes import Gate
 from shadow import counters, preview, report, rulebook, store
 from shadow.batch import MAX_COMBINATIONS, Batch
 from shadow.compare import Kind, Rules
@@ -21,6 +22,7 @@ from shadow.rules import RuleError, checked
 NOW = float(int(time.time()) - 100)
 BASE = Rules.make(ignore=["$.configured"])
 IGNORE = checked("ignore", "$.t")
+TERMS = Gate(minimum=1, match=0.3, coverage=0)
 
 
 def judge(*rules: Any) -> Judge:
@@ -188,7 +190,7 @@ def test_combinations_go_with_their_counts() -> None:
 
 
 def looked(rule: Any, **more: Any) -> preview.Preview:
-    return preview.of_adding("r", rule, BASE, **({"minimum": 1, "match": 0.3} | more))
+    return preview.of_adding("r", rule, BASE, **({"terms": TERMS} | more))
 
 
 @pytest.mark.django_db
@@ -197,7 +199,8 @@ def test_a_preview_says_what_comes_true() -> None:
     found = looked(IGNORE)
     assert (found.matches_gained, found.before.matched, found.after.matched) == (20, 5, 25)
     assert [(hidden.kind, hidden.path, hidden.exchanges, hidden.state) for hidden in found.hidden] == [("value", "$.t", 21, "new")]
-    assert (found.gate_before.passed, found.gate_after.passed) == (False, True)
+    assert [gate.open for gate in (found.gate_before, found.gate_after)] == [2, 1]
+    assert [len(gate.reasons) for gate in (found.gate_before, found.gate_after)] == [2, 1], "of the match rate, and of what is open"
     assert (found.samples, found.samples_matching, found.of) == (3, 2, 21), (
         "a write keeps three of a signature: here, one of them shows both"
     )
@@ -206,7 +209,7 @@ def test_a_preview_says_what_comes_true() -> None:
     row = add(rested_on=found.rested_on())
     assert report.summary("r").matched == found.after.matched
     assert row.rested_on["exchanges"] == 20
-    undone = preview.of_ending("r", row, BASE, minimum=1, match=0.3)
+    undone = preview.of_ending("r", row, BASE, terms=TERMS)
     assert (undone.matches_gained, [hidden.path for hidden in undone.hidden]) == (-20, ["$.t"])
 
 

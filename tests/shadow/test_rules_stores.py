@@ -20,6 +20,7 @@ url, folder = sys.argv[1], Path(sys.argv[2])
 from shadow import store
 store.setup(url, folder)
 store.migrate(folder)
+from gateway.settings.routes import Gate
 from shadow import preview, report, rulebook
 from shadow.batch import Batch
 from shadow.compare import Rules
@@ -74,7 +75,7 @@ assert dict(Presence.objects.values_list("path", "pairs")) == {"": 120, "$": 120
 (suggested,) = suggesting.of("r")
 assert suggested.sentence.startswith("$.t differs in 100 % of legacy's own pairs (n = 120) and in 83 % of pairs with"), suggested.sentence
 assert Combination.objects.count() == 5
-looked = preview.of_adding("r", checked("ignore", "$.t"), Rules(), minimum=1, match=0.1)
+looked = preview.of_adding("r", checked("ignore", "$.t"), Rules(), terms=Gate(minimum=1, match=0.1, coverage=0))
 assert (looked.matches_gained, looked.samples_matching > 0) == (300, True)
 row = rulebook.add("r", checked("ignore", "$.t"), Rules(), author="kim", reason="clock", at=time.time(), rested_on=looked.rested_on())
 assert figures() == (300, 300, 300, 0), figures()

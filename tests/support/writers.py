@@ -20,7 +20,7 @@ from shadow.batch import Batch
 from shadow.compare import Kind
 from shadow.exchange import Answer, Exchange, RouteCounts, Summary
 from shadow.judge import Judgement, Sample
-from shadow.shipper import make_worker
+from shadow.sinks.local import local
 
 NOW = 1_800_000_000.0
 RETENTION = 86_400.0
@@ -58,7 +58,7 @@ def write(number: int) -> None:
 
 
 def work(config: Path, number: int) -> None:
-    worker = make_worker(load(config))
+    worker = local(load(config))
     worker.start()
     for turn in range(EXCHANGES):
         other = (b'{"a": 1}', b'{"a": 2}')[turn % 2]
@@ -80,7 +80,7 @@ def upkeep() -> None:
 
 
 def files(config: Path) -> None:
-    make_worker(load(config))
+    local(load(config))
     store.write(batch(0, 0))
     folder = config.parent / "var"  # while the database is open, and has its -wal and -shm
     print(json.dumps({path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}))

@@ -71,7 +71,7 @@ def add(
         from shadow.rules import RuleError
 
         base = base_of(configured)
-        found = preview.of_adding(route, rule, base, minimum=configured.gate.minimum, match=configured.gate.match)
+        found = preview.of_adding(route, rule, base, terms=configured.gate)
         try:
             row = rulebook.add(route, rule, base, author=author, reason=why, at=now, expires=expires, rested_on=found.rested_on())
         except RuleError as error:
@@ -153,7 +153,7 @@ def _try_to_end(route: str, number: int, config: Path, *, as_json: bool) -> int:
             raise RefusalError(f"{route} has no rule {number} that is in force", status=1)
         gate = configured.gate
         try:
-            found = preview.of_ending(route, row, base_of(configured), minimum=gate.minimum, match=gate.match)
+            found = preview.of_ending(route, row, base_of(configured), terms=gate)
         except RuleError as error:
             raise RefusalError(str(error), status=1) from error
     if as_json:

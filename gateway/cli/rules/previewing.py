@@ -43,7 +43,7 @@ def preview(
         from shadow import preview as previews
 
         gate = configured.gate
-        found = previews.of_adding(route, rule, base_of(configured), minimum=gate.minimum, match=gate.match, since=start)
+        found = previews.of_adding(route, rule, base_of(configured), terms=gate, since=start)
     if as_json:
         print(json.dumps({"route": route, **for_machines(found)}, indent=2))
     else:

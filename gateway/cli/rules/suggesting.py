@@ -119,7 +119,7 @@ def accept(
                 )
             rule = asked(kind, found.rule.path, value) if kind else found.rule
             base = base_of(configured)
-            looked = preview.of_adding(route, rule, base, minimum=configured.gate.minimum, match=configured.gate.match)
+            looked = preview.of_adding(route, rule, base, terms=configured.gate)
             row = suggesting.accept(
                 route, found, base, author=author, reason=reason, at=now, expires=expires, instead=rule, rested_on=looked.rested_on()
             )

@@ -96,7 +96,7 @@ def test_a_rule_from_its_preview_to_its_end(folder: Path) -> None:
         "  would be    94.55 % (52 of 55: 10 outright, 2 by the configuration's rules, 40 by reviewed rules)",
     ]
     assert "not passed" in lines[5]
-    assert "with the rule passed" in lines[5]
+    assert "with the rule not passed (85.15 % or more" in lines[5]  # other signatures are open still
     assert "         43 x value $.generated_at (new)" in lines
     assert any("curl --globoff --include 'http://GATEWAY/reviews/7?x=1'" in line for line in lines)
 
