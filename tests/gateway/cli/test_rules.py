@@ -115,6 +115,9 @@ def test_a_rule_from_its_preview_to_its_end(folder: Path) -> None:
     assert "rule 1       ignore $.generated_at (in 43 exchanges)" in text
     assert "banyan.toml  ignore $.configured" in text
 
+    assert "1 signature still open: value $.n (new)" in banyan(folder, "gate", "reviews").stdout
+    (other,) = (line["id"] for line in told(folder, "signatures", "list", "reviews") if line["path"] == "$.n")
+    banyan(folder, "signatures", "set", str(other), "fixed", "--why", "rounded alike since 1.2")
     gate = banyan(folder, "gate", "reviews")
     assert "52 of 55 match, 40 of them by reviewed rules" in gate.stdout
     report = banyan(folder, "report", "reviews").stdout
