@@ -11,18 +11,22 @@ import re
 import sqlite3
 import subprocess
 import zlib
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote_plus
 
 import brotli  # type: ignore[import-untyped]
 import zstandard
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
 from demo.processes import python
 from gateway.secret_patterns import luhn
+from shadow.pack import counts
 from tests.integration.test_reload import ROUTE, World, served
 from tests.support.console import log_in, running_console
 from tests.support.gateway import Exchange
+from tests.support.nats import Nats, start_nats
 
 ROUNDS = 100
 """Each brings ten secrets or more."""
@@ -115,8 +119,10 @@ def request(seeds: Seeds, number: int) -> bytes:
 def everything(folder: Path) -> str:
     """Every file, and the database read as what it says."""
     texts = [path.read_bytes().decode("latin-1") for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "redact.key"]
-    with closing(sqlite3.connect(folder / "var" / "banyan.sqlite3")) as database:
-        texts += database.iterdump()
+    kept = folder / "var" / "banyan.sqlite3"
+    if kept.exists():
+        with closing(sqlite3.connect(kept)) as database:
+            texts += database.iterdump()
     return "\n".join(texts)
 
 
@@ -141,9 +147,13 @@ async def compared(world: World, count: int) -> None:
     raise AssertionError(f"{count} were not compared: {rows}\n{world.gateway.process.tail()}")
 
 
-async def test_no_secret_is_left_anywhere(tmp_path: Path) -> None:
-    seeds = Seeds()
+SHADOW = ROUTE + '[shadow]\nredact = ["authorization", "cookie", "set-cookie", "x-secret", "$..password", "$.user.email", "$..email"]\n'
+
+
+async def traffic(world: World, seeds: Seeds) -> None:
+    """A thousand secrets in a hundred requests and their answers, all of which differ."""
     bodies: dict[str, tuple[str, str, str]] = {}
+    card, header = seeds.card(), seeds.word()
 
     async def answer(exchange: Exchange, who: str) -> None:
         number = exchange.line.split(b"/")[2].decode()
@@ -157,17 +167,25 @@ async def test_no_secret_is_left_anywhere(tmp_path: Path) -> None:
         fields = f"Content-Type: {media}\r\n{cookie}X-Card: {card}\r\nX-Who: {who}\r\nCache-Control: {who}\r\nX-Secret: {header}\r\n"
         await exchange.answer(data, extra=(fields + (f"Content-Encoding: {coding}\r\n" if coding else "")).encode())
 
-    card, header = seeds.card(), seeds.word()
-    rest = ROUTE + '[shadow]\nredact = ["authorization", "cookie", "set-cookie", "x-secret", "$..password", "$.user.email", "$..email"]\n'
-    async with served(tmp_path, reviews=False, reviews__shadow=True) as world:
-        world.legacy.handler = lambda exchange: answer(exchange, "legacy")
-        world.new.handler = lambda exchange: answer(exchange, "candidate")
-        await world.reload(world.toml(rest=rest))
-        for number in range(ROUNDS):
-            body, media = document(seeds, number)
-            bodies[str(number)] = (body, media, list(CODINGS)[number % len(CODINGS)])
-            assert (await world.gateway.request(request(seeds, number))).status == 200
-        assert len(seeds.all) >= 1000
+    world.legacy.handler = lambda exchange: answer(exchange, "legacy")
+    world.new.handler = lambda exchange: answer(exchange, "candidate")
+    for number in range(ROUNDS):
+        body, media = document(seeds, number)
+        bodies[str(number)] = (body, media, list(CODINGS)[number % len(CODINGS)])
+        assert (await world.gateway.request(request(seeds, number))).status == 200
+    assert len(seeds.all) >= 1000
+
+
+def found(seeds: Seeds, text: str) -> list[str]:
+    """The secrets that are in `text`."""
+    plain = shown(text)
+    return [secret for secret in sorted(seeds.all) if secret in text or secret in plain]
+
+
+async def test_no_secret_is_left_anywhere(tmp_path: Path) -> None:
+    seeds = Seeds()
+    async with served(tmp_path, rest=SHADOW, reviews=False, reviews__shadow=True) as world:
+        await traffic(world, seeds)
         await compared(world, ROUNDS)
         admin = [world.gateway.metrics()]
         admin += [json.dumps(await asyncio.to_thread(world.gateway.get, path)) for path in ("/config", "/flags", "/flags/changes")]
@@ -182,8 +200,46 @@ async def test_no_secret_is_left_anywhere(tmp_path: Path) -> None:
     assert '"target":"/reviews/1/*/*' in text
     assert "x-api-key: redacted:" in text
     assert "--data-raw" in text, "the requests' bodies are there, redacted"
-    plain = shown(text)
-    assert [secret for secret in sorted(seeds.all) if secret in text or secret in plain] == []
+    assert found(seeds, text) == []
+
+
+async def stream(broker: Nats, exchanges: int) -> str:
+    """Every message that waits in the stream, unpacked, once they hold that many exchanges."""
+
+    async def read(jetstream: JetStreamContext) -> list[tuple[bytes, str]]:
+        state = (await jetstream.stream_info("BANYAN_SHADOW")).state
+        numbers = range(state.first_seq, state.last_seq + 1) if state.messages else ()
+        messages = [await jetstream.get_msg("BANYAN_SHADOW", number) for number in numbers]
+        return [(message.data or b"", json.dumps(message.headers)) for message in messages]
+
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(NotFoundError):  # the shipper has not made the stream yet
+                texts, held = [], 0
+                for data, headers in await asyncio.to_thread(broker.ask, read):
+                    with zstandard.ZstdDecompressor().stream_reader(data) as reader:
+                        texts += [reader.read().decode("latin-1"), headers]
+                    held += sum(counts(json.loads(headers)).values())
+                if held >= exchanges:
+                    return "\n".join(texts)
+            await asyncio.sleep(0.1)
+
+
+async def test_no_secret_is_in_the_broker(tmp_path: Path) -> None:
+    """What waits in NATS is unpacked and read; nobody takes it away meanwhile."""
+    seeds = Seeds()
+    broker = await asyncio.to_thread(start_nats, tmp_path / "nats")
+    try:
+        rest = f'{SHADOW}sink = "jetstream"\nnats = "{broker.url}"\n'
+        async with served(tmp_path, rest=rest, reviews=False, reviews__shadow=True) as world:
+            await traffic(world, seeds)
+            sent = await stream(broker, ROUNDS)
+            metrics = world.gateway.metrics()
+    finally:
+        await asyncio.to_thread(broker.stop)
+    for sign in ("redacted:card:", "redacted:token:", "x-api-key", "set-cookie"):
+        assert sign in sent, "it is what the exchanges hold, redacted"
+    assert found(seeds, "\n".join((sent, metrics, everything(tmp_path)))) == []
 
 
 def console_pages(config: Path) -> list[str]:
