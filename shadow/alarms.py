@@ -30,7 +30,7 @@ def raise_alarms(now: float) -> list[Signature]:
         for alarm in alarms(_counted(route, drifts, since)):
             row = rows.get((alarm.kind, alarm.path[:300]))
             if row is not None and row.state == Signature.State.FIXED:
-                later = alarms(_counted(route, drifts, row.last_seen + 1))
+                later = alarms(_counted(route, drifts, max(row.last_seen, row.state_since) + 1))
                 if not any((each.kind, each.path) == (alarm.kind, alarm.path) for each in later):
                     continue
                 states.change(row.pk, states.NEW, by=states.BANYAN, why=states.SEEN_AGAIN)

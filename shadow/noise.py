@@ -93,10 +93,13 @@ def _manner(difference: Difference) -> tuple[str, Manner]:
             return "other", Manner(examples=examples)
         return "instant" if one == other else "times", Manner(examples=examples)
     if isinstance(left, int | float) and isinstance(right, int | float):  # of one JSON type, so neither is a boolean alone
-        distance = abs(left - right)
-        if distance < INFINITE:
-            relative = min(distance / abs(left), INFINITE) if left else INFINITE
-            return "numbers", Manner(relative=relative, absolute=float(distance), examples=examples)
+        try:
+            distance = abs(left - right)
+            if 0 < distance < INFINITE:  # 0: two that no tolerance tells from each other, and that differ all the same
+                relative = min(distance / abs(left), INFINITE) if left else INFINITE
+                return "numbers", Manner(relative=relative, absolute=float(distance), examples=examples)
+        except OverflowError:
+            pass  # a whole number beyond every float
     return "other", Manner(examples=examples)
 
 

@@ -126,7 +126,11 @@ def _preview(
 ) -> Preview:
     before, after = (report.summary(route, since, rules) for rules in (held, then))
     after = _without(after, rule) if adding else _with(after, rule, then)
-    gates = [report.gate_of(each, minimum=terms.minimum, match=terms.match, coverage=terms.coverage) for each in (before, after)]
+    gates = [_gate(each, terms) for each in (before, after)]
+    if not since:  # the gate goes by its own window, whatever else is shown
+        lately = time.time() - terms.window
+        now_, then_ = (report.summary(route, lately, rules) for rules in (held, then))
+        gates = [_gate(now_, terms), _gate(_without(then_, rule) if adding else _with(then_, rule, then), terms)]
     counts = counted(report.tallies([route], since)).get(route, [])
     now, next_ = recompute(counts, held), recompute(counts, then)
     rows = list(SignatureRow.objects.filter(route=route, last_seen__gte=since))
@@ -163,6 +167,10 @@ def _preview(
             str(each) for each in held if each.kind in COUNTED and any(concerns(each, Kind(row.kind), row.path) for row in concerned)
         ),
     )
+
+
+def _gate(counted: RouteReport, terms: Terms) -> GateResult:
+    return report.gate_of(counted, minimum=terms.minimum, match=terms.match, coverage=terms.coverage)
 
 
 def _without(after: RouteReport, rule: Rule) -> RouteReport:

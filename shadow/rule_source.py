@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("banyan.shadow")
 
+SETTLE_SECONDS = 10.0
+"""After which states are brought in line with the rules though none has changed (shadow.rulebook.settle)."""
+
 type PerRoute = Mapping[str, list[Rule]]
 
 
@@ -25,6 +28,7 @@ class RuleSource:
         self._revision: tuple[int, int] | None = None
         self._held: list[tuple[str, Rule, float | None]] = []
         self._failing = False
+        self._next_settle = 0.0
 
     def poll(self, now: float) -> PerRoute | None:
         """The rules in force at `now` (Unix seconds), where they are others than at the last call; None where they are the same.
@@ -49,9 +53,11 @@ class RuleSource:
         left = [each for each in self._held if each[2] is None or each[2] > now]
         expired = len(left) < len(self._held)
         self._held = left
+        if changed or expired or now >= self._next_settle:
+            self._next_settle = now + SETTLE_SECONDS
+            self._settle(now)
         if not changed and not expired:
             return None
-        self._settle(now)
         found: dict[str, list[Rule]] = {}
         for route, rule, _ in left:
             found.setdefault(route, []).append(rule)

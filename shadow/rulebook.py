@@ -88,7 +88,7 @@ def add(
         except IntegrityError as error:
             raise RuleError(f"somebody has just made the same rule: {rule}") from error
     # Not within the transaction: writers lock signatures too, in another order. A worker does the same when it notices the rule.
-    settle(at, [route], by=author, why=f"rule {made.pk}: {reason}")
+    settle(at, [route])
     return made
 
 
@@ -159,7 +159,9 @@ def revision() -> tuple[int, int]:
 def settle(at: float, routes: Sequence[str] | None = None, *, by: str = "", why: str = "") -> int:
     """Brings the states of signatures in line with the rules in force: `expected` means that one covers it. Returns how many changed.
 
-    Done when a rule is made or ended, and by the worker when one expires. May be done again at any time.
+    `by`, `why`: of whoever has just ended a rule. Done when a rule is made or ended, and by workers now and then: rules expire, a signature
+    is seen in spite of its rule, and a shipper that knows no reviewed rules writes one that is covered. A bug stays one, whatever rules
+    there are, until somebody makes one for it after that; and it is one again when that rule is gone.
     """
     from shadow.models import Rule as Row
     from shadow.models import Signature
@@ -170,12 +172,15 @@ def settle(at: float, routes: Sequence[str] | None = None, *, by: str = "", why:
         held = [(row, rule) for row in active(route, at) if (rule := rule_of(row)) is not None]
         rows = Signature.objects.filter(route=route).exclude(state=Signature.State.FIXED)
         for row in rows if held else rows.filter(state=Signature.State.EXPECTED):
-            found = next((held_row for held_row, rule in held if _expects(held_row, rule, row)), None)
+            found = next((held_row for held_row, rule in reversed(held) if _expects(held_row, rule, row)), None)
             if found is not None and row.state != Signature.State.EXPECTED:
-                reason = why or f"rule {found.pk}: {found.reason}"
-                changed += states.change(row.pk, states.EXPECTED, by=by or found.author, why=reason) is not None
+                if row.state == Signature.State.BUG and found.created <= row.state_since:  # the newest of them: the others are older
+                    continue
+                changed += states.change(row.pk, states.EXPECTED, by=found.author, why=f"rule {found.pk}: {found.reason}") is not None
             elif found is None and row.state == Signature.State.EXPECTED:
-                changed += states.change(row.pk, states.NEW, by=by or states.BANYAN, why=why or "no rule covers it any more") is not None
+                last = row.changes.filter(new=states.EXPECTED).order_by("-pk").first()
+                before = states.BUG if last is not None and last.old == states.BUG else states.NEW
+                changed += states.change(row.pk, before, by=by or states.BANYAN, why=why or "no rule covers it any more") is not None
     return changed
 
 

@@ -123,7 +123,7 @@ def write(batch: Batch) -> None:
         _among_writers(alone=False)
         _write_tallies(batch, combinations.rows(batch) + drift_store.rows(batch, _row))
         noise_store.write(batch)
-        ids = _upsert_signatures(_limited(batch.expected), _limited(batch.signatures))
+        ids = _upsert_signatures(_limited(batch.expected, excused=True), _limited(batch.signatures))
         touched = _write_samples(batch, ids)
         for signature in sorted(touched):
             _prune_samples(signature)
@@ -152,8 +152,12 @@ def _write_tallies(batch: Batch, more: Counter[tuple[str, int, str]]) -> None:
         )
 
 
-def _limited(signatures: dict[Key, Seen]) -> dict[Key, Seen]:
-    """The signatures, with those under OTHER that are new to a route which has MAX_SIGNATURES already."""
+def _limited(signatures: dict[Key, Seen], *, excused: bool = False) -> dict[Key, Seen]:
+    """The signatures, with those under OTHER that are new to a route which has MAX_SIGNATURES already.
+
+    Those that rules excuse get half of the places, and beyond that none: they are counted with their combination all the same, must not
+    take the places of what nobody has looked at, and must not make OTHER, in which anything may be, expected.
+    """
     from shadow.models import Signature
 
     known: dict[str, set[tuple[str, str]]] = {}
@@ -161,8 +165,10 @@ def _limited(signatures: dict[Key, Seen]) -> dict[Key, Seen]:
     for (route, kind, path), seen in signatures.items():
         if route not in known:
             known[route] = set(Signature.objects.filter(route=route).values_list("kind", "path"))
-        room = (kind.value, path) in known[route] or len(known[route]) < MAX_SIGNATURES
+        room = (kind.value, path) in known[route] or len(known[route]) < (MAX_SIGNATURES // 2 if excused else MAX_SIGNATURES)
         place = path if room else OTHER
+        if excused and place == OTHER:
+            continue
         known[route].add((kind.value, place))
         limited.setdefault((route, kind, place), Seen()).add(seen.count, seen.first, seen.last)
     return limited
@@ -283,7 +289,7 @@ def purge(now: float, retention: float) -> None:
         Tally.objects.filter(at__lt=int(before)).delete()
         Row.objects.filter(at__lt=before).delete()
         Combination.objects.filter(last_seen__lt=before).delete()
-        Signature.objects.filter(last_seen__lt=before, state=Signature.State.NEW, changes=None).delete()
+        Signature.objects.filter(last_seen__lt=before, state__in=(Signature.State.NEW, Signature.State.EXPECTED), changes=None).delete()
         for kept in (Noise, Presence, Drift):
             kept.objects.filter(last_seen__lt=before).delete()
         FlagChange.objects.filter(at__lt=before).delete()

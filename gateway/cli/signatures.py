@@ -124,8 +124,8 @@ def set_state(
 
     if state == states.EXPECTED:
         raise RefusalError(
-            "what is expected says a rule, so that it is not counted as a difference either: [routes.shadow.compare] "
-            "(docs/reference/settings.md). Nothing was changed"
+            "what is expected says a rule, which has an author, a reason and an end: `banyan rules add` (docs/reference/rules.md). "
+            "Nothing was changed"
         )
     with stored(config):
         from shadow import report

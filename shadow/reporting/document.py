@@ -104,6 +104,7 @@ def plain(document: Document) -> dict[str, Any]:
         "matched_outright": counted.matched_outright,
         "matched_by_configuration": counted.matched_by_configuration,
         "matched_by_rules": counted.matched_by_rules,
+        "untold": counted.untold,
         "rules": counted.rules,
         "mismatched": counted.mismatched,
         "match_rate": counted.match_rate,

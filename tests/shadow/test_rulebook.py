@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from gateway.settings.routes import Gate
-from shadow import counters, preview, report, rulebook, store
-from shadow.batch import MAX_COMBINATIONS, Batch
+from shadow import counters, preview, report, rulebook, states, store
+from shadow.batch import MAX_COMBINATIONS, MAX_SIGNATURES, Batch
+from shadow.batch import OTHER as OTHER_PATHS
 from shadow.compare import Kind, Rules
 from shadow.exchange import Answer, Exchange
 from shadow.judge import Judge
@@ -277,3 +278,60 @@ def test_kinds_that_no_rule_covers_stay() -> None:
     add(checked("ignore", "$"))
     assert figures() == (0, 0, 0, 1)
     assert Signature.objects.get().kind == Kind.STATUS
+
+
+@pytest.mark.django_db
+def test_a_signature_that_is_seen_in_spite_of_its_rule_is_new_again_without_anybody_doing_anything() -> None:
+    rule = checked("tolerance", "$.n", "0.5")
+    source = RuleSource()
+    see(judge(), ({"n": 1.0}, {"n": 1.2}), ({"n": 1.0}, {"n": 1.4}))
+    add(rule, rested_on=looked(rule).rested_on())
+    source.poll(NOW + 20)
+    assert Signature.objects.get().state == "expected"
+    see(judge(rule), ({"n": 1.0}, {"n": 7}), at=NOW + 200)
+    assert source.poll(NOW + 201) is None, "the rules are the same"
+    assert Signature.objects.get().state == "new"
+
+
+@pytest.mark.django_db
+def test_a_bug_stays_one_whatever_rules_others_make() -> None:
+    see(judge(), TIME, OTHER)
+    first = add()
+    row = Signature.objects.get(path="$.t")
+    assert row.state == "expected"
+    states.change(row.pk, "bug", by="lee", why="it is none of the clock's")
+    add(checked("unordered", "$.tags"))
+    row.refresh_from_db()
+    assert row.state == "bug"
+    rulebook.end("r", first.pk, by="kim", why="no", at=time.time())
+    row.refresh_from_db()
+    assert row.state == "bug"
+    again = add(at=time.time() + 5)
+    row.refresh_from_db()
+    assert row.state == "expected", "somebody made a rule for it after that"
+    rulebook.end("r", again.pk, by="kim", why="no", at=time.time() + 6)
+    row.refresh_from_db()
+    assert row.state == "bug", "nobody has said that it is fixed"
+    assert [(change.old, change.new, change.by) for change in states.history(row.pk)][-1] == ("expected", "bug", "kim")
+
+
+@pytest.mark.django_db
+def test_what_rules_excuse_takes_no_place_from_what_they_do_not() -> None:
+    rule = checked("ignore", "$.by_user.*")
+    see(judge(rule), *[({"by_user": {f"u{number}": 1}}, {"by_user": {f"u{number}": 2}}) for number in range(MAX_SIGNATURES)])
+    assert Signature.objects.filter(state="expected").count() == MAX_SIGNATURES // 2
+    assert not Signature.objects.filter(path=OTHER_PATHS).exists()
+    see(judge(rule), ({"total": 1}, {"total": 2}))
+    assert Signature.objects.get(path="$.total").state == "new"
+    store.purge(NOW + 100, 50)
+    assert not Signature.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_previews_gate_is_the_routes() -> None:
+    long_ago = NOW - 5 * 86400
+    see(judge(), *[SAME] * 400, at=long_ago)
+    see(judge(), *[SAME] * 5, *[TIME] * 20)
+    found = looked(IGNORE, terms=Gate(minimum=1, match=0.9, coverage=0))
+    assert found.before.compared == 425
+    assert found.gate_before.compared == 25, "of the gate's own window"
