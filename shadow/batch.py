@@ -6,7 +6,9 @@ Bounded by what it counts and not by how much traffic there was: so a database t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from shadow import counters
 from shadow.compare import Drift, Kind
@@ -149,8 +151,7 @@ class Batch:
     def _add_drifted(self, key: tuple[str, Drift], drifted: Drifted) -> None:
         mine = self.drifts.setdefault(key, Drifted())
         mine.sample = mine.sample or drifted.sample
-        if len(mine.seconds) < MAX_TALLIES // MAX_DRIFTS or not drifted.seconds.keys() - mine.seconds.keys():
-            mine.seconds.update(drifted.seconds)
+        _add_seconds(mine.seconds, drifted.seconds, MAX_TALLIES // MAX_DRIFTS)
 
     def _show(self, judgement: Judgement) -> None:
         members = judgement.combination
@@ -160,13 +161,12 @@ class Batch:
         self._add_shown(judgement.route, members, Shown(Counter({int(judgement.at): 1}), under))
 
     def _add_shown(self, route: str, members: Combination, shown: Shown) -> None:
-        if (route, members) not in self.combinations and len(self.combinations) >= MAX_COMBINATIONS:
+        if (route, members) not in self.combinations and _full(self.combinations, route, MAX_COMBINATIONS):
             if not shown.under:
                 return
             members = tuple(sorted(resting(shown.under)))
         mine = self.combinations.setdefault((route, members), Shown(under=shown.under))
-        if len(mine.seconds) < MAX_TALLIES // MAX_COMBINATIONS or not shown.seconds.keys() - mine.seconds.keys():
-            mine.seconds.update(shown.seconds)
+        _add_seconds(mine.seconds, shown.seconds, MAX_TALLIES // MAX_COMBINATIONS)
 
     def _sample(self, judgement: Judgement, sample: Sample) -> None:
         for kind, path in judgement.signatures:
@@ -203,10 +203,21 @@ class Batch:
 
 
 def _seen(table: dict[Key, Seen], key: Key) -> Seen:
-    """The entry for `key`, or for OTHER where the batch has too many of them."""
-    if key not in table and len(table) >= MAX_SIGNATURES:
+    """The entry for `key`, or for OTHER where the batch has too many of its route."""
+    if key not in table and _full(table, key[0], MAX_SIGNATURES):
         key = (key[0], key[1], OTHER)
     return table.setdefault(key, Seen())
+
+
+def _full(table: Collection[tuple[str, Any] | Key], route: str, most: int) -> bool:
+    """Whether there are `most` entries of the route. What another route is full of is nothing to it."""
+    return len(table) >= most and sum(key[0] == route for key in table) >= most
+
+
+def _add_seconds(mine: Counter[int], more: Mapping[int, int], most: int) -> None:
+    """Adds counts by second; by minute, once there are `most` seconds: a database may be away for long, and nothing is to be lost."""
+    for second, number in more.items():
+        mine[second if second in mine or len(mine) < most else second // 60 * 60] += number
 
 
 def _names(counts: RouteCounts) -> list[tuple[str, int]]:

@@ -263,6 +263,12 @@ async def ensure_consumer(stream: JetStreamContext, place: Place) -> None:
     Raises:
         nats.errors.Error: NATS did not let us.
     """
+    try:
+        info = (await stream.consumer_info(place.stream, CONSUMER)).config
+        if info is not None and info.ack_wait == place.ack_wait and info.max_ack_pending == MAX_ACK_PENDING and info.max_deliver == -1:
+            return  # somebody has it ready, and we may have no right to make one
+    except NotFoundError:
+        pass
     await stream.add_consumer(
         place.stream,
         api.ConsumerConfig(

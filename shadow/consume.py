@@ -125,6 +125,8 @@ class ShadowWorker:
         self._room = asyncio.Event()
         self._filled = asyncio.Event()
         self._stop = asyncio.Event()
+        self._over = asyncio.Event()
+        """Nothing more is taken, nor judged."""
         self._leaving = threading.Event()
         """Nobody waits for what is being judged any more."""
 
@@ -292,7 +294,7 @@ class ShadowWorker:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._filled.wait(), WRITE_SECONDS)
             self._filled.clear()
-            if self._stop.is_set() and not self._held and not self._in_hand:
+            if self._over.is_set() and not self._held:
                 return
             writing = list(self._held)
             try:
@@ -381,6 +383,7 @@ class ShadowWorker:
         taking.cancel()
         await asyncio.gather(taking, return_exceptions=True)
         left, self._in_hand = self._in_hand, []
+        self._over.set()
         self._filled.set()
         for message in left:
             await self._say(message, Msg.Ack.Nak)

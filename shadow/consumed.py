@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from django.db import DataError, IntegrityError, connection, transaction
 
-from shadow import store
+from shadow import counters, store
 from shadow.batch import Batch
 
 _log = logging.getLogger("banyan.shadow")
@@ -55,7 +55,12 @@ def write(messages: Sequence[Counted]) -> int:
             new += _write([(message, message.batch)])
         except _NEVER as error:
             _log.error("message %d cannot be stored (%s) and counts as lost", message.sequence, type(error).__name__)
-            new += _write([(message, message.spoilt)])
+            try:
+                new += _write([(message, message.spoilt)])
+            except _NEVER:  # what its headers say can't be stored either
+                bare = Batch()
+                bare.count("", time.time(), counters.UNREADABLE)
+                new += _write([(message, bare)])
     return new
 
 

@@ -137,7 +137,7 @@ class Judge:
         rules = self._ruling(exchange)
         if _identical(legacy, candidate, rules) and exchange.kind != "noise":  # of noise every place is counted, in what is the same too
             return self._judgement(exchange, MATCH)
-        if limit < MAX_DECODED and max(len(legacy.body), len(candidate.body)) > limit:
+        if limit < MAX_DECODED and (max(len(legacy.body), len(candidate.body)) > limit or not request.quick(exchange)):
             return None
         left, right = read(legacy, limit), read(candidate, limit)
         if limit < MAX_DECODED and "over_limit" in (left.body.note, right.body.note):
@@ -175,7 +175,7 @@ class Judge:
     def undecided(self, about: About, left: Message, right: Message) -> Judgement:
         """The same, of answers whose bodies are digests already."""
         verdict = compare_status(left, right) or mismatch(Kind.INCONCLUSIVE, OVER_BUDGET, described(left.body), described(right.body))
-        return self._judgement(about, verdict, left, right)
+        return self._judgement(about, verdict, left, right, unread=True)
 
     def _unread(self, answer: Answer) -> Message:
         """An answer whose body is only a digest, of its bytes as they came."""
@@ -184,7 +184,9 @@ class Judge:
         body = Body(Form.OPAQUE, b"", note="over_budget", size=len(answer.body), digest=digest)
         return replace(self._redactor.message(read(bodiless, 0)), body=body)
 
-    def _judgement(self, about: About, verdict: Verdict, legacy: Message | None = None, candidate: Message | None = None) -> Judgement:
+    def _judgement(
+        self, about: About, verdict: Verdict, legacy: Message | None = None, candidate: Message | None = None, *, unread: bool = False
+    ) -> Judgement:
         noise = about.kind == "noise"
         if noise and verdict.differences[:1] and verdict.differences[0].kind is Kind.UNANSWERED:
             verdict = skipped("reference_unanswered")  # the second answer of legacy: says nothing about its noise
@@ -199,7 +201,7 @@ class Judge:
                 self._side(candidate),
                 [_plain(difference) for difference in verdict.differences],
                 verdict.cut,
-                self._kept(about),
+                self._kept(about, unread),
             )
         named = tuple(signatures(verdict.differences))
         judgement = Judgement(about.route, about.at, noise, verdict.outcome, verdict.reason, named, sample, verdict.configured)
@@ -222,10 +224,10 @@ class Judge:
         assert isinstance(about, Exchange)  # noqa: S101 - whoever has something else says how that is read
         return self._redactor.target(about.target), about.served.side
 
-    def _kept(self, about: About) -> dict[str, Any]:
-        """What is kept of the request besides."""
+    def _kept(self, about: About, unread: bool) -> dict[str, Any]:
+        """What is kept of the request besides. `unread`: there was no time for its body."""
         assert isinstance(about, Exchange)  # noqa: S101 - as in _request
-        return request.kept(about, self._redactor)
+        return request.kept(about, self._redactor, body=not unread)
 
     def _address(self, exchange: Exchange) -> Address:
         # As redaction left it, which is how Location is left too.

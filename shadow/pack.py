@@ -22,6 +22,7 @@ from shadow.exchange import Side
 from shadow.judge import Judgement, Sample
 from shadow.noise import Manner
 from shadow.normalise import Form, Headers
+from shadow.storable import storable
 
 FORMAT = "1"
 """Of a message. A worker that meets another counts what it holds as unreadable, by its headers."""
@@ -30,6 +31,8 @@ COUNTS_HEADER = "Banyan-Counts"
 """JSON: route → [exchanges, noise exchanges]. What a pack holds can be counted though nobody can read it."""
 ID_HEADER = "Nats-Msg-Id"
 """By it the stream itself refuses a second copy for some minutes."""
+MOST_SAID = 1_000_000
+"""Exchanges in one message, by what its headers say. Nobody sends so many."""
 MAX_UNPACKED = 256 * 1024 * 1024
 """Bytes of a pack once decompressed. The shipper's are a hundredth of it."""
 
@@ -242,9 +245,12 @@ def counts(fields: dict[str, str]) -> Counter[tuple[str, bool]]:
     try:
         said: Any = json.loads(fields.get(COUNTS_HEADER, ""))
         for route, (pairs, noise) in said.items():
-            found[str(route), False] += int(pairs)
-            found[str(route), True] += int(noise)
-    except (ValueError, TypeError, AttributeError):
+            if not 0 <= int(pairs) <= MOST_SAID or not 0 <= int(noise) <= MOST_SAID:
+                return Counter()
+            name = storable(str(route))[:100]
+            found[name, False] += int(pairs)
+            found[name, True] += int(noise)
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return Counter()
     return +found
 
@@ -252,4 +258,5 @@ def counts(fields: dict[str, str]) -> Counter[tuple[str, bool]]:
 def name_of(fields: dict[str, str]) -> tuple[str, int] | None:
     """(producer, number) by a message's header fields; None where they do not say."""
     producer, dash, number = fields.get(ID_HEADER, "").rpartition("-")
-    return (producer, int(number)) if dash and producer and number.isdecimal() and len(number) < 19 else None
+    good = dash and 0 < len(producer) <= 64 and producer.isprintable() and number.isdecimal() and len(number) < 19
+    return (producer, int(number)) if good else None

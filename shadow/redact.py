@@ -41,6 +41,11 @@ _MAX_NESTED = 2
 _NESTED = re.compile(r'\\|"\s*[{\[]')
 """Without one of these no string of a JSON document holds JSON, nor what may be meant as such, nor anything that is escaped."""
 _CONTAINERS = frozenset((dict, list))
+_CREDENTIAL = re.compile(
+    r"(?:^|[-_])(?:api[-_]?key|auth|authorization|cookie|credentials?|csrf|jwt|key|otp|passw(?:or)?d|pin|secret|session|sig|signature|sso"
+    r"|token|xsrf)(?:$|[-_])|csrftoken|authtoken|sessionid|apikey"
+)
+"""Header fields whose names sound like a credential, of requests and answers."""
 
 
 class Redactor:
@@ -123,6 +128,8 @@ class Redactor:
     def _header(self, name: str, value: str) -> str:
         if name in self._headers:
             return self._cookie(value) if name == "set-cookie" else self.hash(value)
+        if value and name != "set-cookie" and (_CREDENTIAL.search(name) or self.hides(name)):  # of that the edge has left no value
+            return self.hash(value)
         return self.target(value) if name in _URL_HEADERS else self.text(value)
 
     def _cookie(self, line: str) -> str:

@@ -7,35 +7,52 @@ is redacted in bodies (X-User-Email), becomes a hash.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from gateway.request_fields import BELIEVED, never_passed_on
 from shadow.exchange import Exchange
-from shadow.normalise import Form, Headers, Message, parse_head, read_body
+from shadow.normalise import Body, Form, Headers, Message, parse_head, read_body
 from shadow.redact import Redactor
 
 MAX_BODY = 256 * 1024
 """Bytes after decompression. A longer body is a digest: what was captured is 64 KiB by default (`replay_buffer`)."""
+QUICK_BYTES = 8 * 1024
 
 _LEFT_OUT = BELIEVED | {"content-length"}
-_CREDENTIAL = re.compile(
-    r"(?:^|[-_])(?:api[-_]?key|auth|authorization|cookie|credentials?|csrf|jwt|key|otp|passw(?:or)?d|pin|secret|session|sig|signature|sso"
-    r"|token|xsrf)(?:$|[-_])|csrftoken|authtoken|sessionid|apikey"
-)
 _NOT_DECODED = ("bad_encoding", "unknown_encoding", "over_limit")
 """Notes of a body whose Content-Encoding is still on."""
 
 
-def kept(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
-    """Headers and body of the request, in the shape in which a sample keeps those of an answer."""
+def quick(exchange: Exchange) -> bool:
+    """Whether `kept` takes next to no time, whatever is in the body. A few hundred bytes that are compressed may be a second's work."""
+    return not exchange.body or (len(exchange.body) <= QUICK_BYTES and b"content-encoding" not in exchange.head.lower())
+
+
+def kept(exchange: Exchange, redactor: Redactor, *, body: bool = True) -> dict[str, Any]:
+    """Headers and body of the request, in the shape in which a sample keeps those of an answer. `body`: False for nothing of it but a
+    digest of its bytes as they came, where it could not be read within a budget."""
     fields = parse_head(exchange.head)
+    if not body:
+        unread = redactor.message(Message(0, _wanted(fields), Body(Form.EMPTY, b"")))
+        return {
+            "headers": [list(field) for field in unread.headers],
+            "form": Form.OPAQUE.value if exchange.body else Form.EMPTY.value,
+            "size": len(exchange.body),
+            "note": "over_budget" if exchange.body else "",
+            "digest": redactor.digest(exchange.body) if exchange.body else "",
+            "text": None,
+            "decoded": False,
+        }
+    return _kept(exchange, redactor, fields)
+
+
+def _kept(exchange: Exchange, redactor: Redactor, fields: Headers) -> dict[str, Any]:
     body = read_body(fields, exchange.body, MAX_BODY)
     message = redactor.message(Message(0, _wanted(fields), body))
     body = message.body
     text = body.text if body.text is None or "\0" not in body.text else None  # no shell can hold that
     return {
-        "headers": [[name, _value(name, value, redactor)] for name, value in message.headers],
+        "headers": [list(field) for field in message.headers],
         "form": body.form.value,
         "size": body.size if body.form is not Form.EMPTY else 0,
         "note": body.note,
@@ -43,10 +60,6 @@ def kept(exchange: Exchange, redactor: Redactor) -> dict[str, Any]:
         "text": text,
         "decoded": body.note not in _NOT_DECODED,
     }
-
-
-def _value(name: str, value: str, redactor: Redactor) -> str:
-    return redactor.hash(value) if value and (_CREDENTIAL.search(name) or redactor.hides(name)) else value
 
 
 def _wanted(fields: Headers) -> Headers:

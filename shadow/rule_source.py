@@ -64,10 +64,10 @@ class RuleSource:
         return found
 
     def _settle(self, now: float) -> None:
-        from shadow import rulebook, store
+        from shadow import rulebook, states, store
 
         try:
             rulebook.settle(now)
-        except store.FAILURES as error:
+        except (*store.FAILURES, states.StateError) as error:  # one that was purged meanwhile, for example
             _log.error("the states of signatures can't be brought in line with the rules (%s)", type(error).__name__)
             self._revision = None  # again at the next call

@@ -26,6 +26,8 @@ _log = logging.getLogger("banyan.shadow")
 
 _KINDS = frozenset(kind.value for kind in Kind)
 
+LONGEST_WHY = states.MAX_WHY - 100
+"""Characters of a reason: the history of a signature has it too, with the rule's number before it."""
 GRACE_SECONDS = 10.0
 """For every worker to have a new rule: what is seen until then says nothing against it."""
 
@@ -56,6 +58,7 @@ def add(
         raise RuleError("a rule needs a reason, for whoever meets it later")
     if not author:
         raise RuleError("a rule needs an author")
+    _short(reason)
     if expires is not None and expires <= at:
         raise RuleError("a rule that has expired already would do nothing")
     if rule.text in {own.text for own in configured(base)}:
@@ -92,6 +95,11 @@ def add(
     return made
 
 
+def _short(why: str) -> None:
+    if len(why) > LONGEST_WHY:
+        raise RuleError(f"a reason may have {LONGEST_WHY} characters; this one has {len(why)}")
+
+
 def end(route: str, number: int, *, by: str, why: str, at: float) -> Row:
     """Ends a rule of `route`.
 
@@ -103,6 +111,7 @@ def end(route: str, number: int, *, by: str, why: str, at: float) -> Row:
     why, by = storable(why).strip(), storable(by).strip()[:200]
     if not why:
         raise RuleError("say why it ends, for whoever wonders later")
+    _short(why)
     with transaction.atomic():
         row = Row.objects.filter(route=route, pk=number).first()
         if row is None:
@@ -176,7 +185,10 @@ def settle(at: float, routes: Sequence[str] | None = None, *, by: str = "", why:
             if found is not None and row.state != Signature.State.EXPECTED:
                 if row.state == Signature.State.BUG and found.created <= row.state_since:  # the newest of them: the others are older
                     continue
-                changed += states.change(row.pk, states.EXPECTED, by=found.author, why=f"rule {found.pk}: {found.reason}") is not None
+                changed += (
+                    states.change(row.pk, states.EXPECTED, by=found.author, why=f"rule {found.pk}: {found.reason}"[: states.MAX_WHY])
+                    is not None
+                )
             elif found is None and row.state == Signature.State.EXPECTED:
                 last = row.changes.filter(new=states.EXPECTED).order_by("-pk").first()
                 before = states.BUG if last is not None and last.old == states.BUG else states.NEW

@@ -93,7 +93,7 @@ class _Comparing(Judge):
         assert isinstance(about, Pair)  # noqa: S101 - PairJudge gives it nothing else
         return about.target, about.served
 
-    def _kept(self, about: About) -> dict[str, Any]:
+    def _kept(self, about: About, unread: bool) -> dict[str, Any]:
         assert isinstance(about, Pair)  # noqa: S101 - as above
         found: dict[str, Any] = json.loads(about.request)
         return found

@@ -72,6 +72,7 @@ def migrate(lock_folder: Path) -> None:
         StoreError: another has been at it for a minute.
         django.db.Error: the database refused.
     """
+    renew_connection()  # this may be another try, after the first has broken it
     with _migrating(lock_folder):
         call_command("migrate", interactive=False, verbosity=0)
 

@@ -50,6 +50,6 @@ def _address(text: str) -> str | None:
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        return str(ip_address(text))
+        return unmapped(str(ip_address(text)))  # a proxy that listens on IPv6 writes IPv4 clients like that too
     except ValueError:
         return None

@@ -153,7 +153,10 @@ class JetStreamSink:
     # The redacting thread
 
     def _redact_all(self) -> None:
-        self._slow.start()
+        try:
+            self._slow.start()
+        except OSError as error:
+            _log.error("no process for comparisons: %s", error)  # tried again for the first exchange
         try:
             while (exchange := self._intake.take()) is not None:
                 ready = self._redact(exchange)
@@ -190,13 +193,14 @@ class JetStreamSink:
         self._ready.set()
         senders = [asyncio.create_task(self._send_all(), name=f"sender {index}") for index in range(SENDERS)]
         telling = asyncio.create_task(self._tell_all(), name="counts")
+        coarsening = asyncio.create_task(self._coarsen_all(), name="coarse counts")
         try:
             await self._stopping.wait()
             await self._finish(senders, telling)
         finally:
-            for task in (*senders, telling):
+            for task in (*senders, telling, coarsening):
                 task.cancel()
-            await asyncio.gather(*senders, telling, return_exceptions=True)
+            await asyncio.gather(*senders, telling, coarsening, return_exceptions=True)
             await self._broker.close()
 
     async def _prepare(self, stream: JetStreamContext) -> None:
@@ -305,7 +309,6 @@ class JetStreamSink:
         while True:
             await asyncio.sleep(TALLY_SECONDS)
             if not self._broker.usable.is_set():
-                self._coarsen()
                 continue
             try:
                 while left:
@@ -340,6 +343,12 @@ class JetStreamSink:
             _log.error("%d counts were lost: NATS was away too long", batch.lost)
         rows = [(route, at, name, number) for (route, at, name), number in sorted(batch.tallies.items())]
         return [self._new(tallies=rows[at : at + TALLY_ROWS]) for at in range(0, len(rows), TALLY_ROWS)]
+
+    async def _coarsen_all(self) -> None:
+        """Beside the telling, which waits for as long as NATS is away, or its stream full."""
+        while True:
+            await asyncio.sleep(TALLY_SECONDS)
+            self._coarsen()
 
     def _coarsen(self) -> None:
         with self._lock:
