@@ -34,6 +34,11 @@ def kept(folder: Path) -> list[tuple[str, ...]]:
         return database.execute("SELECT route, reason, outcome, why FROM shadow_guardtrip ORDER BY number").fetchall()
 
 
+def pending(folder: Path) -> list[tuple[str, bool, str]]:
+    with closing(sqlite3.connect(folder / "var" / "banyan.sqlite3")) as database:
+        return database.execute("SELECT outcome, overridden, error FROM shadow_guardtrip").fetchall()
+
+
 @pytest.mark.parametrize("engine", ["edge", "mitmproxy"])
 async def test_a_candidate_that_fails_loses_its_flag_and_every_client_is_answered(tmp_path: Path, engine: str) -> None:
     async with running(tmp_path, engine=engine, reviews=50, reviews__shadow=False) as world, asking(world):
@@ -160,6 +165,7 @@ async def test_a_file_that_cannot_be_changed_is_overridden_here_and_tried_again(
         assert (trip["outcome"], trip["overridden"], "flags.json" in trip["error"]) == ("pending", True, True)
         assert (await world.state("turning-off"))["state"] == "turning-off"
         assert world.gateway.flags.exists() == (broken is not None)
+        await until(lambda: pending(tmp_path) == [("pending", 1, trip["error"])])
         world.gateway.flags.write_text(good)
         await is_off(world)
         (trip,) = world.guard()["trips"]
