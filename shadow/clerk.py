@@ -118,8 +118,8 @@ def run(clerk: Clerk, prepare: Callable[[], None]) -> None:
     """Until standard input ends. `prepare` makes the tables, as soon as there is a database."""
     lines: queue.Queue[str | None] = queue.Queue(MAX_WAITING)
     threading.Thread(target=_read_all, args=(lines,), name="stdin", daemon=True).start()
-    failing, prepared = "", False
-    while True:
+    failing, prepared, ending = "", False, False
+    while not ending:
         until = time.monotonic() + LOOK_SECONDS
         while (left := until - time.monotonic()) > 0:
             try:
@@ -127,7 +127,8 @@ def run(clerk: Clerk, prepare: Callable[[], None]) -> None:
             except queue.Empty:
                 break
             if line is None:
-                return
+                ending = True  # after one more look: what was told in the last second is to be kept
+                break
             clerk.told(line)
         said: Sequence[Mapping[str, Any]]
         try:

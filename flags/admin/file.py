@@ -69,10 +69,11 @@ def switch_off(path: Path, name: str) -> bool:
     is, and so does the file.
 
     Raises:
-        AdminError: as `set_flag`.
+        AdminError: as `set_flag`; or there is no file. It may be away for a moment, in which gateways go by what it held: an empty one in
+            its place would turn every flag off.
     """
     was_on = False
-    with _changing(path) as document:
+    with _changing(path, missing_ok=False) as document:
         for feature in document["features"]:
             if feature["name"] == name and feature["enabled"]:
                 was_on, feature["enabled"] = True, False
@@ -83,9 +84,9 @@ def is_on(path: Path, name: str) -> bool:
     """Whether the flag is in the file, and on.
 
     Raises:
-        AdminError: the file can't be read.
+        AdminError: the file can't be read, or there is none, which says nothing of the flag.
     """
-    return any(feature["name"] == name and feature["enabled"] for feature in _load(path, missing_ok=True)["features"])
+    return any(feature["name"] == name and feature["enabled"] for feature in _load(path)["features"])
 
 
 def sync_flags(path: Path, wanted: Sequence[Wanted], *, dry_run: bool = False) -> list[Synced]:
@@ -151,13 +152,14 @@ def _state(feature: dict[str, Any]) -> FlagState:
 
 
 @contextmanager
-def _changing(path: Path) -> Iterator[dict[str, Any]]:
+def _changing(path: Path, *, missing_ok: bool = True) -> Iterator[dict[str, Any]]:
     """The document, to be changed in place; written when that went well, something has changed, and the gateway would take it."""
     target = path.resolve()  # through a symbolic link, which stays
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if missing_ok:
+            target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target.parent):
-            document = _load(target, missing_ok=True)
+            document = _load(target, missing_ok=missing_ok)
             before = orjson.dumps(document)
             yield document
             data = orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"

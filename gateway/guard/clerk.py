@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+import msgspec
 import orjson
 
 from gateway.children import Backoff
@@ -26,6 +27,16 @@ _LONGEST: Final = 16 * 1024 * 1024
 FRESH_SECONDS: Final = 10.0
 """What was said longer ago is not gone by."""
 END_SECONDS: Final = 2.0
+UNREADABLE: Final = -1
+"""In the place of the status of one that was ended for what it said."""
+
+
+class _Message(msgspec.Struct):
+    """What it says: see shadow/clerk.py."""
+
+    error: str = ""
+    kept: int = 0
+    compared: dict[str, list[tuple[int, int, int]]] | None = None
 
 
 class Clerk:
@@ -74,6 +85,9 @@ class Clerk:
                 status = await self._once()
             except OSError as error:  # no open files or no memory left: it may be otherwise soon
                 _log.error("guard: the clerk cannot be started: %s", error.strerror)
+            except (ValueError, msgspec.MsgspecError) as error:  # killed in mid-line, or something else prints there
+                _log.error("guard: what the clerk said cannot be read (%s)", error)
+                self._ended("clerk", UNREADABLE)
             else:
                 self._ended("clerk", status)
             await asyncio.sleep(backoff.wait())
@@ -90,7 +104,7 @@ class Clerk:
                 self._tell({"trip": asdict(trip)})
             assert process.stdout is not None  # noqa: S101 - it was asked for
             while line := await process.stdout.readline():
-                self._heard(orjson.loads(line))
+                self._heard(msgspec.json.decode(line, type=_Message))
             return await process.wait()
         finally:
             self._process = None
@@ -109,14 +123,13 @@ class Clerk:
         if process is not None and process.stdin is not None and not process.stdin.is_closing():
             process.stdin.write(orjson.dumps(message) + b"\n")
 
-    def _heard(self, message: Mapping[str, Any]) -> None:
-        self.error = message.get("error", "")
-        if "kept" in message:
-            trip = self._waiting.get(message["kept"])
-            if trip is not None and trip.outcome != "pending":  # else it will be kept again when it is over
-                del self._waiting[trip.number]
-        if "compared" in message:
+    def _heard(self, message: _Message) -> None:
+        self.error = message.error
+        trip = self._waiting.get(message.kept)
+        if trip is not None and trip.outcome != "pending":  # else it will be kept again when it is over
+            del self._waiting[trip.number]
+        if message.compared is not None:
             self._said_at = time.monotonic()
             self._compared = {
-                route: {at: (matched, mismatched) for at, matched, mismatched in seconds} for route, seconds in message["compared"].items()
+                route: {at: (matched, mismatched) for at, matched, mismatched in seconds} for route, seconds in message.compared.items()
             }

@@ -174,7 +174,9 @@ class Guard:
 
     async def _turn_off(self, trip: Trip) -> None:
         def told(error: str, overridden: bool) -> None:
-            trip.error, trip.overridden = error, overridden
+            if (trip.error, trip.overridden) != (error, overridden):
+                trip.error, trip.overridden = error, overridden
+                self.clerk.keep(trip)  # whoever looks at the database meanwhile, or after a restart, sees why it is not off
 
         self.clerk.keep(trip)
         while True:
@@ -183,7 +185,7 @@ class Guard:
                 break
             except Exception as error:  # whatever it is: the flag is not off, and nobody else turns it off
                 _log.exception("guard: turning %s off failed; it is tried again", trip.flag)
-                trip.error = f"{type(error).__name__}: see the log"
+                told(f"{type(error).__name__}: see the log", trip.overridden)
                 await asyncio.sleep(AGAIN_SECONDS)
         del self._turning[trip.flag]
         self.trips.end(trip, outcome)

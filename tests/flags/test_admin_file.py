@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from flags.admin import AdminError, FlagState, has_flag, list_flags, set_flag
+from flags.admin import AdminError, FlagState, has_flag, is_on, list_flags, set_flag, switch_off
 from flags.decisions import Decisions
 from flags.features import revision
 from flags.snapshot import Context, Snapshot
@@ -121,6 +121,16 @@ def test_listing_nothing_says_what_to_do(path: Path) -> None:
 def _flip(path: Path, name: str) -> None:
     for percent in range(20):
         set_flag(path, name, True, percent)
+
+
+def test_nothing_is_switched_off_in_a_file_that_is_away(tmp_path: Path) -> None:
+    """An empty file in its place would turn every flag off, and not the one alone."""
+    for path in (tmp_path / "flags.json", tmp_path / "away" / "flags.json"):
+        with pytest.raises(AdminError, match=r"flags\.json"):
+            switch_off(path, "reviews")
+        with pytest.raises(AdminError, match="no such file"):
+            is_on(path, "reviews")
+    assert not list(tmp_path.iterdir())
 
 
 def test_two_at_once_lose_nothing(path: Path) -> None:

@@ -34,6 +34,11 @@ def kept(folder: Path) -> list[tuple[str, ...]]:
         return database.execute("SELECT route, reason, outcome, why FROM shadow_guardtrip ORDER BY number").fetchall()
 
 
+def pending(folder: Path) -> list[tuple[str, bool, str]]:
+    with closing(sqlite3.connect(folder / "var" / "banyan.sqlite3")) as database:
+        return database.execute("SELECT outcome, overridden, error FROM shadow_guardtrip").fetchall()
+
+
 @pytest.mark.parametrize("engine", ["edge", "mitmproxy"])
 async def test_a_candidate_that_fails_loses_its_flag_and_every_client_is_answered(tmp_path: Path, engine: str) -> None:
     async with running(tmp_path, engine=engine, reviews=50, reviews__shadow=False) as world, asking(world):
@@ -139,11 +144,16 @@ async def test_whoever_turns_it_on_again_gets_a_fresh_window(tmp_path: Path) -> 
         assert [(on, by) for on, by, _ in changes(world)] == [(False, "banyan guard"), (True, ""), (False, "banyan guard")]
 
 
-async def test_a_file_that_cannot_be_written_is_overridden_here_and_tried_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("broken", ["{", None])
+async def test_a_file_that_cannot_be_changed_is_overridden_here_and_tried_again(tmp_path: Path, broken: str | None) -> None:
     async with running(tmp_path, reviews=True, reviews__shadow=False) as world, asking(world):
         await world.state("healthy")
         good = world.gateway.flags.read_text()
-        world.gateway.flags.write_text("{")  # nobody can change that; the gateway goes on with the last good flags
+        if broken is None:  # away for a moment, as while it is deployed
+            world.gateway.flags.unlink()
+        else:
+            world.gateway.flags.write_text(broken)
+        # The gateway goes on with the last good flags.
         world.candidate.status = "500 Oh"
         await until(lambda: "reviews" in world.gateway.get("/flags")["overrides"])
         override = world.gateway.get("/flags")["overrides"]["reviews"]
@@ -154,6 +164,8 @@ async def test_a_file_that_cannot_be_written_is_overridden_here_and_tried_again(
         (trip,) = world.guard()["trips"]
         assert (trip["outcome"], trip["overridden"], "flags.json" in trip["error"]) == ("pending", True, True)
         assert (await world.state("turning-off"))["state"] == "turning-off"
+        assert world.gateway.flags.exists() == (broken is not None)
+        await until(lambda: pending(tmp_path) == [("pending", 1, trip["error"])])
         world.gateway.flags.write_text(good)
         await is_off(world)
         (trip,) = world.guard()["trips"]

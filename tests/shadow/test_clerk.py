@@ -102,6 +102,8 @@ def test_it_counts_keeps_and_ends(clerk: Clerk) -> None:
     clerk.rows("ALTER TABLE away RENAME TO shadow_guardtrip")
     clerk.hears(lambda said: said == {"kept": 2})
 
+    clerk.tell(trip("pending", number=3))  # and no time left for a look
     assert clerk.process.stdin is not None
     clerk.process.stdin.close()
     assert clerk.process.wait(20) == 0
+    assert clerk.rows("SELECT number, outcome FROM shadow_guardtrip WHERE number > 1") == [(2, "pending"), (3, "pending")]
