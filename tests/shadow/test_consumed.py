@@ -51,8 +51,10 @@ SPOILT = """
 bad = message(2)
 bad.batch.count("r", 5, "matched")
 bad.batch.tallies["r" * 40, 10**30, "matched"] = 1  # no database has a column for such a second
-new = consumed.write([message(1), bad, message(3)])
-told(new=[new, consumed.write([bad])])
+worse = message(4)
+worse.batch.tallies["r", 10**30, "matched"] = worse.spoilt.tallies["r", 10**30, "dropped.unreadable"] = 1
+new = consumed.write([message(1), bad, message(3), worse])
+told(new=[new, consumed.write([bad, worse])], lost=Tally.objects.filter(name="dropped.unreadable").count())
 """
 
 PURGED = """
@@ -109,8 +111,9 @@ def test_once_by_several_workers_that_have_the_same_messages_in_hand(database: s
 
 def test_what_no_database_can_store_counts_as_lost_and_spoils_no_other(database: str, tmp_path: Path) -> None:
     found = run(SPOILT, database, tmp_path)
-    assert found["new"] == [3, 0]
+    assert (found["new"], found["names"]) == ([4, 0], 4)
     assert found["counts"] == {"matched": 2, "dropped.unreadable": 1}
+    assert found["lost"] == 2, "one of its route, one of none that can be stored"
 
 
 def test_names_go_when_they_are_old_and_the_stream_has_done_with_them(database: str, tmp_path: Path) -> None:

@@ -254,3 +254,17 @@ def test_what_takes_too_much_memory_is_inconclusive_and_the_child_is_replaced() 
         assert (budgeted._process.pid if budgeted._process else None) != first
     finally:
         budgeted.close()
+
+
+def test_a_request_whose_body_may_take_long_to_read_is_judged_within_a_budget() -> None:
+    asked = exchange({"a": 1}, {"a": 2})
+    asked.head, asked.body = b"Host: h\r\nContent-Type: application/json\r\n", b'{"b": 1}'
+    assert JUDGE.judge(asked, 64 * 1024) is not None
+    asked.head, asked.body = asked.head + b"Content-Encoding: gzip\r\n", gzip.compress(b"4 " * 100_000)
+    assert len(asked.body) < 1000
+    assert JUDGE.judge(asked, 64 * 1024) is None, "not in the thread that everybody waits for"
+    cut_short = JUDGE.inconclusive(asked).sample
+    assert cut_short is not None
+    assert cut_short.request is not None
+    assert (cut_short.request["text"], cut_short.request["size"], cut_short.request["note"]) == (None, len(asked.body), "over_budget")
+    assert cut_short.request["headers"][0] == ["host", "h"]

@@ -187,3 +187,14 @@ def test_so_they_are_where_patterns_are_looked_for_too(document: Any) -> None:
 def test_json_in_a_string_is_looked_into(text: str) -> None:
     for rules in (["$..password"], ["$..password", "$.none.such"]):
         assert "secret" not in repr(redacted(json.dumps({"a": text, "password": 1}).encode(), rules=rules))
+
+
+@pytest.mark.parametrize("name", ["X-Auth-Token", "X-Api-Key", "X-CSRFToken", "X-Session", "X-Password"])
+def test_a_field_of_an_answer_that_sounds_like_a_credential_is_hashed(name: str) -> None:
+    begin = f"Content-Type: application/json\r\n{name}: "
+    heads = [f"{begin}{value}\r\nX-Kind: tea\r\n".encode() for value in ("hunter2", "hunter2", "hunter3")]
+    first, same, other = (joined(redacted(b"{}", head).headers, name.lower()) for head in heads)
+    assert first is not None
+    assert first.startswith("redacted:")
+    assert first == same != other
+    assert joined(redacted(b"{}", heads[0]).headers, "x-kind") == "tea"

@@ -335,3 +335,18 @@ def test_a_previews_gate_is_the_routes() -> None:
     found = looked(IGNORE, terms=Gate(minimum=1, match=0.9, coverage=0))
     assert found.before.compared == 425
     assert found.gate_before.compared == 25, "of the gate's own window"
+
+
+@pytest.mark.django_db
+def test_a_reason_that_is_too_long_is_refused_and_one_in_the_database_breaks_nothing() -> None:
+    with pytest.raises(RuleError, match="may have 1900 characters; this one has 1901"):
+        add(reason="x" * 1901)
+    see(judge(), TIME)
+    made = add(reason="x" * 1900)
+    Rule.objects.filter(pk=made.pk).update(reason="x" * 5000)  # as another version might have let it in
+    Signature.objects.update(state="new")
+    source = RuleSource()
+    assert list(source.poll(NOW + 60) or {}) == ["r"]
+    assert Signature.objects.get().state == "expected"
+    with pytest.raises(RuleError, match="may have 1900 characters"):
+        rulebook.end("r", made.pk, by="kim", why="y" * 1901, at=NOW + 61)
