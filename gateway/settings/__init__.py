@@ -121,6 +121,13 @@ class Config(Section):
                     f"route {route.name!r}: guard turns the flag off in Unleash, and may not: set flags.admin_token, such as "
                     'admin_token = "${UNLEASH_ADMIN_TOKEN}"'
                 )
+            mismatch = route.guard is not None and route.guard.mismatch is not None
+            if mismatch and self.shadow.sink == "jetstream" and self.shadow.database.startswith("sqlite:"):
+                raise ValueError(
+                    f"route {route.name!r}: guard.mismatch counts what shadow workers write to shadow.database, and with "
+                    "sink = 'jetstream' a SQLite file of the gateway's own stays empty: "
+                    "write the workers' database, postgres://…, or remove mismatch"
+                )
         secret = {name.lower() for name in self.shadow.redact}
         for name in self.flags.headers:
             if name in RESERVED or name in self.identity.claims:

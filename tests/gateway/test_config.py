@@ -149,6 +149,10 @@ def test_a_split_route_has_providers_and_a_flag_of_its_own(tmp_path: Path) -> No
             GOOD + "methods = ['POST']\n[routes.guard]\nmismatch = 0.01",
             ["guard.mismatch watches what is compared, and of this route nothing is: none of its methods is among shadow.methods"],
         ),
+        (
+            "[shadow]\nsink = 'jetstream'\n" + GOOD + "[routes.guard]\nmismatch = 0.01",
+            ["route 'reviews': guard.mismatch counts what shadow workers write to shadow.database, and with sink = 'jetstream' a SQLite"],
+        ),
         (split("{ reviews = 1 }") + "[routes.guard]", ["guard: means nothing with split, which has no candidate; remove it"]),
         (
             '[flags]\nsource = "unleash"\nurl = "http://a/api"\ntoken = "ab"\n' + GOOD + "[routes.guard]",
@@ -571,3 +575,10 @@ def test_another_way_to_nats_replaces_the_shipper(tmp_path: Path, before: str, a
     text = (GOOD + JETSTREAM).replace(before, after)
     assert for_the_shipper(old) == for_the_shipper(parse(tmp_path / "banyan.toml", GOOD + JETSTREAM))
     assert for_the_shipper(old) != for_the_shipper(parse(tmp_path / "banyan.toml", text))
+
+
+def test_a_guard_counts_mismatches_where_shadow_workers_write(tmp_path: Path) -> None:
+    path = tmp_path / "banyan.toml"
+    there = JETSTREAM.replace("[shadow.j", 'database = "postgres://banyan@10.0.0.7/banyan"\n[shadow.j')
+    assert parse(path, GOOD + "[routes.guard]\nmismatch = 0.01" + there).routes[0].guard is not None
+    assert parse(path, GOOD + "[routes.guard]" + JETSTREAM).routes[0].guard is not None  # watches no mismatches
