@@ -202,7 +202,15 @@ class Guard:
         """What the guard of before a restart could not turn off yet."""
         flags = {watch.flag: watch.route for watch in self.watches.values()}
         for flag, override in self._board.overrides.by_flag.items():
-            if override.by == BY and not override.enabled and flag in flags:
+            if override.by != BY or override.enabled:
+                continue
+            if flag not in flags:  # to end it might give the traffic back to what failed
+                _log.error(
+                    "guard: %s is still overridden off by the guard, but no [routes.guard] is there for it any more: nothing turns it off "
+                    "where it lives. To end the override: banyan flags override %s --clear",
+                    flag, flag,
+                )  # fmt: skip
+            else:
                 _log.warning("guard: %s is still to be turned off where it lives", flag)
                 self._begin(self.trips.begin(override.since, flags[flag], flag, "restart", override.why, {}))
 

@@ -202,10 +202,11 @@ async def test_a_restart_goes_on_with_what_was_begun(tmp_path: Path) -> None:
     now = time.time()
     (tmp_path / "var").mkdir()
     begun = {"enabled": False, "since": now - 60, "until": now + 3600, "by": "banyan guard", "why": "errors: all of them"}
-    (tmp_path / "var" / "flag-overrides.json").write_text(json.dumps({"reviews": begun}))
+    (tmp_path / "var" / "flag-overrides.json").write_text(json.dumps({"reviews": begun, "search": begun}))
     async with running(tmp_path, reviews=True, reviews__shadow=False) as world, asking(world):
         await is_off(world)
-        await until(lambda: not world.gateway.get("/flags")["overrides"])
+        await until(lambda: list(world.gateway.get("/flags")["overrides"]) == ["search"])  # whose guard is no more: somebody has to know
+        assert "banyan flags override search --clear" in world.gateway.process.log.read_text()
         (trip,) = world.guard()["trips"]
         assert (trip["reason"], trip["why"], trip["outcome"]) == ("restart", "errors: all of them", "switched-off")
         assert changes(world) == [(False, "banyan guard", "errors: all of them")]
