@@ -24,6 +24,7 @@ from gateway.guard.place import Place, place
 from gateway.guard.trips import Trip, Trips
 from gateway.guard.turning import BY, Turning
 from gateway.guard.watch import RouteWatch, Seen, described
+from gateway.settings import Route
 from gateway.switchboard import Switchboard
 from gateway.telemetry import Stats
 
@@ -57,15 +58,18 @@ class Guard:
         """The routes, at the start or after a reload."""
         before = self.watches
         self._config = config
+        now = time.monotonic()
         self.watches = {
-            route.name: RouteWatch(route.name, route.serve_flag, route.guard, _patience(config, route.candidate))
+            route.name: RouteWatch(route.name, route.serve_flag, route.guard, _patience(config, route.candidate), _address(config, route))
             for route in config.routes
             if route.guard
         }
         for name, watch in self.watches.items():
             old = before.get(name)
             if old is not None and old.flag == watch.flag:
-                if (old.settings, old.patience) == (watch.settings, watch.patience):
+                if old.address != watch.address:
+                    watch.replace(old, now)
+                elif (old.settings, old.patience) == (watch.settings, watch.patience):
                     self.watches[name] = old
                 else:
                     watch.inherit(old)
@@ -202,7 +206,15 @@ class Guard:
         """What the guard of before a restart could not turn off yet."""
         flags = {watch.flag: watch.route for watch in self.watches.values()}
         for flag, override in self._board.overrides.by_flag.items():
-            if override.by == BY and not override.enabled and flag in flags:
+            if override.by != BY or override.enabled:
+                continue
+            if flag not in flags:  # to end it might give the traffic back to what failed
+                _log.error(
+                    "guard: %s is still overridden off by the guard, but no [routes.guard] is there for it any more: nothing turns it off "
+                    "where it lives. To end the override: banyan flags override %s --clear",
+                    flag, flag,
+                )  # fmt: skip
+            else:
                 _log.warning("guard: %s is still to be turned off where it lives", flag)
                 self._begin(self.trips.begin(override.since, flags[flag], flag, "restart", override.why, {}))
 
@@ -218,6 +230,12 @@ def _patience(config: Config, candidate: str) -> float:
     """How long a request to it may take, to its answer's head."""
     upstream = config.upstreams[candidate]
     return upstream.connect_timeout + upstream.response_timeout
+
+
+def _address(config: Config, route: Route) -> tuple[object, ...]:
+    """What answers as the route's candidate."""
+    upstream = config.upstreams[route.candidate]
+    return upstream.url, upstream.urls, route.host, route.rewrite
 
 
 def _of_legacy(seen: Seen) -> str:

@@ -50,7 +50,6 @@ class Turning:
         self._overridden = self._mine()  # by the guard of before a restart
         if board.overrides.answers.get(flag):
             await self._override()  # by a person, on: nothing that is done to the flag would reach anybody
-        board.changes.expect(flag, BY, self._why)
         try:
             outcome = await self._off()
             if outcome == "already-off":
@@ -67,6 +66,7 @@ class Turning:
         """Tries until it is off where it lives."""
         wait, longest = AGAIN_SECONDS
         while True:
+            self._board.changes.expect(self._flag, BY, self._why)
             trying = asyncio.get_running_loop().run_in_executor(self._threads, self._place().off, self._flag)
             done, _ = await asyncio.wait({trying}, timeout=AT_ONCE_SECONDS)
             if not done and not self._overridden:
@@ -74,20 +74,23 @@ class Turning:
             try:
                 was_on = await trying
             except AdminError as error:
-                self._failed(str(error))
-                if not self._overridden:
-                    await self._override()
+                await self._not_off(str(error))
             except Exception as error:  # whatever it is: the flag is not off, and somebody has to know
                 _log.exception("guard: turning %s off stumbled", self._flag)
-                self._failed(f"{type(error).__name__}: see the log")
-                if not self._overridden:
-                    await self._override()
+                await self._not_off(f"{type(error).__name__}: see the log")
             else:
                 self._failed("")
                 return "switched-off" if was_on else "already-off"
             if await self._ended_by_somebody(wait):
                 return "on-again" if self._on() else "already-off"
             wait = min(2 * wait, longest)
+
+    async def _not_off(self, error: str) -> None:
+        """A try has failed. Whoever turns the flag off between two tries is a person, and it is told as theirs."""
+        self._board.changes.forget(self._flag)
+        self._failed(error)
+        if not self._overridden:
+            await self._override()
 
     async def _is_seen(self) -> bool:
         """Waits until this gateway has the flag off. False: it does not, since somebody turned it on again in the same moment."""

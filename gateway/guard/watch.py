@@ -89,13 +89,14 @@ class Seen:
 class RouteWatch:
     """See the module's docstring. All times are of one monotonic clock but for those of comparisons, which are Unix seconds."""
 
-    def __init__(self, route: str, flag: str, settings: Settings, patience: float = 0.0) -> None:
-        """`patience`: how long a request to the candidate may take, in seconds."""
+    def __init__(self, route: str, flag: str, settings: Settings, patience: float = 0.0, address: object = None) -> None:
+        """`patience`: how long a request to the candidate may take, in seconds. `address`: where it is asked; compared, no more."""
         self.route = route
         self.flag = flag
         self.settings = settings
         self.limits = Limits(settings.errors, settings.latency, settings.mismatch, settings.minimum)
         self.patience = patience
+        self.address = address
         self.begun: float | None = None
         """Since when the flag is on; None: it is off."""
         self.begun_at = 0.0
@@ -136,6 +137,13 @@ class RouteWatch:
         self._baseline = before._baseline
         if self._width == before._width:
             self._sides = before._sides
+
+    def replace(self, before: RouteWatch, now: float) -> None:
+        """As `inherit`, but the candidate is another one now: nothing that the one of before did, or still does, counts against it."""
+        self.inherit(before)
+        if self.begun is not None:
+            self._ended = now + max(0.0, before.patience - self.patience)  # so long its last requests may take
+        self.begun = None
 
     def reference(self, now: float) -> Reference:
         """What there is of legacy."""

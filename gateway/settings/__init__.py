@@ -125,8 +125,8 @@ class Config(Section):
             if mismatch and self.shadow.sink == "jetstream" and self.shadow.database.startswith("sqlite:"):
                 raise ValueError(
                     f"route {route.name!r}: guard.mismatch counts what shadow workers write to shadow.database, and with "
-                    "sink = 'jetstream' a SQLite file of the gateway's own stays empty: write the workers' database, postgres://…, "
-                    "or remove mismatch"
+                    "sink = 'jetstream' a SQLite file of the gateway's own stays empty: "
+                    "write the workers' database, postgres://…, or remove mismatch"
                 )
         secret = {name.lower() for name in self.shadow.redact}
         for name in self.flags.headers:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from gateway.config import parse
+from gateway.guard.clerk import Clerk
+from gateway.guard.guard import Guard as Guards
 from gateway.guard.watch import BASELINE_SECONDS, SETTLE_SECONDS, RouteWatch, Seen, counted, described
 from gateway.settings import Guard
+from gateway.switchboard import Switchboard
 from gateway.telemetry import Watched
 from shadow.guard import bucket
 
@@ -155,3 +161,43 @@ def test_after_a_moment_of_off_requests_from_before_have_to_end_first() -> None:
     seen = clock.passes(6, candidate=told(errors=10), legacy=told())
     assert seen is not None
     assert seen.candidate.errors >= 40
+
+
+def test_what_the_candidate_of_before_did_does_not_count_against_another() -> None:
+    clock = Clock()
+    clock.on()
+    clock.passes(10, candidate=told(errors=4), legacy=told())
+    before, clock.watch = clock.watch, RouteWatch("reviews", "reviews", clock.watch.settings, 1.0)
+    before.patience = 6.0
+    clock.watch.replace(before, clock.now)
+    assert clock.watch.begun is None
+    clock.on()
+    clock.passes(6, candidate=told(errors=10), legacy=told())  # timeouts of the one of before
+    seen = clock.passes(10, candidate=told(), legacy=told())
+    assert seen is not None
+    assert (seen.candidate.requests > 50, seen.candidate.errors, seen.legacy.basis) == (True, 0, "served")
+
+
+def test_a_reload_with_another_candidate_begins_anew(tmp_path: Path) -> None:
+    text = """
+[upstreams]
+legacy = "http://127.0.0.1:1"
+new = "http://127.0.0.1:2"
+[[routes]]
+name = "reviews"
+match = "/reviews/*"
+candidate = "new"
+[routes.guard]
+"""
+    path = tmp_path / "banyan.toml"
+    config = parse(path, text)
+    board = Switchboard(config, [], lambda work, _: work.close())
+    guard = Guards(config, board, lambda work, _: work.close(), Clerk(list, lambda *_: None))
+    guard.watches["reviews"].begin(1000.0, WALL)
+    for same in (text, text.replace(":1", ":3"), text + "errors = 0.02"):
+        guard.take_routes(parse(path, same))
+        assert guard.watches["reviews"].begun == 1000.0
+    for other in (text.replace(":2", ":4"), text.replace("match =", 'rewrite = "/v2/*"\nmatch =')):
+        guard.take_routes(parse(path, other))
+        assert guard.watches["reviews"].begun is None
+        guard.watches["reviews"].begin(1000.0, WALL)

@@ -173,6 +173,18 @@ async def test_a_file_that_cannot_be_changed_is_overridden_here_and_tried_again(
         await until(lambda: not world.gateway.get("/flags")["overrides"])
 
 
+async def test_whoever_turns_it_off_while_the_guard_cannot_is_not_taken_for_it(tmp_path: Path) -> None:
+    async with running(tmp_path, reviews=True, reviews__shadow=False) as world, asking(world):
+        await world.state("healthy")
+        world.gateway.flags.write_text("{")
+        world.candidate.status = "500 Oh"
+        await until(lambda: "reviews" in world.gateway.get("/flags")["overrides"])
+        world.gateway.set_flags(reviews=False, reviews__shadow=False)
+        await is_off(world)
+        assert [trip["outcome"] for trip in world.guard()["trips"]] == ["already-off"]
+        assert changes(world) == [(False, "", "")]
+
+
 async def test_whoever_ends_its_override_has_decided(tmp_path: Path) -> None:
     async with running(tmp_path, reviews=True, reviews__shadow=False) as world, asking(world):
         await world.state("healthy")
@@ -190,10 +202,11 @@ async def test_a_restart_goes_on_with_what_was_begun(tmp_path: Path) -> None:
     now = time.time()
     (tmp_path / "var").mkdir()
     begun = {"enabled": False, "since": now - 60, "until": now + 3600, "by": "banyan guard", "why": "errors: all of them"}
-    (tmp_path / "var" / "flag-overrides.json").write_text(json.dumps({"reviews": begun}))
+    (tmp_path / "var" / "flag-overrides.json").write_text(json.dumps({"reviews": begun, "search": begun}))
     async with running(tmp_path, reviews=True, reviews__shadow=False) as world, asking(world):
         await is_off(world)
-        await until(lambda: not world.gateway.get("/flags")["overrides"])
+        await until(lambda: list(world.gateway.get("/flags")["overrides"]) == ["search"])  # whose guard is no more: somebody has to know
+        assert "banyan flags override search --clear" in world.gateway.process.log.read_text()
         (trip,) = world.guard()["trips"]
         assert (trip["reason"], trip["why"], trip["outcome"]) == ("restart", "errors: all of them", "switched-off")
         assert changes(world) == [(False, "banyan guard", "errors: all of them")]
