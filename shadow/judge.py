@@ -227,7 +227,7 @@ class Judge:
     def _kept(self, about: About, unread: bool) -> dict[str, Any]:
         """What is kept of the request besides. `unread`: there was no time for its body."""
         assert isinstance(about, Exchange)  # noqa: S101 - as in _request
-        return request.kept(about, self._redactor, body=not unread or request.quick(about))
+        return request.kept(about, self._redactor, unread=unread and not request.quick(about))
 
     def _address(self, exchange: Exchange) -> Address:
         # As redaction left it, which is how Location is left too.

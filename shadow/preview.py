@@ -124,13 +124,13 @@ def _preview(
     since: float,
     adding: bool,
 ) -> Preview:
-    before, after = (report.summary(route, since, rules) for rules in (held, then))
-    after = _without(after, rule) if adding else _with(after, rule, then)
-    gates = [_gate(each, terms) for each in (before, after)]
-    if not since:  # the gate goes by its own window, whatever else is shown
-        lately = time.time() - terms.window
-        now_, then_ = (report.summary(route, lately, rules) for rules in (held, then))
-        gates = [_gate(now_, terms), _gate(_without(then_, rule) if adding else _with(then_, rule, then), terms)]
+    def both(begin: float) -> tuple[RouteReport, RouteReport]:
+        one, other = (report.summary(route, begin, rules) for rules in (held, then))
+        return one, _without(other, rule) if adding else _with(other, rule, then)
+
+    before, after = both(since)
+    # The gate goes by its own window, whatever else is shown.
+    gates = [_gate(each, terms) for each in ((before, after) if since else both(time.time() - terms.window))]
     counts = counted(report.tallies([route], since)).get(route, [])
     now, next_ = recompute(counts, held), recompute(counts, then)
     rows = list(SignatureRow.objects.filter(route=route, last_seen__gte=since))

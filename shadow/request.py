@@ -28,27 +28,22 @@ def quick(exchange: Exchange) -> bool:
     return not exchange.body or (len(exchange.body) <= QUICK_BYTES and b"content-encoding" not in exchange.head.lower())
 
 
-def kept(exchange: Exchange, redactor: Redactor, *, body: bool = True) -> dict[str, Any]:
-    """Headers and body of the request, in the shape in which a sample keeps those of an answer. `body`: False for nothing of it but a
-    digest of its bytes as they came, where it could not be read within a budget."""
+def kept(exchange: Exchange, redactor: Redactor, *, unread: bool = False) -> dict[str, Any]:
+    """Headers and body of the request, in the shape in which a sample keeps those of an answer. `unread`: of the body nothing but a digest
+    of its bytes as they came, since it could not be read within a budget."""
     fields = parse_head(exchange.head)
-    if not body:
-        unread = redactor.message(Message(0, _wanted(fields), Body(Form.EMPTY, b"")))
+    if unread:
+        message = redactor.message(Message(0, _wanted(fields), Body(Form.EMPTY, b"")))
         return {
-            "headers": [list(field) for field in unread.headers],
-            "form": Form.OPAQUE.value if exchange.body else Form.EMPTY.value,
+            "headers": [list(field) for field in message.headers],
+            "form": Form.OPAQUE.value,
             "size": len(exchange.body),
-            "note": "over_budget" if exchange.body else "",
-            "digest": redactor.digest(exchange.body) if exchange.body else "",
+            "note": "over_budget",
+            "digest": redactor.digest(exchange.body),
             "text": None,
             "decoded": False,
         }
-    return _kept(exchange, redactor, fields)
-
-
-def _kept(exchange: Exchange, redactor: Redactor, fields: Headers) -> dict[str, Any]:
-    body = read_body(fields, exchange.body, MAX_BODY)
-    message = redactor.message(Message(0, _wanted(fields), body))
+    message = redactor.message(Message(0, _wanted(fields), read_body(fields, exchange.body, MAX_BODY)))
     body = message.body
     text = body.text if body.text is None or "\0" not in body.text else None  # no shell can hold that
     return {
