@@ -96,8 +96,8 @@ class Progress:
 
         text = plain(text)
         if self._watched:
+            self._open = True  # first: Ctrl-C may come as soon as the text can be read, while `print` has not returned
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-            self._open = True
         elif time.monotonic() >= self._next:
             self._next = time.monotonic() + QUIET_SECONDS
             print(text, file=sys.stderr, flush=True)
