@@ -74,6 +74,8 @@ class FileSource:
                 data = await asyncio.to_thread(read, self._path)
             except FlagFileError as error:
                 self._bad(str(error))
+            except Exception as error:  # whatever it is, the next content is looked at all the same
+                self._bad(f"flag file {self._path}: it cannot be read ({type(error).__name__}: {str(error)[:100]})")
             else:
                 self._good(data)
 

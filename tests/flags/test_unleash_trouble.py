@@ -13,6 +13,7 @@ from itertools import pairwise
 import pytest
 
 from flags import answers, unleash
+from flags.salvage import Salvaged
 from flags.unleash import UnleashSource
 from tests.support.fake_unleash import OFF, ON, TOKEN, FakeUnleash, Seen, bomb, on, running
 
@@ -96,6 +97,24 @@ async def test_each_new_trouble_is_said_once_and_its_end_is(server: FakeUnleash,
     troubles = [text for text in said if "stay in force" in text]
     assert [("answered 401" in text, "answered 500" in text) for text in troubles] == [(True, False), (False, True)]
     assert sum("answers again" in text for text in said) == 1
+
+
+async def test_what_nobody_has_thought_of_is_a_failed_poll(
+    server: FakeUnleash, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: bytes) -> Salvaged:
+        raise MemoryError("no room")
+
+    async with running(server.url) as (_, seen):
+        await seen.until(on)
+        with monkeypatch.context() as patched:
+            patched.setattr("flags.handover.salvage", broken)
+            server.features = OFF
+            await seen.until(lambda snapshot: "MemoryError: no room" in snapshot.error)
+            await server.polled(2)
+            assert on(seen[-1])
+        await seen.until(lambda snapshot: not snapshot.error and not on(snapshot))
+    assert "Traceback" not in caplog.text
 
 
 async def test_recovery_without_a_change_clears_the_error(server: FakeUnleash) -> None:
