@@ -220,6 +220,15 @@ def test_off_takes_no_address_that_the_gateway_would_not(folder: Path, url: str)
     assert not [word for word in ("hidden", "secret", "Traceback") if word in done.stderr]
 
 
+@pytest.mark.parametrize("share", ["25.5%", "101%", "", "\N{ARABIC-INDIC DIGIT TWO}%", "9" * 5000])
+def test_what_is_no_share_is_refused(folder: Path, share: str) -> None:
+    done = flags(folder, "set", "reviews", share)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is not a share: write a whole percentage from 0% to 100%" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "flags.json").exists()
+
+
 @pytest.mark.parametrize(
     ("rollout", "stickiness", "words"),
     [
