@@ -1,7 +1,8 @@
 """Why a request goes where it goes: the gateway's own policy and flags, asked about a request that nobody sends.
 
 The same code reads and decides as for real requests: what the edge refuses is refused, and what it cuts no flag is told of. What it cannot
-know stands in the notes: whose session it is (legacy is not asked), how dice would fall, and what a trusted proxy would say of its client.
+know stands in the notes: whose session it is (legacy is not asked), how dice would fall, which number a new visitor would draw, and what a
+trusted proxy would say of its client.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import msgspec
 from flags import problems
 from flags.decisions import Decisions
 from flags.explain import explain as explain_flag
+from flags.explanation import Explanation
 from flags.overrides import Override
 from flags.snapshot import Context, Snapshot
 from gateway import build
@@ -141,10 +143,12 @@ def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override
                 "problems": [],
             }
             return {"request": asked_for, "refused": shut_out, "identity": identity, **nothing, "flag_state": state, "notes": []}
-        known = _context(config, found.route, question, head, caller, identity, notes)
+        known = _context(config, found, question, head, caller, identity, decisions, notes)
         thrown = dict(answers)
         for flag, role in found.flags.items():
             how = explain_flag(snapshot, flag, known, app_name=settings.app_name, environment=settings.environment, overrides=answers)
+            if known.fleeting and how.overridden is None and _by_lot(how):
+                how = replace(how, chance=True)
             if how.chance:
                 thrown[flag] = how.enabled  # as the dice fell there, or the decision might say otherwise
             if role == "split":  # the engine's choice among the variants, which is not gone by: their weights are
@@ -236,10 +240,24 @@ def _head(config: Config, question: Question) -> RequestHead:
     return head
 
 
+def _by_lot(how: Explanation) -> bool:
+    """Whether it says something else to another visitor who was made up: a share that chooses by who he is."""
+    shares = (strategy.parameters.get("rollout", strategy.parameters.get("percentage")) for strategy in how.strategies if strategy.place)
+    return "sessionId" in how.reads and any(share not in ("0", "100") for share in shares)
+
+
 def _context(
-    config: Config, route: str, question: Question, head: RequestHead, caller: Caller, asked: Mapping[str, Any] | None, notes: list[str]
+    config: Config,
+    claim: Claim,
+    question: Question,
+    head: RequestHead,
+    caller: Caller,
+    asked: Mapping[str, Any] | None,
+    flags: Decisions,
+    notes: list[str],
 ) -> Context:
     lines = head.fields
+    fleeting = False
     identity = config.identity
     user, session = caller.user_id, caller.session_id
     claims = told(question.claims, identity.claims) if question.user is not None and user is not None else caller.claims
@@ -254,7 +272,15 @@ def _context(
             whoever = "the key server" if identity.source == "jwt" else "legacy"
             notes.append(f"{whoever} is not asked whose credential that is{needed}: say it with --user and --session")
         if identity.visitor is not None:
-            visitor = Visitors(identity.visitor, os.urandom).known(lines)
+            visitors = Visitors(identity.visitor, os.urandom)
+            visitor = visitors.known(lines)
+            if visitor is None and claim.by_session(flags) and (asked is None or asked["standing"] != "not-asked"):
+                visitor, _ = visitors.new()
+                fleeting = True
+                notes.append(
+                    f"no cookie {identity.visitor.cookie} of ours came along: a new visitor was made up, as for each such request, and "
+                    "another one may be answered otherwise"
+                )
             session = (visitor or Caller()).session_id
     for name in question.claims:
         if name not in identity.claims:
@@ -266,7 +292,7 @@ def _context(
     if any(name.lower() == "x-forwarded-for" for name, _ in question.headers):
         notes.append("X-Forwarded-For is believed from gateway.trusted_proxies only, and not here: say the client's address with --address")
     headers = Headers(config.flags.headers).read(lines)
-    return context(route, question.method, question.address or "127.0.0.1", user, session, claims, headers)
+    return context(claim.route, question.method, question.address or "127.0.0.1", user, session, claims, headers, fleeting)
 
 
 def _told(config: Config, context: Context) -> dict[str, Any]:
