@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from ipaddress import ip_address
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +30,7 @@ from gateway.identity.callers import told
 from gateway.identity.visitors import Visitors
 from gateway.net.head import HeadError, RequestHead, parse_request
 from gateway.policy.decision import AMBIGUOUS, Claim, Decision, Policy, SplitClaim, SplitRules
+from gateway.policy.forwarded import unmapped
 from gateway.policy.problems import Problem
 from gateway.policy.properties import LONGEST, Headers, context
 from gateway.policy.routing import Rewrite
@@ -61,9 +63,22 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise QuestionError(f"{self.method[:40]!r} is no method; write GET, or another token")
         if not _TARGET.fullmatch(self.target):
             raise QuestionError(f"{self.target[:80]!r} is no path; write one that starts with /, such as /api/v1/reviews/3?page=2")
+        for text in (self.user, self.session):
+            if text is not None and not (0 < len(text) <= LONGEST and text.isprintable()):
+                raise QuestionError(f"{text[:40]!r} is nobody: an id has 1 to {LONGEST} characters, and no line ends")
+        if self.address is not None and self.address != "unix" and not _is_address(self.address):
+            raise QuestionError(f"{self.address[:40]!r} is no address; write one such as 192.0.2.7 or 2001:db8::7, without a port")
         for name, value in self.headers:
             if not _FIELD.fullmatch(name) or not value.isprintable() or not value.isascii():
                 raise QuestionError(f'{name[:80]!r} is no header field; write "Name: value"')
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def asked(body: bytes) -> Question:
@@ -292,7 +307,9 @@ def _context(
     if any(name.lower() == "x-forwarded-for" for name, _ in question.headers):
         notes.append("X-Forwarded-For is believed from gateway.trusted_proxies only, and not here: say the client's address with --address")
     headers = Headers(config.flags.headers).read(lines)
-    return context(claim.route, question.method, question.address or "127.0.0.1", user, session, claims, headers, fleeting)
+    given = question.address or "127.0.0.1"
+    address = given if given == "unix" else unmapped(str(ip_address(given)))  # as the system and proxies write it
+    return context(claim.route, question.method, address, user, session, claims, headers, fleeting)
 
 
 def _told(config: Config, context: Context) -> dict[str, Any]:

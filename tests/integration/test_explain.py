@@ -168,6 +168,9 @@ async def explained_well(started: Gateway) -> None:
     assert (shadow["name"], shadow["role"], shadow["explanation"]["state"]) == ("reviews.shadow", "shadow", "disabled")
     assert app["context"]["properties"] == {"route": "reviews", "method": "GET", "x-app-version": "4.2.0"}
     assert app["flag_state"]["source"] == "file"
+    for written, meant in (("::ffff:192.0.2.7", "192.0.2.7"), ("2001:DB8:0::7", "2001:db8::7"), ("unix", "unix")):
+        _, far = await ask(started, {"target": "/api/v1/reviews/3", "address": written})
+        assert far["context"]["remoteAddress"] == meant
     _, items = await ask(started, {"target": "/api/v1/items/7", "method": "POST", "user": "5", "claims": {"plan": "pro", "team": "x"}})
     assert items["decision"]["fallback"] is None
     assert items["decision"]["shadow"] == "legacy"
@@ -206,6 +209,10 @@ async def explained_well(started: Gateway) -> None:
         ({"target": "/", "headers": [["a", "b\r\nc: d"]]}, "no header field"),
         ({"target": "/", "usr": "1"}, "usr"),
         ({"target": "/", "user": 1}, "user"),
+        ({"target": "/", "user": ""}, "nobody"),
+        ({"target": "/", "session": "x" * 257}, "nobody"),
+        ({"target": "/", "address": "192.0.2.7:80"}, "no address"),
+        ({"target": "/", "address": ""}, "no address"),
     ],
 )
 async def test_what_is_no_question(question: object, says: str) -> None:
@@ -325,8 +332,13 @@ async def test_a_visitor_without_a_cookie_is_made_up_as_the_gateway_does(tmp_pat
             assert (await sent(target))[0] == "candidate"
             assert await sides(target) == {("candidate", False)}
             assert await sides("/api/v1/orders/1", session="x") == {("legacy", False)}
+            before = (await asyncio.to_thread(started.get, "/flags"))["revision"]
             started.flags.write_text(json.dumps({"version": 1, "features": [by_session(50)]}))
-            await started.decided(reviews=True)
+            for _ in range(100):
+                now = await asyncio.to_thread(started.get, "/flags")
+                if now["revision"] != before and all(now["workers"].values()):
+                    break
+                await asyncio.sleep(0.05)
             assert await sides(target) == {("candidate", True), ("legacy", True)}  # all alike: 1 in 500,000
             assert {side for side, _ in await sides("/pay")} == {"candidate", "legacy"}
             for _ in range(6):
