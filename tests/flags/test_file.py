@@ -175,10 +175,25 @@ async def test_an_untouched_file_is_not_read(path: Path, monkeypatch: pytest.Mon
         def fail(path: Path) -> bytes:
             raise AssertionError("read again")
 
-        monkeypatch.setattr("flags.file.read", fail)
+        monkeypatch.setattr("flags.file._bytes", fail)
         for _ in range(3):
             await source.refresh()
         assert len(seen) == 1
+
+
+async def test_a_file_from_the_future_is_read_and_not_compiled_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As any is whose clock was set back since: its time stamp says nothing."""
+    future = time.time() + 86400
+    os.utime(path, (future, future))
+    async with running(path) as (source, seen):
+        with monkeypatch.context() as patched:
+            patched.setattr("flags.file.normalised", lambda *_, **__: pytest.fail("compiled again"))
+            for _ in range(3):
+                await source.refresh()
+        path.write_bytes(OFF)
+        os.utime(path, (future, future))
+        await seen.until(off)
+        assert [snapshot.error for snapshot in seen] == ["", ""]
 
 
 @pytest.mark.parametrize(
