@@ -33,7 +33,7 @@ def state(feature: Feature | None) -> str:
 def _for_whom(feature: Feature) -> str:
     configured = _dicts(feature.get("strategies"))
     strategies = [item for item in configured if not item.get("disabled")]
-    if "too_large" in feature or (configured and not strategies):
+    if "too_large" in feature or "bytes" in feature or (configured and not strategies):
         return "by its strategies"
     if not strategies:
         return "for everybody"
@@ -62,9 +62,11 @@ def _strategy(strategy: Feature) -> str:
     rollout = str(parameters.get("rollout", ""))
     if not (rollout.isascii() and rollout.isdigit() and len(rollout) <= 3 and int(rollout) <= 100):
         return ""
-    if int(rollout) in (0, 100):
-        return "for everybody" if int(rollout) else "for nobody (0 %)"
     stickiness = str(parameters.get("stickiness") or "")
+    if int(rollout) == 0:
+        return "for nobody (0 %)"
+    if int(rollout) == 100:  # whoever has nothing to be sticky by is outside all the same
+        return "for everybody" if stickiness in ("", "default", "random") else f"for everybody who has a {stickiness}"
     return f"for {int(rollout)} % of {_OF[stickiness]}" if stickiness in _OF else f"for {int(rollout)} % by {stickiness}"
 
 

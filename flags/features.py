@@ -33,6 +33,18 @@ def revision(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
+def written(document: Mapping[str, Any]) -> bytes:
+    """What was read, as JSON again.
+
+    Raises:
+        FeaturesError: it is nested deeper than that can be done for: the engine reads half as deep.
+    """
+    try:
+        return orjson.dumps(document)
+    except orjson.JSONEncodeError:
+        raise FeaturesError("it is nested too deeply") from None
+
+
 def parse(data: bytes) -> dict[str, Any]:
     """The document, with the shape of every feature checked and every strategy parameter a string.
 
@@ -53,7 +65,7 @@ def normalised(data: bytes, *, strict: bool = False) -> bytes:
     if strict:
         _check_rollouts(document)
     if rewritten:
-        data = orjson.dumps(document)
+        data = written(document)
     if not accepts(data, document["features"]):
         raise FeaturesError(_refused(document))
     return data
@@ -117,11 +129,15 @@ def _constraints(items: object) -> bool:
 
 
 def accepts(data: bytes, features: list[dict[str, Any]]) -> bool:
-    """Whether the engine takes the document `data`, which holds `features`."""
+    """Whether the engine takes the document `data`, which holds `features`.
+
+    Raises:
+        FeaturesError: it has no features, and is nested too deeply.
+    """
     # A refused document leaves the engine empty, and so does one without flags: that is offered with one.
     if not features:
         features = [PROBE]
-        data = orjson.dumps({**orjson.loads(data), "features": features})
+        data = written({**orjson.loads(data), "features": features})
     return Verdict(data).flags() == {feature["name"] for feature in features}
 
 
@@ -195,7 +211,11 @@ def _check_rollouts(document: Mapping[str, Any]) -> None:
 def _refused(document: Mapping[str, Any]) -> str:
     """Which flag it was: each is offered alone. Only on the way to an error, so its cost does not matter."""
     for feature in document["features"]:
-        if not accepts(orjson.dumps({**document, "features": [feature]}), [feature]):
+        try:
+            written(feature)
+        except FeaturesError as error:
+            return f"flag {feature['name']!r}: {error}"
+        if not accepts(written({**document, "features": [feature]}), [feature]):
             what = culprit(document, feature) or "it"
             return f"flag {feature['name']!r}: Unleash's engine refuses {what}; compare it with Unleash's own export"
-    return "Unleash's engine refuses the document; compare its segments with Unleash's own export"
+    return "Unleash's engine refuses the document; see that no key is there twice, and compare its segments with Unleash's own export"

@@ -44,6 +44,8 @@ class FileSource:
         self._publish: Publish | None = None
         self._published: Snapshot | None = None
         self._stamp: _Stamp | None = None
+        self._read: tuple[bytes, bytes] = (b"", b"")
+        """What the file held last that was good, and what became of it."""
         self._suspect: str = ""
         self._confirmed = -math.inf
         self._looking = asyncio.Lock()
@@ -51,7 +53,7 @@ class FileSource:
     async def run(self, publish: Publish) -> None:
         """See `Source.run`."""
         self._stamp = _stamp(self._path)
-        data = await asyncio.to_thread(read, self._path)
+        data = await asyncio.to_thread(self._content)
         self._publish = publish
         self._good(data)
         while True:
@@ -71,9 +73,11 @@ class FileSource:
                 return
             self._stamp = stamp
             try:
-                data = await asyncio.to_thread(read, self._path)
+                data = await asyncio.to_thread(self._content)
             except FlagFileError as error:
                 self._bad(str(error))
+            except Exception as error:  # whatever it is, the next content is looked at all the same
+                self._bad(f"flag file {self._path}: it cannot be read ({type(error).__name__}: {str(error)[:100]})")
             else:
                 self._good(data)
 
@@ -86,6 +90,19 @@ class FileSource:
 
     def close(self) -> None:
         """Nothing is held open between two looks."""
+
+    def _content(self) -> bytes:
+        """In a thread. A file from the future, which the clock that was set back makes of any, is read at each look: it costs that alone.
+
+        Raises:
+            FlagFileError: as `read`.
+        """
+        data = _bytes(self._path)
+        before, found = self._read
+        if data != before:
+            found = _checked(self._path, data)
+            self._read = (data, found)
+        return found
 
     def _good(self, data: bytes) -> None:
         self._suspect = ""
@@ -121,6 +138,10 @@ def read(path: Path) -> bytes:
     Raises:
         FlagFileError: it is missing, unreadable, or not Unleash's client-features JSON.
     """
+    return _checked(path, _bytes(path))
+
+
+def _bytes(path: Path) -> bytes:
     try:
         if not path.is_file() and path.exists():
             raise FlagFileError(f"flag file {path}: it is not a file. Name the file that holds the flags")  # a pipe would block for ever
@@ -134,6 +155,10 @@ def read(path: Path) -> bytes:
         raise FlagFileError(f"flag file {path}: {error.strerror or error}. Make it readable for the user that runs the gateway") from None
     if len(data) > MAX_BYTES:
         raise FlagFileError(f"flag file {path}: over {MAX_BYTES // 1024 // 1024} MiB. Is it the right file?")
+    return data
+
+
+def _checked(path: Path, data: bytes) -> bytes:
     try:
         return normalised(data, strict=True)
     except FeaturesError as error:

@@ -121,6 +121,9 @@ class Handover(BaseCache):
             except FeaturesError as error:
                 self.error = f"answered with something other than flags ({error}). Is flags.url Unleash's API, ending with /api?"
                 return
+            except Exception as error:  # whatever it is: the SDK would end this poll without a word to us
+                self.error = f"answered with something that cannot be read ({type(error).__name__}: {str(error)[:100]})"
+                return
             self._document, self._known = document, digest
         elif key == ETAG and not self._etag and not self.error and len(value) <= ETAG_BYTES:
             # What was refused must not be confirmed by a 304 later.

@@ -6,6 +6,8 @@ Each has an end, a person and a reason. They are written down, so that a restart
 from __future__ import annotations
 
 import math
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from flags.admin.atomic import write_atomically
 
 LONGEST: Final = 7 * 86400.0
 """Seconds. What is to hold for longer belongs where the flag lives."""
+MAX_BYTES: Final = 16 * 1024 * 1024
+"""Of what is written down. One for a flag has some hundreds."""
 LONGEST_TEXT: Final = 500
 """Characters of who and of why."""
 
@@ -146,11 +150,20 @@ def read(path: Path) -> bytes | None:
 
     Raises:
         OSError: it is there and cannot be read.
+        OverrideError: it is no file, or far too large.
     """
     try:
-        return path.read_bytes()
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not make a start wait
     except FileNotFoundError:
         return None
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode) or about.st_size > MAX_BYTES:
+            raise OverrideError(f"not a record of overrides (no file, or over {MAX_BYTES // 1024 // 1024} MiB)")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def write(path: Path, data: bytes) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from flags.reads import reads, reads_variant
 from flags.snapshot import Context
-from flags.variants import Variant, has_choice, weights
+from flags.variants import Variant, has_choice, weightless, weights
 
 ATTRIBUTES: Final = {"userId": "user_id", "sessionId": "session_id", "remoteAddress": "remote_address"}
 """Unleash's words for the fields of a context that are not properties."""
@@ -94,14 +94,23 @@ def _decider(name: str, features: _Features, segments: _Segments) -> Plan:
     if not features[name]["enabled"]:
         return Plan(name, answer=False)
     try:
+        if _breaks(features[name], features):
+            return Plan(name, answer=False)
         found = reads(name, features, segments)
+        fields = sorted(found.fields)
     except (AttributeError, KeyError, RecursionError, TypeError):
         return Plan(name)  # a shape that the engine takes and we do not know: never remembered, so never wrong
-    if not found.chance and not found.fields:
+    if not found.chance and not fields:
         return Plan(name, constant=True)
-    plan = Plan(name) if found.chance else Plan(name, key=_key(sorted(found.fields)), identity=found.chance_without_identity)
+    plan = Plan(name) if found.chance else Plan(name, key=_key(fields), identity=found.chance_without_identity)
     plan.session = "sessionId" in found.fields
     return plan
+
+
+def _breaks(feature: Mapping[str, Any], features: _Features) -> bool:
+    """Whether the engine would break on it, at length and at each request: it is off then (flags/problems.py says so)."""
+    parents = (features.get(parent["feature"]) for parent in feature.get("dependencies") or ())
+    return any(parent is not None and weightless(parent) for parent in parents)
 
 
 def _choice(name: str, features: _Features, segments: _Segments) -> Choice | None:
@@ -110,14 +119,15 @@ def _choice(name: str, features: _Features, segments: _Segments) -> Choice | Non
         if not has_choice(features[name]):
             return None
         found = reads_variant(name, features, segments)
+        fields, without = sorted(found.fields), sorted(found.chance_without)
     except (AttributeError, KeyError, RecursionError, TypeError):
         return Choice()
     if found.chance:
         return Choice()
     return Choice(
-        key=_key(sorted(found.fields)),
+        key=_key(fields),
         identity=found.chance_without_identity,
-        without=sorted(found.chance_without),
+        without=without,
         session="sessionId" in found.fields,
     )
 

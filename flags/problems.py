@@ -17,6 +17,7 @@ import orjson
 from flags import splits, words
 from flags.features import EMPTY, FeaturesError, parse
 from flags.snapshot import Snapshot
+from flags.variants import weightless
 from flags.verdict import Verdict
 
 Json = Mapping[str, Any]
@@ -125,6 +126,8 @@ class _Finder:
         elif parent.get("dependencies"):
             yield f"its parent flag {name!r} depends on a flag itself, which Unleash's engine does not follow: {OFF}"
         else:
+            if weightless(parent):
+                yield f"its parent flag {name!r} has variants that weigh nothing together, on which Unleash's engine breaks: {OFF}"
             for text in self._own(parent):
                 yield f"its parent flag {name!r}: {text}"
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from flags.features import PROBE, FeaturesError, accepts, check_feature, culprit, is_segment, load
+from flags.features import PROBE, FeaturesError, accepts, check_feature, culprit, is_segment, load, written
 
 EXPLAINED: Final = 20
 """For how many malformed flags it is worked out which part of them is refused. It takes some ten engine loads of that flag each."""
@@ -40,12 +40,18 @@ def salvage(data: bytes) -> Salvaged:
     refused: dict[str, str] = {}
     good, checked = _shaped(document["features"], refused)
     segments = document.get("segments")
-    whole = {**document, "features": good}
-    if refused or rewritten or checked:
-        data = orjson.dumps(whole)
     shaped = segments is None or (isinstance(segments, list) and all(map(is_segment, segments)))
-    if not shaped or not accepts(data, good):
-        usable = _usable_segments(list(filter(is_segment, segments)) if isinstance(segments, list) else [])
+    try:
+        if refused or rewritten or checked:
+            data = written({**document, "features": good})
+        taken = shaped and accepts(data, good)
+    except FeaturesError:
+        taken = False
+    if not taken:
+        good = [feature for feature in good if not _too_deep(feature, refused)]
+        usable = _usable_segments(
+            [each for each in segments if is_segment(each) and not _too_deep(each)] if isinstance(segments, list) else []
+        )
         if isinstance(segments, list):
             good = _without_lost_segments(good, _ids(segments) - _ids(usable), refused)
         elif segments is not None:
@@ -81,6 +87,17 @@ def _shaped(features: list[Any], refused: dict[str, str]) -> tuple[list[dict[str
         if times > 1 or name in refused:
             refused[name] = "there are several flags of that name"
     return [feature for feature in good if feature["name"] not in refused], rewritten
+
+
+def _too_deep(given: dict[str, Any], refused: dict[str, str] | None = None) -> bool:
+    """Whether this flag (then it is `refused`) or segment is nested deeper than the engine, or anybody, reads."""
+    try:
+        written(given)
+    except FeaturesError as error:
+        if refused is not None:
+            refused[given["name"]] = str(error)
+        return True
+    return False
 
 
 def _malformed(features: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -52,7 +52,9 @@ TOO_LONG: Final = 15.0
 CLOSE: Final = 11.0
 """Seconds that the end waits for the SDK's threads."""
 LOOK: Final = 1.0
-"""Seconds between two looks at that."""
+"""Seconds between two looks at that, and at the clock."""
+SET_BACK: Final = 0.5
+"""Seconds by which the clock on the wall may go back between two looks, without more being done than to wait that much longer."""
 SAID: Final = 10
 """So many malformed flags are said one by one; of more than that, how many there are."""
 TOLD: Final = 20
@@ -108,7 +110,7 @@ class UnleashSource:
         # A poll that takes longer than its interval is waited for, not queued behind, and not worth a line a second.
         scheduler_log = logging.getLogger("banyan.flags.scheduler")
         scheduler_log.setLevel(logging.ERROR)
-        scheduler = BackgroundScheduler(
+        scheduler = self._scheduler = BackgroundScheduler(
             executors={"flags": _In(self._threads)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             logger=scheduler_log,
@@ -150,6 +152,7 @@ class UnleashSource:
                 await asyncio.wait_for(self._answered.wait(), FIRST_ANSWER)
             except TimeoutError:
                 self._failed("did not answer in time")
+            clock = time.time() - time.monotonic()
             while True:  # the SDK's threads do the rest, until this task is cancelled
                 since = self._handover.polling_since
                 if since and time.monotonic() - since > TOO_LONG:
@@ -157,6 +160,9 @@ class UnleashSource:
                     self._failed(f"has been at its answer for more than {TOO_LONG:g} s and does not come to its end")
                 if starting.done():
                     starting.result()
+                before, clock = clock, time.time() - time.monotonic()
+                if clock < before - SET_BACK:
+                    self._reschedule()
                 await asyncio.sleep(LOOK)
         finally:
             starting.cancel()
@@ -254,6 +260,15 @@ class UnleashSource:
         except JobLookupError:
             return False  # ended meanwhile
         return True
+
+    def _reschedule(self) -> None:
+        """The clock on the wall was set back, and the SDK's scheduler goes by it: what is next would wait until it is that late again."""
+        now = datetime.now(UTC)
+        for job in self._scheduler.get_jobs():
+            try:
+                job.modify(next_run_time=now)
+            except JobLookupError:
+                pass  # ended meanwhile
 
     def _succeeded(self, usable: Salvaged | None) -> None:
         before = self._published

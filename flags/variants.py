@@ -39,6 +39,12 @@ def has_choice(feature: Mapping[str, Any]) -> bool:
     return any(_choice(variants) for variants in (feature.get("variants"), *(s.get("variants") for s in feature["strategies"])))
 
 
+def weightless(feature: Mapping[str, Any]) -> bool:
+    """Whether it has variants, of itself or of a strategy, that weigh nothing together: Unleash's engine breaks on choosing among them."""
+    choices = (feature.get("variants"), *(strategy.get("variants") for strategy in feature["strategies"]))
+    return any(variants and sum(variant.get("weight") or 0 for variant in variants) == 0 for variants in choices)
+
+
 def weights(feature: Mapping[str, Any]) -> dict[str, int] | None:
     """The weights of the flag's variants by name: its only strategy's, which come first for Unleash, or its own. None where it has none
     that count, or where it depends on the strategy which they are.

@@ -1,7 +1,8 @@
 """Why a request goes where it goes: the gateway's own policy and flags, asked about a request that nobody sends.
 
 The same code reads and decides as for real requests: what the edge refuses is refused, and what it cuts no flag is told of. What it cannot
-know stands in the notes: whose session it is (legacy is not asked), how dice would fall, and what a trusted proxy would say of its client.
+know stands in the notes: whose session it is (legacy is not asked), how dice would fall, which number a new visitor would draw, and what a
+trusted proxy would say of its client.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from ipaddress import ip_address
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +19,7 @@ import msgspec
 from flags import problems
 from flags.decisions import Decisions
 from flags.explain import explain as explain_flag
+from flags.explanation import Explanation
 from flags.overrides import Override
 from flags.snapshot import Context, Snapshot
 from gateway import build
@@ -27,6 +30,7 @@ from gateway.identity.callers import told
 from gateway.identity.visitors import Visitors
 from gateway.net.head import HeadError, RequestHead, parse_request
 from gateway.policy.decision import AMBIGUOUS, Claim, Decision, Policy, SplitClaim, SplitRules
+from gateway.policy.forwarded import unmapped
 from gateway.policy.problems import Problem
 from gateway.policy.properties import LONGEST, Headers, context
 from gateway.policy.routing import Rewrite
@@ -59,9 +63,22 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise QuestionError(f"{self.method[:40]!r} is no method; write GET, or another token")
         if not _TARGET.fullmatch(self.target):
             raise QuestionError(f"{self.target[:80]!r} is no path; write one that starts with /, such as /api/v1/reviews/3?page=2")
+        for text in (self.user, self.session):
+            if text is not None and not 0 < len(text) <= LONGEST:
+                raise QuestionError(f"{text[:40]!r} is nobody: an id has 1 to {LONGEST} characters")
+        if self.address is not None and self.address != "unix" and not _is_address(self.address):
+            raise QuestionError(f"{self.address[:40]!r} is no address; write one such as 192.0.2.7 or 2001:db8::7, without a port")
         for name, value in self.headers:
             if not _FIELD.fullmatch(name) or not value.isprintable() or not value.isascii():
                 raise QuestionError(f'{name[:80]!r} is no header field; write "Name: value"')
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def asked(body: bytes) -> Question:
@@ -141,10 +158,12 @@ def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override
                 "problems": [],
             }
             return {"request": asked_for, "refused": shut_out, "identity": identity, **nothing, "flag_state": state, "notes": []}
-        known = _context(config, found.route, question, head, caller, identity, notes)
+        known = _context(config, found, question, head, caller, identity, decisions, notes)
         thrown = dict(answers)
         for flag, role in found.flags.items():
             how = explain_flag(snapshot, flag, known, app_name=settings.app_name, environment=settings.environment, overrides=answers)
+            if known.fleeting and how.overridden is None and _by_lot(how):
+                how = replace(how, chance=True)
             if how.chance:
                 thrown[flag] = how.enabled  # as the dice fell there, or the decision might say otherwise
             if role == "split":  # the engine's choice among the variants, which is not gone by: their weights are
@@ -236,10 +255,24 @@ def _head(config: Config, question: Question) -> RequestHead:
     return head
 
 
+def _by_lot(how: Explanation) -> bool:
+    """Whether it says something else to another visitor who was made up: a share that chooses by who he is."""
+    shares = (strategy.parameters.get("rollout", strategy.parameters.get("percentage")) for strategy in how.strategies if strategy.place)
+    return "sessionId" in how.reads and any(share not in ("0", "100") for share in shares)
+
+
 def _context(
-    config: Config, route: str, question: Question, head: RequestHead, caller: Caller, asked: Mapping[str, Any] | None, notes: list[str]
+    config: Config,
+    claim: Claim,
+    question: Question,
+    head: RequestHead,
+    caller: Caller,
+    asked: Mapping[str, Any] | None,
+    flags: Decisions,
+    notes: list[str],
 ) -> Context:
     lines = head.fields
+    fleeting = False
     identity = config.identity
     user, session = caller.user_id, caller.session_id
     claims = told(question.claims, identity.claims) if question.user is not None and user is not None else caller.claims
@@ -254,7 +287,15 @@ def _context(
             whoever = "the key server" if identity.source == "jwt" else "legacy"
             notes.append(f"{whoever} is not asked whose credential that is{needed}: say it with --user and --session")
         if identity.visitor is not None:
-            visitor = Visitors(identity.visitor, os.urandom).known(lines)
+            visitors = Visitors(identity.visitor, os.urandom)
+            visitor = visitors.known(lines)
+            if visitor is None and claim.by_session(flags) and (asked is None or asked["standing"] != "not-asked"):
+                visitor, _ = visitors.new()
+                fleeting = True
+                notes.append(
+                    f"no cookie {identity.visitor.cookie} of ours came along: a new visitor was made up, as for each such request, and "
+                    "another one may be answered otherwise"
+                )
             session = (visitor or Caller()).session_id
     for name in question.claims:
         if name not in identity.claims:
@@ -266,7 +307,9 @@ def _context(
     if any(name.lower() == "x-forwarded-for" for name, _ in question.headers):
         notes.append("X-Forwarded-For is believed from gateway.trusted_proxies only, and not here: say the client's address with --address")
     headers = Headers(config.flags.headers).read(lines)
-    return context(route, question.method, question.address or "127.0.0.1", user, session, claims, headers)
+    given = question.address or "127.0.0.1"
+    address = given if given == "unix" else unmapped(str(ip_address(given)))  # as the system and proxies write it
+    return context(claim.route, question.method, address, user, session, claims, headers, fleeting)
 
 
 def _told(config: Config, context: Context) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from flags.admin import strategies
 from flags.admin.atomic import write_atomically
 from flags.admin.states import OURS, AdminError, FlagState, Synced, Wanted
 from flags.admin.strategies import ROLLOUT, Strategy, check_percent, conditional_of, only_rollout, parameters, rollout_of, stickiness_of
-from flags.features import EMPTY, FeaturesError, normalised, parse
+from flags.features import EMPTY, FeaturesError, normalised, parse, written
 
 LOCK_SECONDS: Final = 5.0
 """A change of the file takes some milliseconds."""
@@ -160,7 +160,7 @@ def _changing(path: Path, *, missing_ok: bool = True) -> Iterator[dict[str, Any]
             target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target.parent):
             document = _load(target, missing_ok=missing_ok)
-            before = orjson.dumps(document)
+            before = written(document)
             yield document
             data = orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n"
             normalised(data, strict=True)

@@ -144,7 +144,7 @@ def _snapshot(config: Config) -> Snapshot:
     from flags.backup import Backup, BackupError
 
     try:
-        saved, since = Backup(config.resolve(config.flags.backup)).read()
+        saved, since = Backup(config.resolve(config.flags.backup)).read(whosever=True)
     except BackupError as error:
         return Snapshot(revision(EMPTY), EMPTY, "none", 0.0, str(error))
     return Snapshot(revision(saved.features), saved.features, "backup", since, refused=saved.refused)

@@ -80,7 +80,14 @@ class Config(Section):
             raise ValueError('upstreams.legacy is missing: add  legacy = "http://host:port"  under [upstreams]')
         seen: dict[str, str] = {}
         patterns: dict[tuple[str, str], str] = {}
+        roles: dict[str, tuple[str, str]] = {}
         for route in self.routes:
+            for flag, role in route.flags.items():
+                other, whose = roles.setdefault(flag, (role, route.name))
+                if other != role:  # whoever has one compared would have the other answered by its candidate
+                    raise ValueError(
+                        f"route {route.name!r}: its {role} flag {flag!r} is the {other} flag of route {whose!r}: give it another (flag = …)"
+                    )
             known = ", ".join(sorted(self.upstreams))
             for provider in route.split:
                 if provider not in self.upstreams:

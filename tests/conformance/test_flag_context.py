@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flags.features import normalised, revision
 from tests.support.gateway import Exchange
 
 if TYPE_CHECKING:
@@ -21,13 +22,14 @@ async def put(world: World, *strategies: dict[str, Any], **more: object) -> None
     """The flag `reviews`, on by these strategies alone, and every worker decides by it."""
     features = [{"name": "reviews", "enabled": True, "strategies": list(strategies), **more}]
     temporary = world.gateway.flags.with_suffix(".new")
-    temporary.write_text(json.dumps({"version": 1, "features": features}))
-    before = await asyncio.to_thread(world.gateway.get, "/flags")
+    data = json.dumps({"version": 1, "features": features}).encode()
+    temporary.write_bytes(data)
+    wanted = revision(normalised(data))  # any other than before may be that of what was put there before
     temporary.replace(world.gateway.flags)
     async with asyncio.timeout(5):
         while True:
             state = await asyncio.to_thread(world.gateway.get, "/flags")
-            if state["revision"] != before["revision"] and all(state["workers"].values()):
+            if state["revision"] == wanted and all(state["workers"].values()):
                 return
             await asyncio.sleep(0.02)
 

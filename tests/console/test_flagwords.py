@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from console import flagwords
 from console.flagwords import Line
+from flags.changes import LARGEST, Changes
 
 
 def rollout(percent: object, stickiness: str = "default", **more: Any) -> dict[str, Any]:
@@ -18,6 +20,14 @@ def flag(*strategies: Any, enabled: bool = True, **more: Any) -> dict[str, Any]:
     return {"name": "reviews", "enabled": enabled, "strategies": list(strategies), **more}
 
 
+def kept(feature: dict[str, Any]) -> Any:
+    """What the gateway tells of such a flag when it has changed."""
+    changes = Changes()
+    for features in ([], [feature]):
+        changes.state(orjson.dumps({"version": 1, "features": features}), 0.0)
+    return changes.after(0)[0].new
+
+
 @pytest.mark.parametrize(
     ("feature", "words"),
     [
@@ -26,6 +36,9 @@ def flag(*strategies: Any, enabled: bool = True, **more: Any) -> dict[str, Any]:
         (flag(), "on for everybody"),
         (flag({"name": "default"}), "on for everybody"),
         (flag(rollout("100")), "on for everybody"),
+        (flag(rollout("100", "random")), "on for everybody"),
+        (flag(rollout("100", "userId")), "on for everybody who has a userId"),
+        (flag(rollout("100", "tenant"), rollout("10")), "on by its 2 strategies"),
         (flag(rollout("0")), "on for nobody (0 %)"),
         (flag(rollout("25")), "on for 25 % of users"),
         (flag(rollout(25, "userId")), "on for 25 % of users"),
@@ -43,6 +56,7 @@ def flag(*strategies: Any, enabled: bool = True, **more: Any) -> dict[str, Any]:
         (flag(rollout("10"), rollout("100", disabled=True)), "on for 10 % of users"),
         (flag(rollout("50"), dependencies=[{"feature": "parent"}]), "on for 50 % of users, depending on parent"),
         ({"name": "x", "enabled": True, "too_large": 300_000}, "on by its strategies"),
+        (kept(flag(rollout("5"), description="x" * LARGEST)), "on by its strategies"),
         (flag(rollout("100", disabled=True)), "on by its strategies"),
         ({"name": "x", "enabled": True, "strategies": "nonsense", "dependencies": [7]}, "on for everybody"),
         (flag({"name": "flexibleRollout", "parameters": ["odd"]}), "on by its strategy"),

@@ -340,3 +340,27 @@ def test_where_the_session_does_not_matter_all_are_remembered() -> None:
     for number in range(5):
         decisions.enabled("f", Context(None, f"visitor-{number}", properties={"country": "kr"}, fleeting=True))
     assert len(decisions._plans["f"].memo) == 1
+
+
+def test_a_field_that_is_no_name_costs_no_other_flag() -> None:
+    """The engine takes it where another one in the document is never chosen among, and we cannot sort it among names."""
+    odd = [{"name": "v", "weight": 1000, "overrides": [{"contextName": 3.5, "values": ["1"]}]}]
+    built = Decisions.build(snapshot(flag(rollout(50, variants=odd)), flag(name="g")))
+    assert built.enabled("g", Context())
+    for user in ("1", "2", "3"):
+        assert built.enabled("f", Context(user_id=user)) == built.evaluate("f", Context(user_id=user))
+
+
+@pytest.mark.parametrize("weights", [[0], [0, 0], [1, -1]])
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_the_engine_breaks_on_is_off_and_silent(weights: list[int], inside: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    """It would say so over 20 lines, at each request."""
+    none = [{"name": f"v{number}", "weight": weight} for number, weight in enumerate(weights)]
+    parent = flag(rollout(100, variants=none), name="p") if inside else flag(name="p", variants=none)
+    needs = flag(dependencies=[{"feature": "p", "variants": ["v0"]}])
+    without = flag(dependencies=[{"feature": "p"}], name="g")
+    away = flag(dependencies=[{"feature": "p", "enabled": False}], name="h")
+    for enabled in (True, False):
+        built = Decisions.build(snapshot(needs, without, away, {**parent, "enabled": enabled}))
+        assert not any(built.enabled(name, Context(user_id=str(user))) for name in "fgh" for user in range(3))
+    assert capfd.readouterr().err == ""

@@ -40,6 +40,13 @@ from flags.features import FeaturesError, normalised, revision
             b'{"name": "bad", "enabled": true, "strategies": [{"name": "default", "segments": ["7"]}]}]}',
             "flag 'bad'.*engine refuses",
         ),
+        (b'{"version": 1, "features": [{"name": "f", "enabled": true, "enabled": false, "strategies": []}]}', "no key is there twice"),
+        (b'{"version": 1, "features": [], "x": %b%b}' % (b"[" * 500, b"]" * 500), "nested too deeply"),
+        (
+            b'{"version": 1, "features": [{"name": "good", "enabled": true, "strategies": []},'
+            b'{"name": "bad", "enabled": true, "strategies": [], "x": %b%b}]}' % (b"[" * 500, b"]" * 500),
+            "flag 'bad': it is nested too deeply",
+        ),
     ],
 )
 def test_refused_with_a_reason(data: bytes, says: str) -> None:

@@ -100,7 +100,7 @@ async def test_a_symlink_swap_is_seen(tmp_path: Path) -> None:
         await seen.until(off)
 
 
-@pytest.mark.parametrize("damage", ["broken", "deleted", "directory", "empty"])
+@pytest.mark.parametrize("damage", ["broken", "deleted", "directory", "empty", "deep"])
 async def test_damage_keeps_the_last_good_state_and_is_said_once(path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "banyan.flags")
     async with running(path) as (source, seen):
@@ -108,6 +108,8 @@ async def test_damage_keeps_the_last_good_state_and_is_said_once(path: Path, dam
             path.write_bytes(b'{"version": 1, "features": [{"name": "f"')
         elif damage == "empty":
             path.write_bytes(b"")
+        elif damage == "deep":
+            path.write_bytes(b'{"version": 1, "features": [], "x": %b%b}' % (b"[" * 500, b"]" * 500))
         else:
             path.unlink()
             if damage == "directory":
@@ -125,6 +127,20 @@ async def test_damage_keeps_the_last_good_state_and_is_said_once(path: Path, dam
         write_atomically(path, OFF)
         await seen.until(lambda snapshot: not snapshot.error)
         assert off(seen[-1])
+
+
+async def test_what_nobody_has_thought_of_does_not_end_the_looking(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> bytes:
+        raise MemoryError("no room")
+
+    async with running(path) as (_, seen):
+        with monkeypatch.context() as patched:
+            patched.setattr("flags.file.normalised", broken)
+            path.write_bytes(OFF)
+            await seen.until(lambda snapshot: "MemoryError: no room" in snapshot.error)
+            assert on(seen[-1])
+        path.write_bytes(OFF + b" ")
+        await seen.until(off)
 
 
 async def test_the_same_content_again_heals(path: Path) -> None:
@@ -159,10 +175,25 @@ async def test_an_untouched_file_is_not_read(path: Path, monkeypatch: pytest.Mon
         def fail(path: Path) -> bytes:
             raise AssertionError("read again")
 
-        monkeypatch.setattr("flags.file.read", fail)
+        monkeypatch.setattr("flags.file._bytes", fail)
         for _ in range(3):
             await source.refresh()
         assert len(seen) == 1
+
+
+async def test_a_file_from_the_future_is_read_and_not_compiled_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As any is whose clock was set back since: its time stamp says nothing."""
+    future = time.time() + 86400
+    os.utime(path, (future, future))
+    async with running(path) as (source, seen):
+        with monkeypatch.context() as patched:
+            patched.setattr("flags.file.normalised", lambda *_, **__: pytest.fail("compiled again"))
+            for _ in range(3):
+                await source.refresh()
+        path.write_bytes(OFF)
+        os.utime(path, (future, future))
+        await seen.until(off)
+        assert [snapshot.error for snapshot in seen] == ["", ""]
 
 
 @pytest.mark.parametrize(

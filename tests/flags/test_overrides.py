@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+
 import orjson
 import pytest
 
-from flags.overrides import LONGEST, Override, OverrideError, Overrides
+from flags.overrides import LONGEST, MAX_BYTES, Override, OverrideError, Overrides, read
 
 NOW = 1_000_000.0
 
@@ -48,3 +52,25 @@ def test_what_is_no_record(data: bytes) -> None:
     with pytest.raises(OverrideError, match="not a record"):
         overrides.load(data, NOW)
     assert overrides.answers == {}
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+
+
+@pytest.mark.parametrize("make", [_pipe, _huge, lambda path: path.symlink_to("/dev/zero")])
+def test_no_start_waits_for_what_is_no_file(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "flag-overrides.json"
+    assert read(path) is None
+    make(path)
+    with pytest.raises(OverrideError, match="not a record of overrides"):
+        read(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OverrideError, match="not a record of overrides"):
+        read(path)

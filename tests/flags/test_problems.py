@@ -234,6 +234,11 @@ def test_parents() -> None:
     data = document(child, flag(constrained("MATCHES", values=["1"]), name="p"))
     assert answers(data) == {False}
     assert texts(data) == [f"its parent flag 'p': the constraint on 'x' has an operator 'MATCHES', which is unknown: {OFF}"]
+    none = flag(DEFAULT, name="p", variants=[{"name": "a", "weight": 0}])
+    for depends in (child, wants_off, flag(DEFAULT, dependencies=[{"feature": "p", "variants": ["a"]}])):
+        data = document(depends, none)
+        assert answers(data) == {False}
+        assert texts(data) == [f"its parent flag 'p' has variants that weigh nothing together, on which Unleash's engine breaks: {OFF}"]
     data = document(child, {**flag(DEFAULT, name="p"), "enabled": False})
     assert answers(data) == {False}
     assert texts(data) == []  # somebody turned it off: that is what it is for

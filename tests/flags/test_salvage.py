@@ -27,6 +27,13 @@ def decisions(features: bytes) -> Decisions:
     return Decisions.build(Snapshot(revision="", features=features, source="unleash", fetched_at=0.0))
 
 
+def nested(levels: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
 MALFORMED = [
     ({"name": "bad", "strategies": []}, '"enabled" must be true or false'),
     ({"name": "bad", "enabled": "yes", "strategies": []}, '"enabled" must be true or false'),
@@ -43,6 +50,7 @@ MALFORMED = [
     ({**GOOD, "name": "bad", "dependencies": [{}]}, 'engine refuses its "dependencies"'),
     ({**GOOD, "name": "bad", "variants": 5, "dependencies": 5}, '"variants" must be a list of objects'),
     ({**GOOD, "name": "bad", "impressionData": 5, "type": 5}, "engine refuses it;"),
+    ({**GOOD, "name": "bad", "x": nested(200)}, 'engine refuses its "x"'),
 ]
 
 
@@ -210,3 +218,17 @@ def test_a_flag_that_only_the_engine_could_read_is_left_out(odd: dict[str, Any])
     found = salvage(orjson.dumps({"version": 2, "features": [good, {"name": "odd", "enabled": True, **odd}]}))
     assert [feature["name"] for feature in orjson.loads(found.features)["features"]] == ["good"]
     assert [name for name, _ in found.refused] == ["odd"]
+
+
+def test_nested_deeper_than_anybody_reads() -> None:
+    deep = b"[" * 500 + b"]" * 500
+    good = orjson.dumps(GOOD)
+    found = salvage(b'{"version": 2, "features": [%b, {"name": "bad", "enabled": true, "strategies": [], "x": %b}]}' % (good, deep))
+    assert found.refused == (("bad", "it is nested too deeply"),)
+    assert orjson.loads(found.features)["features"] == [GOOD]
+    segments = b'[{"id": 1, "constraints": []}, {"id": 2, "constraints": [], "x": %b}]' % deep
+    for features, rest in ((good, b'"segments": %b' % segments), (good, b'"x": %b' % deep), (b"", b'"x": %b' % deep)):
+        found = salvage(b'{"version": 2, "features": [%b], %b}' % (features, rest))
+        assert found.refused == ()
+        assert [feature["name"] for feature in orjson.loads(found.features)["features"]] == (["good"] if features else [])
+        decisions(found.features)

@@ -8,13 +8,17 @@ import re
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta, tzinfo
 from itertools import pairwise
 
 import pytest
+from apscheduler.schedulers import base  # type: ignore[import-untyped]  # it ships no types
+from apscheduler.triggers import interval  # type: ignore[import-untyped]  # it ships no types
 
-from flags import answers, unleash
+from flags import answers, unleash, usage
+from flags.salvage import Salvaged
 from flags.unleash import UnleashSource
-from tests.support.fake_unleash import OFF, ON, TOKEN, FakeUnleash, Seen, bomb, on, running
+from tests.support.fake_unleash import OFF, ON, TOKEN, FakeUnleash, Seen, arrived, bomb, on, running
 
 TROUBLE = [
     ("400", "answered 400: .*ends with /api"),
@@ -98,6 +102,24 @@ async def test_each_new_trouble_is_said_once_and_its_end_is(server: FakeUnleash,
     assert sum("answers again" in text for text in said) == 1
 
 
+async def test_what_nobody_has_thought_of_is_a_failed_poll(
+    server: FakeUnleash, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: bytes) -> Salvaged:
+        raise MemoryError("no room")
+
+    async with running(server.url) as (_, seen):
+        await seen.until(on)
+        with monkeypatch.context() as patched:
+            patched.setattr("flags.handover.salvage", broken)
+            server.features = OFF
+            await seen.until(lambda snapshot: "MemoryError: no room" in snapshot.error)
+            await server.polled(2)
+            assert on(seen[-1])
+        await seen.until(lambda snapshot: not snapshot.error and not on(snapshot))
+    assert "Traceback" not in caplog.text
+
+
 async def test_recovery_without_a_change_clears_the_error(server: FakeUnleash) -> None:
     async with running(server.url) as (_, seen):
         await seen.until(on)
@@ -140,6 +162,30 @@ async def test_it_is_left_alone_for_as_long_as_it_asks(server: FakeUnleash, stat
         asked = [at for at, answered in zip(server.polled_at, server.polls, strict=True) if answered == int(status)]
         assert len(asked) == 1
         assert 2.0 <= next(at for at in server.polled_at if at > asked[0]) - asked[0] <= 3.5
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_clock_that_is_set_stops_neither_polls_nor_usage(server: FakeUnleash, hours: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, off_by = time.time, 0.0
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # what the scheduler asks
+            return datetime.now(tz) + timedelta(seconds=off_by)
+
+    for module in (base, interval, unleash):
+        monkeypatch.setattr(module, "datetime", Clock)
+    monkeypatch.setattr(time, "time", lambda: real() + off_by)
+    monkeypatch.setattr(usage, "KNOWN_SECONDS", 0.0)
+    async with running(server.url, metrics_interval=0.2) as (source, seen):
+        await seen.until(on)
+        await server.polled(2)
+        off_by = hours * 3600.0
+        server.features = OFF
+        source.report({"f": (7, 1)})
+        await seen.until(lambda snapshot: not on(snapshot))
+        await server.polled(2)
+        await arrived(server, "f", (7, 1))
 
 
 async def test_who_asks_for_a_look_has_one_at_once_though_it_fails(server: FakeUnleash) -> None:

@@ -86,6 +86,10 @@ def test_a_split_route_has_providers_and_a_flag_of_its_own(tmp_path: Path) -> No
         (GOOD + "rewrite = '/r/{id}'", ["rewrite uses {id}"]),
         (GOOD + GOOD[GOOD.index("[[") :], ["two routes are named 'reviews'"]),
         (
+            GOOD + "[[routes]]\nname = 'other'\nmatch = '/other'\ncandidate = 'reviews'\nflag = 'reviews.shadow'",
+            ["route 'other': its serve flag 'reviews.shadow' is the shadow flag of route 'reviews': give it another (flag = …)"],
+        ),
+        (
             GOOD + GOOD[GOOD.index("[[") :].replace('name = "reviews"', 'name = "other"'),
             ["routes 'reviews' and 'other' match the same requests"],
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ async def legacy(exchange: Exchange) -> None:
 
 
 async def ask(started: Gateway, question: object) -> tuple[int, Any]:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{started.admin}", timeout=10) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{started.admin}", timeout=60) as client:
         answer = await client.post("/explain", content=question if isinstance(question, bytes) else orjson.dumps(question))
     return answer.status_code, answer.json()
 
@@ -167,6 +168,9 @@ async def explained_well(started: Gateway) -> None:
     assert (shadow["name"], shadow["role"], shadow["explanation"]["state"]) == ("reviews.shadow", "shadow", "disabled")
     assert app["context"]["properties"] == {"route": "reviews", "method": "GET", "x-app-version": "4.2.0"}
     assert app["flag_state"]["source"] == "file"
+    for written, meant in (("::ffff:192.0.2.7", "192.0.2.7"), ("2001:DB8:0::7", "2001:db8::7"), ("unix", "unix")):
+        _, far = await ask(started, {"target": "/api/v1/reviews/3", "address": written})
+        assert far["context"]["remoteAddress"] == meant
     _, items = await ask(started, {"target": "/api/v1/items/7", "method": "POST", "user": "5", "claims": {"plan": "pro", "team": "x"}})
     assert items["decision"]["fallback"] is None
     assert items["decision"]["shadow"] == "legacy"
@@ -205,6 +209,10 @@ async def explained_well(started: Gateway) -> None:
         ({"target": "/", "headers": [["a", "b\r\nc: d"]]}, "no header field"),
         ({"target": "/", "usr": "1"}, "usr"),
         ({"target": "/", "user": 1}, "user"),
+        ({"target": "/", "user": ""}, "nobody"),
+        ({"target": "/", "session": "x" * 257}, "nobody"),
+        ({"target": "/", "address": "192.0.2.7:80"}, "no address"),
+        ({"target": "/", "address": ""}, "no address"),
     ],
 )
 async def test_what_is_no_question(question: object, says: str) -> None:
@@ -291,6 +299,54 @@ async def test_claims_are_a_users_and_short(tmp_path: Path) -> None:
     ]
     assert "plan" not in nobodys["context"]["properties"]
     assert "plan" not in long["context"]["properties"]
+
+
+def by_session(percent: int) -> dict[str, Any]:
+    strategy = {"name": "flexibleRollout", "parameters": {"rollout": str(percent), "stickiness": "sessionId", "groupId": "g"}}
+    return {"name": "reviews", "enabled": True, "strategies": [strategy]}
+
+
+async def test_a_visitor_without_a_cookie_is_made_up_as_the_gateway_does(tmp_path: Path) -> None:
+    toml = TOML.replace('claims = ["plan"]', 'claims = ["plan"]\nvisitor = {{ key = "0123456789abcdef" }}')
+    toml += '[[routes]]\nname = "pay"\nmatch = "/pay"\nsplit = {{ new = 50, legacy = 50 }}\n'
+    old, new = Upstream(legacy), Upstream(ok)
+    await old.start()
+    await new.start()
+    try:
+        async with gateway(tmp_path, toml.format(legacy=old.port, new=new.port)) as started:
+
+            async def sides(target: str, **more: object) -> set[tuple[str, bool]]:
+                found = [(await ask(started, {"target": target, **more}))[1] for _ in range(20)]
+                assert {"a new visitor was made up" in "".join(each["notes"]) for each in found} == {not more}
+                return {(each["decision"]["served_by"], each["flags"][0]["explanation"]["chance"]) for each in found}
+
+            async def sent(target: str, cookie: str = "") -> tuple[str, str]:
+                answer = await started.request(f"GET {target} HTTP/1.1\r\nHost: a\r\n{cookie}\r\n".encode())
+                side = re.search("served-by=([a-z]+)", answer.header("Banyan-Route") or "")
+                assert side
+                return side[1], (answer.header("Set-Cookie") or "").partition(";")[0]
+
+            target = "/api/v1/reviews/3"
+            started.flags.write_text(json.dumps({"version": 1, "features": [by_session(100)]}))
+            await started.decided(reviews=True)
+            assert (await sent(target))[0] == "candidate"
+            assert await sides(target) == {("candidate", False)}
+            assert await sides("/api/v1/orders/1", session="x") == {("legacy", False)}
+            before = (await asyncio.to_thread(started.get, "/flags"))["revision"]
+            started.flags.write_text(json.dumps({"version": 1, "features": [by_session(50)]}))
+            for _ in range(100):
+                now = await asyncio.to_thread(started.get, "/flags")
+                if now["revision"] != before and all(now["workers"].values()):
+                    break
+                await asyncio.sleep(0.05)
+            assert await sides(target) == {("candidate", True), ("legacy", True)}  # all alike: 1 in 500,000
+            assert {side for side, _ in await sides("/pay")} == {"candidate", "legacy"}
+            for _ in range(6):
+                side, cookie = await sent(target)
+                assert await sides(target, headers=[["Cookie", cookie]]) == {(side, False)}
+    finally:
+        await old.stop()
+        await new.stop()
 
 
 async def test_explanations_keep_nobody_else_waiting(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ def in_words(state: FlagState) -> str:
         return f"on   {state.conditional} % of those whom its constraints let in"
     if state.rollout is None:
         return "on   by its strategies"
-    by = f" by {state.stickiness}" if state.stickiness not in ("", "default") and 0 < state.rollout < 100 else ""
-    return f"on   {state.rollout} %{by}"
+    # Of all, too: whoever has nothing to be sticky by is outside whatever the share.
+    everybody = state.stickiness in ("", "default") or state.rollout == 0 or (state.stickiness, state.rollout) == ("random", 100)
+    return f"on   {state.rollout} %{'' if everybody else f' by {state.stickiness}'}"
 
 
 def duration(seconds: float) -> str:

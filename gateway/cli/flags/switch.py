@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -83,7 +84,7 @@ def set_share(
     from gateway.cli.flags.steering import steering
 
     digits = share.removesuffix("%")
-    if not digits.isascii() or not digits.isdigit() or int(digits) > 100:
+    if not re.fullmatch("[0-9]{1,3}", digits) or int(digits) > 100:
         raise RefusalError(f"{share!r} is not a share: write a whole percentage from 0% to 100%")
     percent = int(digits)
     if stickiness and stickiness not in _STICKINESS:

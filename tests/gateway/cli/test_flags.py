@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from demo.processes import python
+from flags.admin import FlagState
+from gateway.cli.flags.shown import in_words
 from tests.support.serving import DRIPPING, answering, unending
 
 CONFIG = """
@@ -216,6 +218,29 @@ def test_off_takes_no_address_that_the_gateway_would_not(folder: Path, url: str)
     assert (done.returncode, done.stdout) == (2, "")
     assert "flags.url" in done.stderr
     assert not [word for word in ("hidden", "secret", "Traceback") if word in done.stderr]
+
+
+@pytest.mark.parametrize("share", ["25.5%", "101%", "", "\N{ARABIC-INDIC DIGIT TWO}%", "9" * 5000])
+def test_what_is_no_share_is_refused(folder: Path, share: str) -> None:
+    done = flags(folder, "set", "reviews", share)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is not a share: write a whole percentage from 0% to 100%" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "flags.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("rollout", "stickiness", "words"),
+    [
+        (100, "default", "on   100 %"),
+        (100, "random", "on   100 %"),
+        (100, "userId", "on   100 % by userId"),  # visitors without an account are outside
+        (99, "random", "on   99 % by random"),
+        (0, "userId", "on   0 %"),
+    ],
+)
+def test_whom_a_share_is_of(rollout: int, stickiness: str, words: str) -> None:
+    assert in_words(FlagState("reviews", True, rollout, stickiness=stickiness)) == words
 
 
 def test_a_share_among_some_is_said(folder: Path) -> None:
