@@ -86,7 +86,7 @@ async def legacy(exchange: Exchange) -> None:
 
 
 async def ask(started: Gateway, question: object) -> tuple[int, Any]:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{started.admin}", timeout=10) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{started.admin}", timeout=60) as client:
         answer = await client.post("/explain", content=question if isinstance(question, bytes) else orjson.dumps(question))
     return answer.status_code, answer.json()
 
