@@ -300,3 +300,31 @@ class GuardTrip(models.Model):
 
     def __str__(self) -> str:
         return f"{self.gateway} {self.number}: {self.flag} {self.reason}"
+
+
+class Event(models.Model):
+    """Something that happened at one moment, shown in charts and the timeline. Flags, guards and rules have tables of their own."""
+
+    class Kind(models.TextChoices):
+        DEPLOYMENT = "deployment"
+        """Somebody, or a pipeline, said that a service is another one from here on."""
+        GATE = "gate"
+        RELOAD = "reload"
+        SHED = "shed"
+        IN_DOUBT = "in-doubt"
+        """A payment of which nobody knows whether it was made."""
+
+    at = models.FloatField(help_text="Unix seconds")
+    kind = models.CharField(max_length=20, choices=Kind)
+    route = models.CharField(max_length=100, blank=True, help_text="empty: of the whole gateway")
+    text = models.TextField()
+    by = models.CharField(max_length=200, blank=True, help_text="who said so; empty: Banyan saw it")
+    detail = models.JSONField(default=dict)
+    key = models.CharField(max_length=200, blank=True, help_text="the same for what is the same event, seen twice")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["kind", "key"], condition=~models.Q(key=""), name="event_once")]
+        indexes = [models.Index(fields=["at"], name="event_age"), models.Index(fields=["route", "at"], name="event_route")]
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}"

@@ -13,21 +13,22 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from gateway.access import line
 from gateway.identity.caller import ANONYMOUS, Caller, explained
 from gateway.identity.rules import Rule
 from gateway.identity.stamp import OVERSIZED
-from gateway.identity.visitors import NOT_RENEWED, NOT_SET, Visitors, private
+from gateway.identity.visitors import Visitors
 from gateway.limiting import TOO_MANY, RouteLimit
+from gateway.net.accounting import account, watched
 from gateway.net.answers import problem
 from gateway.net.chunked import LAST, chunk
 from gateway.net.head import RequestHead, ResponseHead
 from gateway.net.mirror import Capture, consider
 from gateway.net.outgoing import request_head
+from gateway.net.reply import debug, reply
 from gateway.net.tunnel import Tunnel
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.admission import refusal
-from gateway.policy.decision import LEGACY, Claim, Decision, Policy, Target
+from gateway.policy.decision import Claim, Decision, Policy, Target
 from gateway.policy.failover import SAFE, may_repeat
 from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
@@ -53,8 +54,6 @@ class Relay(Sink):
     __slots__ = (
         "_asked_at",
         "_body",
-        "_capture",
-        "_claim",
         "_connecting",
         "_gathering",
         "_held",
@@ -64,11 +63,11 @@ class Relay(Sink):
         "_rule",
         "_sent_anew",
         "_started",
-        "_visitor",
-        "_waited",
         "address",
         "body_complete",
         "caller",
+        "capture",
+        "claim",
         "client",
         "connection",
         "decision",
@@ -84,6 +83,8 @@ class Relay(Sink):
         "status",
         "terms",
         "trace",
+        "visitor",
+        "waited",
     )
 
     edge: Edge
@@ -123,17 +124,17 @@ class Relay(Sink):
         self._sent_anew = False
         """It has met a connection that had died in the pool. From then on none is taken from there: so it is sent once, once more for this,
         and once to a fallback, and never a fourth time (edge.md 46)."""
-        self._capture: Capture | None = None
-        self._claim: Claim | None = None
+        self.capture: Capture | None = None
+        self.claim: Claim | None = None
         self._rule: Rule | None = None
         self.caller: Caller | None = None
         """Who is calling; None where that is nobody's matter."""
-        self._visitor = b""
+        self.visitor = b""
         """The cookie of a visitor who comes for the first time."""
         self._mirrored = False
         self._asked_at = self.started_at
         """When the request was sent to the upstream that serves."""
-        self._waited = 0.0
+        self.waited = 0.0
         """Seconds from then to its answer's head."""
         self.terms.in_flight += 1
 
@@ -146,7 +147,7 @@ class Relay(Sink):
         if isinstance(found, Decision):
             self._go(found)
             return
-        self._claim = found
+        self.claim = found
         limit = terms.limits.get(found.route) if terms.limits else None
         if limit is not None and limit.per != "user" and self._limited(limit, None):
             return  # before anybody is asked who that is
@@ -194,7 +195,7 @@ class Relay(Sink):
     def _identified(self, caller: Caller) -> None:
         if self.done:
             return
-        claim, terms = self._claim, self.terms
+        claim, terms = self.claim, self.terms
         assert claim is not None  # noqa: S101 - nobody asks who is calling of what no route matched
         rule = self._rule
         if rule is not None:
@@ -222,13 +223,13 @@ class Relay(Sink):
     def _visiting(self, visitors: Visitors, claim: Claim) -> Caller:
         known = visitors.known(self.head.fields)
         if known is None and claim.by_session(self.terms.policy.flags):
-            known, self._visitor = visitors.new()
+            known, self.visitor = visitors.new()
         return known or ANONYMOUS
 
     def _go(self, decision: Decision) -> None:
         self.decision = decision
         if decision.shadow is not None:
-            self._capture = consider(self, decision)
+            self.capture = consider(self, decision)
         head = self.head
         if self.body_complete:
             self._send(decision.serve)
@@ -295,13 +296,13 @@ class Relay(Sink):
         connection, client = self.connection, self.client
         assert connection is not None  # noqa: S101 - it has just spoken
         self.response = head
-        self._waited = self.edge.clock.now - self._asked_at
+        self.waited = self.edge.clock.now - self._asked_at
         self.status = head.status
         self._started = True
         tunnel = connection.sink = Tunnel(self, connection)
         parts = [head.line, head.fields, b"\r\nConnection: Upgrade\r\nUpgrade: ", head.upgrade]
         if self.terms.expose or client.peer.trusted:
-            parts.append(self._debug())
+            parts.append(debug(self))
         parts += (b"\r\n\r\n", data)
         self.sent += len(data)
         client.write(b"".join(parts))
@@ -319,7 +320,7 @@ class Relay(Sink):
         assert decision is not None  # noqa: S101 - nothing is sent before it is decided
         method = self.head.method
         connection = self.connection
-        self._waited = self.edge.clock.now - self._asked_at
+        self.waited = self.edge.clock.now - self._asked_at
         if complete:
             self.connection = None
         if decision.fallback is not None and not self.fell_back:
@@ -348,8 +349,8 @@ class Relay(Sink):
                 assert self.response is not None  # noqa: S101 - it was held with its head
                 self._respond(self.response, b"".join(held), True)
             return
-        if self._capture is not None:
-            self._capture.add(data)
+        if self.capture is not None:
+            self.capture.add(data)
         self._write_body(data, complete)
         if complete:
             self._finish()
@@ -359,7 +360,7 @@ class Relay(Sink):
         self.connection = None
         self._held = None
         if self._started:
-            self._watched(failed=True)
+            watched(self, failed=True)
             self.cut_off(failure.code)
             return
         method = self.head.method
@@ -380,7 +381,7 @@ class Relay(Sink):
         if isinstance(outcome, Target):
             self._fall_back(outcome, failure.code)
         else:
-            self._watched(failed=True)
+            watched(self, failed=True)
             self.answer(outcome, f"{self.serve.upstream if self.serve else 'upstream'}: {failure.code}")
 
     def on_upstream_paused(self, paused: bool) -> None:
@@ -411,78 +412,22 @@ class Relay(Sink):
         waited = self.edge.clock.now - self._asked_at
         if waited >= GONE_SECONDS and self.serve is not None and self.response is None:
             # Clients mostly have less patience than [upstreams] response_timeout: a candidate that hangs must not go unseen by it.
-            self._waited = waited
-            self._watched(failed=False)
+            self.waited = waited
+            watched(self, failed=False)
         self._drop_upstream()
         self._skip_shadow("client_gone")
-        self._account(self.serve.side if self.serve and self.decision else GATEWAY, 0)
+        account(self, self.serve.side if self.serve and self.decision else GATEWAY, 0)
 
     def _respond(self, head: ResponseHead, data: bytes, complete: bool) -> None:
         self.response = head
         self.status = head.status
         self._started = True
-        if self._capture is not None:
-            self._capture.begin(head, data)
-        client, request = self.client, self.head
-        close = not client.keeps_alive(request) or not self.body_complete
-        parts = [head.line, head.fields]
-        if self.terms.ending or self.caller is not None:
-            self._sessions(head, parts)
-        visitors = self.terms.visitors
-        if self._visitor and visitors is not None:
-            cookie = visitors.set_cookie(self._visitor, head.fields, secure=client.peer.by_https(request))
-            if cookie:
-                parts += (b"\r\nSet-Cookie: ", cookie)
-            else:
-                self.edge.tally.event(NOT_SET)
-        if (head.chunked and head.status != 204) or (head.length < 0 and not complete):
-            if request.http11:
-                parts.append(b"\r\nTransfer-Encoding: chunked")
-                client.chunking = True
-            else:
-                close = True  # HTTP/1.0 knows no other end than the connection's
-        if self.terms.expose or client.peer.trusted:
-            parts.append(self._debug())
-        if close:
-            client.closing_after = True
-            parts.append(b"\r\nConnection: close\r\n\r\n")
-        elif request.http11:
-            parts.append(b"\r\n\r\n")
-        else:
-            parts.append(b"\r\nConnection: keep-alive\r\n\r\n")
-        if client.chunking:
-            if request.method == "HEAD" or head.status in (204, 304):
-                client.chunking = False
-            else:
-                if data:
-                    parts.append(chunk(data))
-                if complete:
-                    parts.append(LAST)
-        elif data:
-            parts.append(data)
+        if self.capture is not None:
+            self.capture.begin(head, data)
         self.sent += len(data)
-        client.write(b"".join(parts))
+        self.client.write(reply(self, head, data, complete))
         if complete:
             self._finish()
-
-    def _sessions(self, head: ResponseHead, parts: list[bytes]) -> None:
-        """What the answer with this head does to sessions: legacy may end one; and one that it renewed when it was asked is told of."""
-        serve, caller = self.serve, self.caller
-        assert serve is not None  # noqa: S101 - it has answered
-        if serve.upstream == LEGACY:
-            for name in self.terms.ending:
-                if head.fields.find(name) >= 0:
-                    for key in self.terms.ended(self.head.fields, head.fields):
-                        self.edge.end(key)
-                        if self.edge.ended is not None:
-                            self.edge.ended(key)
-                    break
-        elif caller is not None and caller.cookies:
-            if private(head.fields):
-                for cookie in caller.cookies:
-                    parts += (b"\r\nSet-Cookie: ", cookie)
-            else:
-                self.edge.tally.event(NOT_RENEWED)
 
     def _write_body(self, data: bytes, complete: bool) -> None:
         client = self.client
@@ -492,77 +437,29 @@ class Relay(Sink):
         if data:
             client.write(data)
 
-    def _debug(self) -> bytes:
-        decision, serve = self.decision, self.serve
-        if decision is None or serve is None:
-            return b""
-        reason = f"fallback-{self.fell_back}" if self.fell_back else decision.reason.value
-        elapsed = 1000 * (self.edge.clock.now - self.started_at)
-        timing = f"\r\nServer-Timing: upstream;desc={serve.upstream};dur={elapsed:.1f}"
-        return f"\r\nBanyan-Route: {decision.route or '-'}; served-by={serve.side}; reason={reason}{timing}".encode()
-
     # Endings
 
     def _finish(self) -> None:
         serve = self.serve
         assert serve is not None  # noqa: S101 - it has answered
-        self._watched(failed=self.status >= 500)
+        watched(self, failed=self.status >= 500)
         self._end(serve.side, self.client.closing_after)
 
     def _end(self, side: str, close: bool) -> None:
-        self._account(side, self.status)
-        capture = self._capture
+        account(self, side, self.status)
+        capture = self.capture
         if capture is not None:
             if side == GATEWAY or self.fell_back:
                 self._skip_shadow("fallback" if self.fell_back else "unanswered")
             elif not self._mirrored:
                 self._skip_shadow("body_incomplete")  # it was answered before its body had come, so nobody was asked beside
             else:
-                self._capture = None  # it refers to this relay: a cycle would be left to the garbage collector (5 % of CPU)
+                self.capture = None  # it refers to this relay: a cycle would be left to the garbage collector (5 % of CPU)
                 capture.finish(self.edge.clock.now)
         self.client.request_done(close or not self.body_complete)
 
-    def _account(self, side: str, status: int) -> None:
-        self.done = True
-        edge = self.edge
-        self.terms.in_flight -= 1
-        seconds = edge.clock.now - self.started_at
-        decision = self.decision
-        claim = self._claim
-        route = decision.route if decision is not None else claim.route if claim is not None else ""
-        edge.tally.route(route).finish(side, status, seconds)
-        if edge.access.enabled:
-            reason: str = decision.reason if decision is not None else ""  # not its .value, which costs 0.15 µs
-            if self.fell_back:
-                reason = "fallback-" + self.fell_back
-            head, shadow = self.head, self._capture is not None
-            edge.access.write(
-                line(
-                    edge.clock.wall(),
-                    self.request_id,
-                    self.address,
-                    head.method,
-                    self.terms.mask.presentable(head.target),
-                    status,
-                    self.sent,
-                    seconds,
-                    route,
-                    side,
-                    self.serve.upstream if self.serve is not None and side != GATEWAY else "",
-                    reason,
-                    shadow,
-                )
-            )
-
-    def _watched(self, *, failed: bool) -> None:
-        """Tells the guard how the upstream did that was asked first. Not what legacy answers in a candidate's place: it is asked for just
-        what the candidate could not do."""
-        decision, serve = self.decision, self.serve
-        if decision is not None and decision.guarded and not self.fell_back and serve is not None:
-            self.edge.tally.route(decision.route).watched(serve.side, failed, self._waited)
-
     def _fall_back(self, target: Target, why: str) -> None:
-        self._watched(failed=True)
+        watched(self, failed=True)
         self.fell_back = why
         decision = self.decision
         self.edge.tally.route(decision.route if decision else "").fell_back(why)
@@ -585,7 +482,7 @@ class Relay(Sink):
         self.edge.tally.event(f"cut-off-{why}")
         self._skip_shadow("unanswered")
         self.status = 0
-        self._account(self.serve.side if self.serve else GATEWAY, 0)
+        account(self, self.serve.side if self.serve else GATEWAY, 0)
         self.client.abort()
 
     def _drop_upstream(self) -> None:
@@ -599,7 +496,7 @@ class Relay(Sink):
     # Shadow
 
     def _request_complete(self) -> None:
-        capture = self._capture
+        capture = self.capture
         if capture is not None and not self._mirrored and not self.done:
             if not self._replayable or self._replay_size > self.terms.replay_buffer:
                 self._skip_shadow("body_too_large")
@@ -608,6 +505,6 @@ class Relay(Sink):
                 capture.mirror(b"".join(self._body))
 
     def _skip_shadow(self, reason: str) -> None:
-        capture, self._capture = self._capture, None
+        capture, self.capture = self.capture, None
         if capture is not None:
             capture.give_up(reason)
