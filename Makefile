@@ -16,8 +16,9 @@ setup:
 demo: setup
 	@.venv/bin/banyan demo
 
+# Three processes for two cores: of what the tests take, a quarter is waiting, for a second to pass or a process to end.
 test: setup
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # One after the other: they load the machine by themselves.
 soak: setup

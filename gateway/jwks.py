@@ -13,22 +13,25 @@ import logging
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from gateway.children import WorkerProcess
 from gateway.config import Config
 from gateway.control import Keys
-from gateway.identity import keyring
-from gateway.identity.keyring import Key, KeySetError
 from gateway.identity.received import RECEIVED
 from gateway.jwks_fetch import FetchError, fetch
 from gateway.settings.jwt import Jwt
+
+if TYPE_CHECKING:
+    from gateway.identity.keyring import Key
 
 _log = logging.getLogger("banyan.identity")
 
 SOON_SECONDS: Final = (1.0, 30.0)
 """Until the next try where there is no key at all; then twice as long each time, up to the latter."""
+NO_KEYS: Final = b"[]"
+"""What gateway.identity.keyring.dumped makes of none."""
 SAID: Final = 20
 """So many keys that are left out are said one by one, of each answer."""
 
@@ -54,7 +57,7 @@ class KeyServer:
         self._settings = settings
         self._origin = settings.origin if settings is not None else ""
         self._keys: list[Key] = []
-        self._sent = keyring.dumped([])
+        self._sent = NO_KEYS
         self._fetching = False
         self._answered = asyncio.Event()
         """There was a first answer, or none in time."""
@@ -174,19 +177,21 @@ class KeyServer:
         return longest * random.uniform(0.8, 1.0)  # noqa: S311 - for spreading, not for secrets
 
     async def _ask(self, settings: Jwt, missing: bool) -> None:
+        from gateway.identity import keyring  # only where there is a key server: cryptography takes its time
+
         self._fetching = True
         try:
             document = await fetch(settings.jwks_url.get_secret_value(), settings.jwks_timeout)
             keys, left_out = await asyncio.to_thread(keyring.from_set, document, settings.algorithms)
         except FetchError as error:
             self._failed(error.code, str(error))
-        except KeySetError as error:
+        except keyring.KeySetError as error:
             self._failed(str(error), f"its answer is no set of keys ({error})")
         except Exception:  # whatever it is, the keys that are known hold
             _log.exception("the answer of the key server cannot be read")
             self._failed("unreadable", "its answer cannot be read")
         else:
-            self._succeeded(keys, left_out)
+            self._succeeded(keys, keyring.dumped(keys), left_out)
         finally:
             self._fetching = False
         self._wanted.clear()
@@ -198,10 +203,10 @@ class KeyServer:
         for worker in self._workers:
             worker.send(message)
 
-    def _succeeded(self, keys: list[Key], left_out: list[str]) -> None:
+    def _succeeded(self, keys: list[Key], dumped: bytes, left_out: list[str]) -> None:
         before, again = self._sent, self._failures
         names = _names(self._keys)
-        self._keys, self._sent = keys, keyring.dumped(keys)
+        self._keys, self._sent = keys, dumped
         self._good_at, self._good_since = time.monotonic(), time.time()
         self._failures = 0
         self._note("ok", "")

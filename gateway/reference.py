@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from gateway.config import PLANNED
 from gateway.settings import Config
+from gateway.settings.section import Section
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
@@ -38,17 +42,31 @@ def settings() -> str:
 def _sections(model: type[BaseModel], where: str) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
     rows = []
     inner: list[tuple[type[BaseModel], str]] = []
+    texts = _texts(model)
     for name, field in model.model_fields.items():
         section, place = _section(field, f"{where}.{name}" if where else name)
         if section is not None:
             inner.append((section, place))
         else:
-            rows.append((name, _default(field), (field.description or "").replace("\n", " ").replace("|", "\\|")))
+            rows.append((name, _default(field), texts.get(name, "").replace("\n", " ").replace("|", "\\|")))
     if rows:
         title = f"[[{where}]]" if where in ("routes", "identity.jwt.keys") else f"[{where}]"
         yield title, rows
     for section, place in inner:
         yield from _sections(section, place)
+
+
+def _texts(model: type[BaseModel]) -> dict[str, str]:
+    """Key → the string below it."""
+    found = {}
+    for kind in reversed(model.__mro__):
+        if issubclass(kind, Section):
+            body = next(node.body for node in ast.parse(inspect.getsource(kind)).body if isinstance(node, ast.ClassDef))
+            for key, text in pairwise(body):
+                match key, text:
+                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
+                        found[name] = inspect.cleandoc(said)
+    return found
 
 
 def _section(field: FieldInfo, where: str) -> tuple[type[BaseModel] | None, str]:

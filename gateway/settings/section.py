@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from pydantic import BaseModel, ConfigDict
+
+# None is for these models, and to find that out, each process that reads them would read the metadata of every package there is.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110, 5.6.2."""
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    """What a key means stands below it, where gateway/reference.py reads it. pydantic could hold it, but would parse the source of every
+    section for that in every process."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def host_name(value: str) -> str:

@@ -153,12 +153,12 @@ class JetStreamSink:
     # The redacting thread
 
     def _redact_all(self) -> None:
-        try:
-            self._slow.start()
-        except OSError as error:
-            _log.error("no process for comparisons: %s", error)  # tried again for the first exchange
+        ahead = False
         try:
             while (exchange := self._intake.take()) is not None:
+                if not ahead:  # of the first slow one; where nothing is shadowed, nothing has to be started
+                    ahead = True
+                    self._start_slow()
                 ready = self._redact(exchange)
                 if not self._intake.done():
                     return
@@ -169,6 +169,12 @@ class JetStreamSink:
                     self._drop(exchange.route, exchange.at, self._why(), noise=noise)
         finally:
             self._slow.close()
+
+    def _start_slow(self) -> None:
+        try:
+            self._slow.start()
+        except OSError as error:
+            _log.error("no process for comparisons: %s", error)  # tried again for the first that is slow
 
     def _why(self) -> str:
         """Why there is no room in the outbox, which NATS alone empties: it refuses, or it does not answer, or not as fast as they come."""

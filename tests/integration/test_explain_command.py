@@ -7,14 +7,18 @@ import json
 import re
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from demo.processes import python
 from tests.support.gateway import Gateway, Upstream, gateway, ok
 from tests.support.serving import answering
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TOML = """
 [gateway]
@@ -57,19 +61,26 @@ FLAGS = {
 }
 
 
-@pytest.fixture
-async def running(tmp_path: Path) -> AsyncIterator[Gateway]:
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[Gateway]:
     legacy, new = Upstream(ok), Upstream(ok)
     await legacy.start()
     await new.start()
     try:
-        async with gateway(tmp_path, TOML.format(legacy=legacy.port, new=new.port)) as started:
+        async with gateway(folder, TOML.format(legacy=legacy.port, new=new.port)) as started:
             started.flags.write_text(json.dumps(FLAGS))
             await started.decided(reviews=True)
             yield started
     finally:
         await legacy.stop()
         await new.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    """Of all who only ask."""
+    async with serving(tmp_path_factory.mktemp("explained")) as started:
+        yield started
 
 
 async def explain(started: Gateway, *arguments: str, offline: bool = False) -> subprocess.CompletedProcess[str]:
@@ -145,29 +156,30 @@ async def test_for_people_it_says_who_was_asked_and_what_decided(running: Gatewa
     assert f"NOT BY A GATEWAY (--offline): worked out from {running.folder}/banyan.toml and {running.folder}/flags.json" in done
 
 
-async def test_an_override_is_shown_also_by_what_is_written_down(running: Gateway) -> None:
-    command = [
-        "override",
-        "reviews",
-        "off",
-        "--for",
-        "10m",
-        "--why",
-        "it is \x1b[31mred",
-        "--by",
-        "ana",
-        "--admin",
-        f"127.0.0.1:{running.admin}",
-    ]
-    command = python("-m", "gateway.cli", "flags", *command, "--config", str(running.folder / "banyan.toml"))
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, '"why" is a line of text' in done.stderr) == (1, True), "no control characters get in"
-    command[command.index("--why") + 1] = "it is red"
-    assert (await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=60, check=False)).returncode == 0
-    for offline in (False, True):
-        done = await explain(running, "HEAD", "/api/v1/reviews/3", offline=offline)
-        assert re.search(r"(?m)^answers +LEGACY,", done.stdout)
-        assert re.search(r"(?m)^  for (10m|9m 5\ds) more, by ana: it is red$", done.stdout), done.stdout
+async def test_an_override_is_shown_also_by_what_is_written_down(tmp_path: Path) -> None:
+    async with serving(tmp_path) as running:
+        command = [
+            "override",
+            "reviews",
+            "off",
+            "--for",
+            "10m",
+            "--why",
+            "it is \x1b[31mred",
+            "--by",
+            "ana",
+            "--admin",
+            f"127.0.0.1:{running.admin}",
+        ]
+        command = python("-m", "gateway.cli", "flags", *command, "--config", str(running.folder / "banyan.toml"))
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, '"why" is a line of text' in done.stderr) == (1, True), "no control characters get in"
+        command[command.index("--why") + 1] = "it is red"
+        assert (await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=60, check=False)).returncode == 0
+        for offline in (False, True):
+            done = await explain(running, "HEAD", "/api/v1/reviews/3", offline=offline)
+            assert re.search(r"(?m)^answers +LEGACY,", done.stdout)
+            assert re.search(r"(?m)^  for (10m|9m 5\ds) more, by ana: it is red$", done.stdout), done.stdout
 
 
 async def test_what_cannot_be_asked(running: Gateway) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from demo.processes import ROOT, python
 from gateway.cli.run import ENGINES
@@ -112,6 +113,21 @@ async def served(folder: Path, *, workers: int = 1, engine: str = "edge", rest: 
     finally:
         await legacy.stop()
         await new.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def refusing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[World, str]]:
+    """Of all whose file is refused; with the file that it began with."""
+    async with served(tmp_path_factory.mktemp("refusing"), reviews=True) as world:
+        yield world, world.file.read_text()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def well(refusing: tuple[World, str]) -> World:
+    """Its file is the first again."""
+    world, text = refusing
+    await world.reload(text)
+    return world
 
 
 def check(file: Path) -> subprocess.CompletedProcess[str]:
@@ -257,37 +273,41 @@ BAD = {
 }
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("mistake", list(BAD))
-async def test_a_bad_file_changes_nothing_and_says_what_check_says(tmp_path: Path, mistake: str) -> None:
+async def test_a_bad_file_changes_nothing_and_says_what_check_says(well: World, mistake: str) -> None:
     addition, said = BAD[mistake]
-    async with served(tmp_path, reviews=True) as world:
-        client = await world.gateway.connect()
-        world.write(world.toml() + addition)
-        status, problem = await world.post("/reload")
-        assert status == 422
-        assert problem["type"] == "urn:banyan:problem:configuration"
-        assert said in problem["detail"]
-        ended = await asyncio.to_thread(check, world.file)
-        assert ended.stderr == f"banyan: {problem['detail']}\n"
-        assert await where(client) == "new reviews; served-by=candidate; reason=flag"
-        assert (await asyncio.to_thread(world.gateway.get, "/readyz"))["status"] == "ready"
-        view = await world.view()
-        assert (view["last_reload"]["ok"], view["last_reload"]["error"]) == (False, problem["detail"])
-        assert world.metric('banyan_config_reloads_total{result="failed"}') >= 1.0
-        assert world.metric("banyan_config_last_reload_successful") == 0.0
-        loaded_at = world.metric("banyan_config_last_reload_success_timestamp_seconds")
-        log = [line for line in world.gateway.process.log.read_text().splitlines() if "POST /reload" in line]
-        assert len(log) == 1, log
-        assert "the old configuration serves on" in log[0]
-        assert said in log[0]
+    world, failures = well, 'banyan_config_reloads_total{result="failed"}'
+    before = world.metric(failures) if failures in world.gateway.metrics() else 0.0
+    logged = len(world.gateway.process.log.read_text())
+    client = await world.gateway.connect()
+    world.write(world.toml() + addition)
+    status, problem = await world.post("/reload")
+    assert status == 422
+    assert problem["type"] == "urn:banyan:problem:configuration"
+    assert said in problem["detail"]
+    ended = await asyncio.to_thread(check, world.file)
+    assert ended.stderr == f"banyan: {problem['detail']}\n"
+    assert await where(client) == "new reviews; served-by=candidate; reason=flag"
+    assert (await asyncio.to_thread(world.gateway.get, "/readyz"))["status"] == "ready"
+    view = await world.view()
+    assert (view["last_reload"]["ok"], view["last_reload"]["error"]) == (False, problem["detail"])
+    assert world.metric(failures) >= before + 1.0
+    assert world.metric("banyan_config_last_reload_successful") == 0.0
+    loaded_at = world.metric("banyan_config_last_reload_success_timestamp_seconds")
+    log = [line for line in world.gateway.process.log.read_text()[logged:].splitlines() if "POST /reload" in line]
+    assert len(log) == 1, log
+    assert "the old configuration serves on" in log[0]
+    assert said in log[0]
 
-        await world.reload(world.toml(rest=""))
-        assert await where(client) == "legacy -; served-by=legacy; reason=unrouted"
-        assert world.metric("banyan_config_last_reload_successful") == 1.0
-        assert world.metric("banyan_config_last_reload_success_timestamp_seconds") > loaded_at
-        assert (await world.view())["last_reload"]["error"] == ""
+    await world.reload(world.toml(rest=""))
+    assert await where(client) == "legacy -; served-by=legacy; reason=unrouted"
+    assert world.metric("banyan_config_last_reload_successful") == 1.0
+    assert world.metric("banyan_config_last_reload_success_timestamp_seconds") > loaded_at
+    assert (await world.view())["last_reload"]["error"] == ""
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("old", "new", "key"),
     [
@@ -299,16 +319,15 @@ async def test_a_bad_file_changes_nothing_and_says_what_check_says(tmp_path: Pat
         ("[[routes]]", '[shadow]\ndatabase = "sqlite:///other.sqlite3"\n[[routes]]', "shadow.database"),
     ],
 )
-async def test_what_needs_a_restart_is_refused_by_name(tmp_path: Path, old: str, new: str, key: str) -> None:
-    async with served(tmp_path, reviews=True) as world:
-        text = world.toml(gateway="replay_buffer = '1KiB'")
-        world.write(text.replace(old, new, 1))
-        status, problem = await world.post("/reload")
-        assert status == 422
-        assert f"{world.file}: {key}: a reload cannot change it; restart the gateway, or put the old value back" in problem["detail"]
-        assert "secret" not in problem["detail"]
-        view = await world.view()
-        assert view["config"]["gateway"]["replay_buffer"] == 64 * 1024, "nothing of a refused file is in force"
+async def test_what_needs_a_restart_is_refused_by_name(well: World, old: str, new: str, key: str) -> None:
+    text = well.toml(gateway="replay_buffer = '1KiB'")
+    well.write(text.replace(old, new, 1))
+    status, problem = await well.post("/reload")
+    assert status == 422
+    assert f"{well.file}: {key}: a reload cannot change it; restart the gateway, or put the old value back" in problem["detail"]
+    assert "secret" not in problem["detail"]
+    view = await well.view()
+    assert view["config"]["gateway"]["replay_buffer"] == 64 * 1024, "nothing of a refused file is in force"
 
 
 async def test_an_access_log_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -22,10 +22,10 @@ USER, PASSWORD = "ada", "correct horse battery"
 
 @contextmanager
 def running_console(config: Path, **env: str) -> Iterator[Running]:
-    """`python -m console` over that banyan.toml; its log is beside it. It has to end well, and without a traceback."""
+    """`python -m console` over that banyan.toml, with cheap passwords; its log is beside. It has to end well, and without a traceback."""
     running = start(
         "console",
-        [sys.executable, "-m", "console", "--config", str(config), "--fd", "{fd}"],
+        [sys.executable, "-m", "tests.support.hasty_console", "--config", str(config), "--fd", "{fd}"],
         log_dir=config.parent,
         sock=listen(),
         env={"BANYAN_CONSOLE_USER": USER, "BANYAN_CONSOLE_PASSWORD": PASSWORD, **env},

@@ -185,7 +185,3 @@ def main(arguments: list[str] | None = None) -> int:
     if not whole:
         _log.error("stopped before everything could be written")
     return 0 if whole else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,17 @@
+"""`python -m tests.support.hasty_console`: the console, as `python -m console` starts it, but for the cost of its password hashes.
+
+Each is 0.4 s of CPU, for the user that a start makes and for each login, and protects nothing in a test. tests/console/test_console.py
+starts the console as it is.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+
+from console.server import main
+
+if __name__ == "__main__":
+    PBKDF2PasswordHasher.iterations = 1000
+    sys.exit(main())
