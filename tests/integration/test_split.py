@@ -130,7 +130,8 @@ async def test_explain_says_whom_a_caller_meets_and_by_what(running: Shop) -> No
         assert split["weights"] == ({"psp-a": 300, "psp-b": 700} if moved else {"psp-a": 70, "psp-b": 30})
         assert bool(answer["problems"]) is ("psp_x" in step)
     nobody = await explained(running, "GET", "/payments/3", "--address", "192.0.2.1")
-    assert nobody["split"]["known_by"] == "remoteAddress"
+    assert nobody["split"]["known_by"] == "sessionId"  # as the gateway does: by a visitor's number that nobody has had before
+    assert "a new visitor was made up" in nobody["notes"][0]
     dice = await explained(running, "GET", "/dice", "--user", "7")
     assert dice["split"]["known_by"] is None
     assert "dice were thrown" in dice["notes"][0]
