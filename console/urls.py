@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from console import flagviews, timelineviews, views
+from console import accountviews, flagviews, timelineviews, views
 
 urlpatterns = [
     path("", views.overview, name="overview"),
@@ -15,6 +14,10 @@ urlpatterns = [
     path("timeline/", timelineviews.page, name="timeline"),
     path("signatures/<int:pk>/", views.signature, name="signature"),
     path("signatures/<int:pk>/samples/<int:sample>/", views.sample, name="sample"),
-    path("login/", views.Login.as_view(), name="login"),
-    path("logout/", LogoutView.as_view(), name="logout"),
+    path("login/", accountviews.Login.as_view(), name="login"),
+    path("logout/", accountviews.Logout.as_view(), name="logout"),
+    path("account/", accountviews.account, name="account"),
+    path("account/password/", accountviews.password, name="password"),
+    path("language/", accountviews.language, name="language"),
 ]
+handler403 = "console.refusals.forbidden"
