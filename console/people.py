@@ -163,11 +163,16 @@ def _from_environment(name: str, password: str) -> None:
     user = User.objects.filter(username=name).first()
     try:
         if user is None:
-            add(name, Role.OPERATOR, password, by="BANYAN_CONSOLE_USER")
-            return
+            check_name(name)
+    except PersonError as error:
+        raise ConsoleError(f"BANYAN_CONSOLE_USER: {error}") from None
+    try:
         check_password(name, password)
     except PersonError as error:
-        raise ConsoleError(f"BANYAN_CONSOLE_USER, BANYAN_CONSOLE_PASSWORD: {error}") from None
+        raise ConsoleError(f"BANYAN_CONSOLE_PASSWORD: {error}") from None
+    if user is None:
+        add(name, Role.OPERATOR, password, by="BANYAN_CONSOLE_USER")
+        return
     if not user.check_password(password):  # an unchanged password keeps its sessions
         set_password(name, password, by="BANYAN_CONSOLE_USER")
     if not any(person.role == Role.OPERATOR.word for person in everybody()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from console import accountviews, flagviews, timelineviews, views
+from console import accountviews, auditviews, flagviews, timelineviews, views
 
 urlpatterns = [
     path("", views.overview, name="overview"),
@@ -14,6 +14,9 @@ urlpatterns = [
     path("timeline/", timelineviews.page, name="timeline"),
     path("signatures/<int:pk>/", views.signature, name="signature"),
     path("signatures/<int:pk>/samples/<int:sample>/", views.sample, name="sample"),
+    path("audit/", auditviews.page, name="audit"),
+    path("audit/export/", auditviews.export, name="audit-export"),
+    path("audit/<int:pk>/", auditviews.entry, name="audit-entry"),
     path("login/", accountviews.Login.as_view(), name="login"),
     path("logout/", accountviews.Logout.as_view(), name="logout"),
     path("account/", accountviews.account, name="account"),

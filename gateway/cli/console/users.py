@@ -42,15 +42,14 @@ def _people(config: Path) -> Iterator[None]:
         prepare(loaded)
     except ConsoleError as error:
         raise RefusalError(str(error)) from error
-    from django.db import Error
-
     from console.people import PersonError
+    from shadow.store import FAILURES
 
     try:
         yield
     except PersonError as error:
         raise RefusalError(str(error), status=1 if error.answer else 2) from error
-    except Error as error:
+    except FAILURES as error:
         raise RefusalError(f"{loaded.path}: shadow.database: {in_short(error)}") from error
 
 
