@@ -344,3 +344,21 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.text}"
+
+
+class GateStart(models.Model):
+    """That somebody began a route's gate anew: what was compared before counts for it no more. Never deleted; see shadow/gate_start.py."""
+
+    route = models.CharField(max_length=100)
+    at = models.FloatField(help_text="Unix seconds")
+    by = models.CharField(max_length=200)
+    why = models.TextField()
+    ended_at = models.FloatField(null=True, help_text="Unix seconds at which it was taken back")
+    ended_by = models.CharField(max_length=200, blank=True)
+    ended_why = models.TextField(blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["route", "ended_at", "at"], name="gatestart_route")]
+
+    def __str__(self) -> str:
+        return f"{self.route}: {self.pk}"
