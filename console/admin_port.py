@@ -210,6 +210,8 @@ class AdminPort:
             raise GatewayError("large", f"its answer to {place} is too large or too slow") from None
         except httpx.TimeoutException:
             raise GatewayError("away", f"it did not answer within {self._timeout:g} s") from None
+        except httpx.ConnectError as error:
+            raise GatewayError("closed", str(error)) from None
         except httpx.HTTPError as error:
             raise GatewayError("away", str(error) or type(error).__name__) from None
         if response.status_code != 200:

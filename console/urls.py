@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from console import accountviews, auditviews, flagviews, timelineviews, views
+from console import accountviews, auditviews, flagviews, operateviews, timelineviews, views
 
 urlpatterns = [
     path("", views.overview, name="overview"),
@@ -12,6 +12,12 @@ urlpatterns = [
     path("flags/", flagviews.flags, name="flags"),
     path("flags/changes/<int:pk>/", flagviews.change, name="flag-change"),
     path("timeline/", timelineviews.page, name="timeline"),
+    path("flags/refresh/", operateviews.refresh, name="flags-refresh"),
+    path("flags/<str:flag>/override/", operateviews.override, name="override"),
+    path("flags/<str:flag>/override/end/", operateviews.end_override, name="override-end"),
+    path("routes/<str:name>/gate/begin/", operateviews.begin_gate, name="gate-begin"),
+    path("routes/<str:name>/gate/<int:pk>/take-back/", operateviews.take_back_gate, name="gate-take-back"),
+    path("operations/<int:pk>/", operateviews.operation, name="operation"),
     path("signatures/<int:pk>/", views.signature, name="signature"),
     path("signatures/<int:pk>/samples/<int:sample>/", views.sample, name="sample"),
     path("audit/", auditviews.page, name="audit"),

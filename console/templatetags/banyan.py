@@ -6,7 +6,8 @@ import time
 
 from django import template
 
-from shadow import words
+from shadow import gate_start, words
+from shadow.models import GateStart
 
 register = template.Library()
 
@@ -55,3 +56,9 @@ def milliseconds(seconds: float) -> str:
 def visible(text: object) -> str:
     """Foreign text with what doesn't show written as escapes. Escaping for HTML happens after it, as for any other text."""
     return words.visible(str(text))
+
+
+@register.simple_tag(name="gate_start")
+def begun_anew(route: str) -> GateStart | None:
+    """When and why somebody began the gate of a route anew, where that holds. One query."""
+    return gate_start.in_force(route)
