@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Final
 
 from django.db import transaction
@@ -40,6 +41,11 @@ def record(kind: str, at: float, text: str, *, route: str = "", by: str = "", de
             return False
         Event.objects.bulk_create([row], ignore_conflicts=bool(key))
     return True
+
+
+def key(*parts: object) -> str:
+    """A key of some length for what parts of any length make up."""
+    return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def amend(kind: str, key: str, text: str, detail: dict[str, Any]) -> None:
