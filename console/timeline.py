@@ -217,9 +217,12 @@ def _within[Row: Model](rows: QuerySet[Row], asked: Names, field: str = "route")
 
 
 def _flag_changes(kind: str) -> Callable[[Names, Collection[str]], QuerySet[FlagChange]]:
+    others = [each for each in FlagChange.Kind if each != kind]
+
     def rows(asked: Names, _kinds: Collection[str]) -> QuerySet[FlagChange]:
-        found = FlagChange.objects.filter(kind=kind)
-        return found.filter(flag__in=asked.flags) if asked.route else found
+        if asked.route:  # said the other way round, since SQLite would go through all of that kind, and not through those flags'
+            return FlagChange.objects.filter(flag__in=asked.flags).exclude(kind__in=others)
+        return FlagChange.objects.filter(kind=kind)
 
     return rows
 
@@ -289,9 +292,13 @@ def _event_rows(asked: Names, kinds: Collection[str]) -> QuerySet[Event]:
     return found.filter(route__in=[asked.route, ""]) if asked.route else found
 
 
+_WELL: Final[dict[str, str]] = {Event.Kind.GATE: "passed", Event.Kind.RELOAD: "ok"}
+"""Kind → what of its detail says whether all is well."""
+
+
 def _event_line(row: Event, place: Place, _names: Names) -> Line:
     detail: dict[str, Any] = row.detail if isinstance(row.detail, dict) else {}
-    bad = row.kind in (Event.Kind.SHED, Event.Kind.IN_DOUBT) or detail.get("passed") is False or detail.get("ok") is False
+    bad = row.kind in (Event.Kind.SHED, Event.Kind.IN_DOUBT) or detail.get(_WELL.get(row.kind, "")) is False
     link = reverse("route", args=[row.route]) if row.route else ""
     return Line(place, row.kind, row.route, row.text, row.by, str(detail.get("why", "")), link, bad)
 

@@ -44,7 +44,7 @@ def row(at: float = NOON, **more: Any) -> Audit:
 def shown(client: Client, query: str = "") -> list[int]:
     response = client.get(f"/audit/?{query}")
     assert response.status_code == 200
-    return [int(found) for found in re.findall(r'<tr id="row-(\d+)"', response.content.decode())]
+    return [int(found) for found in re.findall(r'<tr role="row" id="row-(\d+)"', response.content.decode())]
 
 
 @pytest.mark.parametrize("path", ["/audit/", "/audit/1/", "/audit/export/"])
@@ -95,7 +95,7 @@ def test_paging_shows_each_row_once_with_a_bounded_number_of_queries(reviewer: C
     query = "by=ada"
     for _ in range(10):
         body = reviewer.get(f"/audit/?{query}").content.decode()
-        seen += [int(found) for found in re.findall(r'<tr id="row-(\d+)"', body)]
+        seen += [int(found) for found in re.findall(r'<tr role="row" id="row-(\d+)"', body)]
         more = re.search(r'href="\?([^"]*)" rel="next"', body)
         if more is None:
             break
