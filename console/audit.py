@@ -25,6 +25,8 @@ FAILURES_RETENTION: Final = 90 * 86400.0
 """Seconds that failed logins and refused requests are kept: they say something of an attack, and nothing of what was decided."""
 TOGETHER_SECONDS: Final = 3600.0
 """Failures within this time are one row."""
+PAUSE_SECONDS: Final = 5.0
+"""Tries that are not looked at any more are counted no more often: their count is a least one, and a flood of them writes nothing."""
 MAX_ADDRESSES: Final = 20
 """Of clients, in one row."""
 FAILED, REFUSED = "login-failed", "refused"
@@ -53,12 +55,17 @@ def record_command(by: str, action: str, subject: str, *, detail: dict[str, Any]
 
 
 def failed_login(name: str, address: str, *, refused: bool) -> None:
-    """That a password was wrong for `name`, or was not looked at (`refused`: too many had been).
+    """That a password was wrong for `name`, or was not looked at (`refused`: too many had been; see PAUSE_SECONDS).
 
     The name is kept only where somebody has it: people type passwords where names belong.
     """
     known = User.objects.filter(username=name).exists()
-    _count(FAILED, name if known else "", "" if known else NOBODY, address=address, also="refused" if refused else "")
+    by, subject = (name, "") if known else ("", NOBODY)
+    if refused:
+        row = _newest(FAILED, by, subject, time.time())
+        if row is not None and time.time() - row.detail.get("last", 0.0) < PAUSE_SECONDS and "refused" in row.detail:
+            return
+    _count(FAILED, by, subject, address=address, also="refused" if refused else "")
 
 
 def refused(request: HttpRequest, why: str) -> None:
@@ -94,16 +101,17 @@ def _add(by: str, role: str, action: str, subject: str, *, route: str = "", why:
     )
 
 
+def _newest(action: str, by: str, subject: str, now: float, *, locked: bool = False) -> Audit | None:
+    """The row of this hour in which such things are counted."""
+    rows = Audit.objects.select_for_update() if locked else Audit.objects.all()
+    return rows.filter(action=action, by=by, subject=subject, at__gt=now - TOGETHER_SECONDS).order_by("-at", "-pk").first()
+
+
 def _count(action: str, by: str, subject: str, *, role: str = "", why: str = "", address: str = "", also: str = "", path: str = "") -> None:
     """One more of these, in the row of this hour. Two at once may make two rows: then both count."""
     now = time.time()
     with transaction.atomic():
-        row = (
-            Audit.objects.select_for_update()
-            .filter(action=action, by=by, subject=subject, at__gt=now - TOGETHER_SECONDS)
-            .order_by("-at", "-pk")
-            .first()
-        )
+        row = _newest(action, by, subject, now, locked=True)
         if row is None:
             row = _add(by, role, action, subject, why=why, detail={})
         detail = row.detail

@@ -30,7 +30,9 @@ from shadow.words import percent
 INTERVAL: Final = 5.0
 """Seconds between two looks at the gateway."""
 GATES_INTERVAL: Final = 15.0
-"""Seconds between two judgements of all gates."""
+"""Seconds between two judgements of all gates; more where they take long, for the pages are served by the same process."""
+GATES_SHARE: Final = 0.05
+"""Of the time, for judging them."""
 UPKEEP_INTERVAL: Final = 600.0
 QUIET_SECONDS: Final = 60.0
 """A burst is over when nothing was turned away for so long."""
@@ -184,13 +186,16 @@ class Chronicle:
         """An event for each gate that is not as it was last written down; a gate of which nothing is was not passed."""
         if time.monotonic() < self._next_gates:
             return
-        self._next_gates = time.monotonic() + GATES_INTERVAL
+        began = time.monotonic()
+        self._next_gates = began + GATES_INTERVAL
         config = configured.configuration() or self._config
         terms = {route.name: route.gate for route in config.routes if not route.split}
         if not terms:
             return
         known = self._known(list(terms))
-        for name, (_counted, result) in report.gates(terms, now).items():
+        judged = report.gates(terms, now)
+        self._next_gates = max(self._next_gates, began + (time.monotonic() - began) / GATES_SHARE)
+        for name, (_counted, result) in judged.items():
             number, passed = known.get(name, (0, False))
             if result.passed != passed:
                 detail = {"passed": result.passed, "why": "; ".join(result.reasons), "compared": result.compared, "matched": result.matched}

@@ -54,9 +54,12 @@ def take(keys: Iterable[Key], now: float) -> float:
     Raises:
         django.db.Error: the database refused; nobody is let in then.
     """
-    wait = 0.0
+    places = _places(keys)
+    wait = _wait(places, now)
+    if wait > 0.0:  # whoever goes on all the same costs a look, and nobody who writes waits for him
+        return wait
     with transaction.atomic(), connection.cursor() as cursor:
-        for limit, place in _places(keys):
+        for limit, place in places:
             most = now + (limit.burst - 1) * limit.seconds
             cursor.execute(
                 "INSERT INTO console_loginslot (slot, until) VALUES (%s, %s) ON CONFLICT (slot) DO UPDATE SET until ="
@@ -70,6 +73,13 @@ def take(keys: Iterable[Key], now: float) -> float:
         if wait > 0:
             transaction.set_rollback(True)
     return wait
+
+
+def _wait(places: Iterable[tuple[Limit, int]], now: float) -> float:
+    """How many seconds there are to wait for all of these."""
+    limits = {place: limit for limit, place in places}
+    held = LoginSlot.objects.filter(slot__in=limits).values_list("slot", "until")
+    return max([0.0, *(until - now - (limits[slot].burst - 1) * limits[slot].seconds for slot, until in held)])
 
 
 def give_back(keys: Iterable[Key], now: float, *, whole: Iterable[Key] = ()) -> None:
