@@ -52,7 +52,7 @@ def by_keyboard(page: Page, role: str, name: str, key: str = "Enter") -> None:
 
 def operate(url: str, running: Gateway) -> None:
     with browser(url, "/flags/") as page:
-        by_keyboard(page, "link", "override reviews…")
+        by_keyboard(page, "link", "override… reviews")
         page.get_by_role("heading", name="Override reviews").wait_for()
         by_keyboard(page, "radio", "off All traffic of reviews goes to legacy.", "Space")
         page.keyboard.press("Tab")
@@ -71,7 +71,7 @@ def operate(url: str, running: Gateway) -> None:
         assert 1700 < made["until"] - time.time() <= 1800
 
         page.goto("/flags/")
-        by_keyboard(page, "link", "end the override of reviews…")
+        by_keyboard(page, "link", "end the override… reviews")
         page.get_by_label("Why").fill("mended")
         page.keyboard.press("Enter")
         page.get_by_text("Every worker decides by it.").wait_for()
@@ -82,6 +82,12 @@ def operate(url: str, running: Gateway) -> None:
         page.get_by_text("Every worker decides by it.").wait_for()
 
         page.goto("/routes/reviews/")
+        link = page.get_by_role("link", name="begin the gate anew…")
+        link.focus()
+        page.evaluate("document.body.addEventListener('htmx:afterSettle', () => { document.body.dataset.anew = 'yes' })")
+        page.locator("body[data-anew=yes]").wait_for()
+        assert link.evaluate("element => element === document.activeElement"), "what refreshes itself takes no focus away"
+        page.reload()
         by_keyboard(page, "link", "begin the gate anew…")
         page.get_by_label("Why").fill("1.4.2")
         page.keyboard.press("Enter")
