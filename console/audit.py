@@ -49,6 +49,12 @@ def record(
     )
 
 
+def conclude(row: Audit, detail: dict[str, Any]) -> None:
+    """Adds what came of it to a row that was recorded before it was done: what is done without a row would be done by nobody."""
+    row.detail = storable({**row.detail, **detail})
+    row.save(update_fields=["detail"])
+
+
 def record_command(by: str, action: str, subject: str, *, detail: dict[str, Any] | None = None) -> Audit:
     """That somebody with the command line did it."""
     return _add(by, "command", action, subject, detail=detail or {})

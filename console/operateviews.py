@@ -25,6 +25,7 @@ from console.flagboard import Board, FlagView
 from console.models import Audit
 from console.roles import Role, requires
 from console.steering import OverrideAsked
+from console.watch import Look
 from flags.overrides import LONGEST_TEXT
 from gateway.config import Config
 from shadow import gate_start, report
@@ -235,25 +236,27 @@ def _done(
     detail: dict[str, Any] | None = None,
     timeout: float = 0.0,
 ) -> HttpResponse:
-    """Asks the gateway, keeps what it answered, and leads to it."""
+    """Keeps that it is to be done, asks the gateway, keeps what it answered, and leads to it."""
     link = reverse("route", args=[route]) if route else reverse("flags")
     look = board.look if board is not None else watch.latest()
-    told: dict[str, Any] = {**(detail or {}), "gateway": look.address if look is not None else ""}
-    try:
-        if look is None:
-            raise GatewayError("unknown", _("this console looks at no gateway"))  # noqa: TRY301 - one place says what came of it
-        port = AdminPort(look.address, timeout or CHANGE_TIMEOUT)
-        try:
-            answer = change(port)
-        finally:
-            port.close()
-    except GatewayError as error:
-        told |= {"outcome": "unknown" if error.kind in _UNKNOWN else "refused", "error": str(error)}
-    else:
-        told |= {"outcome": "done", "workers": answer.workers}
-        if isinstance(answer, Overridden):
-            told |= {"until": answer.until, "warning": answer.warning}
-        else:
-            told |= {"revision": answer.revision, "source": answer.source, "error": answer.error}
-    row = audit.record(request, action, subject, route=route, why=why, link=link, detail=told)
+    intent = {**(detail or {}), "gateway": look.address if look is not None else "", "outcome": "unknown", "error": _("nothing was heard")}
+    row = audit.record(request, action, subject, route=route, why=why, link=link, detail=intent)
+    audit.conclude(row, _asked(look, change, timeout or CHANGE_TIMEOUT))
     return redirect("operation", pk=row.pk)
+
+
+def _asked(look: Look | None, change: Callable[[AdminPort], Overridden | FlagsNow], timeout: float) -> dict[str, Any]:
+    """What came of a question to the gateway."""
+    if look is None:
+        return {"outcome": "refused", "error": _("this console looks at no gateway")}
+    port = AdminPort(look.address, timeout)
+    try:
+        answer = change(port)
+    except GatewayError as error:
+        return {"outcome": "unknown" if error.kind in _UNKNOWN else "refused", "error": str(error)}
+    finally:
+        port.close()
+    told = {"outcome": "done", "workers": answer.workers, "error": ""}
+    if isinstance(answer, Overridden):
+        return {**told, "until": answer.until, "warning": answer.warning}
+    return {**told, "revision": answer.revision, "source": answer.source, "error": answer.error}

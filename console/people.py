@@ -171,8 +171,12 @@ def _from_environment(name: str, password: str) -> None:
     except PersonError as error:
         raise ConsoleError(f"BANYAN_CONSOLE_PASSWORD: {error}") from None
     if user is None:
-        add(name, Role.OPERATOR, password, by="BANYAN_CONSOLE_USER")
-        return
+        try:
+            add(name, Role.OPERATOR, password, by="BANYAN_CONSOLE_USER")
+        except PersonError:  # another console, which begins at the same time, was first
+            user = known(name)
+        else:
+            return
     if not user.check_password(password):  # an unchanged password keeps its sessions
         set_password(name, password, by="BANYAN_CONSOLE_USER")
     if not any(person.role == Role.OPERATOR.word for person in everybody()):

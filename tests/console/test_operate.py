@@ -183,6 +183,19 @@ def test_a_gateway_that_hangs_or_is_gone_leaves_no_doubt_about_the_doubt(operato
     assert [row.detail["outcome"] for row in Audit.objects.order_by("pk")] == ["unknown", "refused"]
 
 
+def test_what_is_to_be_done_is_kept_before_it_is_done(operator: Client, port: AdminPort, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*_: object, **__: object) -> None:
+        assert Audit.objects.get().detail["outcome"] == "unknown"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(console_port.AdminPort, "override", dies)
+    with pytest.raises(KeyboardInterrupt):
+        operator.post("/flags/reviews/override/", FORM | {"confirmed": "yes"})
+    row = Audit.objects.get()
+    assert (row.action, row.by) == ("override-set", "operator")
+    assert "Whether it was done is not known." in text(operator.get(f"/operations/{row.pk}/"))
+
+
 def test_the_source_is_asked_now(operator: Client, port: AdminPort) -> None:
     assert "Have their source asked now" in text(operator.get("/flags/"))
     assert "Done. Every worker decides by it." in text(operator.post("/flags/refresh/", follow=True))

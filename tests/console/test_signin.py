@@ -232,6 +232,16 @@ def test_changing_ones_password_ends_the_other_sessions(client: Client, ada: Use
     assert Session.objects.exists()
 
 
+def test_a_password_of_the_environment_is_changed_there(client: Client, ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.force_login(ada)
+    monkeypatch.setenv("BANYAN_CONSOLE_USER", "ada")
+    assert "Change it there." in client.get("/account/password/").content.decode()
+    form = {"old_password": PASSWORD, "new_password1": "staple staple 9", "new_password2": "staple staple 9"}
+    assert client.post("/account/password/", form).status_code == 409
+    ada.refresh_from_db()
+    assert ada.check_password(PASSWORD)
+
+
 def test_the_old_password_can_be_tried_a_few_times_only(client: Client, ada: User) -> None:
     client.force_login(ada)
     form = {"old_password": "wrong", "new_password1": "staple staple 9", "new_password2": "staple staple 9"}
