@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from django.db.models import F, Model, Q, QuerySet
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from console import flagviews, routes
 from gateway.config import ConfigError
@@ -300,7 +300,27 @@ def _event_line(row: Event, place: Place, _names: Names) -> Line:
     detail: dict[str, Any] = row.detail if isinstance(row.detail, dict) else {}
     bad = row.kind in (Event.Kind.SHED, Event.Kind.IN_DOUBT) or detail.get(_WELL.get(row.kind, "")) is False
     link = reverse("route", args=[row.route]) if row.route else ""
-    return Line(place, row.kind, row.route, row.text, row.by, str(detail.get("why", "")), link, bad)
+    return Line(place, row.kind, row.route, _event_text(row, detail), row.by, str(detail.get("why", "")), link, bad)
+
+
+def _event_text(row: Event, detail: dict[str, Any]) -> str:
+    """In the reader's language, where Banyan itself wrote it."""
+    if row.kind == Event.Kind.SHED and isinstance(detail.get("count"), int):
+        return ngettext("%(count)d request turned away", "%(count)d requests turned away", detail["count"]) % {"count": detail["count"]}
+    if row.kind == Event.Kind.RELOAD and "asked_by" in detail:
+        said = _("configuration %(number)s is in force") if detail.get("ok") else _("refused; configuration %(number)s serves on")
+        return said % {"number": detail.get("number")}
+    if row.kind == Event.Kind.RELOAD and row.key.endswith(" start"):
+        return _("the gateway was started")
+    if row.kind == Event.Kind.GATE and "begun" in detail:
+        return _("begun anew")
+    if row.kind == Event.Kind.GATE and "taken_back" in detail:
+        return _("not begun anew after all")
+    if row.kind == Event.Kind.GATE and detail.get("passed"):
+        return _("passed: %(matched)s of %(compared)s match") % {"matched": detail.get("matched"), "compared": detail.get("compared")}
+    if row.kind == Event.Kind.GATE and "passed" in detail:
+        return _("not passed any more")
+    return row.text
 
 
 _SOURCES: Final[Sequence[_Source[Any]]] = (

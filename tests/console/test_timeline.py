@@ -81,7 +81,9 @@ def everything() -> dict[str, Any]:
         "rule": rule(NOW + 240, "$.a", expires=NOW + 300),
         "ended": rule(NOW + 360, "$.b", ended_at=NOW + 420, ended_by="cid", ended_why="mended"),
         "state": StateChange.objects.create(signature=signature, at=NOW + 480, old="new", new="bug", by="bob", why="it is one"),
-        "gate": Event.objects.create(at=NOW + 540, kind="gate", route="reviews", text="passed", detail={"passed": True}),
+        "gate": Event.objects.create(
+            at=NOW + 540, kind="gate", route="reviews", text="x", detail={"passed": True, "matched": 99, "compared": 100}
+        ),
         "reload": Event.objects.create(at=NOW + 600, kind="reload", text="failed", detail={"ok": False, "why": "SIGHUP"}),
     }
     Event.objects.create(at=NOW + 1, kind="deployment", route="search", text="search 2")
@@ -149,7 +151,7 @@ def test_the_page_shows_everything_newest_first_and_links_to_it(browser: Client)
     page = browser.get("/timeline/")
     text = shown(page)
     order = [
-        *("failed", "passed", "$.a: new to bug", "ended: ignore $.b", f"rule {made['ended'].pk} made", "expired"),
+        *("failed", "passed: 99 of 100 match", "$.a: new to bug", "ended: ignore $.b", f"rule {made['ended'].pk} made", "expired"),
         *("by its guard", "override off", "off to on", "reviews 1.4.2"),
     ]
     places = [text.index(part) for part in order]
@@ -210,6 +212,27 @@ def test_a_day_and_nonsense_in_the_address(browser: Client) -> None:
     places = ("before=nan:0:0", "before=1e400:1:1", "before=1:99:1", "before=1:1:99999999999999999999", "until=-1")
     for query in (*places, "day=9999-12-31", "day=x", "kind=<b>", "route=%00"):
         assert browser.get(f"/timeline/?{query}").status_code == 200, query
+
+
+def test_what_banyan_wrote_itself_is_in_the_readers_language() -> None:
+    """The stored text is for other tools."""
+    said = {
+        "1 request turned away": ("shed", {"count": 1}, ""),
+        "12 requests turned away": ("shed", {"count": 12}, ""),
+        "configuration 7 is in force": ("reload", {"ok": True, "number": 7, "asked_by": "SIGHUP"}, ""),
+        "refused; configuration 7 serves on": ("reload", {"ok": False, "number": 7, "asked_by": "SIGHUP"}, ""),
+        "the gateway was started": ("reload", {"ok": True}, "run start"),
+        "begun anew": ("gate", {"begun": 1}, ""),
+        "not begun anew after all": ("gate", {"taken_back": 1}, ""),
+        "passed: 9 of 9 match": ("gate", {"passed": True, "matched": 9, "compared": 9}, ""),
+        "not passed any more": ("gate", {"passed": False}, ""),
+        "stored": ("deployment", {"passed": True, "count": 3}, ""),
+    }
+    for number, (kind, detail, key) in enumerate(said.values()):
+        Event.objects.create(at=NOW + number, kind=kind, route="reviews", text="stored", detail=detail, key=key)
+    Event.objects.create(at=NOW + 99, kind="gate", route="reviews", text="another's", detail=["x"])
+    found = timeline.lines(timeline.names("reviews"))
+    assert [line.text for line in reversed(found)] == [*said, "another's"]
 
 
 def test_foreign_text_stays_text(browser: Client) -> None:
