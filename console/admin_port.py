@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -13,6 +14,8 @@ from shadow.flag_changes import Change
 
 TIMEOUT: Final = 1.0
 """Seconds for each wait. The port is on this machine, and nobody waits for the answer but the thread that asks."""
+CHANGE_TIMEOUT: Final = 5.0
+"""Seconds for each wait for a change: the gateway answers once every worker has taken it, which it waits 2 s for."""
 WHOLE_TIMEOUT: Final = 5.0
 """Seconds for a whole answer: a thousand changes of large flags are some megabytes."""
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -66,17 +69,70 @@ class Changes(msgspec.Struct, frozen=True):
     changes: list[Change]
 
 
-class AdminPort:
-    """A synchronous client; close it. `address` is as in [gateway] admin."""
+class Overridden(msgspec.Struct, frozen=True):
+    """PUT and DELETE /flags/overrides/FLAG."""
 
-    def __init__(self, address: str) -> None:
+    flag: str
+    workers: dict[str, bool]
+    """Worker → does it decide by it?"""
+    enabled: bool | None = None
+    until: float | None = None
+    warning: str = ""
+
+
+class LastReload(msgspec.Struct, frozen=True):
+    """The newest of GET /config."""
+
+    why: str
+    at: float
+    ok: bool
+    error: str = ""
+
+
+class ConfigNow(msgspec.Struct, frozen=True):
+    """GET /config, as far as the timeline needs it."""
+
+    number: int
+    loaded_at: float
+    reloads: dict[str, int]
+    last_reload: LastReload | None = None
+
+
+class RouteNow(msgspec.Struct, frozen=True):
+    """One of GET /routes."""
+
+    name: str
+    answered: dict[str, int]
+    """Side and status, such as "gateway 503" → how often."""
+
+
+class RoutesNow(msgspec.Struct, frozen=True):
+    """GET /routes."""
+
+    routes: list[RouteNow]
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    """What is answered with a status of 400 and above (RFC 9457)."""
+
+    type: str = ""
+    title: str = ""
+    detail: str = ""
+
+
+class AdminPort:
+    """A synchronous client; close it. `address` is as in [gateway] admin; `timeout` are seconds for each wait."""
+
+    def __init__(self, address: str, timeout: float = TIMEOUT) -> None:
         place = parse_address(address)
         self.address = address
         self.unknown = not isinstance(place, str) and place[1] == 0
         """The gateway took a free port, and only says there which it was."""
         unix = place if isinstance(place, str) else None
         host = "localhost" if isinstance(place, str) else f"[{place[0]}]:{place[1]}" if ":" in place[0] else f"{place[0]}:{place[1]}"
-        self._client = bounded.client(f"http://{host}", timeout=TIMEOUT, whole=WHOLE_TIMEOUT, largest=MAX_BYTES, uds=unix)
+        self._timeout = timeout
+        whole = max(WHOLE_TIMEOUT, 2 * timeout)
+        self._client = bounded.client(f"http://{host}", timeout=timeout, whole=whole, largest=MAX_BYTES, uds=unix)
 
     def close(self) -> None:
         """Closes its connections."""
@@ -98,23 +154,80 @@ class AdminPort:
         """
         return self._get(f"/flags/changes?after={after}", Changes)
 
+    def config(self) -> ConfigNow:
+        """Which configuration is in force, and how it came to be.
+
+        Raises:
+            GatewayError: as `flags`.
+        """
+        return self._get("/config", ConfigNow)
+
+    def routes(self) -> RoutesNow:
+        """What became of each route's requests.
+
+        Raises:
+            GatewayError: as `flags`.
+        """
+        return self._get("/routes", RoutesNow)
+
+    def override(self, flag: str, *, enabled: bool, seconds: float, by: str, why: str) -> Overridden:
+        """Turns a flag on or off for everybody, for a while.
+
+        Raises:
+            GatewayError: it did not; or, of kind "away" or "large", it is not known whether it did.
+        """
+        body = {"enabled": enabled, "seconds": seconds, "by": by, "why": why}
+        return self._ask("PUT", f"/flags/overrides/{quote(flag, safe='')}", Overridden, body)
+
+    def end_override(self, flag: str, *, by: str, why: str) -> Overridden:
+        """The flag decides again.
+
+        Raises:
+            GatewayError: as `override`.
+        """
+        return self._ask("DELETE", f"/flags/overrides/{quote(flag, safe='')}", Overridden, {"by": by, "why": why})
+
+    def refresh(self) -> FlagsNow:
+        """Has the flags' source asked now; then as `flags`.
+
+        Raises:
+            GatewayError: as `flags`; or the source did not answer.
+        """
+        return self._ask("POST", "/flags/refresh", FlagsNow)
+
     def _get[Answer](self, path: str, kind: type[Answer]) -> Answer:
+        return self._ask("GET", path, kind)
+
+    def _ask[Answer](self, method: str, path: str, kind: type[Answer], body: object = None) -> Answer:
         if self.unknown:
             raise GatewayError(
                 "unknown", "its port is not known here ([gateway] admin leaves it to the gateway): say it in BANYAN_CONSOLE_ADMIN"
             )
+        place = path.partition("?")[0]
         try:
-            response = self._client.get(path)
+            response = self._client.request(method, path, content=None if body is None else msgspec.json.encode(body))
         except (bounded.LargeError, bounded.SlowError):
-            raise GatewayError("large", f"its answer to {path.partition('?')[0]} is too large or too slow") from None
+            raise GatewayError("large", f"its answer to {place} is too large or too slow") from None
         except httpx.TimeoutException:
-            raise GatewayError("away", f"it did not answer within {TIMEOUT:g} s") from None
+            raise GatewayError("away", f"it did not answer within {self._timeout:g} s") from None
+        except httpx.ConnectError as error:
+            raise GatewayError("closed", str(error)) from None
         except httpx.HTTPError as error:
             raise GatewayError("away", str(error) or type(error).__name__) from None
         if response.status_code != 200:
-            raise GatewayError(f"status {response.status_code}", f"it answered {response.status_code} to {path.partition('?')[0]}")
+            raise GatewayError(f"status {response.status_code}", f"it answered {response.status_code} to {place}{_why(response.content)}")
         try:
             found = msgspec.json.decode(response.content, type=kind)
         except msgspec.MsgspecError as error:
-            raise GatewayError("shape", f"its answer to {path.partition('?')[0]} is not what this console reads: {error}") from None
+            raise GatewayError("shape", f"its answer to {place} is not what this console reads: {error}") from None
         return found
+
+
+def _why(content: bytes) -> str:
+    """A problem document's words, after a colon; "" where there are none."""
+    try:
+        problem = msgspec.json.decode(content, type=_Problem)
+    except msgspec.MsgspecError:
+        return ""
+    said = " ".join(part for part in (problem.title, problem.detail) if part)
+    return f": {said[:500]}" if said else ""

@@ -9,7 +9,7 @@ class Audit(models.Model):
     """One thing that somebody did, or tried and was refused. Never changed or deleted by the console but for its age."""
 
     at = models.FloatField(help_text="Unix seconds")
-    by = models.CharField(max_length=200, help_text="the user's name; of a failed login the name that was tried")
+    by = models.CharField(max_length=200, blank=True, help_text="the user's name; of a failed login the name, where somebody has it")
     role = models.CharField(max_length=20, blank=True)
     action = models.CharField(max_length=40, help_text="a word such as login, rule-made, override-set")
     route = models.CharField(max_length=100, blank=True)
@@ -19,7 +19,12 @@ class Audit(models.Model):
     detail = models.JSONField(default=dict, help_text="what else there is to know, for machines; no secrets")
 
     class Meta:
-        indexes = [models.Index(fields=["at"], name="audit_age"), models.Index(fields=["route", "at"], name="audit_route")]
+        indexes = [
+            models.Index(fields=["at"], name="audit_age"),
+            models.Index(fields=["route", "at"], name="audit_route"),
+            models.Index(fields=["by", "at"], name="audit_by"),
+            models.Index(fields=["action", "at"], name="audit_action"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.by}: {self.action} {self.subject}".rstrip()
@@ -38,3 +43,16 @@ class Comment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.by} on {self.signature_id}"
+
+
+class LoginSlot(models.Model):
+    """One of a fixed number of places in which tries of passwords are counted; see console/limits.py."""
+
+    slot = models.PositiveIntegerField(primary_key=True)
+    until = models.FloatField(help_text="Unix seconds: what was tried counts until then")
+
+    class Meta:
+        indexes = [models.Index(fields=["until"], name="loginslot_age")]
+
+    def __str__(self) -> str:
+        return str(self.slot)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
-from django.conf import settings
-
+from console.configured import configuration as configuration  # where others look for it
 from console.flagboard import Board, FlagView
-from gateway.config import Config, load
+from gateway.config import Config
 from shadow import report
 from shadow.gate import GateResult
 from shadow.report import RouteReport
@@ -49,23 +46,6 @@ class RouteView:
     def bar(self) -> int:
         """Width of the candidate's part, of 100."""
         return round(100 * self.totals.candidate / self.totals.served) if self.totals.served else 0
-
-
-def configuration() -> Config | None:
-    """banyan.toml as it is now; None where the console was not told of it.
-
-    Raises:
-        gateway.config.ConfigError: it can't be used.
-    """
-    if not settings.BANYAN_CONFIG:
-        return None
-    path = Path(settings.BANYAN_CONFIG)
-    return _load(str(path), path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=1)
-def _load(path: str, _modified: int) -> Config:
-    return load(path)
 
 
 def views(names: list[str] | None, since: float, now: float, config: Config | None, board: Board | None) -> list[RouteView]:

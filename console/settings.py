@@ -5,6 +5,7 @@ BANYAN_CONSOLE_SECRET_KEY     signs sessions; default: a key file beside the dat
 BANYAN_CONSOLE_STATE          the folder of that key file, where it is not the database's
 BANYAN_CONSOLE_HOSTS          host names that the console answers to, separated by commas; default: loopback
 BANYAN_CONSOLE_HTTPS          1 where people reach it by HTTPS, through a proxy that sets X-Forwarded-Proto: cookies need HTTPS then
+BANYAN_CONSOLE_PROXIES        how many proxies stand before it: a client's address is that many from the end of X-Forwarded-For; default 0
 BANYAN_CONSOLE_CONFIG         banyan.toml: shows every route of it, with traffic or without
 BANYAN_CONSOLE_ADMIN          host:port of the gateway's admin port, where it is not banyan.toml's [gateway] admin (console.server)
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from django.utils.csp import CSP
 
+from console.environment import count
 from console.keys import secret_key
 from shadow import database
 
@@ -26,6 +28,7 @@ DATABASES = {"default": database.settings(DATABASE_URL, Path.cwd())}
 SECRET_KEY = secret_key(Path(os.environ.get("BANYAN_CONSOLE_STATE") or database.state_folder(DATABASE_URL, Path.cwd())))
 DEBUG = False
 ALLOWED_HOSTS = [host.strip() for host in os.environ.get("BANYAN_CONSOLE_HOSTS", "localhost,127.0.0.1,[::1]").split(",") if host.strip()]
+PROXIES = count(os.environ.get("BANYAN_CONSOLE_PROXIES", ""))
 BANYAN_CONFIG = os.environ.get("BANYAN_CONSOLE_CONFIG", "")
 
 INSTALLED_APPS = [
@@ -79,6 +82,9 @@ LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("ko", "한국어")]
 LOCALE_PATHS = [BASE_DIR / "locale"]
 LANGUAGE_COOKIE_NAME = "banyan_console_language"
+LANGUAGE_COOKIE_AGE = 365 * 86400
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
 USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -94,9 +100,11 @@ CSRF_COOKIE_NAME = "banyan_console_csrf"
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 12 * 3600
 CSRF_COOKIE_HTTPONLY = True
+CSRF_FAILURE_VIEW = "console.refusals.forged"
 _HTTPS = os.environ.get("BANYAN_CONSOLE_HTTPS", "") == "1"
 SESSION_COOKIE_SECURE = _HTTPS
 CSRF_COOKIE_SECURE = _HTTPS
+LANGUAGE_COOKIE_SECURE = _HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if _HTTPS else 0
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _HTTPS else None
 SECURE_REFERRER_POLICY = "same-origin"

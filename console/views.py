@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from django.contrib.auth.views import LoginView
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
@@ -39,18 +38,6 @@ KINDS = {
     Kind.DRIFT: "another type or shape, again and again, where differences are ignored",
     Kind.NULL_RATE: "null or absent more or less often than legacy, where differences are ignored",
 }
-
-
-class Login(LoginView):
-    """The login page. Where a page that refreshes itself lands here, because its session has ended, the whole page is loaded anew."""
-
-    redirect_authenticated_user = True
-
-    def render_to_response(self, context: dict[str, Any], **response_kwargs: Any) -> HttpResponse:
-        response = super().render_to_response(context, **response_kwargs)
-        if self.request.headers.get("HX-Request"):
-            response["HX-Refresh"] = "true"
-        return response
 
 
 def _span(request: HttpRequest) -> tuple[str, float]:

@@ -18,6 +18,7 @@ from django.db import connection
 
 from console.admin_port import AdminPort, FlagsNow, GatewayError
 from console.authors import Authors
+from console.chronicle import Chronicle
 from console.told import Told
 from gateway.config import Config
 from shadow import flag_changes, store
@@ -65,6 +66,7 @@ class Watch:
         self._told = Told()
         self._next_purge = 0.0
         self._authors = Authors(config)
+        self._chronicle = Chronicle(config, self._port.address)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flag-watch", daemon=True)
 
@@ -72,15 +74,17 @@ class Watch:
         """Begins with a look at once."""
         self._thread.start()
         self._authors.start()
+        self._chronicle.start()
 
     def stop(self, seconds: float = 10.0) -> bool:
-        """Ends after the look that is being taken, and what is being asked of Unleash. Whether all ended within `seconds`."""
+        """Ends after the looks that are being taken, and what is being asked of Unleash. Whether all ended within `seconds`."""
         until = time.monotonic() + seconds
         self._ending.set()
         self._authors.end()
+        self._chronicle.end()
         self._thread.join(seconds)
-        named = self._authors.ended(until - time.monotonic())
-        return named and not self._thread.is_alive()
+        ended = [each.ended(until - time.monotonic()) for each in (self._authors, self._chronicle)]
+        return all(ended) and not self._thread.is_alive()
 
     def _run(self) -> None:
         try:

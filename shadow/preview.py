@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shadow import curl, report, rulebook
+from shadow import curl, gate_start, report, rulebook
 from shadow.combinations import counted
 from shadow.compare import Kind, Rules
 from shadow.gate import GateResult, Terms
@@ -130,7 +130,9 @@ def _preview(
 
     before, after = both(since)
     # The gate goes by its own window, whatever else is shown.
-    gates = [_gate(each, terms) for each in ((before, after) if since else both(time.time() - terms.window))]
+    gates = [
+        _gate(each, terms) for each in ((before, after) if since else both(gate_start.since([route], {route: terms}, time.time())[route]))
+    ]
     counts = counted(report.tallies([route], since)).get(route, [])
     now, next_ = recompute(counts, held), recompute(counts, then)
     rows = list(SignatureRow.objects.filter(route=route, last_seen__gte=since))

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.db.models import Q, Sum
 
-from shadow import counters, rulebook
+from shadow import counters, gate_start, rulebook
 from shadow.combinations import counted, total
 from shadow.gate import GateResult, Terms, gate, wilson
 from shadow.models import Noise, Signature, Tally
@@ -211,13 +211,16 @@ def gate_of(report: RouteReport, *, minimum: int, match: float, coverage: float 
 
 
 def gates(terms: Mapping[str, Terms], now: float) -> dict[str, tuple[RouteReport, GateResult]]:
-    """Of each route by its own terms what was counted within their window, and the gate on it. Three queries for each length of window."""
+    """Of each route by its own terms what was counted within their window, or since somebody began its gate anew, and the gate on it.
+
+    One query, and four for each length of window and each such beginning.
+    """
     windows: dict[float, list[str]] = defaultdict(list)
-    for name, asked in terms.items():
-        windows[asked.window].append(name)
+    for name, since in gate_start.since(terms, terms, now).items():
+        windows[since].append(name)
     found: dict[str, tuple[RouteReport, GateResult]] = {}
-    for window, names in windows.items():
-        for report in summaries(names, now - window):
+    for since, names in windows.items():
+        for report in summaries(names, since):
             asked = terms[report.route]
             found[report.route] = report, gate_of(report, minimum=asked.minimum, match=asked.match, coverage=asked.coverage)
     return found

@@ -21,7 +21,7 @@ from django.core.management import call_command
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from shadow import combinations, database, drift_store, noise_store, states
+from shadow import combinations, database, drift_store, events, noise_store, states
 from shadow.batch import MAX_SIGNATURES, OTHER, Batch, Key, Seen
 from shadow.judge import Sample
 from shadow.storable import storable as storable  # where others look for it
@@ -295,6 +295,7 @@ def purge(now: float, retention: float) -> None:
             kept.objects.filter(last_seen__lt=before).delete()
         FlagChange.objects.filter(at__lt=before).delete()
         GuardTrip.objects.filter(at__lt=before).delete()
+        events.purge(before)
 
 
 def renew_connection() -> None:

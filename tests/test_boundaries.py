@@ -63,7 +63,7 @@ def test_policy_does_not_import_net(path: Path) -> None:
 
 @pytest.mark.parametrize("path", modules("gateway"), ids=lambda path: path.name)
 def test_nothing_in_the_gateway_imports_django_or_the_comparison(path: Path) -> None:
-    verb = path.parent == ROOT / "gateway" / "cli"  # the command line alone may start the console
+    verb = ROOT / "gateway" / "cli" in path.parents  # the command line alone may start the console
     bad = [
         name
         for name in imports(path)

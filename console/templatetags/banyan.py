@@ -6,7 +6,8 @@ import time
 
 from django import template
 
-from shadow import words
+from shadow import gate_start, words
+from shadow.models import GateStart
 
 register = template.Library()
 
@@ -34,6 +35,18 @@ def age(moment: float) -> str:
 
 
 @register.filter
+def day(moment: float) -> str:
+    """Unix seconds as a date in UTC."""
+    return words.utc(moment)[:10]
+
+
+@register.filter
+def clock(moment: float) -> str:
+    """Unix seconds as the time of that day in UTC."""
+    return words.utc(moment)[11:19]
+
+
+@register.filter
 def milliseconds(seconds: float) -> str:
     """Seconds as milliseconds."""
     return f"{seconds * 1000:.1f} ms"
@@ -43,3 +56,9 @@ def milliseconds(seconds: float) -> str:
 def visible(text: object) -> str:
     """Foreign text with what doesn't show written as escapes. Escaping for HTML happens after it, as for any other text."""
     return words.visible(str(text))
+
+
+@register.simple_tag(name="gate_start")
+def begun_anew(route: str) -> GateStart | None:
+    """When and why somebody began the gate of a route anew, where that holds. One query."""
+    return gate_start.in_force(route)

@@ -87,6 +87,8 @@ class _Transport(httpx.BaseTransport):
             if time.monotonic() >= self._clock.until:
                 raise SlowError(f"did not give a whole answer within {self._whole:g} s") from None
             raise httpx.TimeoutException(str(error) or "timed out") from None
+        except httpcore.ConnectError as error:  # told apart: nothing was sent
+            raise httpx.ConnectError(str(error) or type(error).__name__) from None
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, UnicodeError) as error:  # a host of no name
             raise httpx.TransportError(str(error) or type(error).__name__) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from shadow.report import RouteReport
 
 WAIT_FOR = "1h"
+ASKED_SECONDS = 5.0
+"""Within which what was asked of the database is shown."""
 
 
 def gate(
@@ -90,15 +93,22 @@ def told(route: Route, counted: RouteReport, result: GateResult) -> dict[str, An
 def in_words(counted: RouteReport, result: GateResult, window: float) -> str:
     """On one line. `window`: seconds that it counts by itself; 0: it was asked for another span."""
     from flags.admin.states import plain
-    from gateway.cli.flags.shown import duration
 
-    what = f"coverage {percent(counted.coverage)}{_lost(counted)}" + (f"; of the last {duration(window)}" if window else "")
+    what = f"coverage {percent(counted.coverage)}{_lost(counted)}" + (f"; {spanned(counted.since, window)}" if window else "")
     if result.passed:
         share = f"{percent(result.lower)} or more at 95 % confidence, {percent(result.required)} is needed"
         rules = f", {counted.matched_by_rules} of them by reviewed rules" if counted.matched_by_rules else ""
         return f"{counted.route}: passed. {result.matched} of {result.compared} match{rules} ({share}); {what}"
     ask = f" (`banyan signatures list {counted.route}`)" if result.open else ""
     return plain(f"{counted.route}: not passed. {'; '.join(result.reasons)}{ask}; {what}")
+
+
+def spanned(since: float, window: float) -> str:
+    """Over what it counts by itself: its window, where nobody began it anew within that."""
+    from gateway.cli.flags.shown import duration
+
+    age = time.time() - since
+    return f"begun anew {duration(age)} ago" if age < window - ASKED_SECONDS else f"of the last {duration(window)}"
 
 
 def _lost(counted: RouteReport) -> str:

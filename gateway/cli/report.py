@@ -108,7 +108,7 @@ def _write(path: Path, text: str) -> None:
 
 def _text(document: Document) -> list[str]:
     from flags.admin.states import plain
-    from gateway.cli.flags.shown import duration
+    from gateway.cli.gate import spanned
     from shadow.reconcile import in_words, reconcile
 
     counted, gate = document.counted, document.gate
@@ -130,7 +130,7 @@ def _text(document: Document) -> list[str]:
     if counted.matched_by_rules or counted.matched_by_configuration:
         by = f"{counted.matched_by_configuration} by the configuration's rules, {counted.matched_by_rules} by reviewed ones"
         lines.append(f"  matched     {counted.matched}: {counted.matched_outright} outright, {by} ({counted.rules} in force)")
-    within = f" (of the last {duration(document.window)})" if not document.since else ""
+    within = f" ({spanned(document.gate_since, document.window)})" if not document.since else ""
     lines.append(
         f"  gate        {'passed' if gate.passed else 'not passed'}{within}{'' if gate.passed else ': ' + '; '.join(gate.reasons)}"
     )

@@ -15,7 +15,7 @@ from gateway.cli.shared import RefusalError
 app = App(name="banyan", help="Moves a Django monolith to new services one API at a time.", version="0.1.0", help_format="plaintext")
 app.command("gateway.cli.run:run", name="run")
 app.command("gateway.cli.check:check", name="check")
-app.command("gateway.cli.console:console", name="console")
+app.command("gateway.cli.console:app", name="console")
 app.command("gateway.cli.demo:demo", name="demo")
 app.command("gateway.cli.explain:explain", name="explain")
 app.command("gateway.cli.flags:app", name="flags")
@@ -25,6 +25,7 @@ app.command("gateway.cli.guard:guard", name="guard")
 app.command("gateway.cli.shadow:shadow", name="shadow")
 app.command("gateway.cli.rules:app", name="rules")
 app.command("gateway.cli.signatures:app", name="signatures")
+app.command("gateway.cli.mark:mark", name="mark")
 app.command("gateway.cli.bench:bench", name="bench")
 
 

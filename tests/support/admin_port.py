@@ -45,7 +45,8 @@ class _Server(ThreadingHTTPServer):
 
 
 class AdminPort:
-    """The contract: GET /flags, and GET /flags/changes?after=N over the last `ring` changes."""
+    """The contract: GET /flags, GET /flags/changes?after=N over the last `ring` changes, GET /config and /routes as far as they are read;
+    PUT and DELETE /flags/overrides/FLAG, and POST /flags/refresh."""
 
     def __init__(self, ring: int = 1000) -> None:
         self.gateway = "run-1"
@@ -64,6 +65,13 @@ class AdminPort:
         self.number = 0
         self.asked: list[str] = []
         self.status = 200
+        self.ordered: list[tuple[str, str, Any]] = []
+        """What was to be changed: method, path and body."""
+        self.refusal: tuple[int, dict[str, str]] | None = None
+        """How that is answered; None: it is done."""
+        self.warning = ""
+        self.config: dict[str, Any] = {"number": 1, "loaded_at": time.time(), "reloads": {"ok": 0, "failed": 0}, "last_reload": None}
+        self.routes: list[dict[str, Any]] = []
         self.go = threading.Event()
         """Answers wait for it."""
         self.go.set()
@@ -97,6 +105,16 @@ class AdminPort:
         self.number = 0
         self.gateway = f"run-{int(self.gateway.removeprefix('run-')) + 1}"
 
+    def overridden(self, method: str, flag: str, body: Any) -> dict[str, Any]:
+        """Sets or ends an override."""
+        until = time.time() + body["seconds"] if method == "PUT" else None
+        if method == "PUT":
+            said = {"enabled": body["enabled"], "since": time.time(), "until": until, "by": body["by"], "why": body["why"]}
+            self.state["overrides"] = {**self.state["overrides"], flag: said}
+        else:
+            self.state["overrides"] = {name: each for name, each in self.state["overrides"].items() if name != flag}
+        return {"flag": flag, "enabled": body.get("enabled"), "until": until, "workers": self.state["workers"], "warning": self.warning}
+
     def start(self) -> None:
         """On the port that it had."""
         outer = self
@@ -114,12 +132,42 @@ class AdminPort:
                 elif parts.path == "/flags/changes":
                     after = int(parse_qs(parts.query)["after"][0])
                     body = {"gateway": outer.gateway, "changes": [change for change in list(outer.changes) if change["number"] > after]}
+                elif parts.path == "/config":
+                    body = outer.config
+                elif parts.path == "/routes":
+                    body = {"routes": outer.routes}
+                self.answer(outer.status, body)
+
+            def do_PUT(self) -> None:
+                self.change()
+
+            def do_DELETE(self) -> None:
+                self.change()
+
+            def do_POST(self) -> None:
+                self.change()
+
+            def change(self) -> None:
+                raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                outer.ordered.append((self.command, self.path, orjson.loads(raw) if raw else None))
+                outer.go.wait(30)
+                if outer.refusal is not None:
+                    self.answer(*outer.refusal)
+                elif self.path == "/flags/refresh":
+                    self.answer(200, outer.state)
+                else:
+                    self.answer(200, outer.overridden(self.command, self.path.rpartition("/")[2], outer.ordered[-1][2]))
+
+            def answer(self, status: int, body: Any) -> None:
                 data = orjson.dumps(body)
-                self.send_response(outer.status)
+                self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(data)
+                try:
+                    self.wfile.write(data)
+                except OSError:
+                    pass  # whoever asked has given up
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
                 pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,14 +42,25 @@ def running_console(config: Path, **env: str) -> Iterator[Running]:
         running.stop()
 
 
-def log_in(running: Running) -> httpx.Client:
+def log_in(running: Running, name: str = USER) -> httpx.Client:
     """A client with a session; the caller closes it."""
     client = httpx.Client(base_url=running.url, follow_redirects=True, timeout=10)
-    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', client.get("/login/").text)
-    assert found is not None
-    form = {"username": USER, "password": PASSWORD, "csrfmiddlewaretoken": found[1]}
-    assert client.post("/login/", data=form, headers={"Referer": running.url}).status_code == 200
+    assert send(client, "/login/", username=name, password=PASSWORD).status_code == 200
+    assert client.get("/account/").url.path == "/account/"
     return client
+
+
+def send(client: httpx.Client, path: str, page: str = "", **form: str) -> httpx.Response:
+    """Posts a form as a browser does that has just loaded `page`, or `path` itself."""
+    found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', client.get(page or path).text)
+    assert found is not None
+    return client.post(path, data={**form, "csrfmiddlewaretoken": found[1]}, headers={"Referer": str(client.base_url)})
+
+
+def users(config: Path, *arguments: str, given: str = PASSWORD) -> subprocess.CompletedProcess[str]:
+    """`banyan console users`, with a password on its standard input: `users(config, "add", "bob", "--role", "reviewer")`."""
+    command = [sys.executable, "-m", "gateway.cli", "console", "users", *arguments, "--config", str(config)]
+    return subprocess.run(command, input=given + "\n", capture_output=True, text=True, timeout=60, check=False)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ PAGE = REFERENCE / "commands.md"
 
 
 VERBS = ["flags list", "flags on", "flags off", "flags set", "flags sync", "flags override", "explain", "gate", "report"]
-VERBS += ["signatures list", "signatures show", "signatures set"]
+VERBS += ["signatures list", "signatures show", "signatures set", "mark", "console users list"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -35,6 +35,16 @@ def test_the_page_names_the_options_of_shadow() -> None:
     assert {"--config", "--metrics"} <= options
     page = PAGE.read_text()
     assert "`banyan shadow`" in page
+    assert not [option for option in options if not re.search(rf"{option}\b", page)]
+
+
+@pytest.mark.parametrize("verb", ["console", "console users add", "console users role", "console users password", "console users remove"])
+def test_the_page_names_the_options_of_the_console(verb: str) -> None:
+    done = subprocess.run(python("-m", "gateway.cli", *verb.split(), "--help"), capture_output=True, text=True, timeout=60, check=True)
+    options = set(re.findall(r"(?m)^│ +(--[a-z-]+)", done.stdout))
+    assert "--config" in options
+    page = PAGE.read_text()
+    assert f"`{verb} " in page or f"`banyan {verb}`" in page
     assert not [option for option in options if not re.search(rf"{option}\b", page)]
 
 

@@ -12,9 +12,10 @@ from gateway.cli.shared import RefusalError, load_config
 def console(*, config: Path = Path("banyan.toml"), listen: str = "127.0.0.1:9901") -> int:
     """Serves the console until SIGTERM.
 
-    BANYAN_CONSOLE_USER and BANYAN_CONSOLE_PASSWORD, where both are set, make a user who can sign in.
+    Where nobody can log in yet, it asks on the terminal for the first user, an operator. Where there is no terminal,
+    BANYAN_CONSOLE_USER and BANYAN_CONSOLE_PASSWORD say who that is.
 
-    Example: BANYAN_CONSOLE_USER=ann BANYAN_CONSOLE_PASSWORD=… banyan console
+    Example: banyan console
 
     Parameters
     ----------
@@ -25,7 +26,8 @@ def console(*, config: Path = Path("banyan.toml"), listen: str = "127.0.0.1:9901
     """
     from setproctitle import setproctitle
 
-    from console.server import ConsoleError, serve
+    from console.prepare import ConsoleError
+    from console.server import serve
     from gateway.listening import BindError, bind
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
