@@ -531,6 +531,10 @@ class Relay(Sink):
         claim = self._claim
         route = decision.route if decision is not None else claim.route if claim is not None else ""
         edge.tally.route(route).finish(side, status, seconds)
+        if edge.sample.due():
+            waited = self._waited or (edge.clock.now - self._asked_at if self.serve is not None else 0.0)
+            fields = self.response.fields if self.response is not None else b""
+            edge.sample.take(self.head.method, self.head.target, route, side, status, waited, fields)
         if edge.access.enabled:
             reason: str = decision.reason if decision is not None else ""  # not its .value, which costs 0.15 µs
             if self.fell_back:
@@ -564,6 +568,7 @@ class Relay(Sink):
     def _fall_back(self, target: Target, why: str) -> None:
         self._watched(failed=True)
         self.fell_back = why
+        self._waited = 0.0
         decision = self.decision
         self.edge.tally.route(decision.route if decision else "").fell_back(why)
         self._send(target)
