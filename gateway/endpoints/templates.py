@@ -63,6 +63,8 @@ class Templates:
         self._forgot = float("-inf")
         self.size = 1
         """Nodes."""
+        self.crowded = 0
+        """Paths of which something was not learned for want of room."""
         self.version = 0
         """Another one since templates of before may stand for others (`generalised`)."""
         self.pin(pinned)
@@ -132,6 +134,7 @@ class Templates:
             key = hash((node.key, segment))
             if self._met(key) < SEEN or not room:
                 missed = key
+                self.crowded += not room
             else:
                 del self._pending[key]
                 child = self._made(key, now)
@@ -145,6 +148,7 @@ class Templates:
                 node.any = self._made(hash((node.key, ANY)), now)
             return node.any, ANY, missed
         if not room:
+            self.crowded += known
             return None, name, 0
         child = node.values[name] = self._made(hash((node.key, name)), now)
         return child, name, 0

@@ -1,0 +1,231 @@
+"""The last hour of one gateway, minute by minute: what workers tell of requests, templated and counted.
+
+Everything is bounded: 60 minutes of ENTRIES endpoints each, and what Templates holds. A minute that is over does not change any more; when
+a place of its paths became a parameter since, that is minded where it is read (`Templates.generalised`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from gateway.endpoints.figures import SAFE, Figures, Row, by_class, method_of
+from gateway.endpoints.table import Key, Table
+from gateway.endpoints.templates import Templates
+
+MINUTES: Final = 60
+ENTRIES: Final = 200
+"""Endpoints of one minute."""
+TOLD: Final = 100
+"""Of a minute's, those that are told for keeping; the others are summed up."""
+_DENIED: Final = frozenset((401, 403, 405, 406, 409, 412, 413, 415, 422, 423, 428, 429))
+"""Answers of 4xx that only somebody gives who knows the path."""
+
+ORDERS: Final[Mapping[str, Callable[[Mapping[str, Any]], float]]] = {
+    "time": lambda listed: listed["legacy_seconds"],
+    "requests": lambda listed: listed["requests"],
+    "errors": lambda listed: listed["errors_5xx"] * listed["requests"],
+    "p95": lambda listed: listed["p95"] or 0.0,
+}
+"""By what endpoints are listed, greatest first."""
+
+
+@dataclass(slots=True)
+class Minute:
+    """One minute's figures."""
+
+    at: int
+    """Unix seconds at which it begins."""
+    table: Table = field(default_factory=lambda: Table(ENTRIES))
+
+
+class MinuteFigures(msgspec.Struct):
+    """One minute as it is told for keeping."""
+
+    at: int
+    complete: bool
+    endpoints: list[tuple[str, str, Figures]]
+    """Method, template, figures."""
+    rest: Figures
+    """Of all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What `Live.span` gives: nothing in it changes any more."""
+
+    seconds: float
+    tables: list[Sequence[tuple[Key, Figures, float]]]
+    """Of each minute, its endpoints, and how much of their cost is missed at most."""
+    rests: list[Figures]
+
+
+class Live:
+    """See the module's docstring. Not thread-safe but for what says so."""
+
+    def __init__(self, patterns: Iterable[str], now: float) -> None:
+        """`patterns`: those of the routes. `now`, here as everywhere: Unix seconds."""
+        self.templates = Templates(patterns)
+        self.began = now
+        self.told = 0
+        """Requests that workers told of one by one …"""
+        self.stood_for = 0.0
+        """… and others, that those stand for."""
+        self.displaced = {"entries": 0.0, "words": 0.0}
+        """Requests that are counted, and under no endpoint of their own: a minute has ENTRIES, or no more words are learned."""
+        self._minutes: deque[Minute] = deque(maxlen=MINUTES + 1)
+
+    def hear(self, rows: Sequence[Row], total: int, now: float) -> None:
+        """Requests that finished about now; they stand for `total` of them."""
+        if not rows:
+            return
+        weight = max(1.0, total / len(rows))
+        self.told += len(rows)
+        self.stood_for += max(0, total - len(rows))
+        table = self._minute(now).table
+        templates, crowded, displaced = self.templates, self.templates.crowded, table.displaced
+        for row in rows:
+            status = row[4]
+            known = row[3] != "gateway" and (status < 400 or status >= 500 or status in _DENIED) and status > 0
+            table.add((method_of(row[0]), templates.learn(row[1], known, now)), row, weight)
+        self.displaced["words"] += (templates.crowded - crowded) * weight
+        self.displaced["entries"] += table.displaced - displaced
+
+    def _minute(self, now: float) -> Minute:
+        at = int(now) // 60 * 60
+        if not self._minutes or self._minutes[-1].at < at:  # a clock that was put back adds to the newest
+            self._minutes.append(Minute(at))
+        return self._minutes[-1]
+
+    def span(self, minutes: int, now: float) -> Span:
+        """The last `minutes` full minutes with the one that is under way, for `listing`, in a thread."""
+        first = int(now) // 60 * 60 - 60 * minutes
+        chosen = [minute for minute in self._minutes if minute.at >= first]
+        current = int(now) // 60 * 60
+        tables: list[Sequence[tuple[Key, Figures, float]]] = []
+        rests = []
+        for minute in chosen:
+            copied = minute.at >= current or minute is self._minutes[-1]
+            tables.append(
+                [(key, _copy(entry.figures) if copied else entry.figures, entry.missed) for key, entry in minute.table.entries.items()]
+            )
+            rests.append(_copy(minute.table.rest) if copied else minute.table.rest)
+        return Span(max(1.0, now - max(float(first), self.began)), tables, rests)
+
+    def minutes(self, after: int, now: float) -> list[MinuteFigures]:
+        """Those that begin after `after`, oldest first, and the one that is under way in any case. May be encoded in a thread."""
+        current = int(now) // 60 * 60
+        found = []
+        for minute in self._minutes:
+            under_way = minute.at >= current or minute is self._minutes[-1]
+            if minute.at <= after and not under_way:
+                continue
+            entries = sorted(minute.table.entries.items(), key=lambda item: -item[1].cost)
+            rest = _copy(minute.table.rest)
+            for _, entry in entries[TOLD:]:
+                rest.merge(entry.figures)
+            united: dict[Key, Figures] = {}
+            for (method, template), entry in entries[:TOLD]:
+                _unite(united, (method, self.templates.generalised(template)), entry.figures, copied=under_way)
+            told = [(method, template, figures) for (method, template), figures in united.items()]
+            found.append(MinuteFigures(minute.at, minute.at < current, told, rest))
+        return found
+
+
+def _copy(figures: Figures) -> Figures:
+    copied = Figures()
+    copied.merge(figures)
+    return copied
+
+
+def _unite(into: dict[Key, Figures], key: Key, figures: Figures, *, copied: bool) -> None:
+    known = into.get(key)
+    if known is None:
+        into[key] = _copy(figures) if copied else figures
+    else:
+        united = _copy(known)  # it may be a minute's own
+        united.merge(figures)
+        into[key] = united
+
+
+def listing(span: Span, templates: Templates, *, order: str = "time", limit: int = 50) -> dict[str, Any]:
+    """What GET /top says. Takes some 10 µs for each endpoint of each minute: in a thread, which only reads `templates`."""
+    figures: dict[Key, Figures] = {}
+    missed: dict[Key, float] = {}
+    for table in span.tables:
+        for (method, template), each, lost in table:
+            key = (method, templates.generalised(template))
+            figures.setdefault(key, Figures()).merge(each)
+            missed[key] = missed.get(key, 0.0) + lost
+    rest = Figures()
+    for each in span.rests:
+        rest.merge(each)
+    return listed(figures, missed, rest, span.seconds, order=order, limit=limit)
+
+
+def listed(
+    figures: Mapping[Key, Figures], missed: Mapping[Key, float], rest: Figures, seconds: float, *, order: str = "time", limit: int = 50
+) -> dict[str, Any]:
+    """The same of figures wherever they come from. `rest` is what is in none of them; what finds no place below `limit` is added to it."""
+    total = _copy(rest)
+    methods: dict[str, list[str]] = {}
+    for (method, template), each in figures.items():
+        total.merge(each)
+        methods.setdefault(template, []).append(method)
+    found = [
+        {
+            "method": method,
+            "template": template,
+            "safe": method in SAFE,
+            "methods": sorted(methods[template]),
+            **described(each, total, seconds),
+            "missed": round(missed.get((method, template), 0.0), 1),
+        }
+        for (method, template), each in figures.items()
+    ]
+    found.sort(key=lambda one: (-ORDERS[order](one), -one["requests"], one["template"], one["method"]))
+    left = _copy(rest)
+    for one in found[limit:]:
+        left.merge(figures[one["method"], one["template"]])
+    return {
+        "seconds": round(seconds, 1),
+        "order": order,
+        "endpoints": found[:limit],
+        "known": len(found),
+        "rest": described(left, total, seconds),
+        "total": described(total, total, seconds),
+    }
+
+
+def described(figures: Figures, total: Figures, seconds: float) -> dict[str, Any]:
+    """Figures in words. `total`: of everything, in `seconds`."""
+    return {
+        "requests": round(figures.count),
+        "rps": round(figures.count / seconds, 3),
+        "share": _share(figures.count, total.count),
+        "legacy_seconds": round(figures.legacy, 3),
+        "legacy_share": _share(figures.legacy, total.legacy),
+        "served_by": {side: round(count) for side, count in sorted(figures.sides.items())},
+        "statuses": {str(status): round(count) for status, count in sorted(figures.statuses.items())},
+        "classes": {name: round(count) for name, count in sorted(by_class(figures.statuses).items())},
+        "errors_4xx": round(figures.share(400, 499), 4),
+        "errors_5xx": round(figures.share(500, 599), 4),
+        "cut_off": round(figures.share(0, 0), 4),
+        "p50": _rounded(figures.quantile(0.5)),
+        "p95": _rounded(figures.quantile(0.95)),
+        "route": figures.route or None,
+        "routes": {name: round(count) for name, count in sorted(figures.routes.items())},
+        "cacheable": _rounded(figures.cacheable),
+    }
+
+
+def _share(part: float, whole: float) -> float:
+    return round(part / whole, 4) if whole else 0.0
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 4)
