@@ -18,6 +18,7 @@ from django.db import connection
 
 from console.admin_port import AdminPort, FlagsNow, GatewayError
 from console.authors import Authors
+from console.endpointwatch import EndpointWatch
 from console.told import Told
 from gateway.config import Config
 from shadow import flag_changes, store
@@ -65,6 +66,7 @@ class Watch:
         self._told = Told()
         self._next_purge = 0.0
         self._authors = Authors(config)
+        self.endpoints = EndpointWatch(config, self._port.address)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flag-watch", daemon=True)
 
@@ -72,15 +74,18 @@ class Watch:
         """Begins with a look at once."""
         self._thread.start()
         self._authors.start()
+        self.endpoints.start()
 
     def stop(self, seconds: float = 10.0) -> bool:
         """Ends after the look that is being taken, and what is being asked of Unleash. Whether all ended within `seconds`."""
         until = time.monotonic() + seconds
         self._ending.set()
         self._authors.end()
+        self.endpoints.end()
         self._thread.join(seconds)
         named = self._authors.ended(until - time.monotonic())
-        return named and not self._thread.is_alive()
+        kept = self.endpoints.ended(until - time.monotonic())
+        return named and kept and not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
@@ -159,6 +164,11 @@ def run(config: Config, *, address: str = "") -> Watch:
     _watch = Watch(config, address=address)
     _watch.start()
     return _watch
+
+
+def endpoints() -> EndpointWatch | None:
+    """What watches the endpoints; None where nothing does."""
+    return _watch.endpoints if _watch is not None else None
 
 
 def latest() -> Look | None:

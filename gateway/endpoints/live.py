@@ -20,7 +20,7 @@ from gateway.endpoints.templates import Templates
 MINUTES: Final = 60
 ENTRIES: Final = 200
 """Endpoints of one minute."""
-TOLD: Final = 100
+TOLD: Final = 60
 """Of a minute's, those that are told for keeping; the others are summed up."""
 _DENIED: Final = frozenset((401, 403, 405, 406, 409, 412, 413, 415, 422, 423, 428, 429))
 """Answers of 4xx that only somebody gives who knows the path."""

@@ -45,7 +45,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class AdminPort:
-    """The contract: GET /flags, and GET /flags/changes?after=N over the last `ring` changes."""
+    """The contract: GET /flags, GET /flags/changes?after=N over the last `ring` changes, and GET /top/minutes?after=T."""
 
     def __init__(self, ring: int = 1000) -> None:
         self.gateway = "run-1"
@@ -62,6 +62,7 @@ class AdminPort:
         }
         self.changes: deque[dict[str, Any]] = deque(maxlen=ring)
         self.number = 0
+        self.minutes: list[dict[str, Any]] = []
         self.asked: list[str] = []
         self.status = 200
         self.go = threading.Event()
@@ -114,6 +115,10 @@ class AdminPort:
                 elif parts.path == "/flags/changes":
                     after = int(parse_qs(parts.query)["after"][0])
                     body = {"gateway": outer.gateway, "changes": [change for change in list(outer.changes) if change["number"] > after]}
+                elif parts.path == "/top/minutes":
+                    after = int(parse_qs(parts.query)["after"][0])
+                    told = [minute for minute in list(outer.minutes) if minute["at"] > after or not minute["complete"]]
+                    body = {"gateway": outer.gateway, "minutes": told}
                 data = orjson.dumps(body)
                 self.send_response(outer.status)
                 self.send_header("Content-Type", "application/json")
