@@ -5,13 +5,15 @@ from __future__ import annotations
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from console import flagviews, views
+from console import endpointviews, flagviews, views
 
 urlpatterns = [
     path("", views.overview, name="overview"),
     path("routes/<str:name>/", views.route, name="route"),
     path("flags/", flagviews.flags, name="flags"),
     path("flags/changes/<int:pk>/", flagviews.change, name="flag-change"),
+    path("endpoints/", endpointviews.endpoints, name="endpoints"),
+    path("endpoints/start/", endpointviews.endpoint, name="endpoint"),
     path("signatures/<int:pk>/", views.signature, name="signature"),
     path("signatures/<int:pk>/samples/<int:sample>/", views.sample, name="sample"),
     path("login/", views.Login.as_view(), name="login"),
