@@ -18,8 +18,6 @@ def reason(why: Reason) -> str:
     """Why, or why not, in a sentence."""
     value = why.value
     match why.code:
-        case "routed":
-            return _("it is routed already")
         case "share":
             return _("it takes %(share)s %% of legacy's time") % {"share": f"{value:.1%}".rstrip("%")}
         case "small":
@@ -29,6 +27,13 @@ def reason(why: Reason) -> str:
         case "writes":
             return _("it writes: comparing needs a candidate with a sandbox, and its data have to move with it")
         case "soon":
+            if value < 1.0:
+                minutes = max(1, round(60 * value))
+                return ngettext(
+                    "the gate's 1,000 comparisons take %(minutes)d minute at this rate",
+                    "the gate's 1,000 comparisons take %(minutes)d minutes at this rate",
+                    minutes,
+                ) % {"minutes": minutes}
             return _("the gate's 1,000 comparisons take %(hours)s h at this rate") % {"hours": f"{value:.1f}"}
         case "rare":
             days = round(value)

@@ -26,7 +26,6 @@ CACHEABLE: Final = 0.5
 _FILE: Final = re.compile(r"\.(?:js|mjs|css|map|png|jpe?g|gif|svg|webp|avif|ico|woff2?|ttf|mp4|webm|wasm|txt|webmanifest)\Z")
 
 WORDS: Final = {
-    "routed": "it is routed already",
     "share": "it takes {value:.0%} of legacy's time",
     "small": "it takes less than 1 % of legacy's time",
     "safe": "it only reads: it can be compared, and fails back to legacy",
@@ -85,7 +84,7 @@ def advise(one: Mapping[str, Any]) -> Advice:
     """`one`: an endpoint as gateway.endpoints.live lists it."""
     reasons = _reasons(one)
     if one["route"]:
-        return Advice("routed", 0.0, (Reason("routed", good=False),))
+        return Advice("routed", 0.0, ())
     score = 100.0 * one["legacy_share"]
     for reason in reasons:
         score *= _FACTORS.get(reason.code, 1.0) if not reason.good else 1.0

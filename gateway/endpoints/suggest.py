@@ -25,7 +25,9 @@ class Suggestion:
     commands: tuple[str, ...]
     """In this order; each may be repeated."""
     later: tuple[str, ...]
-    """Once it is compared."""
+    """Once it is compared, one after the other and never at once."""
+    back: tuple[str, ...]
+    """Gives all of it back to legacy."""
     unknown: tuple[str, ...]
     """What only a person can say: keys of UNKNOWN."""
 
@@ -93,7 +95,6 @@ def suggest(
         f"banyan flags set {name} 1%",
         f"banyan flags set {name} 25%",
         f"banyan flags set {name} 100%",
-        f"banyan flags off {name}",
     )
     others = sorted({other for other in methods if other != method})
     unknown = (
@@ -105,7 +106,7 @@ def suggest(
         *(("values",) if "{" in template or "*" in template else ()),
         *(("methods",) if others else ()),
     )
-    return Suggestion(name, match, toml, commands, later, unknown)
+    return Suggestion(name, match, toml, commands, later, (f"banyan flags off {name}",), unknown)
 
 
 def _unique(name: str, taken: set[str], between: str) -> str:

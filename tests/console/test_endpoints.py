@@ -187,8 +187,9 @@ def test_what_is_to_be_written_can_be_written(viewer: Client, tmp_path: Path, me
     (route,) = [route for route in config.routes if route.name == name]
     assert method in route.methods
     shown = text(page.content.decode())
-    assert "banyan check banyan flags sync" in shown
-    assert f"banyan flags set {name} 1% banyan flags set {name} 25% banyan flags set {name} 100% banyan flags off {name}" in shown
+    commands = re.findall(r'<pre id="(?:begin|later|back)-\d"[^>]*>([^<]*)</pre>', page.content.decode())
+    assert commands[:2] == ["banyan check", "banyan flags sync"]
+    assert commands[-4:] == [f"banyan flags set {name} {share}%" for share in (1, 25, 100)] + [f"banyan flags off {name}"]
     assert (f"banyan flags on {name}.shadow" in shown) is (method == "GET")
     assert ("sandbox" in shown) is (method == "POST")
     assert "where the new service is" in shown
