@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.admin_answers import answer, problem
-from gateway.endpoints.live import MINUTES, ORDERS, MinuteFigures, Span, listing
+from gateway.endpoints.live import MINUTES, ORDERS, Span, listing, told
 from gateway.explaining import BusyError, Explainer
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def routes(supervisor: Supervisor) -> list[Route]:
         except QuestionError as error:
             return problem(422, "after", "after is a number of seconds.", str(error))
         try:
-            found = await thread.ask(_encoded, supervisor.flags.run_id, live.minutes(after, time.time()))
+            found = await thread.ask(_encoded, supervisor.flags.run_id, live.after(after, time.time()), live.templates)
         except BusyError:
             return problem(503, "busy", "Too many have asked.", _BUSY)
         return Response(found["body"], media_type="application/json", headers={"Cache-Control": "no-store"})
@@ -71,8 +71,8 @@ def _listed(span: Span, templates: Templates, order: str, limit: int) -> dict[st
     return listing(span, templates, order=order, limit=limit)
 
 
-def _encoded(gateway: str, minutes: list[MinuteFigures]) -> dict[str, Any]:
-    return {"body": _encoder.encode({"gateway": gateway, "minutes": minutes})}
+def _encoded(gateway: str, span: Span, templates: Templates) -> dict[str, Any]:
+    return {"body": _encoder.encode({"gateway": gateway, "minutes": told(span, templates)})}
 
 
 def _order(request: Request) -> str:

@@ -34,6 +34,14 @@ ORDERS: Final[Mapping[str, Callable[[Mapping[str, Any]], float]]] = {
 """By what endpoints are listed, greatest first."""
 
 
+class Written(msgspec.Struct, array_like=True):
+    """One minute's figures as they lie in memory: a twentieth of what they would take as objects."""
+
+    entries: list[tuple[str, str, float, Figures]]
+    """Method, template, how much of its cost is missed at most, figures; what cost most first."""
+    rest: Figures
+
+
 @dataclass(slots=True)
 class Minute:
     """One minute's figures."""
@@ -41,6 +49,20 @@ class Minute:
     at: int
     """Unix seconds at which it begins."""
     table: Table = field(default_factory=lambda: Table(ENTRIES))
+    over: bytes = b""
+    """Once it is: `written`, and the table is empty."""
+
+    def written(self) -> bytes:
+        """As it is now, encoded."""
+        if self.over:
+            return self.over
+        entries = sorted(self.table.entries.items(), key=lambda item: -item[1].cost)
+        return _encoder.encode(Written([(*key, entry.missed, entry.figures) for key, entry in entries], self.table.rest))
+
+    def end(self) -> None:
+        """It does not change any more."""
+        self.over = self.written()
+        self.table = Table(1)
 
 
 class MinuteFigures(msgspec.Struct):
@@ -56,12 +78,15 @@ class MinuteFigures(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What `Live.span` gives: nothing in it changes any more."""
+    """Some minutes, oldest first, for a thread to work with."""
 
     seconds: float
-    tables: list[Sequence[tuple[Key, Figures, float]]]
-    """Of each minute, its endpoints, and how much of their cost is missed at most."""
-    rests: list[Figures]
+    minutes: list[tuple[int, bool, bytes]]
+    """When each begins, whether it is over, and what was `written` of it."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Written)
 
 
 class Live:
@@ -98,42 +123,23 @@ class Live:
     def _minute(self, now: float) -> Minute:
         at = int(now) // 60 * 60
         if not self._minutes or self._minutes[-1].at < at:  # a clock that was put back adds to the newest
+            if self._minutes:
+                self._minutes[-1].end()
             self._minutes.append(Minute(at))
         return self._minutes[-1]
 
     def span(self, minutes: int, now: float) -> Span:
-        """The last `minutes` full minutes with the one that is under way, for `listing`, in a thread."""
+        """The last `minutes` whole minutes, with the one that is under way: for `listing`."""
         first = int(now) // 60 * 60 - 60 * minutes
-        chosen = [minute for minute in self._minutes if minute.at >= first]
-        current = int(now) // 60 * 60
-        tables: list[Sequence[tuple[Key, Figures, float]]] = []
-        rests = []
-        for minute in chosen:
-            copied = minute.at >= current or minute is self._minutes[-1]
-            tables.append(
-                [(key, _copy(entry.figures) if copied else entry.figures, entry.missed) for key, entry in minute.table.entries.items()]
-            )
-            rests.append(_copy(minute.table.rest) if copied else minute.table.rest)
-        return Span(max(1.0, now - max(float(first), self.began)), tables, rests)
+        return Span(max(1.0, now - max(float(first), self.began)), self._written(first, now))
 
-    def minutes(self, after: int, now: float) -> list[MinuteFigures]:
-        """Those that begin after `after`, oldest first, and the one that is under way in any case. May be encoded in a thread."""
+    def after(self, at: int, now: float) -> Span:
+        """Those that begin after `at`, and the one that is under way in any case: for `told`."""
+        return Span(0.0, [each for each in self._written(0, now) if each[0] > at or not each[1]])
+
+    def _written(self, first: int, now: float) -> list[tuple[int, bool, bytes]]:
         current = int(now) // 60 * 60
-        found = []
-        for minute in self._minutes:
-            under_way = minute.at >= current or minute is self._minutes[-1]
-            if minute.at <= after and not under_way:
-                continue
-            entries = sorted(minute.table.entries.items(), key=lambda item: -item[1].cost)
-            rest = _copy(minute.table.rest)
-            for _, entry in entries[TOLD:]:
-                rest.merge(entry.figures)
-            united: dict[Key, Figures] = {}
-            for (method, template), entry in entries[:TOLD]:
-                _unite(united, (method, self.templates.generalised(template)), entry.figures, copied=under_way)
-            told = [(method, template, figures) for (method, template), figures in united.items()]
-            found.append(MinuteFigures(minute.at, minute.at < current, told, rest))
-        return found
+        return [(minute.at, minute.at < current, minute.written()) for minute in self._minutes if minute.at >= first]
 
 
 def _copy(figures: Figures) -> Figures:
@@ -142,28 +148,36 @@ def _copy(figures: Figures) -> Figures:
     return copied
 
 
-def _unite(into: dict[Key, Figures], key: Key, figures: Figures, *, copied: bool) -> None:
-    known = into.get(key)
-    if known is None:
-        into[key] = _copy(figures) if copied else figures
-    else:
-        united = _copy(known)  # it may be a minute's own
-        united.merge(figures)
-        into[key] = united
+def told(span: Span, templates: Templates) -> list[MinuteFigures]:
+    """What GET /top/minutes says. Of `templates` it only reads, so that it may run in a thread, as `listing`."""
+    found = []
+    for at, over, written in span.minutes:
+        minute = _decoder.decode(written)
+        united: dict[Key, Figures] = {}
+        for index, (method, template, _, figures) in enumerate(minute.entries):
+            if index >= TOLD:
+                minute.rest.merge(figures)
+            elif (known := united.get(key := (method, templates.generalised(template)))) is not None:
+                known.merge(figures)
+            else:
+                united[key] = figures
+        endpoints = [(method, template, figures) for (method, template), figures in united.items()]
+        found.append(MinuteFigures(at, over, endpoints, minute.rest))
+    return found
 
 
 def listing(span: Span, templates: Templates, *, order: str = "time", limit: int = 50) -> dict[str, Any]:
     """What GET /top says. Takes some 10 µs for each endpoint of each minute: in a thread, which only reads `templates`."""
     figures: dict[Key, Figures] = {}
     missed: dict[Key, float] = {}
-    for table in span.tables:
-        for (method, template), each, lost in table:
+    rest = Figures()
+    for _, _, written in span.minutes:
+        minute = _decoder.decode(written)
+        rest.merge(minute.rest)
+        for method, template, lost, each in minute.entries:
             key = (method, templates.generalised(template))
             figures.setdefault(key, Figures()).merge(each)
             missed[key] = missed.get(key, 0.0) + lost
-    rest = Figures()
-    for each in span.rests:
-        rest.merge(each)
     return listed(figures, missed, rest, span.seconds, order=order, limit=limit)
 
 

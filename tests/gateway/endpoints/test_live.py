@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gateway.endpoints.figures import Row
-from gateway.endpoints.live import ENTRIES, MINUTES, TOLD, Live, listing
+from gateway.endpoints.live import ENTRIES, MINUTES, TOLD, Live, listing, told
 
 NOON = 1_790_000_040.0
 """A minute begins 0 s before."""
@@ -76,7 +76,7 @@ def test_an_old_minute_is_read_by_what_was_learned_since() -> None:
     found = listed(top, 15, NOON + 120)
     assert {one["template"] for one in found["endpoints"]} == {"/shop/{…}"}
     assert found["total"]["requests"] == 342
-    (before, after) = top.minutes(0, NOON + 120)
+    (before, after) = told(top.after(0, NOON + 120), top.templates)
     assert {template for _, template, _ in (*before.endpoints, *after.endpoints)} == {"/shop/{…}"}
 
 
@@ -106,14 +106,16 @@ def test_minutes_are_told_for_keeping_with_what_is_too_much_summed_up() -> None:
     top.hear(rows, len(rows), NOON)
     assert len(rows) > ENTRIES
     assert top.displaced["entries"] == len(rows) - ENTRIES
-    (minute,) = top.minutes(0, NOON + 30)
+    (minute,) = told(top.after(0, NOON + 30), top.templates)
     assert not minute.complete
     assert len(minute.endpoints) == TOLD
     assert sum(figures.count for _, _, figures in minute.endpoints) + minute.rest.count == len(rows)
     top.hear(rows[:5], 5, NOON + 60)
-    assert [(each.at, each.complete) for each in top.minutes(0, NOON + 61)] == [(NOON, True), (NOON + 60, False)]
-    assert [each.at for each in top.minutes(int(NOON), NOON + 61)] == [NOON + 60]
-    assert [each.at for each in top.minutes(int(NOON) + 60, NOON + 61)] == [NOON + 60], "the one under way is told again and again"
+    assert [(each.at, each.complete) for each in told(top.after(0, NOON + 61), top.templates)] == [(NOON, True), (NOON + 60, False)]
+    assert [each.at for each in told(top.after(int(NOON), NOON + 61), top.templates)] == [NOON + 60]
+    assert [each.at for each in told(top.after(int(NOON) + 60, NOON + 61), top.templates)] == [NOON + 60], (
+        "the one under way is told again and again"
+    )
     assert msgspec.json.decode(msgspec.json.encode(minute))["rest"]["count"] == len(rows) - TOLD
 
 
@@ -122,4 +124,4 @@ def test_nothing_is_nothing() -> None:
     assert (found["endpoints"], found["total"]["requests"], found["total"]["rps"]) == ([], 0, 0.0)
     top = live()
     top.hear([], 0, NOON)
-    assert top.minutes(0, NOON) == []
+    assert told(top.after(0, NOON), top.templates) == []
