@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
+from zlib import crc32
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
@@ -71,6 +72,11 @@ class Line:
         """Width of 100."""
         share: float = self.one["legacy_share"]
         return round(100 * share)
+
+    @property
+    def key(self) -> str:
+        """The same for the same endpoint: what has the focus keeps it when the table is written anew."""
+        return f"{crc32(f'{self.one["method"]} {self.one["template"]}'.encode()):08x}"
 
     @property
     def start(self) -> str:

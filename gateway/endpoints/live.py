@@ -105,7 +105,7 @@ class Live:
         self._minutes: deque[Minute] = deque(maxlen=MINUTES + 1)
 
     def hear(self, rows: Sequence[Row], total: int, now: float) -> None:
-        """Requests that finished about now; they stand for `total` of them."""
+        """Requests that finished about now; they stand for `total` of them. 3 µs each, and up to 30 of paths that somebody makes up."""
         if not rows:
             return
         weight = max(1.0, total / len(rows))
