@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 import pytest
 
+from gateway.control import Report
 from gateway.sampling import MOST, Sample, caches
+from gateway.telemetry import Stats
 
 Told = tuple[list[tuple[str, bytes, str, str, int, float, int]], int]
 
@@ -76,3 +79,12 @@ def test_after_a_rush_all_are_told_again() -> None:
 )
 def test_what_an_answer_says_of_caches(fields: bytes, expected: int) -> None:
     assert caches(fields) == expected
+
+
+def test_a_report_goes_whole_and_prints_no_path() -> None:
+    sample = Sample()
+    rows, seen = finished(sample, [b"/reset/\xff\xfe-secret"] * 3)
+    report = Report(Stats(seen=rows, seen_of=seen))
+    again = msgspec.msgpack.decode(msgspec.msgpack.encode(report), type=Report)
+    assert (again.stats.seen, again.stats.seen_of) == (rows, 3)
+    assert "secret" not in repr(again)
