@@ -54,17 +54,21 @@ _EXTENSION: Final = re.compile(
 )
 _PREFIXES: Final = (*(prefix.encode() for prefix in PREFIXES), b"eyJ")
 
-ANNOUNCING: Final = frozenset(
+SECRETS: Final = frozenset(
     b"activate activation apikey apikeys api-keys code codes confirm confirmation credential credentials download-link hooks invitation "
     b"invitations invite invites key keys l link links magic magic-link otp password passwords recover reset s secret secrets session "
-    b"sessions share shared signature t token tokens unlock unsubscribe verification verify webhook webhooks "
-    b"account accounts by-name customers customer member members people person profile profiles u user users username usernames".split()
+    b"sessions share shared signature t token tokens unlock unsubscribe verification verify webhook webhooks".split()
 )
-"""Behind these stands a secret, or a person's name, whatever it looks like …"""
+"""Behind these stands a secret, whatever it looks like …"""
+_PEOPLE: Final = frozenset(
+    b"by-name customers customer member members people person profile profiles u user users username usernames".split()
+)
+"""… behind these a person's name …"""
 _NOT_ANNOUNCED: Final = frozenset(
-    b"accept all cancel change check complete confirm count create current delete done edit expired export failed form forgot import list "
-    b"login logout me new password profile refresh register request resend reset revoke search self send sent set settings signup status "
-    b"success update validate verify".split()
+    b"accept active add all avatar cancel change check complete confirm count create current delete done edit expired export failed form "
+    b"forgot groups history import list login logout me new notifications orders password permissions preferences profile refresh register "
+    b"request resend reset revoke roles search self send sent set settings signup statistics stats status success update validate "
+    b"verify".split()
 )
 """… but for these."""
 
@@ -74,9 +78,15 @@ def shape(segment: bytes, after: bytes = b"") -> str:
     if not segment:
         return ""
     found = _value(segment)
-    if not found and after.lower() in ANNOUNCING and segment.lower() not in _NOT_ANNOUNCED:
+    if not found and (after.lower() in SECRETS or after.lower() in _PEOPLE) and segment.lower() not in _NOT_ANNOUNCED:
         return ANY
     return found
+
+
+def announcing(segment: bytes, name: str, after: bytes) -> bytes:
+    """What the segment behind `segment`, which is `name` in a template and follows `after`, is to be looked at with: where a secret has
+    several parts (/reset/MQ/c5x9h2-…), each of them is one."""
+    return after if name in (ANY, TOKEN) and after.lower() in SECRETS else segment
 
 
 def _value(segment: bytes) -> str:

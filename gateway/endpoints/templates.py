@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from gateway.endpoints.shapes import ANY, shape
+from gateway.endpoints.shapes import ANY, announcing, shape
 
 MOST: Final = 60
 """Words in one place."""
@@ -119,7 +119,7 @@ class Templates:
                 beside = beside or missed
             child.seen = now
             parts.append(name)
-            node, after = child, segment
+            node, after = child, announcing(segment, name, after)
         if cut:
             parts.append(REST)
         return "/" + "/".join(parts)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.endpoints.shapes import shape
+from gateway.endpoints.shapes import announcing, shape
 
 WORDS = (
     "api v1 v1.2 items reviews recommendations orders authentication wp-admin robots.txt favicon.ico .well-known openid-configuration "
@@ -62,6 +62,9 @@ def test_behind_some_words_stands_a_secret_or_a_person() -> None:
     assert shape(b"alice", b"Users") == "{…}"
     assert shape(b"done", b"reset") == ""
     assert shape(b"me", b"users") == ""
+    assert announcing(b"MQ", "{…}", b"reset") == b"reset", "a secret may have several parts"
+    assert announcing(b"12", "{id}", b"webhooks") == b"12"
+    assert announcing(b"alice", "{…}", b"users") == b"alice"
 
 
 @given(st.uuids(), st.emails())

@@ -114,6 +114,8 @@ def test_what_answers_404_teaches_nothing() -> None:
 
 SECRETS = [
     "/reset/sunflower",
+    "/reset/MQ/moonlight",
+    "/webhooks/T024BE7LD/sunrise",
     "/reset/MTIz-c5x9h2-0f1e2d3c4b5a69788796a5b4c3d2e1f0",
     "/invite/k3j9x2pq",
     "/share/AbCdEfGhIjKlMnOpQrSt",
@@ -129,7 +131,23 @@ SECRETS = [
 def test_secrets_are_never_kept_however_often_they_come() -> None:
     templates = taught(*SECRETS, times=50)
     words = held(templates)
-    assert words <= {"reset", "invite", "share", "u", "photos", "hooks", "files", "x.pdf", "t", "x", "items", "users", "orders", ""}
+    assert words <= {
+        "reset",
+        "invite",
+        "share",
+        "u",
+        "photos",
+        "hooks",
+        "files",
+        "x.pdf",
+        "t",
+        "x",
+        "items",
+        "users",
+        "orders",
+        "webhooks",
+        "",
+    }
     for path in SECRETS:
         assert "{" in templates.learn(path.encode(), True, 0.0)
 
