@@ -10,6 +10,7 @@ import msgspec
 
 from flags.admin import bounded
 from gateway.config import parse_address
+from gateway.endpoints.live import MinuteFigures
 from shadow.flag_changes import Change
 
 TIMEOUT: Final = 1.0
@@ -67,6 +68,13 @@ class Changes(msgspec.Struct, frozen=True):
 
     gateway: str
     changes: list[Change]
+
+
+class Minutes(msgspec.Struct, frozen=True):
+    """GET /top/minutes."""
+
+    gateway: str
+    minutes: list[MinuteFigures]
 
 
 class Overridden(msgspec.Struct, frozen=True):
@@ -153,6 +161,14 @@ class AdminPort:
             GatewayError: as `flags`.
         """
         return self._get(f"/flags/changes?after={after}", Changes)
+
+    def minutes(self, after: int) -> Minutes:
+        """What endpoints were asked for in the minutes that begin after `after` (Unix seconds), and in the one that is under way.
+
+        Raises:
+            GatewayError: as `flags`.
+        """
+        return self._get(f"/top/minutes?after={after}", Minutes)
 
     def config(self) -> ConfigNow:
         """Which configuration is in force, and how it came to be.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from django.urls import path
 
-from console import accountviews, auditviews, flagviews, operateviews, timelineviews, views
+from console import accountviews, auditviews, endpointviews, flagviews, operateviews, timelineviews, views
 
 urlpatterns = [
     path("", views.overview, name="overview"),
     path("routes/<str:name>/", views.route, name="route"),
     path("flags/", flagviews.flags, name="flags"),
     path("flags/changes/<int:pk>/", flagviews.change, name="flag-change"),
+    path("endpoints/", endpointviews.endpoints, name="endpoints"),
+    path("endpoints/start/", endpointviews.endpoint, name="endpoint"),
     path("timeline/", timelineviews.page, name="timeline"),
     path("flags/refresh/", operateviews.refresh, name="flags-refresh"),
     path("flags/<str:flag>/override/", operateviews.override, name="override"),

@@ -19,6 +19,7 @@ from django.db import connection
 from console.admin_port import AdminPort, FlagsNow, GatewayError
 from console.authors import Authors
 from console.chronicle import Chronicle
+from console.endpointwatch import EndpointWatch
 from console.told import Told
 from gateway.config import Config
 from shadow import flag_changes, store
@@ -67,6 +68,7 @@ class Watch:
         self._next_purge = 0.0
         self._authors = Authors(config)
         self._chronicle = Chronicle(config, self._port.address)
+        self.endpoints = EndpointWatch(config, self._port.address)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flag-watch", daemon=True)
 
@@ -75,6 +77,7 @@ class Watch:
         self._thread.start()
         self._authors.start()
         self._chronicle.start()
+        self.endpoints.start()
 
     def stop(self, seconds: float = 10.0) -> bool:
         """Ends after the looks that are being taken, and what is being asked of Unleash. Whether all ended within `seconds`."""
@@ -82,8 +85,9 @@ class Watch:
         self._ending.set()
         self._authors.end()
         self._chronicle.end()
+        self.endpoints.end()
         self._thread.join(seconds)
-        ended = [each.ended(until - time.monotonic()) for each in (self._authors, self._chronicle)]
+        ended = [each.ended(until - time.monotonic()) for each in (self._authors, self._chronicle, self.endpoints)]
         return all(ended) and not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -163,6 +167,11 @@ def run(config: Config, *, address: str = "") -> Watch:
     _watch = Watch(config, address=address)
     _watch.start()
     return _watch
+
+
+def endpoints() -> EndpointWatch | None:
+    """What watches the endpoints; None where nothing does."""
+    return _watch.endpoints if _watch is not None else None
 
 
 def latest() -> Look | None:

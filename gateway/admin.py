@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway import admin_flags
+from gateway import admin_flags, admin_top
 from gateway.admin_answers import answer, problem
 from gateway.identity import stamping
 from gateway.masking import masked
@@ -177,6 +177,7 @@ def application(supervisor: Supervisor) -> Starlette:
             Route("/metrics", metrics),
             Route("/routes", routes),
             *admin_flags.routes(supervisor),
+            *admin_top.routes(supervisor),
             Route("/config", config),
             Route("/jwks", jwks),
             Route("/guard", guard),

@@ -35,6 +35,7 @@ MODULES = (
     "gateway/policy/properties.py",
     "gateway/policy/routing.py",
     "gateway/policy/splitter.py",
+    "gateway/sampling.py",
     "gateway/shipping.py",
     "gateway/tally.py",
     "gateway/trace.py",

@@ -120,6 +120,9 @@ class Report(msgspec.Struct, tag="report"):
 
     stats: Stats
 
+    def __repr__(self) -> str:
+        return "Report()"  # paths are never printed: secrets stand in some
+
 
 class Missing(msgspec.Struct, tag="missing"):
     """A token names a key that is not known. Which is not said: a client has written it. Keys is the answer."""

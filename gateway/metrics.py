@@ -81,6 +81,22 @@ class Collector(Base):
         known.add_metric([], keys.count)
         yield from (fetches, age, known)
 
+    def _endpoints(self) -> Iterator[Metric]:
+        live = self._supervisor.live
+        requests = CounterMetricFamily(
+            "banyan_top_requests", "Requests in GET /top: told of one by one, or stood for by others", labels=["how"]
+        )
+        requests.add_metric(["told"], live.told)
+        requests.add_metric(["stood_for"], live.stood_for)
+        displaced = CounterMetricFamily(
+            "banyan_top_displaced", "Requests in GET /top under no endpoint of their own, for want of room", labels=["reason"]
+        )
+        for reason, count in live.displaced.items():
+            displaced.add_metric([reason], count)
+        words = GaugeMetricFamily("banyan_top_words", "Words and places of paths that are known")
+        words.add_metric([], live.templates.size)
+        yield from (requests, displaced, words)
+
     def _rest(self) -> Iterator[Metric]:
         supervisor = self._supervisor
         problems = CounterMetricFamily("banyan_problems", "Requests that the gateway itself answered", labels=["code"])
@@ -135,6 +151,7 @@ class Collector(Base):
             "banyan_config_last_reload_success_timestamp_seconds", "Unix time at which the configuration in force was loaded"
         )
         since.add_metric([], reloads.succeeded_at)
+        yield from self._endpoints()
         yield from self._keys()
         yield from families(supervisor.guard)
         started = GaugeMetricFamily("banyan_start_time_seconds", "Unix time of the supervisor's start")

@@ -24,6 +24,7 @@ from gateway import limiting, tls
 from gateway.children import Child, Said, WorkerProcess
 from gateway.config import Config
 from gateway.control import Applied, Certificates, Configure, CredentialEnded, Drain, Missing, Ready, Refuse, Report, ToWorker
+from gateway.endpoints.live import Live
 from gateway.guard.clerk import Clerk
 from gateway.guard.guard import Guard
 from gateway.jwks import KeyServer
@@ -61,6 +62,8 @@ class Supervisor:
         self.config = config
         self.workers: list[WorkerProcess] = []
         self.totals = Stats()
+        self.live = Live([route.match for route in config.routes], time.time())
+        """Which endpoints are asked for."""
         self.started_at = time.time()
         self.ready = False
         self.draining = False
@@ -261,6 +264,7 @@ class Supervisor:
         if isinstance(message, Report):
             worker.gauges = (message.stats.connections, message.stats.in_flight)
             merge(self.totals, message.stats)
+            self.live.hear(message.stats.seen, message.stats.seen_of, time.time())
             self.guard.heard(message.stats)
         if isinstance(message, Report | Ready | Applied):
             self.flags.heard(worker, message)
@@ -326,6 +330,7 @@ class Supervisor:
         self.number += 1
         self.flags.take_routes(config)
         self.guard.take_routes(config)
+        self.live.templates.pin(route.match for route in config.routes)
         shipper = self._shipper
         if same_rules:
             self._write_down()

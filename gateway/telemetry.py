@@ -64,6 +64,10 @@ class Stats(msgspec.Struct):
     """Flag → how often (on, off) was decided."""
     variants: dict[str, dict[str, int]] = {}
     """Flag → how often each of its variants was the answer, of those that were asked for one."""
+    seen: list[tuple[str, bytes, str, str, int, float, int]] = []
+    """Finished requests, or a fair part of them (gateway/sampling.py). The supervisor's sums have neither this nor the next …"""
+    seen_of: int = 0
+    """… which is how many there were."""
     connections: int = 0
     in_flight: int = 0
 

@@ -362,3 +362,22 @@ class GateStart(models.Model):
 
     def __str__(self) -> str:
         return f"{self.route}: {self.pk}"
+
+
+class EndpointSpan(models.Model):
+    """What one endpoint was asked for in a span of time. Written and read by shadow/endpoint_store.py alone."""
+
+    gateway = models.CharField(
+        max_length=100, blank=True, help_text="a supervisor's run; empty: of all together, of spans longer than a minute"
+    )
+    at = models.BigIntegerField(help_text="Unix seconds at which the span begins")
+    width = models.IntegerField(help_text="seconds: 60, 600, 3600, 86400")
+    method = models.CharField(max_length=10, blank=True, help_text="empty, with the template: of all that have no row of their own")
+    template = models.CharField(max_length=500, blank=True, help_text="the path, with names in place of values")
+    figures = models.TextField(help_text="gateway.endpoints.figures.Figures as JSON")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["width", "at", "gateway", "method", "template"], name="endpointspan_once")]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.template} {self.at}/{self.width}"

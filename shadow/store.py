@@ -121,7 +121,7 @@ def write(batch: Batch) -> None:
         django.db.Error: the database refused; the batch may be written again.
     """
     with transaction.atomic():
-        _among_writers(alone=False)
+        among_writers(alone=False)
         _write_tallies(batch, combinations.rows(batch) + drift_store.rows(batch, _row))
         noise_store.write(batch)
         ids = _upsert_signatures(_limited(batch.expected, excused=True), _limited(batch.signatures))
@@ -130,7 +130,7 @@ def write(batch: Batch) -> None:
             _prune_samples(signature)
 
 
-def _among_writers(*, alone: bool) -> None:
+def among_writers(*, alone: bool) -> None:
     """Within a transaction: waits until whoever rolls up or purges is done; `alone`: until every writer is.
 
     SQLite's transactions have the file to themselves anyway. PostgreSQL's would meet: what is rolled up is counted by one statement and
@@ -268,7 +268,7 @@ def roll_up(now: float) -> None:
     """Turns counts by the second that are over an hour old into counts by the minute."""
     before = (int(now) - FINE_SECONDS) // 60 * 60
     with transaction.atomic(), connection.cursor() as cursor:
-        _among_writers(alone=True)
+        among_writers(alone=True)
         cursor.execute(
             "INSERT INTO shadow_tally (route, at, width, name, count)"
             " SELECT route, at / 60 * 60, 60, name, SUM(count) FROM shadow_tally WHERE width = 1 AND at < %s GROUP BY route, at / 60, name"
@@ -286,7 +286,7 @@ def purge(now: float, retention: float) -> None:
 
     before = now - retention
     with transaction.atomic():
-        _among_writers(alone=True)
+        among_writers(alone=True)
         Tally.objects.filter(at__lt=int(before)).delete()
         Row.objects.filter(at__lt=before).delete()
         Combination.objects.filter(last_seen__lt=before).delete()

@@ -68,6 +68,7 @@ class MitmEngine:
         stats.connections = len(self._server.connections)
         stats.in_flight = shared.in_flight
         stats.questions = shared.questions()
+        stats.seen, stats.seen_of = shared.sample.hand_over()
         return stats
 
     def watch_ends(self, ended: Callable[[bytes], None]) -> None:

@@ -80,6 +80,8 @@ class Relay:
         self.capture: Capture | None = None
         self.request_id = b""
         self.sent = 0
+        self.answer_lines = b""
+        """The fields of an upstream's answer, each with its CRLF before it."""
         self.status = 0
         self.done = False
         self._timer: asyncio.TimerHandle | None = None
@@ -139,6 +141,7 @@ class Relay:
     def client_fields(self, fields: Fields) -> Fields:
         """An upstream's fields as the client gets them."""
         out = list(fields)
+        self.answer_lines = field_lines(fields)
         self._sessions(fields, out)
         visitors = self.terms.visitors
         if self.visitor and visitors is not None:
@@ -196,6 +199,7 @@ class Relay:
         """`target` takes the candidate's place."""
         self.watched(failed=True)
         self.fell_back = why
+        self.waited = 0.0
         self.serve = target
         self.shared.tally.route(self.route).fell_back(why)
 
@@ -262,6 +266,9 @@ class Relay:
         self.terms.in_flight -= 1
         seconds = shared.now() - self.started_at
         shared.tally.route(self.route).finish(side, status, seconds)
+        if self.method and shared.sample.due():
+            waited = self.waited or (shared.now() - self.asked_at if self.serve is not None else 0.0)
+            shared.sample.take(self.method, self.target, self.route, side, status, waited, self.answer_lines)
         shadowed = self.capture is not None
         if skip:
             self.skip_shadow(skip)

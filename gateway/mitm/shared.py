@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from gateway.access import AccessLog
 from gateway.mitm.terms import Terms
 from gateway.policy.decision import Policy
+from gateway.sampling import Sample
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
 from gateway.tally import Tally
@@ -34,6 +35,7 @@ class Shared:
         self.shipper = shipper
         self.chance = chance
         self.tally = Tally()
+        self.sample = Sample()
         self.draining = False
         self.mirrors: dict[str, int] = {}
         """Mirrored requests under way, by route."""

@@ -12,6 +12,7 @@ from gateway.net.clock import Clock
 from gateway.net.deadlines import Deadlines
 from gateway.net.terms import Terms
 from gateway.policy.decision import Policy
+from gateway.sampling import Sample
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
 from gateway.tally import Tally
@@ -40,6 +41,7 @@ class Edge:
         self.shipper = shipper
         self.chance = chance
         self.tally = Tally()
+        self.sample = Sample()
         self.clock = Clock()
         self.deadlines = Deadlines(loop, self.clock)
         self.connections: set[Downstream | Http2] = set()

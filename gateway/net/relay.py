@@ -52,7 +52,6 @@ class Relay(Sink):
     """See the module's docstring. It is the Sink of the upstream connection that serves the client."""
 
     __slots__ = (
-        "_asked_at",
         "_body",
         "_connecting",
         "_gathering",
@@ -64,6 +63,7 @@ class Relay(Sink):
         "_sent_anew",
         "_started",
         "address",
+        "asked_at",
         "body_complete",
         "caller",
         "capture",
@@ -132,7 +132,7 @@ class Relay(Sink):
         self.visitor = b""
         """The cookie of a visitor who comes for the first time."""
         self._mirrored = False
-        self._asked_at = self.started_at
+        self.asked_at = self.started_at
         """When the request was sent to the upstream that serves."""
         self.waited = 0.0
         """Seconds from then to its answer's head."""
@@ -242,7 +242,7 @@ class Relay(Sink):
 
     def _send(self, target: Target) -> None:
         self.serve = target
-        self._asked_at = self.edge.clock.now
+        self.asked_at = self.edge.clock.now
         pool = self.terms.pools[target.upstream]
         connection = None if self._sent_anew else pool.acquire(repeatable=may_repeat(self.head.method, replayable=self._replayable))
         if connection is None:
@@ -296,7 +296,7 @@ class Relay(Sink):
         connection, client = self.connection, self.client
         assert connection is not None  # noqa: S101 - it has just spoken
         self.response = head
-        self.waited = self.edge.clock.now - self._asked_at
+        self.waited = self.edge.clock.now - self.asked_at
         self.status = head.status
         self._started = True
         tunnel = connection.sink = Tunnel(self, connection)
@@ -320,7 +320,7 @@ class Relay(Sink):
         assert decision is not None  # noqa: S101 - nothing is sent before it is decided
         method = self.head.method
         connection = self.connection
-        self.waited = self.edge.clock.now - self._asked_at
+        self.waited = self.edge.clock.now - self.asked_at
         if complete:
             self.connection = None
         if decision.fallback is not None and not self.fell_back:
@@ -409,7 +409,7 @@ class Relay(Sink):
         """The client is gone: nobody is asked any further."""
         if self.done:
             return
-        waited = self.edge.clock.now - self._asked_at
+        waited = self.edge.clock.now - self.asked_at
         if waited >= GONE_SECONDS and self.serve is not None and self.response is None:
             # Clients mostly have less patience than [upstreams] response_timeout: a candidate that hangs must not go unseen by it.
             self.waited = waited
@@ -461,6 +461,7 @@ class Relay(Sink):
     def _fall_back(self, target: Target, why: str) -> None:
         watched(self, failed=True)
         self.fell_back = why
+        self.waited = 0.0
         decision = self.decision
         self.edge.tally.route(decision.route if decision else "").fell_back(why)
         self._send(target)

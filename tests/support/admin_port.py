@@ -45,8 +45,8 @@ class _Server(ThreadingHTTPServer):
 
 
 class AdminPort:
-    """The contract: GET /flags, GET /flags/changes?after=N over the last `ring` changes, GET /config and /routes as far as they are read;
-    PUT and DELETE /flags/overrides/FLAG, and POST /flags/refresh."""
+    """The contract: GET /flags, GET /flags/changes?after=N over the last `ring` changes, GET /config and /routes as far as they are read,
+    GET /top/minutes?after=T; PUT and DELETE /flags/overrides/FLAG, and POST /flags/refresh."""
 
     def __init__(self, ring: int = 1000) -> None:
         self.gateway = "run-1"
@@ -63,6 +63,7 @@ class AdminPort:
         }
         self.changes: deque[dict[str, Any]] = deque(maxlen=ring)
         self.number = 0
+        self.minutes: list[dict[str, Any]] = []
         self.asked: list[str] = []
         self.status = 200
         self.ordered: list[tuple[str, str, Any]] = []
@@ -134,6 +135,10 @@ class AdminPort:
                     body = {"gateway": outer.gateway, "changes": [change for change in list(outer.changes) if change["number"] > after]}
                 elif parts.path == "/config":
                     body = outer.config
+                elif parts.path == "/top/minutes":
+                    after = int(parse_qs(parts.query)["after"][0])
+                    told = [minute for minute in list(outer.minutes) if minute["at"] > after or not minute["complete"]]
+                    body = {"gateway": outer.gateway, "minutes": told}
                 elif parts.path == "/routes":
                     body = {"routes": outer.routes}
                 self.answer(outer.status, body)
