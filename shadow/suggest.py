@@ -156,7 +156,7 @@ def _rule(evidence: Evidence) -> Rule | None:
         if manners == {"instant"}:
             return _made(RuleKind.TIME, pattern)
         if manners == {"numbers"} and evidence.manner.relative < CLOSE:
-            return _made(RuleKind.TOLERANCE, pattern, _amount(evidence.manner))
+            return _made(RuleKind.TOLERANCE, pattern, amount_of(evidence.manner))
     return _made(RuleKind.IGNORE, pattern)
 
 
@@ -167,7 +167,7 @@ def _made(kind: RuleKind, path: str, value: str = "") -> Rule | None:
         return None
 
 
-def _amount(manner: Manner) -> str:
+def amount_of(manner: Manner) -> str:
     """Twice what was seen, rounded up to one digit."""
     if manner.relative >= SLIGHT and manner.relative < INFINITE:
         return f"{_rounded(200 * manner.relative)} %"

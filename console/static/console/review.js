@@ -1,0 +1,111 @@
+// The keyboard of a reviewer, copying, and lists to choose from. Every page works without it.
+"use strict";
+
+(() => {
+  const FIELDS = "input, textarea, select, [contenteditable]";
+  const OFF = "banyan-keys-off";
+  const keys = document.getElementById("keys");
+  const on = document.getElementById("keys-on");
+
+  const isOff = () => {
+    try {
+      return localStorage.getItem(OFF) === "1";
+    } catch {
+      return false; // storage may be forbidden: then keys can't be turned off for good
+    }
+  };
+
+  // Of several with the same key, the first that can be seen.
+  const target = (key) => [...document.querySelectorAll(`[data-key="${key}"]`)].find((each) => each.getClientRects().length);
+
+  const follow = (found) => {
+    if (found.matches("summary")) {
+      const details = found.parentElement;
+      details.open = true;
+      (details.querySelector("textarea, input:not([type=hidden])") || found).focus();
+    } else if (found.matches(FIELDS)) {
+      found.focus();
+    } else {
+      found.click();
+    }
+  };
+
+  const ALIASES = { ArrowRight: "j", ArrowLeft: "k" };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    const inField = event.target instanceof Element && event.target.closest(FIELDS);
+    if (event.key === "Escape") {
+      if (keys && keys.open) return; // the dialog closes by itself
+      const open = event.target instanceof Element ? event.target.closest("details[open]") : null;
+      if (open && open.closest(".decide")) {
+        open.open = false;
+        open.querySelector("summary").focus();
+      } else if (inField) {
+        event.target.blur();
+      }
+      return;
+    }
+    if (inField) {
+      if (event.key === "Enter" && !event.shiftKey && event.target.dataset.enter) {
+        event.preventDefault();
+        document.getElementById(event.target.dataset.enter)?.click();
+      }
+      return;
+    }
+    if (isOff() && event.key !== "?") return;
+    if (keys && keys.open) return;
+    if (event.shiftKey && event.key !== "?") return;
+    const scrolls = event.target instanceof Element && event.target.closest("[tabindex='0']");
+    const key = ALIASES[event.key] && !scrolls ? ALIASES[event.key] : event.key;
+    if (!/^[a-z?]$/.test(key)) return;
+    const found = target(key);
+    if (found) {
+      event.preventDefault();
+      follow(found);
+    }
+  });
+
+  for (const opener of document.querySelectorAll("[data-open]")) {
+    const dialog = document.getElementById(opener.dataset.open);
+    if (!dialog) continue;
+    opener.hidden = false;
+    opener.addEventListener("click", () => dialog.showModal());
+  }
+  if (on) {
+    on.checked = !isOff();
+    on.addEventListener("change", () => {
+      try {
+        localStorage.setItem(OFF, on.checked ? "0" : "1");
+      } catch {
+        // as above
+      }
+    });
+  }
+
+  // Copying. Without a secure context there is no clipboard, and so no button: the text can be marked.
+  if (navigator.clipboard) {
+    for (const button of document.querySelectorAll("[data-copy]")) {
+      button.hidden = false;
+      const said = button.parentElement.querySelector("[data-copied]");
+      button.addEventListener("click", async () => {
+        let text = document.getElementById(button.dataset.copy).textContent;
+        if (button.dataset.from) text = await (await fetch(button.dataset.from)).text();
+        await navigator.clipboard.writeText(text);
+        said.hidden = false;
+      });
+    }
+  }
+
+  // The list: how many are chosen. What refreshes itself waits while something is.
+  const chosen = () => document.querySelectorAll("#signature-list [name=chosen]:checked").length;
+  document.addEventListener("change", (event) => {
+    const list = event.target.closest && event.target.closest("#signature-list");
+    if (list) list.querySelector("[data-chosen]").textContent = chosen() || "";
+  });
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const list = document.getElementById("signature-list");
+    const typing = list && list.contains(document.activeElement) && document.activeElement.matches(FIELDS);
+    if (list && event.detail.target.contains(list) && (chosen() || typing)) event.detail.shouldSwap = false;
+  });
+})();
