@@ -84,4 +84,8 @@ def span(seconds: float) -> str:
 @register.filter
 def until(moment: float, now: float) -> str:
     """How long from `now` until Unix seconds, in one unit."""
-    return span(float(max(0, int(moment - now)))) if moment - now < 120 else span(float(int((moment - now) / 60) * 60))
+    seconds = max(0.0, moment - now)
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{int(seconds / length)} {unit}"
+    return f"{int(seconds)} s"
