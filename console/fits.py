@@ -16,8 +16,8 @@ from shadow.batch import OTHER
 from shadow.compare import Difference, Kind
 from shadow.noise import INFINITE, Manner, manners
 from shadow.rules import COUNTED, VALUED, Rule, RuleError, RuleKind, checked
-from shadow.signature import signature
-from shadow.suggest import CLOSE, amount_of, pattern_of
+from shadow.signature import place, signature
+from shadow.suggest import CLOSE, amount_of, pattern_of, pattern_of_place
 
 _SHAPES = (
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")),
@@ -68,11 +68,15 @@ def fits(kind: str, path: str, samples: Iterable[Sequence[dict[str, Any]]]) -> l
     if sort is Kind.HEADER:
         return _checked([Fit(RuleKind.HEADER, path, "", _("This header is not compared any more."))])
     if sort in (Kind.DRIFT, Kind.NULL_RATE):
-        place = path.rpartition(" ")[0] if sort is Kind.DRIFT else path
-        return _checked([Fit(RuleKind.DRIFT, place, "", _("At this path, which is ignored, another type, shape or null rate is meant."))])
-    pattern = pattern_of(path)
-    if sort not in _INDOCUMENT or pattern is None:
+        ignored = path.rpartition(" ")[0] if sort is Kind.DRIFT else path
+        return _checked([Fit(RuleKind.DRIFT, ignored, "", _("At this path, which is ignored, another type, shape or null rate is meant."))])
+    if sort not in _INDOCUMENT:
         return []
+    pattern = pattern_of(path)
+    if pattern is None:
+        where, _whole = place(path)
+        what = _("The path itself is too long, or part of it is data. What is at this one above it is not compared any more.")
+        return _checked([Fit(RuleKind.IGNORE, pattern_of_place(where), "", what)]) if where else []
     found: list[Fit] = []
     if sort is Kind.ORDER:
         found.append(Fit(RuleKind.UNORDERED, pattern, "", _("The order of this list means nothing.")))

@@ -59,6 +59,7 @@ def test_by_the_values_of_the_samples(values: list[tuple[Any, Any]], first: str)
         ("body", "$", []),
         ("value", OTHER, []),
         ("value", "$." + "x" * 299, []),
+        ("value", "$.by[*]." + "x" * 299, ["ignore $.by[*]"]),
         ("of-a-later-version", "$.a", []),
     ],
 )
