@@ -156,8 +156,8 @@ def say_evil_things(world: World) -> None:
             data = {"csrfmiddlewaretoken": token[1], **form}
             return client.post(page, data=data, headers={"Referer": world.running.url})
 
-        rows = world.rows("SELECT id FROM shadow_signature WHERE kind = 'value' ORDER BY id")
-        bug, ((rule,),) = rows[0][0], world.rows("SELECT id FROM shadow_signature WHERE path = '$.v'")
+        numbers = dict(world.rows("SELECT path, id FROM shadow_signature"))
+        bug, rule = numbers["$.text"], numbers["$.v"]
         assert post(f"/signatures/{bug}/comments/", text=EVIL * 20 + "x" * 1500).status_code == 200
         assert post(f"/signatures/{bug}/mark/", seen="new@0.000000", to="bug", why=EVIL + "y" * 1200).status_code == 200
         fields = {"choice": "other", "kind": "ignore", "path": f"$[{json.dumps(EVIL)}]", "days": "90", "do": "make", "seen": "new@0.000000"}
@@ -235,6 +235,42 @@ def test_nothing_is_executed_and_nothing_overflows(world: World, page: Page, wid
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, f"{path}, all unfolded: {wide} px: {page.evaluate(WIDEST)}"
     assert bad == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_are_accessible(world: World, page: Page, scheme: Any) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    numbers = dict(world.rows("SELECT path, id FROM shadow_signature"))
+    (bug,), (rule,) = world.rows("SELECT id FROM shadow_signature WHERE state = 'bug'") + world.rows("SELECT id FROM shadow_rule")
+    open_logged_in(page)
+    page.emulate_media(color_scheme=scheme)
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        for path in (
+            "/routes/reviews/?span=all",
+            "/routes/reviews/rules/",
+            f"/signatures/{bug}/",
+            f"/signatures/{numbers['$.n[*]']}/expect/",
+            f"/signatures/{numbers['$']}/expect/",  # which is refused
+            f"/rules/{rule}/",
+        ):
+            page.goto(path)
+            page.evaluate("document.querySelectorAll('main .decide details').forEach(each => { each.open = true })")
+            results = Axe().run(page)
+            assert results.violations_count == 0, f"{scheme} {width} {path}\n{results.generate_report()}"
+        page.goto(f"/signatures/{bug}/")
+        page.keyboard.press("?")
+        assert page.locator("dialog#keys").is_visible()
+        results = Axe().run(page)
+        assert results.violations_count == 0, f"{scheme} {width} keys\n{results.generate_report()}"
+    page.goto("/routes/reviews/?span=all")
+    for box in page.get_by_role("checkbox").all()[-3:]:
+        box.check()
+    page.get_by_label("Reason").fill("agreed")
+    page.get_by_role("button", name="Expected…").click()
+    results = Axe().run(page)
+    assert results.violations_count == 0, f"{scheme} many\n{results.generate_report()}"
 
 
 WIDEST = """() => [...document.querySelectorAll('main *')].filter(each => each.scrollWidth > each.clientWidth + 1
