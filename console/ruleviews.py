@@ -23,7 +23,7 @@ from console.refusals import conflict, unusable
 from console.roles import Role, requires, role_of
 from console.seen import meanwhile, seen
 from console.terms import Configured, configured
-from shadow import preview, report, rulebook, states, suggest
+from shadow import preview, report, rulebook, states, suggest, suggesting
 from shadow.combinations import counted
 from shadow.compare import Kind
 from shadow.gate import wilson
@@ -53,7 +53,8 @@ def expect(request: HttpRequest, pk: int) -> HttpResponse:
     409: the signature's state has changed since the form was made, or there is such a rule; 422: the form can't be used.
     """
     row = get_object_or_404(Signature, pk=pk)
-    offered = fits.fits(row.kind, row.path, list(row.samples.order_by("-pk").values_list("differences", flat=True)))
+    known = next((each for each in evidence(row.route) if each.path == row.path), None)
+    offered = _offered(row, noisy=known is not None)
     if not offered:
         return unusable(request, fits.unfit(row.kind, row.path), reverse("signature", args=[pk]))
     form = request.POST if request.method == "POST" else request.GET
@@ -93,9 +94,19 @@ def expect(request: HttpRequest, pk: int) -> HttpResponse:
         "seen": seen(row),
         "message": message,
         "configured": base,
-        **(_previewed(row, rule, base) if rule is not None else {}),
+        **(_previewed(row, rule, base, known) if rule is not None else {}),
     }
     return render(request, "console/expect.html", context, status=status)
+
+
+def _offered(row: Signature, *, noisy: bool) -> list[fits.Fit]:
+    """The rules to choose from: what legacy's own noise speaks for is the first."""
+    found = fits.fits(row.kind, row.path, list(row.samples.order_by("-pk").values_list("differences", flat=True)))
+    for each in suggesting.of(row.route) if noisy else ():
+        if each.path == row.path and each.explained and each.rule.kind in {fit.kind for fit in found} | {RuleKind.TOLERANCE, RuleKind.TIME}:
+            first = fits.Fit(each.rule.kind, each.rule.path, each.rule.value, each.sentence)
+            found = [first, *(fit for fit in found if fit.kind != first.kind)]
+    return found
 
 
 def _chosen(choice: str, offered: Sequence[fits.Fit], fields: dict[str, str]) -> Instruction:
@@ -111,7 +122,7 @@ def _chosen(choice: str, offered: Sequence[fits.Fit], fields: dict[str, str]) ->
     return checked(fit.kind, fit.path, fit.value)
 
 
-def _previewed(row: Signature, rule: Instruction, base: Configured) -> dict[str, Any]:
+def _previewed(row: Signature, rule: Instruction, base: Configured, known: suggest.Evidence | None) -> dict[str, Any]:
     found = preview.of_adding(row.route, rule, base.base, terms=base.gate, since=begin(row, base), seconds=PREVIEW_SECONDS)
     others = [each for each in found.hidden if (each.kind, each.path) != (row.kind, row.path)]
     own = covers(rule, Kind(row.kind), row.path) or (row.kind, row.path) in found.settled
@@ -121,7 +132,7 @@ def _previewed(row: Signature, rule: Instruction, base: Configured) -> dict[str,
         "own": own,
         "others": others[:MOST_HIDDEN],
         "more_others": max(0, len(others) - MOST_HIDDEN),
-        "noise": noise_of(row.route, row.path),
+        "noise": noise_of(known),
         "pairs": found.before.noise_pairs,
         "begin": begin(row, base),
         "window": base.gate.window,
@@ -134,9 +145,8 @@ def begin(row: Signature, base: Configured) -> float:
     return since if row.last_seen >= since else 0.0
 
 
-def noise_of(route: str, path: str) -> dict[str, Any] | None:
+def noise_of(known: suggest.Evidence | None) -> dict[str, Any] | None:
     """How often legacy differs from itself in that place; None where it never did."""
-    known = next((each for each in evidence(route) if each.path == path), None)
     if known is None or not known.present:
         return None
     lower, upper = wilson(known.differed, known.present)

@@ -87,5 +87,5 @@ def until(moment: float, now: float) -> str:
     seconds = max(0.0, moment - now)
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
-            return f"{int(seconds / length)} {unit}"
-    return f"{int(seconds)} s"
+            return f"{round(seconds / length)} {unit}"
+    return f"{round(seconds)} s"

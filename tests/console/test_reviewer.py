@@ -165,6 +165,12 @@ def test_from_93_percent_to_a_passed_gate(shop: Shop, page: Page) -> None:
     assert "7 of 100" in main.inner_text()
     assert page.locator(".differences tr.own .path").inner_text() == "$.updated"
 
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy").click()
+    page.get_by_text("copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == page.locator("#curl-line").inner_text()
+    assert page.locator("#curl-line").inner_text().startswith("curl --globoff --include ")
+
     page.get_by_role("link", name="Expected…").click()
     preview = page.locator("#preview")
     assert "93.00 % → 98.00 %" in preview.inner_text().replace("\n", " ")
@@ -237,6 +243,17 @@ def test_the_same_by_keyboard_alone(shop: Shop, page: Page) -> None:
     assert page.locator("dialog#keys").is_visible(), "keys do nothing behind it"
     page.keyboard.press("Escape")
     assert not page.locator("dialog#keys").is_visible()
+
+    page.keyboard.press("?")
+    page.get_by_label("Single keys do this").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("n")
+    time.sleep(0.3)
+    assert "/samples/" in page.url, "turned off"
+    page.reload()
+    page.keyboard.press("?")
+    page.get_by_label("Single keys do this").check()
+    page.keyboard.press("Escape")
 
     page.keyboard.press("c")
     page.keyboard.type("never jumps: kbefnp?")

@@ -207,7 +207,7 @@ def test_a_routes_rules_are_told_by_what_becomes_of_them(ada: Client) -> None:
     parts = re.split(r"(?:About to expire|Active|In banyan\.toml|Ended) (?=Rule|ignore)", page)
     assert len(parts) == 5, page
     assert "ignore $.t kim" in parts[1]
-    assert "in 2 d expiring 7" in parts[1]
+    assert "in 3 d expiring 7" in parts[1]
     assert "ignore $.never kim" in parts[2]
     assert "no end 0 nothing any more" in parts[2]
     assert "passed over: this version can't read it" in parts[2]
@@ -307,6 +307,7 @@ def test_the_preview_has_the_evidence_of_noise(ada: Client) -> None:
     noisy()
     page = text(ada.get(f"/signatures/{found('$.t').pk}/expect/"))
     assert "Legacy against itself 100 % differs there in 40 of 40 of its own pairs" in page
+    assert "ignore $.t $.t differs in 100 % of legacy's own pairs (n = 40)" in page, "what noise speaks for is the first to choose"
     see(pair({"q": 1}, {"q": 2}))
     page = text(ada.get(f"/signatures/{found('$.q').pk}/expect/"))
     assert "never differs there, in 40 pairs: it is no noise" in page
