@@ -47,6 +47,7 @@ OTHER_RULE = "other"
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 @requires(Role.REVIEWER)
+@report.remembered()
 def expect(request: HttpRequest, pk: int) -> HttpResponse:
     """Choosing the rule by which a signature is expected. GET and `do=preview` show what it hides; `do=make` makes it.
 
@@ -123,7 +124,8 @@ def _chosen(choice: str, offered: Sequence[fits.Fit], fields: dict[str, str]) ->
 
 
 def _previewed(row: Signature, rule: Instruction, base: Configured, known: suggest.Evidence | None) -> dict[str, Any]:
-    found = preview.of_adding(row.route, rule, base.base, terms=base.gate, since=begin(row, base), seconds=PREVIEW_SECONDS)
+    now = time.time()
+    found = preview.of_adding(row.route, rule, base.base, terms=base.gate, since=begin(row, base, now), seconds=PREVIEW_SECONDS)
     others = [each for each in found.hidden if (each.kind, each.path) != (row.kind, row.path)]
     own = covers(rule, Kind(row.kind), row.path) or (row.kind, row.path) in found.settled
     return {
@@ -134,14 +136,14 @@ def _previewed(row: Signature, rule: Instruction, base: Configured, known: sugge
         "more_others": max(0, len(others) - MOST_HIDDEN),
         "noise": noise_of(known),
         "pairs": found.before.noise_pairs,
-        "begin": begin(row, base),
+        "begin": begin(row, base, now),
         "window": base.gate.window,
     }
 
 
-def begin(row: Signature, base: Configured) -> float:
+def begin(row: Signature, base: Configured, now: float) -> float:
     """From when on a preview counts: the gate's own window, or everything that is kept where the signature was not seen in that."""
-    since = time.time() - base.gate.window
+    since = now - base.gate.window
     return since if row.last_seen >= since else 0.0
 
 
@@ -171,7 +173,7 @@ def _make(request: HttpRequest, row: Signature, rule: Instruction, fields: dict[
     why = reasons.reason(fields["why"])
     expires = reasons.expiry(fields["days"], now)
     base = configured(row.route)
-    found = preview.of_adding(row.route, rule, base.base, terms=base.gate, since=begin(row, base), seconds=PREVIEW_SECONDS)
+    found = preview.of_adding(row.route, rule, base.base, terms=base.gate, since=begin(row, base, now), seconds=PREVIEW_SECONDS)
     back = reverse("signature", args=[row.pk])
     try:
         with transaction.atomic():
@@ -282,6 +284,7 @@ def standing(row: Rule, now: float) -> str:
 
 @never_cache
 @require_safe
+@report.remembered()
 def rules(request: HttpRequest, name: str) -> HttpResponse:
     """All rules of a route: those in force, those that are about to expire first, and those that have ended."""
     now = time.time()
@@ -308,6 +311,7 @@ def rules(request: HttpRequest, name: str) -> HttpResponse:
 
 @never_cache
 @require_safe
+@report.remembered()
 def rule(request: HttpRequest, pk: int) -> HttpResponse:
     """One rule: what it says, who made it and why, what was known then, what it hides now, and the route's figures with it."""
     row = get_object_or_404(Rule, pk=pk)

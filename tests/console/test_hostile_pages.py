@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,13 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
-from demo.processes import Running, start
-from shadow.exchange import Answer, Exchange, encode
-from tests.support.console import USER, log_in, new_page, open_logged_in, running_console
-from tests.support.shipping import connects
+from demo.processes import Running
+from shadow.exchange import Answer, Exchange
+from tests.support.console import give_role, log_in, new_page, open_logged_in, post, running_console, store_exchanges
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -111,34 +107,19 @@ def world() -> Iterator[World]:
     folder = Path(tempfile.mkdtemp(prefix="banyan-"))
     config = folder / "banyan.toml"
     config.write_text(TOML)
-    shipper = start(
-        "shipper",
-        [sys.executable, "-m", "shadow.shipper", "--config", str(config), "--socket", str(folder / "s")],
-        log_dir=folder,
-        ready=lambda _: connects(folder / "s"),
-    )
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(30)
-        sock.connect(str(folder / "s"))
-        for each in EXCHANGES.values():
-            sock.sendall(encode(each))
-            time.sleep(0.6)  # of one write not all samples of a signature are kept, and there are two of these a second
-    assert shipper.stop(30) == 0, shipper.tail()
+    # With pauses: of one write not all samples of a signature are kept, and there are two of these a second.
+    store_exchanges(config, EXCHANGES.values(), pause=0.6)
     with running_console(config) as running:
-        make_reviewer(folder)
+        give_role(folder, "reviewer")
+        flip_an_evil_flag(folder)
         made = World(running, folder)
         say_evil_things(made)
         yield made
     shutil.rmtree(folder)
 
 
-def make_reviewer(folder: Path) -> None:
+def flip_an_evil_flag(folder: Path) -> None:
     with closing(sqlite3.connect(folder / "var" / "banyan.sqlite3", timeout=20)) as database, database:
-        database.execute(
-            "INSERT INTO auth_user_groups (user_id, group_id)"
-            " SELECT auth_user.id, auth_group.id FROM auth_user, auth_group WHERE username = ? AND name = 'reviewer'",
-            [USER],
-        )
         database.execute(
             "INSERT INTO shadow_flagchange (gateway, number, at, kind, flag, old, new, source, by, why, missed)"
             " VALUES ('g', 1, ?, 'flag', ?, '{}', '{}', 'file', ?, ?, 0)",
@@ -149,21 +130,14 @@ def make_reviewer(folder: Path) -> None:
 def say_evil_things(world: World) -> None:
     """A reason, a comment, a bug and a rule, as somebody who means no good would write them."""
     with closing(log_in(world.running)) as client:
-
-        def post(page: str, **form: str) -> httpx.Response:
-            token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', client.get("/").text)
-            assert token is not None
-            data = {"csrfmiddlewaretoken": token[1], **form}
-            return client.post(page, data=data, headers={"Referer": world.running.url})
-
         numbers = dict(world.rows("SELECT path, id FROM shadow_signature"))
         bug, rule = numbers["$.text"], numbers["$.v"]
-        assert post(f"/signatures/{bug}/comments/", text=EVIL * 20 + "x" * 1500).status_code == 200
-        assert post(f"/signatures/{bug}/mark/", seen="new@0.000000", to="bug", why=EVIL + "y" * 1200).status_code == 200
+        assert post(client, f"/signatures/{bug}/comments/", text=EVIL * 20 + "x" * 1500).status_code == 200
+        assert post(client, f"/signatures/{bug}/mark/", seen="new@0.000000", to="bug", why=EVIL + "y" * 1200).status_code == 200
         fields = {"choice": "other", "kind": "ignore", "path": f"$[{json.dumps(EVIL)}]", "days": "90", "do": "make", "seen": "new@0.000000"}
-        page = post(f"/signatures/{rule}/expect/", **{**fields, "do": "preview"}, why=EVIL)
+        page = post(client, f"/signatures/{rule}/expect/", **{**fields, "do": "preview"}, why=EVIL)
         assert page.status_code == 200, page.text[:3000]
-        made = post(f"/signatures/{rule}/expect/", **fields, why=EVIL, previewed=f"ignore {fields['path']}")
+        made = post(client, f"/signatures/{rule}/expect/", **fields, why=EVIL, previewed=f"ignore {fields['path']}")
         assert made.status_code == 200, made.text[:3000]
     assert world.rows("SELECT COUNT(*) FROM shadow_rule") == [(1,)]
     assert world.rows("SELECT COUNT(*) FROM console_comment") == [(1,)]

@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from demo.processes import Running, python, start
-from tests.support.console import USER, new_page, open_logged_in, running_console
+from tests.support.console import give_role, new_page, open_logged_in, running_console
 from tests.support.gateway import listening, write_flags
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def shop() -> Iterator[Shop]:
             found = re.search(r"serving on \S+?(:\d+)\b.* admin on (\S+?:\d+)", gateway.log.read_text())
             assert found is not None, gateway.tail()
             with running_console(config, BANYAN_CONSOLE_ADMIN=found[2]) as console:
-                make_reviewer(folder)
+                give_role(folder, "reviewer")
                 made = Shop(console, f"http://127.0.0.1{found[1]}", folder)
                 made.ask(*range(100))
                 until(lambda: made.counted().get("matched", 0) + made.counted().get("mismatched", 0) == 100, made)
@@ -125,15 +125,6 @@ def shop() -> Iterator[Shop]:
         finally:
             gateway.stop()
             shutil.rmtree(folder)
-
-
-def make_reviewer(folder: Path) -> None:
-    with closing(sqlite3.connect(folder / "var" / "banyan.sqlite3", timeout=20)) as database, database:
-        database.execute(
-            "INSERT INTO auth_user_groups (user_id, group_id)"
-            " SELECT auth_user.id, auth_group.id FROM auth_user, auth_group WHERE username = ? AND name = 'reviewer'",
-            [USER],
-        )
 
 
 def until(said: Callable[[], bool], shop: Shop) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from console.models import Audit
 from shadow import report
@@ -338,3 +340,22 @@ def test_a_signature_of_long_ago_is_previewed_over_all_that_is_kept(ada: Client)
     page = text(ada.get(f"/signatures/{found('$.old').pk}/expect/"))
     assert "Of everything that is kept" in page
     assert "Exchanges that become matches 1 counted" in page
+
+
+def test_a_page_sums_its_counters_up_once_and_asks_no_more_for_more_rules(ada: Client) -> None:
+    base = {"author": "kim", "reason": "r", "created": time.time() - 100}
+    see(*(pair({f"k{number}": 1}, {f"k{number}": 2}) for number in range(30)))
+
+    def asked(path: str) -> list[str]:
+        with CaptureQueriesContext(connection) as queries:
+            assert ada.get(path).status_code == 200
+        return [query["sql"] for query in queries.captured_queries]
+
+    few = Rule.objects.create(route="reviews", kind="ignore", path="$.k0", **base)
+    paths = (f"/signatures/{found('$.t').pk}/expect/", "/routes/reviews/rules/", f"/rules/{few.pk}/")
+    before = {path: asked(path) for path in paths}
+    for path, queries in before.items():
+        assert len([query for query in queries if "SUM(" in query]) == 1, path
+        assert len(queries) < 25, path
+    Rule.objects.bulk_create(Rule(route="reviews", kind="ignore", path=f"$.k{number}", **base) for number in range(1, 30))
+    assert {path: len(asked(path)) for path in paths} == {path: len(queries) for path, queries in before.items()}

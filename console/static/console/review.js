@@ -36,7 +36,11 @@
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     const inField = event.target instanceof Element && event.target.closest(FIELDS);
     if (event.key === "Escape") {
-      if (keys && keys.open) return; // the dialog closes by itself
+      if (keys && keys.open) {
+        event.preventDefault(); // it would close by itself, but later than the next key comes
+        keys.close();
+        return;
+      }
       const open = event.target instanceof Element ? event.target.closest("details[open]") : null;
       if (open && open.closest(".decide")) {
         open.open = false;
