@@ -24,6 +24,8 @@ LIFETIMES: Sequence[tuple[str, str | Promise]] = (
 )
 """How long a rule may hold: days, in words."""
 DEFAULT_LIFETIME = "90"
+EXPIRING_SECONDS = 7 * DAY
+"""A rule that ends within this time is told of."""
 
 
 class WordsError(ValueError):

@@ -37,8 +37,6 @@ from shadow.rules import configured as configured_rules
 PREVIEW_SECONDS = 2.0
 """For samples that are judged again while somebody waits for the page."""
 MOST_HIDDEN = 20
-EXPIRING_SECONDS = 7 * 86400.0
-"""A rule that ends within this time is told of."""
 MOST_ENDED = 200
 OTHER_RULE = "other"
 """The choice of a rule that the form does not suggest."""
@@ -279,7 +277,7 @@ def standing(row: Rule, now: float) -> str:
         return "expired"
     if row.ended_at is not None:
         return "ended"
-    return "expiring" if row.expires is not None and row.expires - now < EXPIRING_SECONDS else "active"
+    return "expiring" if row.expires is not None and row.expires - now < reasons.EXPIRING_SECONDS else "active"
 
 
 @never_cache

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
+from typing import Any
 
 from django import template
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from console.reasons import EXPIRING_SECONDS
 from console.seen import token
-from shadow import words
+from shadow import rulebook, words
 from shadow.report import SignatureLine
 
 register = template.Library()
@@ -79,6 +82,14 @@ def span(seconds: float) -> str:
             number = seconds / length
             return f"{number:g} {unit}" if number == int(number) else f"{number:.1f} {unit}"
     return f"{seconds:g} s"
+
+
+@register.inclusion_tag("console/rules_link.html")
+def rules_link(name: str) -> dict[str, Any]:
+    """A link to the rules of the route `name`, with how many are in force and how many of these are about to expire. One query."""
+    now = time.time()
+    ends = [row.expires for row in rulebook.active(name, now)]
+    return {"name": name, "active": len(ends), "expiring": sum(end is not None and end - now < EXPIRING_SECONDS for end in ends)}
 
 
 @register.filter

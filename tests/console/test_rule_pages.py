@@ -218,6 +218,7 @@ def test_a_routes_rules_are_told_by_what_becomes_of_them(ada: Client) -> None:
     assert "expired" in parts[4]
     assert "lee 5 s ago : no more" in parts[4]
     assert "Of 100 matches, 7 rest on these rules." in page
+    assert "The route's rules 3 in force 1 about to expire" in text(ada.get("/routes/reviews/"))
     assert ada.get("/routes/nothing/rules/").status_code == 404
 
 
