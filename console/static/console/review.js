@@ -15,6 +15,10 @@
     }
   };
 
+  const show = () => document.documentElement.classList.toggle("keys-on", !isOff()); // beside what they do
+  show();
+  for (const each of document.querySelectorAll("[data-js]")) each.hidden = false;
+
   // Of several with the same key, the first that can be seen.
   const target = (key) => [...document.querySelectorAll(`[data-key="${key}"]`)].find((each) => each.getClientRects().length);
 
@@ -37,8 +41,10 @@
     const inField = event.target instanceof Element && event.target.closest(FIELDS);
     if (event.key === "Escape") {
       if (keys && keys.open) {
-        event.preventDefault(); // it would close by itself, but later than the next key comes
+        // It would close by itself, and lose the focus, but later than the next key may come.
+        event.preventDefault();
         keys.close();
+        if (keys.contains(document.activeElement)) document.activeElement.blur();
         return;
       }
       const open = event.target instanceof Element ? event.target.closest("details[open]") : null;
@@ -84,6 +90,7 @@
       } catch {
         // as above
       }
+      show();
     });
   }
 
