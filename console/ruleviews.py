@@ -30,8 +30,8 @@ from shadow.gate import wilson
 from shadow.models import Rule, Signature
 from shadow.noise_store import evidence
 from shadow.recompute import recompute
+from shadow.rules import COUNTED, RuleError, RuleKind, checked, covers
 from shadow.rules import Rule as Instruction
-from shadow.rules import RuleError, RuleKind, checked, covers
 from shadow.rules import configured as configured_rules
 
 PREVIEW_SECONDS = 2.0
@@ -102,10 +102,15 @@ def _offered(row: Signature, *, noisy: bool) -> list[fits.Fit]:
     """The rules to choose from: what legacy's own noise speaks for is the first."""
     found = fits.fits(row.kind, row.path, list(row.samples.order_by("-pk").values_list("differences", flat=True)))
     for each in suggesting.of(row.route) if noisy else ():
-        if each.path == row.path and each.explained and each.rule.kind in {fit.kind for fit in found} | {RuleKind.TOLERANCE, RuleKind.TIME}:
+        if each.path == row.path and each.explained and row.kind not in each.beside and _excuses(each.rule, row.kind):
             first = fits.Fit(each.rule.kind, each.rule.path, each.rule.value, each.sentence)
             found = [first, *(fit for fit in found if fit.kind != first.kind)]
     return found
+
+
+def _excuses(rule: Instruction, kind: str) -> bool:
+    """Whether a rule of that kind can excuse such a difference at all."""
+    return rule.kind in COUNTED or kind == Kind.VALUE
 
 
 def _chosen(choice: str, offered: Sequence[fits.Fit], fields: dict[str, str]) -> Instruction:
@@ -115,7 +120,7 @@ def _chosen(choice: str, offered: Sequence[fits.Fit], fields: dict[str, str]) ->
     """
     if choice == OTHER_RULE:
         return checked(fields["kind"], fields["path"].strip(), fields["value"].strip())
-    if not choice.isascii() or not choice.isdigit() or int(choice) >= len(offered):
+    if choice not in map(str, range(len(offered))):
         raise RuleError(_("That is none of the rules to choose from."))
     fit = offered[int(choice)]
     return checked(fit.kind, fit.path, fit.value)
@@ -285,6 +290,8 @@ def standing(row: Rule, now: float) -> str:
 @report.remembered()
 def rules(request: HttpRequest, name: str) -> HttpResponse:
     """All rules of a route: those in force, those that are about to expire first, and those that have ended."""
+    if "\0" in name:
+        raise Http404("no name of a route has that")  # and PostgreSQL takes no such text
     now = time.time()
     rows = list(rulebook.every(name)[: MOST_ENDED + 1])  # type: ignore[index]  # a QuerySet
     base = configured(name)

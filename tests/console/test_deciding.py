@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from console import undo
@@ -250,3 +251,16 @@ def test_a_page_has_as_many_queries_as_it_has_parts(ada: Client, django_assert_m
         mark(ada, row, to="new")
     with django_assert_max_num_queries(22):
         assert ada.get(f"/signatures/{row.pk}/").status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_signature_with_comments_can_be_removed_by_who_does_not_know_of_them(ada: Client) -> None:
+    """A shipper purges signatures, and its process has no console."""
+    row = found("$.a")
+    assert ada.post(f"/signatures/{row.pk}/comments/", {"text": "hm"}).status_code == 302
+    with connection.cursor() as cursor:
+        for table in ("sighting", "signature"):
+            column = "signature_id" if table == "sighting" else "id"
+            cursor.execute(f"DELETE FROM shadow_{table} WHERE {column} = %s", [row.pk])  # noqa: S608 - two names
+    assert not Comment.objects.exists()
+    assert Audit.objects.get().why == "hm", "what was said is still in the audit"

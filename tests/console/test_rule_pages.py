@@ -94,6 +94,7 @@ def test_the_rule_is_made_and_the_rate_is_counted_anew_at_once(ada: Client) -> N
         ({"days": "12"}, "none of the lifetimes"),
         ({"choice": "17"}, "none of the rules to choose from"),
         ({"choice": "-1"}, "none of the rules to choose from"),
+        ({"choice": "9" * 6000}, "none of the rules to choose from"),
         ({"choice": "other", "kind": "tolerance", "path": "$.t", "value": "lots"}, "a tolerance is"),
         ({"choice": "other", "kind": "<b>", "path": "$.t"}, "there is no rule '&lt;b&gt;'"),
         ({"previewed": "ignore $.other"}, "Look at what it hides first"),
@@ -314,6 +315,14 @@ def test_the_preview_has_the_evidence_of_noise(ada: Client) -> None:
     see(pair({"q": 1}, {"q": 2}))
     page = text(ada.get(f"/signatures/{found('$.q').pk}/expect/"))
     assert "never differs there, in 40 pairs: it is no noise" in page
+
+
+def test_noise_speaks_for_no_rule_about_what_legacy_never_shows(ada: Client) -> None:
+    noisy()
+    see(pair({"t": 1}, {"t": "1"}))
+    page = text(ada.get(f"/signatures/{found('$.t', 'type').pk}/expect/"))
+    assert "ignore $.t What is at this path" in page
+    assert "own pairs (n = 40) and" not in page
 
 
 def test_a_suggestion_is_declined_with_a_reason(ada: Client) -> None:
