@@ -20,7 +20,7 @@ from console.terms import configured
 from shadow import curl, states
 from shadow.compare import Difference, Kind
 from shadow.frequency import Frequency, frequency
-from shadow.models import MAX_SAMPLES, Sample, Signature
+from shadow.models import Sample, Signature
 from shadow.signature import signature as signature_of
 from shadow.words import quoted
 
@@ -87,7 +87,6 @@ def _context(request: HttpRequest, row: Signature, number: int | None) -> dict[s
         "bars": _bars(seldom),
         "dimensions": breakdown.breakdown(each for _, each in samples),
         "samples": len(samples),
-        "most_samples": MAX_SAMPLES,
         "comments": comments[:COMMENTS_SHOWN][::-1],
         "earlier_comments": max(0, row.comments.count() - COMMENTS_SHOWN) if len(comments) > COMMENTS_SHOWN else 0,
         "undoable": undo.of_signature(row, now) if role_of(request.user) >= Role.REVIEWER else None,
@@ -125,9 +124,14 @@ def _neighbours(row: Signature) -> dict[str, int | None]:
         .order_by("-count", "kind", "path")
         .values_list("pk", "count", "kind", "path")[:MAX_NEIGHBOURS]
     )
-    mine = (-row.count, row.kind, row.path)
-    before = [pk for pk, count, kind, path in every if (-count, kind, path) < mine]
-    behind = [pk for pk, count, kind, path in every if (-count, kind, path) > mine]
+    numbers = [pk for pk, *_ in every]
+    if row.pk in numbers:  # by its place there: the database may order texts otherwise than Python does
+        place = numbers.index(row.pk)
+        before, behind = numbers[:place], numbers[place + 1 :]
+    else:
+        mine = (-row.count, row.kind, row.path)
+        before = [pk for pk, count, kind, path in every if (-count, kind, path) < mine]
+        behind = [pk for pk, count, kind, path in every if (-count, kind, path) > mine]
     return {
         "previous_open": before[-1] if before else None,
         "next_open": behind[0] if behind else None,

@@ -94,18 +94,21 @@
     });
   }
 
-  // Copying. Without a secure context there is no clipboard, and so no button: the text can be marked.
-  if (navigator.clipboard) {
-    for (const button of document.querySelectorAll("[data-copy]")) {
-      button.hidden = false;
-      const said = button.parentElement.querySelector("[data-copied]");
-      button.addEventListener("click", async () => {
-        let text = document.getElementById(button.dataset.copy).textContent;
-        if (button.dataset.from) text = await (await fetch(button.dataset.from)).text();
-        await navigator.clipboard.writeText(text);
-        said.hidden = false;
-      });
-    }
+  // Copying. By plain HTTP from elsewhere there is no clipboard but the old one, which copies what is marked, and so what is shown.
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    if (!navigator.clipboard && button.dataset.from) continue;
+    button.hidden = false;
+    const line = document.getElementById(button.dataset.copy);
+    const said = button.parentElement.querySelector("[data-copied]");
+    button.addEventListener("click", async () => {
+      if (navigator.clipboard) {
+        await navigator.clipboard.writeText(button.dataset.from ? await (await fetch(button.dataset.from)).text() : line.textContent);
+      } else {
+        getSelection().selectAllChildren(line);
+        document.execCommand("copy");
+      }
+      said.hidden = false;
+    });
   }
 
   // The list: how many are chosen. What refreshes itself waits while something is.
