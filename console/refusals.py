@@ -1,30 +1,57 @@
-"""What whoever may not do what he asked for is told; and a row of the audit, where it was to change something."""
+"""A change that was not made: said on a page of its own, with what was typed, so that nobody has to write it again."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
-from console import audit
-
-_READING = ("GET", "HEAD", "OPTIONS")
+CONFLICT, UNUSABLE = 409, 422
 
 
-def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """403: the role is not enough."""
-    return _refused(request, str(exception) or "forbidden")
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """What somebody else did meanwhile."""
+
+    at: float
+    by: str
+    what: str
+    why: str
 
 
-def forged(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """403: the request has no token, or not that of its cookie. It comes from another site, or from a page that is older than the login."""
-    return _refused(
-        request, reason or "no CSRF token", _("This page was open for too long, or in two logins. Load it anew, and try again.")
-    )
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why, and what can be done now."""
+
+    status: int
+    message: str
+    back: str
+    """The page that it was about."""
+    happened: tuple[Happened, ...] = ()
+    again: dict[str, list[str]] = field(default_factory=dict)
+    """What the form is sent with once more, if it is meant all the same; {} where that would be of no use."""
+    action: str = ""
+    why: str = ""
+    """The reason that was typed."""
 
 
-def _refused(request: HttpRequest, why: str, hint: str = "") -> HttpResponse:
-    user = getattr(request, "user", None)
-    if user is not None and user.is_authenticated and request.method not in _READING:
-        audit.refused(request, why)
-    return render(request, "console/refused.html", {"why": "" if hint else why, "hint": hint}, status=403)
+def refused(request: HttpRequest, refusal: Refusal) -> HttpResponse:
+    """The page, with the status of the refusal."""
+    return render(request, "console/refused.html", {"refusal": refusal}, status=refusal.status)
+
+
+def unusable(request: HttpRequest, message: str, back: str, why: str = "") -> HttpResponse:
+    """What was sent can't be done."""
+    return refused(request, Refusal(UNUSABLE, message, back, why=why))
+
+
+def conflict(
+    request: HttpRequest, happened: Iterable[Happened], back: str, *, again: dict[str, list[str]] | None = None, why: str = ""
+) -> HttpResponse:
+    """Somebody was faster: what they did, and the same form once more with what is true now."""
+    told = tuple(happened)
+    message = _("Somebody was faster, so nothing was changed. Look at what happened meanwhile, and decide again.")
+    return refused(request, Refusal(CONFLICT, message, back, told, again or {}, request.path, why))

@@ -100,7 +100,7 @@ CSRF_COOKIE_NAME = "banyan_console_csrf"
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = 12 * 3600
 CSRF_COOKIE_HTTPONLY = True
-CSRF_FAILURE_VIEW = "console.refusals.forged"
+CSRF_FAILURE_VIEW = "console.forbidden.forged"
 _HTTPS = os.environ.get("BANYAN_CONSOLE_HTTPS", "") == "1"
 SESSION_COOKIE_SECURE = _HTTPS
 CSRF_COOKIE_SECURE = _HTTPS

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+import socket
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 
 from demo.processes import Running, answers, listen, start
+from shadow.exchange import Exchange, encode
 from tests.support.chromium import ARGUMENTS, CHROMIUM, required
+from tests.support.shipping import connects
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -42,6 +47,37 @@ def running_console(config: Path, **env: str) -> Iterator[Running]:
         running.stop()
 
 
+def give_role(folder: Path, role: str, user: str = USER) -> None:
+    """Makes a user of the console whose SQLite file is below `folder` a reviewer, or an operator."""
+    with closing(sqlite3.connect(folder / "var" / "banyan.sqlite3", timeout=20)) as database, database:
+        database.execute(
+            "INSERT INTO auth_user_groups (user_id, group_id)"
+            " SELECT auth_user.id, auth_group.id FROM auth_user, auth_group WHERE auth_user.username = ? AND auth_group.name = ?",
+            [user, role],
+        )
+
+
+def store_exchanges(config: Path, exchanges: Iterable[Exchange], pause: float = 0.0) -> None:
+    """Has a real shipper compare and store them, one after the other."""
+    folder = config.parent
+    shipper = start(
+        "shipper",
+        [sys.executable, "-m", "shadow.shipper", "--config", str(config), "--socket", str(folder / "s")],
+        log_dir=folder,
+        ready=lambda _: connects(folder / "s"),
+    )
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(30)
+            sock.connect(str(folder / "s"))
+            for each in exchanges:
+                sock.sendall(encode(each))
+                time.sleep(pause)
+        assert shipper.stop(30) == 0, shipper.tail()
+    finally:
+        shipper.stop()
+
+
 def log_in(running: Running, name: str = USER) -> httpx.Client:
     """A client with a session; the caller closes it."""
     client = httpx.Client(base_url=running.url, follow_redirects=True, timeout=10)
@@ -50,7 +86,7 @@ def log_in(running: Running, name: str = USER) -> httpx.Client:
     return client
 
 
-def send(client: httpx.Client, path: str, page: str = "", **form: str) -> httpx.Response:
+def send(client: httpx.Client, path: str, page: str = "", /, **form: str) -> httpx.Response:
     """Posts a form as a browser does that has just loaded `page`, or `path` itself."""
     found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', client.get(page or path).text)
     assert found is not None
