@@ -71,6 +71,9 @@ class StateChange(models.Model):
     by = models.CharField(max_length=200, help_text="who; banyan itself where it was seen again after the fix")
     why = models.TextField()
 
+    class Meta:
+        indexes = [models.Index(fields=["at"], name="statechange_age")]
+
     def __str__(self) -> str:
         return f"{self.signature_id}: {self.old} to {self.new}"
 
@@ -227,7 +230,12 @@ class Rule(models.Model):
                 fields=["route", "kind", "path", "value"], condition=models.Q(ended_at=None), name="rule_once_at_a_time"
             ),
         ]
-        indexes = [models.Index(fields=["route", "ended_at"], name="rule_route")]
+        indexes = [
+            models.Index(fields=["route", "ended_at"], name="rule_route"),
+            models.Index(fields=["created"], name="rule_created"),
+            models.Index(fields=["ended_at"], name="rule_ended"),
+            models.Index(fields=["expires"], name="rule_expires"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.route} {self.pk}: {self.kind} {self.path} {self.value}".rstrip()
@@ -257,7 +265,11 @@ class FlagChange(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["gateway", "number"], name="flagchange_once")]
-        indexes = [models.Index(fields=["at"], name="flagchange_age"), models.Index(fields=["flag", "at"], name="flagchange_flag")]
+        indexes = [
+            models.Index(fields=["at"], name="flagchange_age"),
+            models.Index(fields=["flag", "at"], name="flagchange_flag"),
+            models.Index(fields=["kind", "at"], name="flagchange_kind"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.gateway} {self.number}: {self.kind} {self.flag}"
@@ -324,7 +336,11 @@ class Event(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["kind", "key"], condition=~models.Q(key=""), name="event_once")]
-        indexes = [models.Index(fields=["at"], name="event_age"), models.Index(fields=["route", "at"], name="event_route")]
+        indexes = [
+            models.Index(fields=["at"], name="event_age"),
+            models.Index(fields=["route", "at"], name="event_route"),
+            models.Index(fields=["kind", "at"], name="event_kind"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.text}"

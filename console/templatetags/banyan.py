@@ -34,6 +34,18 @@ def age(moment: float) -> str:
 
 
 @register.filter
+def day(moment: float) -> str:
+    """Unix seconds as a date in UTC."""
+    return words.utc(moment)[:10]
+
+
+@register.filter
+def clock(moment: float) -> str:
+    """Unix seconds as the time of that day in UTC."""
+    return words.utc(moment)[11:19]
+
+
+@register.filter
 def milliseconds(seconds: float) -> str:
     """Seconds as milliseconds."""
     return f"{seconds * 1000:.1f} ms"
