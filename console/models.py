@@ -26,9 +26,9 @@ class Audit(models.Model):
 
 
 class Comment(models.Model):
-    """What somebody said about a signature."""
+    """What somebody said about a signature. It goes with it, and by the database: who purges signatures does not know the console."""
 
-    signature = models.ForeignKey("shadow.Signature", on_delete=models.CASCADE, related_name="comments")
+    signature = models.ForeignKey("shadow.Signature", on_delete=models.DB_CASCADE, related_name="comments")
     at = models.FloatField(help_text="Unix seconds")
     by = models.CharField(max_length=200)
     text = models.TextField()

@@ -10,18 +10,23 @@ page looks other than it is; escaping for HTML is the template's.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
+from console.statement import MAX_VALUE
 from shadow.normalise import Json
 from shadow.paths import Path, render
 from shadow.words import quoted, visible
 
 MAX_LINES = 4000
 """Per side. A longer body is shown in its raw form alone."""
-MAX_ALIGN = 4_000_000
+MAX_ALIGN = 500_000
+"""Pairs of lines that read the same, each with each. Where there are more, lines are not aligned: it would take seconds."""
+MAX_SHOWN = 400_000
+"""Characters on the page. Beyond them folded lines are left out, then others, and it is said how many."""
 CONTEXT = 3
 """Equal lines shown around what differs; longer runs are folded."""
 
@@ -51,6 +56,13 @@ class Block:
 
     rows: Sequence[Row]
     folded: bool = False
+    left_out: int = 0
+    """Rows that are not here, since the page would become too large."""
+
+    @property
+    def length(self) -> int:
+        """Rows, those included that are left out."""
+        return len(self.rows) + self.left_out
 
 
 def bodies(legacy: dict[str, Any], candidate: dict[str, Any], differences: Sequence[dict[str, Any]]) -> list[Block] | None:
@@ -59,7 +71,7 @@ def bodies(legacy: dict[str, Any], candidate: dict[str, Any], differences: Seque
     right = _lines(candidate, _places(differences, "candidate"))
     if left is None or right is None or not (left or right):
         return None
-    return list(_fold(list(_rows(left, right))))
+    return list(_bounded(list(_fold([_short(row) for row in _rows(left, right)]))))
 
 
 def _places(differences: Sequence[dict[str, Any]], side: str) -> dict[str, str]:
@@ -114,16 +126,67 @@ def _document(value: Json, path: Path, indent: str, label: str, places: dict[str
 
 
 def _rows(left: list[Line], right: list[Line]) -> Iterator[Row]:
+    """The lines in pairs, aligned by what reads the same."""
     left_texts, right_texts = [line.text for line in left], [line.text for line in right]
-    spans = [(0, len(left), 0, len(right))]
-    if len(left) * len(right) <= MAX_ALIGN:
+    counts = Counter(right_texts)
+    if sum(counts[text] for text in left_texts) <= MAX_ALIGN:
         codes = SequenceMatcher(None, left_texts, right_texts, autojunk=False).get_opcodes()
         spans = [(i1, i2, j1, j2) for _, i1, i2, j1, j2 in codes]
+    else:
+        begin = _common(left_texts, right_texts)
+        end = _common(left_texts[begin:][::-1], right_texts[begin:][::-1])
+        ends = len(left) - end, len(right) - end
+        spans = [(0, begin, 0, begin), (begin, ends[0], begin, ends[1]), (ends[0], len(left), ends[1], len(right))]
     for i1, i2, j1, j2 in spans:
         for offset in range(max(i2 - i1, j2 - j1)):
             one = left[i1 + offset] if i1 + offset < i2 else None
             other = right[j1 + offset] if j1 + offset < j2 else None
             yield Row(one.text if one else None, other.text if other else None, _mark(one, other))
+
+
+def _common(left: list[str], right: list[str]) -> int:
+    """How many of the first are the same."""
+    return next((place for place, (one, other) in enumerate(zip(left, right, strict=False)) if one != other), min(len(left), len(right)))
+
+
+def _short(row: Row) -> Row:
+    """A row whose lines are cut where they are long, with what was cut said."""
+
+    def short(text: str | None) -> str | None:
+        if text is None or len(text) <= MAX_VALUE:
+            return text
+        return f"{text[:MAX_VALUE]} … {len(text) - MAX_VALUE} more"
+
+    # Two that differ far behind still read the same here: the mark says that they do not, and the list above where.
+    return Row(short(row.legacy), short(row.candidate), row.mark)
+
+
+def _bounded(blocks: list[Block]) -> Iterator[Block]:
+    """The blocks within MAX_SHOWN: what differs takes its room before what is equal and folded."""
+    room = MAX_SHOWN - sum(_length(row) for block in blocks if not block.folded for row in block.rows)
+    over = room < 0
+    left = MAX_SHOWN
+    for block in blocks:
+        size = sum(map(_length, block.rows))
+        if block.folded:
+            room -= size
+            yield block if room >= 0 else Block((), folded=True, left_out=len(block.rows))
+        elif not over or size <= left:
+            left -= size
+            yield block
+        else:
+            kept: list[Row] = []
+            for row in block.rows:
+                left -= _length(row)
+                if left < 0:
+                    break
+                kept.append(row)
+            left = max(0, left)
+            yield Block(kept, left_out=len(block.rows) - len(kept))
+
+
+def _length(row: Row) -> int:
+    return len(row.legacy or "") + len(row.candidate or "") + 60  # the row's own tags
 
 
 def _mark(one: Line | None, other: Line | None) -> str:

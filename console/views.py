@@ -8,37 +8,19 @@ from typing import Any
 
 from django.contrib.auth.views import LoginView
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from console import flagviews, routes, sidebyside
-from shadow import curl, report, states
-from shadow.compare import Difference, Kind
-from shadow.models import GuardTrip, Sample, Signature
-from shadow.signature import signature as signature_of
-from shadow.words import quoted
+from console import flagviews, routes, said
+from console.kinds import KINDS
+from shadow import report, suggesting
+from shadow.models import GuardTrip, Signature
 
 SPANS = {"15m": (900.0, "15 minutes"), "1h": (3600.0, "hour"), "24h": (86400.0, "24 hours"), "all": (0.0, "everything kept")}
 DEFAULT_SPAN = "1h"
 MAX_SIGNATURES_SHOWN = 200
 TRIPS_SHOWN = 5
-
-KINDS = {
-    Kind.STATUS: "the statuses differ",
-    Kind.AUTHORIZATION: "one refused with 401, 403 or 404, and the other did not, or with another of these",
-    Kind.HEADER: "a header differs",
-    Kind.TYPE: "another JSON type in the same place",
-    Kind.MISSING: "legacy has it, the candidate has not",
-    Kind.EXTRA: "the candidate has it, legacy has not",
-    Kind.VALUE: "another value of the same type",
-    Kind.ORDER: "the same elements in another order",
-    Kind.BODY: "the bodies differ as a whole",
-    Kind.UNANSWERED: "the candidate gave no answer",
-    Kind.INCONCLUSIVE: "comparing took more than its budget",
-    Kind.DRIFT: "another type or shape, again and again, where differences are ignored",
-    Kind.NULL_RATE: "null or absent more or less often than legacy, where differences are ignored",
-}
 
 
 class Login(LoginView):
@@ -95,7 +77,9 @@ def route(request: HttpRequest, name: str) -> HttpResponse:
         "board": board,
         "changes": flagviews.newest([flag.name for flag in view.flags]),
         "trips": GuardTrip.objects.filter(route=name).order_by("-at", "-pk")[:TRIPS_SHOWN],
-        "signatures": signatures,
+        "groups": [("", signatures)] if signatures else [],
+        "suggestions": suggesting.of(name),
+        "said": said.heard(request),
         "more": max(0, rows.count() - len(signatures)),
         "earlier": every.filter(last_seen__lt=since).count(),
         "noise": report.noise(name)[:50],
@@ -104,80 +88,3 @@ def route(request: HttpRequest, name: str) -> HttpResponse:
         "kinds": {kind.value: text for kind, text in KINDS.items()},
     }
     return render(request, "console/route.html", context)
-
-
-@never_cache
-@require_safe
-def signature(request: HttpRequest, pk: int) -> HttpResponse:
-    """A signature: its newest sample."""
-    row = get_object_or_404(Signature, pk=pk)
-    newest = row.samples.order_by("-pk").first()
-    if newest is None:
-        return render(
-            request,
-            "console/signature_empty.html",
-            {"signature": row, "meaning": KINDS.get(Kind(row.kind), ""), "history": states.history(row.pk)},
-        )
-    return redirect("sample", pk=row.pk, sample=newest.pk)
-
-
-@never_cache
-@require_safe
-def sample(request: HttpRequest, pk: int, sample: int) -> HttpResponse:
-    """One exchange, both answers side by side."""
-    row = get_object_or_404(Signature, pk=pk)
-    samples = list(row.samples.order_by("-pk"))  # MAX_SAMPLES at most
-    place = next((index for index, item in enumerate(samples) if item.pk == sample), None)
-    if place is None:
-        raise Http404("that sample is not kept any more")
-    shown = samples[place]
-    context = {
-        "signature": row,
-        "meaning": KINDS.get(Kind(row.kind), ""),
-        "history": states.history(row.pk),
-        "sample": shown,
-        "curl": curl.line(shown.method, shown.target, shown.request),
-        "curl_notes": curl.notes(shown.method, shown.request),
-        "newer": samples[place - 1] if place else None,
-        "older": samples[place + 1] if place + 1 < len(samples) else None,
-        "place": place + 1,
-        "samples": len(samples),
-        "differences": _differences(shown, row),
-        "headers": _headers(shown),
-        "blocks": sidebyside.bodies(shown.legacy, shown.candidate, shown.differences),
-    }
-    return render(request, "console/sample.html", context)
-
-
-def _differences(shown: Sample, row: Signature) -> list[dict[str, Any]]:
-    """The stored differences, those of this signature first."""
-    listed = []
-    for item in shown.differences:
-        kind, path = signature_of(Difference(Kind(item["kind"]), item["path"]))
-        listed.append(
-            {
-                "kind": item["kind"],
-                "path": item["path"],
-                "candidate_path": item.get("candidate_path", ""),
-                "legacy": None if kind is Kind.EXTRA else quoted(item["legacy"]),
-                "candidate": None if kind is Kind.MISSING else quoted(item["candidate"]),
-                "valued": kind is not Kind.ORDER and not (kind is Kind.INCONCLUSIVE and item["legacy"] is None),
-                "own": kind.value == row.kind and path == row.path,
-            }
-        )
-    return sorted(listed, key=lambda item: not item["own"])
-
-
-def _headers(shown: Sample) -> list[dict[str, Any]]:
-    """Both sides' headers by name, those in the verdict marked."""
-    marked = {item["path"].partition(":")[0] for item in shown.differences if item["kind"] == Kind.HEADER}
-    sides = [_joined(side["headers"]) for side in (shown.legacy, shown.candidate)]
-    names = sorted(set(sides[0]) | set(sides[1]), key=lambda name: (name not in marked, name))
-    return [{"name": name, "legacy": sides[0].get(name), "candidate": sides[1].get(name), "differs": name in marked} for name in names]
-
-
-def _joined(headers: list[list[str]]) -> dict[str, str]:
-    joined: dict[str, str] = {}
-    for name, value in headers:
-        joined[name] = f"{joined[name]}, {value}" if name in joined else value
-    return joined

@@ -56,6 +56,8 @@ class Exchange(msgspec.Struct, array_like=True, tag="exchange", gc=False):
     shadow: Answer
     kind: Literal["pair", "noise"] = "pair"
     """pair: legacy against candidate. noise: legacy against legacy."""
+    caller: Literal["", "user", "nobody"] = ""
+    """Whether it was known who called, and never who. "": nobody was asked."""
 
 
 def weight(exchange: Exchange) -> int:

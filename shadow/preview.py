@@ -89,14 +89,46 @@ class Preview:
             "of": self.of,
             "samples_matching": self.samples_matching,
             "settled": [list(each) for each in self.settled],
+            "before": _told(self.before, self.gate_before),
+            "after": _told(self.after, self.gate_after),
         }
 
 
-def of_adding(route: str, rule: Rule, base: Rules, *, terms: Terms, since: float = 0.0) -> Preview:
-    """What `rule` would change for `route`, whose configured rules are `base` and whose gate goes by `terms`."""
+def of_adding(route: str, rule: Rule, base: Rules, *, terms: Terms, since: float = 0.0, seconds: float | None = None) -> Preview:
+    """What `rule` would change for `route`, whose configured rules are `base` and whose gate goes by `terms`.
+
+    `seconds`: for samples that are judged again; there is no time for the rest.
+    """
     now = time.time()
     held = rulebook.in_force([route], now)[route]
-    return _preview(route, rule, base, held, [*held, rule], terms=terms, since=since, adding=True)
+    return _preview(route, rule, base, held, [*held, rule], terms=terms, since=since, adding=True, seconds=seconds)
+
+
+def _told(counted: RouteReport, gate: GateResult) -> dict[str, Any]:
+    return {"matched": counted.matched, "compared": counted.compared, "gate": gate.passed}
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """What several rules that need no values would change, all of them made at once."""
+
+    before: RouteReport
+    after: RouteReport
+    gate_before: GateResult
+    gate_after: GateResult
+
+    @property
+    def matches_gained(self) -> int:
+        return self.after.matched - self.before.matched
+
+
+def of_adding_all(route: str, rules: Sequence[Rule], *, terms: Terms, since: float) -> Together:
+    """`of_adding` of several of shadow.rules.COUNTED kinds since `since`: from counts alone."""
+    held = rulebook.in_force([route], time.time())[route]
+    before, after = (report.summary(route, since, each) for each in (held, [*held, *rules]))
+    for rule in rules:
+        after = _without(after, rule)
+    return Together(before, after, _gate(before, terms), _gate(after, terms))
 
 
 def of_ending(route: str, row: Row, base: Rules, *, terms: Terms, since: float = 0.0) -> Preview:
@@ -123,6 +155,7 @@ def _preview(
     terms: Terms,
     since: float,
     adding: bool,
+    seconds: float | None = None,
 ) -> Preview:
     def both(begin: float) -> tuple[RouteReport, RouteReport]:
         one, other = (report.summary(route, begin, rules) for rules in (held, then))
@@ -146,8 +179,11 @@ def _preview(
     )
     samples = [Stored(row.pk, row.method, row.target, row.legacy, row.candidate) for row in stored]
     # A relative Location can't be resolved here: a sample does not say whom its client had asked.
-    one, other = (rejudge(samples, applied(base, rules)) for rules in (held, then))
-    gained = [number for number in other.matching if number not in set(one.matching)]
+    one, other = (
+        rejudge(samples, applied(base, rules), None if seconds is None else time.monotonic() + seconds / 2) for rules in (held, then)
+    )
+    differing = {number for number, _ in one.left} - set(one.matching)
+    gained = [number for number in other.matching if number in differing]
     examples = [row for row in stored if row.pk in set(gained)][:MAX_EXAMPLES]
     return Preview(
         rule,

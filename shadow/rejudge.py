@@ -6,11 +6,12 @@ is said here never claims too much. A body that was cut, or withheld, can't be j
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shadow.compare import Rules, Verdict, compare
+from shadow.compare import LongWorkError, Rules, Verdict, compare
 from shadow.normalise import Body, Form, Message, read_body
 from shadow.signature import Signature, signatures
 
@@ -34,20 +35,20 @@ class Rejudged:
 
     judged: int = 0
     unread: int = 0
-    """Samples that can't be judged again: a body was cut or withheld."""
+    """Samples that can't be judged again: a body was cut or withheld, or there was no time for them."""
     matching: tuple[int, ...] = ()
     """The samples, by id, that are matches under the rules."""
     left: tuple[tuple[int, frozenset[Signature]], ...] = ()
     """(sample, what it still shows) of each that was judged."""
 
 
-def rejudge(samples: Iterable[Stored], rules: Rules) -> Rejudged:
-    """Each sample's verdict under `rules`."""
+def rejudge(samples: Iterable[Stored], rules: Rules, until: float | None = None) -> Rejudged:
+    """Each sample's verdict under `rules`. `until`: a time.monotonic() after which the rest counts as unread."""
     judged: list[tuple[int, frozenset[Signature]]] = []
     matching: list[int] = []
     unread = 0
     for sample in samples:
-        verdict = again(sample, rules)
+        verdict = None if until is not None and time.monotonic() > until else again(sample, rules, hurried=until is not None)
         if verdict is None:
             unread += 1
             continue
@@ -57,12 +58,15 @@ def rejudge(samples: Iterable[Stored], rules: Rules) -> Rejudged:
     return Rejudged(len(judged), unread, tuple(matching), tuple(judged))
 
 
-def again(sample: Stored, rules: Rules) -> Verdict | None:
-    """The verdict on a sample under `rules`; None where its bodies are not there."""
+def again(sample: Stored, rules: Rules, *, hurried: bool = False) -> Verdict | None:
+    """The verdict on a sample under `rules`; None where its bodies are not there, or it is `hurried` and comparing would take long."""
     sides = [_message(side) for side in (sample.legacy, sample.candidate)]
     if sides[0] is None or sides[1] is None:
         return None
-    verdict = compare(sides[0], sides[1], rules)
+    try:
+        verdict = compare(sides[0], sides[1], rules, hurried=hurried)
+    except LongWorkError:
+        return None
     return None if verdict.outcome == "skipped" else verdict
 
 

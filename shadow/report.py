@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -155,8 +157,31 @@ def summaries(routes: Iterable[str], since: float = 0.0, rules: Mapping[str, Seq
     return found
 
 
+_remembered: ContextVar[dict[tuple[tuple[str, ...], int], dict[str, dict[str, int]]] | None] = ContextVar("remembered", default=None)
+
+
+@contextmanager
+def remembered() -> Iterator[None]:
+    """Within it the same counters are summed up once: a page asks for them under several sets of rules."""
+    token = _remembered.set({})
+    try:
+        yield
+    finally:
+        _remembered.reset(token)
+
+
 def tallies(names: Sequence[str], since: float) -> dict[str, dict[str, int]]:
     """Each route's counters, summed up since that moment."""
+    known = _remembered.get()
+    if known is None:
+        return _tallies(names, since)
+    key = tuple(names), math.ceil(since)
+    if key not in known:
+        known[key] = _tallies(names, since)
+    return known[key]
+
+
+def _tallies(names: Sequence[str], since: float) -> dict[str, dict[str, int]]:
     sums: dict[str, dict[str, int]] = defaultdict(dict)
     rows = Tally.objects.filter(route__in=names, at__gte=math.ceil(since)).values_list("route", "name").annotate(total=Sum("count"))
     for route, name, count in rows:

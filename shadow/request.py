@@ -29,8 +29,8 @@ def quick(exchange: Exchange) -> bool:
 
 
 def kept(exchange: Exchange, redactor: Redactor, *, unread: bool = False) -> dict[str, Any]:
-    """Headers and body of the request, in the shape in which a sample keeps those of an answer. `unread`: of the body nothing but a digest
-    of its bytes as they came, since it could not be read within a budget."""
+    """Headers and body of the request, in the shape in which a sample keeps those of an answer, and whether a user called. `unread`: of
+    the body nothing but a digest of its bytes as they came, since it could not be read within a budget."""
     fields = parse_head(exchange.head)
     if unread:
         message = redactor.message(Message(0, _wanted(fields), Body(Form.EMPTY, b"")))
@@ -42,6 +42,7 @@ def kept(exchange: Exchange, redactor: Redactor, *, unread: bool = False) -> dic
             "digest": redactor.digest(exchange.body),
             "text": None,
             "decoded": False,
+            "caller": exchange.caller,
         }
     message = redactor.message(Message(0, _wanted(fields), read_body(fields, exchange.body, MAX_BODY)))
     body = message.body
@@ -54,6 +55,7 @@ def kept(exchange: Exchange, redactor: Redactor, *, unread: bool = False) -> dic
         "digest": body.digest or (redactor.digest(body.data) if body.data else ""),
         "text": text,
         "decoded": body.note not in _NOT_DECODED,
+        "caller": exchange.caller,
     }
 
 

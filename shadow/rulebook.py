@@ -44,8 +44,11 @@ def add(
     origin: str = "person",
     about: str = "",
     rested_on: dict[str, Any] | None = None,
+    settling: bool = True,
 ) -> Row:
     """Makes a rule of `route`, whose configured ones are `base`. Times are Unix seconds.
+
+    `settling=False`: within a transaction of the caller's, who calls `settle` when that is over.
 
     Raises:
         RuleError: it can't be made; the message says why.
@@ -91,7 +94,8 @@ def add(
         except IntegrityError as error:
             raise RuleError(f"somebody has just made the same rule: {rule}") from error
     # Not within the transaction: writers lock signatures too, in another order. A worker does the same when it notices the rule.
-    settle(at, [route])
+    if settling:
+        settle(at, [route])
     return made
 
 
@@ -100,8 +104,8 @@ def _short(why: str) -> None:
         raise RuleError(f"a reason may have {LONGEST_WHY} characters; this one has {len(why)}")
 
 
-def end(route: str, number: int, *, by: str, why: str, at: float) -> Row:
-    """Ends a rule of `route`.
+def end(route: str, number: int, *, by: str, why: str, at: float, settling: bool = True) -> Row:
+    """Ends a rule of `route`. `settling`: as `add` has it; `ended_why` is what to settle with.
 
     Raises:
         RuleError: there is no such rule, it has ended already, or a word of why is missing.
@@ -118,9 +122,15 @@ def end(route: str, number: int, *, by: str, why: str, at: float) -> Row:
             raise RuleError(f"{route} has no rule {number}")
         if not Row.objects.filter(pk=number, ended_at=None).update(ended_at=at, ended_by=by, ended_why=why):
             raise RuleError(f"rule {number} has ended already")
-    settle(at, [route], by=by, why=f"rule {number} ended: {why}")
+    if settling:
+        settle(at, [route], by=by, why=ended_why(number, why))
     row.refresh_from_db()
     return row
+
+
+def ended_why(number: int, why: str) -> str:
+    """What a signature's history says where a rule of it has ended."""
+    return f"rule {number} ended: {why}"
 
 
 def active(route: str | None, at: float) -> Iterable[Row]:

@@ -16,7 +16,7 @@ from math import sqrt
 from shadow.compare import Kind
 from shadow.gate import wilson
 from shadow.noise import INFINITE, Manner
-from shadow.paths import render
+from shadow.paths import Path, render
 from shadow.rules import Rule, RuleError, RuleKind, checked
 from shadow.signature import ANY_ID, place
 
@@ -156,7 +156,7 @@ def _rule(evidence: Evidence) -> Rule | None:
         if manners == {"instant"}:
             return _made(RuleKind.TIME, pattern)
         if manners == {"numbers"} and evidence.manner.relative < CLOSE:
-            return _made(RuleKind.TOLERANCE, pattern, _amount(evidence.manner))
+            return _made(RuleKind.TOLERANCE, pattern, amount_of(evidence.manner))
     return _made(RuleKind.IGNORE, pattern)
 
 
@@ -167,7 +167,7 @@ def _made(kind: RuleKind, path: str, value: str = "") -> Rule | None:
         return None
 
 
-def _amount(manner: Manner) -> str:
+def amount_of(manner: Manner) -> str:
     """Twice what was seen, rounded up to one digit."""
     if manner.relative >= SLIGHT and manner.relative < INFINITE:
         return f"{_rounded(200 * manner.relative)} %"
@@ -183,8 +183,11 @@ def _rounded(amount: float) -> str:
 def pattern_of(path: str) -> str | None:
     """The pattern that means every place of a generalised path; None where the path is not whole."""
     where, whole = place(path)
-    if not whole:
-        return None
+    return pattern_of_place(where) if whole else None
+
+
+def pattern_of_place(where: Path) -> str:
+    """The pattern that means a generalised place."""
     return "$" + "".join(".*" if segment == ANY_ID else render((segment,))[1:] for segment in where)
 
 

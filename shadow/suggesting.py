@@ -71,8 +71,10 @@ def accept(
     expires: float | None = None,
     instead: Rule | None = None,
     rested_on: dict[str, object] | None = None,
+    settling: bool = True,
 ) -> Row:
-    """Makes the suggested rule, or the one that a person would have `instead`. Without a reason, the evidence is it.
+    """Makes the suggested rule, or the one that a person would have `instead`. Without a reason, the evidence is it. `settling`: as
+    shadow.rulebook.add has it.
 
     Raises:
         RuleError: it can't be made.
@@ -89,6 +91,7 @@ def accept(
         origin="suggestion",
         about=suggestion.sentence,
         rested_on=rested_on,
+        settling=settling,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 from gateway.policy.admission import Standing
 
@@ -33,6 +33,13 @@ class Caller:
 
 
 ANONYMOUS: Final = Caller()
+
+
+def known(caller: Caller | None) -> Literal["", "user", "nobody"]:
+    """What is told of a caller beside what was answered: whether there is a user, and never who. None: nobody was asked."""
+    if caller is None:
+        return ""
+    return "nobody" if caller.user_id is None else "user"
 
 
 def explained(caller: Caller) -> str:

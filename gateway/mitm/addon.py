@@ -157,7 +157,7 @@ class GatewayAddon:
             decision = terms.policy.decide(found, asked)
         relay.decision = decision
         # `stream` was set by mitmproxy (option stream_large_bodies) for a declared length over the replay buffer.
-        relay.capture = prepare(shared, terms, decision, relay.outgoing, replayable=not request.stream)
+        relay.capture = prepare(shared, terms, decision, relay.outgoing, replayable=not request.stream, caller=relay.caller)
         relay.serve = decision.serve
         self._current[flow.client_conn.id] = relay
         self._direct(flow, relay, relay.outgoing, decision.serve)

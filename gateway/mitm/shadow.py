@@ -11,6 +11,7 @@ import logging
 from functools import partial
 from typing import Literal
 
+from gateway.identity.caller import Caller, known
 from gateway.mitm.client import Reply, unfit
 from gateway.mitm.fields import Fields, Head
 from gateway.mitm.outgoing import Outgoing
@@ -25,7 +26,9 @@ from shadow.exchange import Answer, Exchange, RouteCounts, Side
 _log = logging.getLogger("banyan.worker")
 
 
-def prepare(shared: Shared, terms: Terms, decision: Decision, outgoing: Outgoing, *, replayable: bool) -> Capture | None:
+def prepare(
+    shared: Shared, terms: Terms, decision: Decision, outgoing: Outgoing, *, replayable: bool, caller: Caller | None = None
+) -> Capture | None:
     """A Capture, if this request is to be compared; else it is counted why not."""
     rules = decision.rules
     if decision.shadow is None or rules is None:
@@ -41,20 +44,30 @@ def prepare(shared: Shared, terms: Terms, decision: Decision, outgoing: Outgoing
     elif shared.mirrors.get(decision.route, 0) >= terms.config.shadow.concurrency:
         drop(counts, "concurrency")
     else:
-        return Capture(shared, terms, decision, rules, decision.shadow, outgoing)
+        return Capture(shared, terms, decision, rules, decision.shadow, outgoing, caller)
     return None
 
 
 class Capture:
     """One exchange in the making."""
 
-    def __init__(self, shared: Shared, terms: Terms, decision: Decision, rules: ShadowRules, shadow: Target, outgoing: Outgoing) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        terms: Terms,
+        decision: Decision,
+        rules: ShadowRules,
+        shadow: Target,
+        outgoing: Outgoing,
+        caller: Caller | None,
+    ) -> None:
         self._shared = shared
         self._terms = terms
         self._decision = decision
         self._rules = rules
         self._shadow = shadow
         self._outgoing = outgoing
+        self._caller = caller
         self._began = shared.now()
         self._status = 0
         self._fields: Fields = ()
@@ -180,6 +193,7 @@ class Capture:
                     served,
                     answer,
                     kind,
+                    known(self._caller),
                 )
             )
         if kind == "pair":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Literal
 
+from gateway.identity.caller import known
 from gateway.net.chunked import unframed
 from gateway.net.fields import captured
 from gateway.net.head import ResponseHead
@@ -188,6 +189,7 @@ class Capture:
                     self.served.answer(),
                     mirror.recorder.answer(),
                     mirror.kind,
+                    known(relay.caller),
                 )
             )
         if mirror.kind == "pair":

@@ -289,7 +289,7 @@ def test_a_sample_shows_its_request_and_what_was_said_of_it(client: httpx.Client
     page = client.get(f"/signatures/{number}/").text
     assert "curl --globoff --include --header user-agent: --header accept: &#x27;http://GATEWAY/api/v1/reviews/7?q=&lt;i&gt;&#x27;" in page
     assert "Who called is not in it: Authorization and Cookie are never captured." in page
-    assert "by &lt;i&gt;ada: \\u202ewhy</li>" in page
+    assert "by <strong>&lt;i&gt;ada</strong>: \\u202ewhy</li>" in page
 
 
 def test_headers_keep_foreign_content_harmless(client: httpx.Client) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import socket
+import sqlite3
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 
 from demo.processes import Running, answers, listen, start
+from shadow.exchange import Exchange, encode
 from tests.support.chromium import ARGUMENTS, CHROMIUM, required
+from tests.support.shipping import connects
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -39,6 +44,44 @@ def running_console(config: Path, **env: str) -> Iterator[Running]:
         assert "did not end in time" not in log
     finally:
         running.stop()
+
+
+def give_role(folder: Path, role: str, user: str = USER) -> None:
+    """Makes a user of the console whose SQLite file is below `folder` a reviewer, or an operator."""
+    with closing(sqlite3.connect(folder / "var" / "banyan.sqlite3", timeout=20)) as database, database:
+        database.execute(
+            "INSERT INTO auth_user_groups (user_id, group_id)"
+            " SELECT auth_user.id, auth_group.id FROM auth_user, auth_group WHERE auth_user.username = ? AND auth_group.name = ?",
+            [user, role],
+        )
+
+
+def store_exchanges(config: Path, exchanges: Iterable[Exchange], pause: float = 0.0) -> None:
+    """Has a real shipper compare and store them, one after the other."""
+    folder = config.parent
+    shipper = start(
+        "shipper",
+        [sys.executable, "-m", "shadow.shipper", "--config", str(config), "--socket", str(folder / "s")],
+        log_dir=folder,
+        ready=lambda _: connects(folder / "s"),
+    )
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(30)
+            sock.connect(str(folder / "s"))
+            for each in exchanges:
+                sock.sendall(encode(each))
+                time.sleep(pause)
+        assert shipper.stop(30) == 0, shipper.tail()
+    finally:
+        shipper.stop()
+
+
+def post(client: httpx.Client, path: str, /, **form: str) -> httpx.Response:
+    """As a form of one of its pages does; redirects are followed where the client does."""
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', client.get("/").text)
+    assert token is not None
+    return client.post(path, data={"csrfmiddlewaretoken": token[1], **form}, headers={"Referer": str(client.base_url)})
 
 
 def log_in(running: Running) -> httpx.Client:
