@@ -109,7 +109,7 @@ def test_a_series_has_every_span_and_loses_no_count() -> None:
         Point(start + 60, skipped=5, dropped=4),
         Point(start + 120),
         Point(start + 180),
-        Point(start + 240, legacy=8, candidate=9),
+        Point(start + 240, legacy=8, candidate=9, eligible=99),
     )
     found = series("r", 0, start + 9999)
     assert (found.step, found.points) == (60, expected)
