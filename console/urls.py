@@ -5,11 +5,23 @@ from __future__ import annotations
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from console import bulkviews, deciding, flagviews, ruleviews, signatureviews, suggestionviews, timelineviews, views
+from console import (
+    bulkviews,
+    deciding,
+    flagviews,
+    overviewviews,
+    routeviews,
+    ruleviews,
+    signatureviews,
+    suggestionviews,
+    timelineviews,
+    views,
+)
 
 urlpatterns = [
-    path("", views.overview, name="overview"),
-    path("routes/<str:name>/", views.route, name="route"),
+    path("", overviewviews.overview, name="overview"),
+    path("routes/<str:name>/", routeviews.route, name="route"),
+    path("routes/<str:name>/series.json", routeviews.series, name="route-series"),
     path("flags/", flagviews.flags, name="flags"),
     path("flags/changes/<int:pk>/", flagviews.change, name="flag-change"),
     path("timeline/", timelineviews.page, name="timeline"),
