@@ -13,7 +13,7 @@
   const STYLES = new Map([[SOLID, "solid"], [DASHED, "dashed"], [DOTTED, "dotted"], [MIXED, "double"]]); // of the legend's
   // Lines can be told apart without colours: by their dashes, and by how wide they are.
   const CHARTS = {
-    match: { format: percent, lines: [["rate", "candidate", SOLID, 2], ["low", "candidate", DOTTED, 1], ["high", "candidate", DOTTED, 1]], band: [3, 2] },
+    match: { format: percent, lines: [["high", "candidate", DOTTED, 1], ["low", "candidate", DOTTED, 1], ["rate", "candidate", SOLID, 2]], band: [1, 2] }, // what is last is above
     coverage: { format: percent, floor: 0, lines: [["coverage", "accent", SOLID, 2]] },
     latency: {
       format: time, floor: 0,
