@@ -96,9 +96,11 @@ def ends(route: str, since: float, until: float) -> tuple[int, int] | None:
 
 
 def newest() -> int | None:
-    """The last second of which something was counted; None where nothing was lately. By the index: one row."""
+    """The last second of which something was counted, or the minute where that is long ago; None where nothing ever was. By the index."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT MAX(at) FROM shadow_tally WHERE width = 1")
+        cursor.execute(
+            "SELECT COALESCE((SELECT MAX(at) FROM shadow_tally WHERE width = 1), (SELECT MAX(at) FROM shadow_tally WHERE width = 60))"
+        )
         (found,) = cursor.fetchone()
     return found  # type: ignore[no-any-return]  # of a BIGINT column
 

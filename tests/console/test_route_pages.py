@@ -156,6 +156,9 @@ def test_a_part_that_did_not_change_is_304_and_one_that_did_is_whole(client: Cli
 def test_it_is_said_that_nothing_is_stored_any_more(client: Client, configured: Any) -> None:
     configured("calm")
     assert "Nothing new is stored" not in client.get("/").content.decode(), "nothing ever was"
+    count("calm", ago=9000, matched=1)
+    store.roll_up(time.time())
+    assert "the last was counted 2 h ago" in words(client.get("/").content.decode()), "rolled up, it is still the last"
     count("calm", ago=300, matched=1)
     for path in ("/", "/routes/calm/"):
         assert "Nothing new is stored: the last was counted 5 min ago" in words(client.get(path).content.decode())
