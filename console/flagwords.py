@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -68,6 +69,19 @@ def _strategy(strategy: Feature) -> str:
     if int(rollout) == 100:  # whoever has nothing to be sticky by is outside all the same
         return "for everybody" if stickiness in ("", "default", "random") else f"for everybody who has a {stickiness}"
     return f"for {int(rollout)} % of {_OF[stickiness]}" if stickiness in _OF else f"for {int(rollout)} % by {stickiness}"
+
+
+def share(feature: Feature | None) -> int | None:
+    """Of how many of 100 an enabled flag is on; None where that takes more than a number to say."""
+    if feature is None:
+        return 0
+    if _dicts(feature.get("dependencies")):
+        return None
+    whom = _for_whom(feature)
+    if whom == "for everybody":
+        return 100
+    found = re.match(r"for (?:nobody \()?(\d+) %", whom)
+    return int(found[1]) if found else None
 
 
 def override(value: Feature | None) -> str:

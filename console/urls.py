@@ -12,16 +12,18 @@ from console import (
     endpointviews,
     flagviews,
     operateviews,
+    overviewviews,
+    routeviews,
     ruleviews,
     signatureviews,
     suggestionviews,
     timelineviews,
-    views,
 )
 
 urlpatterns = [
-    path("", views.overview, name="overview"),
-    path("routes/<str:name>/", views.route, name="route"),
+    path("", overviewviews.overview, name="overview"),
+    path("routes/<str:name>/", routeviews.route, name="route"),
+    path("routes/<str:name>/series.json", routeviews.series, name="route-series"),
     path("flags/", flagviews.flags, name="flags"),
     path("flags/changes/<int:pk>/", flagviews.change, name="flag-change"),
     path("endpoints/", endpointviews.endpoints, name="endpoints"),

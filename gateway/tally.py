@@ -6,7 +6,7 @@ from bisect import bisect_left
 from math import ceil, log
 from typing import Final
 
-from gateway.telemetry import BUCKETS, Latency, RouteStats, Stats, Watched
+from gateway.telemetry import BUCKETS, GATEWAY, Latency, RouteStats, Stats, Watched
 from shadow.exchange import RouteCounts
 from shadow.guard import GROWTH, LAST, SHORTEST
 
@@ -40,10 +40,12 @@ class _Watched:
 class RouteTally:
     """One route's requests. The route '' is what no route matched."""
 
-    __slots__ = ("_sides", "_watched", "fallbacks", "shadow")
+    __slots__ = ("_failed", "_sides", "_watched", "fallbacks", "shadow")
 
     def __init__(self) -> None:
         self._sides: dict[str, _Side] = {}
+        self._failed: dict[str, int] = {}
+        """By side, what is no status of its own: no answer, or one that broke off."""
         self._watched: dict[str, _Watched] = {}
         self.fallbacks: dict[str, int] = {}
         """By what the candidate did: refused, timeout, status-500 …"""
@@ -71,6 +73,25 @@ class RouteTally:
         number = 0 if seconds <= _SHORTEST else min(_LAST, ceil(log(seconds / _SHORTEST) * _PER_LOG))
         counts.times[number] = counts.times.get(number, 0) + 1
 
+    def failed(self, side: str, *, begun: bool) -> None:
+        """An upstream failed a request, and nobody takes its place. `begun`: its answer broke off, which `finish` is told of as well; else
+        there was none, and the gateway answers."""
+        self._failed[side] = self._failed.get(side, 0) + 1
+        if not begun:
+            self.shadow.unanswered[side] = self.shadow.unanswered.get(side, 0) + 1
+
+    def beside(self, side: str, status: int, seconds: float) -> None:
+        """One was asked beside, in the shadow, and answered after `seconds`; status 0: it did not."""
+        side = "shadow-" + side
+        if status == 0:
+            self.failed(side, begun=False)
+            return
+        if status >= 500:
+            self._failed[side] = self._failed.get(side, 0) + 1
+        times = self.shadow.latency.setdefault(side, {})
+        number = bisect_left(BUCKETS, seconds)
+        times[number] = times.get(number, 0) + 1
+
     def fell_back(self, why: str) -> None:
         """The candidate failed; legacy is asked instead."""
         self.fallbacks[why] = self.fallbacks.get(why, 0) + 1
@@ -90,6 +111,15 @@ class RouteTally:
                 self.shadow.candidate = finished
             else:
                 self.shadow.gateway = finished
+            if side != GATEWAY:
+                self.shadow.latency[side] = {number: count for number, count in enumerate(counts.buckets) if count}
+                errors = sum([count for status, count in counts.statuses.items() if status >= 500])
+                if errors:
+                    self._failed[side] = self._failed.get(side, 0) + errors
+        if self.shadow.fallback:  # of each the candidate gave no answer, or none that went to the client
+            self._failed["candidate"] = self._failed.get("candidate", 0) + self.shadow.fallback
+            self.shadow.unanswered["candidate"] = self.shadow.unanswered.get("candidate", 0) + self.shadow.fallback
+        self.shadow.errors = self._failed
         watched = {side: Watched(counts.requests, counts.errors, counts.times) for side, counts in self._watched.items()}
         return RouteStats(answered, latency, self.fallbacks, self.shadow, watched)
 

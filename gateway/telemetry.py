@@ -9,9 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from shadow.exchange import RouteCounts
-
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds in seconds, of Prometheus' own default but for the first two and the last."""
+from shadow.latency import BUCKETS as BUCKETS
 
 GATEWAY = "gateway"
 """The side that answered when no upstream did."""
@@ -106,6 +104,12 @@ def merge(total: Stats, part: Stats) -> None:
             setattr(shadow, counter, getattr(shadow, counter) + getattr(more, counter))
         _add(shadow.skipped, more.skipped)
         _add(shadow.dropped, more.dropped)
+        _add(shadow.errors, more.errors)
+        _add(shadow.unanswered, more.unanswered)
+        for side, times in more.latency.items():
+            mine = shadow.latency.setdefault(side, {})
+            for number, count in times.items():
+                mine[number] = mine.get(number, 0) + count
     _add(total.problems, part.problems)
     _add(total.events, part.events)
     _add(total.callers, part.callers)

@@ -231,4 +231,7 @@ def _names(counts: RouteCounts) -> list[tuple[str, int]]:
         (counters.CAPTURED, counts.captured),
         *((counters.SKIPPED + reason, number) for reason, number in counts.skipped.items()),
         *((counters.DROPPED + reason, number) for reason, number in counts.dropped.items()),
+        *((f"{counters.LATENCY}{side}.{bucket}", number) for side, times in counts.latency.items() for bucket, number in times.items()),
+        *((counters.ERRORS + side, number) for side, number in counts.errors.items()),
+        *((counters.UNANSWERED + side, number) for side, number in counts.unanswered.items()),
     ]

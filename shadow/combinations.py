@@ -82,6 +82,18 @@ def counted(sums: Mapping[str, Mapping[str, int]]) -> dict[str, list[tuple[Combi
     return found
 
 
+def known(sums: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """Of tallies summed up by route and name, in how many exchanges of each route it is kept what they showed together: `total` of
+    `counted`, for what no rule is asked of."""
+    from shadow.models import Combination as Row
+
+    some = [route for route, names in sums.items() if any(name.startswith(counters.COMBINATION) for name in names)]
+    found = dict.fromkeys(sums, 0)
+    for route, name in Row.objects.filter(route__in=some).values_list("route", "key") if some else ():
+        found[route] += sums[route].get(counters.COMBINATION + name, 0)
+    return found
+
+
 def total(counts: Iterable[tuple[Combination, int]]) -> int:
     """Exchanges whose combination is known."""
     return sum(count for _, count in counts)

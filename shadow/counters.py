@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+SERVED = "served."
+"""Before who answered."""
 SERVED_LEGACY = "served.legacy"
 SERVED_CANDIDATE = "served.candidate"
 FALLBACK = "served.fallback"
@@ -30,6 +32,12 @@ NOISE_DIFFERENT = "noise.different"
 NOISE_SKIPPED = "noise.skipped"
 NOISE_DROPPED = "noise.dropped"
 """Second answers of legacy that were lost on their way here. Not in DROPPED, as they were never in CAPTURED."""
+LATENCY = "latency."
+"""Followed by a side (shadow.latency.SIDES), a point, and a bucket: "latency.legacy.4" are legacy's answers in BUCKETS[4]."""
+ERRORS = "errors."
+"""Followed by a side: 5xx, no answer, or one that broke off."""
+UNANSWERED = "unanswered."
+"""Followed by a side: of ERRORS, those that are in no bucket of LATENCY."""
 BAD_FRAMES = "bad_frames"
 """Connections dropped because what came was not a record; counted under the route ''."""
 

@@ -85,6 +85,13 @@ class RouteCounts(msgspec.Struct, array_like=True):
     """Requests that the gateway itself answered, with an error."""
     unfinished: int = 0
     """Requests whose answer broke off, or whose client left before its end: in none of the three above."""
+    # Workers of before these send none.
+    latency: dict[str, dict[int, int]] = {}
+    """By side, as shadow.latency.SIDES has them: bucket of shadow.latency.BUCKETS → answers. Also those that broke off."""
+    errors: dict[str, int] = {}
+    """By side: 5xx, no answer, or one that broke off."""
+    unanswered: dict[str, int] = {}
+    """By side: of `errors`, those that are in no bucket of `latency`, as somebody else answered the client, or nobody anything."""
 
 
 class Summary(msgspec.Struct, array_like=True, tag="summary"):

@@ -34,6 +34,27 @@ class Tally(models.Model):
         return f"{self.route} {self.name} {self.count}"
 
 
+class TallySum(models.Model):
+    """Tallies summed up by wider spans, so that a day's are few rows. Tally says all of it: shadow/sums.py keeps it."""
+
+    route = models.CharField(max_length=100)
+    width = models.PositiveSmallIntegerField(help_text="seconds: 600 or 3600; 60 only of what Tally has by the second")
+    at = models.BigIntegerField(help_text="Unix seconds at which the span begins")
+    name = models.CharField(max_length=100)
+    count = models.BigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["route", "width", "at", "name"], name="tallysum_once")]
+        # Not of (width, at): by that, a route's rows would be looked for among all routes'.
+        indexes = [
+            models.Index(fields=["at"], name="tallysum_age"),
+            models.Index(fields=["at"], condition=models.Q(width=60), name="tallysum_minutes"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.route} {self.name} {self.count}"
+
+
 class Signature(models.Model):
     """All differences of one route that have kind and generalised path in common: what a person reviews."""
 

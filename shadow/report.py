@@ -13,14 +13,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
-from django.db.models import Q, Sum
+from django.db.models import Q
 
-from shadow import counters, gate_start, rulebook
-from shadow.combinations import counted, total
+from shadow import counters, gate_start, latency, rulebook, sums
+from shadow.combinations import counted, known, total
 from shadow.gate import GateResult, Terms, gate, wilson
-from shadow.models import Noise, Signature, Tally
+from shadow.latency import SideFigures
+from shadow.models import Noise, Signature
 from shadow.recompute import Recomputed, recompute
 from shadow.rules import Rule
 from shadow.states import BUG, OPEN
@@ -83,6 +85,8 @@ class RouteReport:
     """Open ones seen since then, the most frequent first. Their counts are those of all time."""
     unmended: tuple[SignatureLine, ...] = ()
     """Bugs that were not seen since then, and of which nobody has said that they are fixed."""
+    sides: dict[str, SideFigures] = field(default_factory=dict)
+    """By shadow.latency.SIDES: times and errors."""
 
     @property
     def served(self) -> int:
@@ -137,27 +141,44 @@ def summary(route: str, since: float = 0.0, rules: Sequence[Rule] | None = None)
     return summaries([route], since, None if rules is None else {route: rules})[0]
 
 
-def summaries(routes: Iterable[str], since: float = 0.0, rules: Mapping[str, Sequence[Rule]] | None = None) -> list[RouteReport]:
-    """`summary` of several routes, with four queries for all of them."""
+def summaries(
+    routes: Iterable[str], since: float = 0.0, rules: Mapping[str, Sequence[Rule]] | None = None, until: float | None = None
+) -> list[RouteReport]:
+    """`summary` of several routes, with five queries for all of them. `until`: Unix seconds; what came later is not counted."""
     names = list(routes)
-    sums = tallies(names, since)
+    counts = tallies(names, since, until)
     lines: dict[str, list[SignatureLine]] = defaultdict(list)
     unmended: dict[str, list[SignatureLine]] = defaultdict(list)
     wanted = Q(state__in=OPEN, last_seen__gte=since) | Q(state=BUG)
-    for row in Signature.objects.filter(wanted, route__in=names).order_by("-count", "kind", "path"):
-        (lines if row.last_seen >= since else unmended)[row.route].append(signature_line(row))
+    found_rows = Signature.objects.filter(wanted, route__in=names)
+    if until is not None:
+        found_rows = found_rows.filter(first_seen__lt=until)
+    for route, *fields in found_rows.order_by("-count", "kind", "path").values_list("route", *_LINE):  # rows: there may be thousands
+        line = SignatureLine(*fields)
+        (lines if line.last_seen >= since else unmended)[route].append(line)
     active = rulebook.in_force(names, time.time()) if rules is None else rules
-    combinations = counted(sums)
+    ruled = {name for name in names if active.get(name)}
+    combinations = counted({name: counts[name] for name in ruled if name in counts})
+    told = {name: total(each) for name, each in combinations.items()}
+    told |= known({name: each for name, each in counts.items() if name not in ruled})
     found = []
     for name in names:
         held = active.get(name, ())
-        told = combinations.get(name, [])
+        recomputed = recompute(combinations.get(name, []), held)
         seen, open_still = tuple(lines[name]), tuple(unmended[name])
-        found.append(_report(name, since, sums[name], seen, open_still, recompute(told, held), total(told), len(held)))
+        found.append(_report(name, since, counts.get(name, {}), seen, open_still, recomputed, told.get(name, 0), len(held)))
     return found
 
 
-_remembered: ContextVar[dict[tuple[tuple[str, ...], int], dict[str, dict[str, int]]] | None] = ContextVar("remembered", default=None)
+def glances(names: Sequence[str], since: float) -> dict[str, RouteReport]:
+    """Who answered, and what was counted, without what differed: no rule is applied, and no signature is in it. One query."""
+    counts = tallies(names, since)
+    return {name: _report(name, since, counts.get(name, {}), (), (), Recomputed(), 0, 0) for name in names}
+
+
+type _Asked = tuple[tuple[str, ...], int, float | None]
+
+_remembered: ContextVar[dict[_Asked, dict[str, dict[str, int]]] | None] = ContextVar("remembered", default=None)
 
 
 @contextmanager
@@ -170,28 +191,31 @@ def remembered() -> Iterator[None]:
         _remembered.reset(token)
 
 
-def tallies(names: Sequence[str], since: float) -> dict[str, dict[str, int]]:
+def tallies(names: Sequence[str], since: float, until: float | None = None) -> dict[str, dict[str, int]]:
     """Each route's counters, summed up since that moment."""
-    known = _remembered.get()
-    if known is None:
-        return _tallies(names, since)
-    key = tuple(names), math.ceil(since)
-    if key not in known:
-        known[key] = _tallies(names, since)
-    return known[key]
+    had = _remembered.get()
+    if had is None:
+        return _tallies(names, since, until)
+    key = tuple(names), math.ceil(since), until
+    if key not in had:
+        had[key] = _tallies(names, since, until)
+    return had[key]
 
 
-def _tallies(names: Sequence[str], since: float) -> dict[str, dict[str, int]]:
-    sums: dict[str, dict[str, int]] = defaultdict(dict)
-    rows = Tally.objects.filter(route__in=names, at__gte=math.ceil(since)).values_list("route", "name").annotate(total=Sum("count"))
-    for route, name, count in rows:
-        sums[route][name] = count
-    return sums
+def _tallies(names: Sequence[str], since: float, until: float | None) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    for route, name, count in sums.totals(names, since, until):
+        found[route][name] = count
+    return found
 
 
 def known_routes() -> list[str]:
     """Every route of which anything is stored."""
-    return sorted(Tally.objects.exclude(route="").values_list("route", flat=True).distinct())
+    return sums.routes()
+
+
+_LINE = ("pk", *(each.name for each in dataclass_fields(SignatureLine) if each.name != "id"))
+"""The fields of a SignatureLine, in order."""
 
 
 def signature_line(row: Signature) -> SignatureLine:
@@ -235,17 +259,21 @@ def gate_of(report: RouteReport, *, minimum: int, match: float, coverage: float 
     )
 
 
-def gates(terms: Mapping[str, Terms], now: float) -> dict[str, tuple[RouteReport, GateResult]]:
+def gates(
+    terms: Mapping[str, Terms], now: float, known: Mapping[str, RouteReport] | None = None
+) -> dict[str, tuple[RouteReport, GateResult]]:
     """Of each route by its own terms what was counted within their window, or since somebody began its gate anew, and the gate on it.
 
-    One query, and four for each length of window and each such beginning.
+    One query, and five for each length of window and each such beginning. `known`: reports that the caller has; those since the same second
+    are taken instead.
     """
     windows: dict[float, list[str]] = defaultdict(list)
     for name, since in gate_start.since(terms, terms, now).items():
         windows[since].append(name)
     found: dict[str, tuple[RouteReport, GateResult]] = {}
     for since, names in windows.items():
-        for report in summaries(names, since):
+        had = [known[name] for name in names if known and name in known and math.ceil(known[name].since) == math.ceil(since)]
+        for report in had if len(had) == len(names) else summaries(names, since):
             asked = terms[report.route]
             found[report.route] = report, gate_of(report, minimum=asked.minimum, match=asked.match, coverage=asked.coverage)
     return found
@@ -254,7 +282,7 @@ def gates(terms: Mapping[str, Terms], now: float) -> dict[str, tuple[RouteReport
 def _report(
     route: str,
     since: float,
-    sums: dict[str, int],
+    counts: dict[str, int],
     signatures: tuple[SignatureLine, ...],
     unmended: tuple[SignatureLine, ...],
     recomputed: Recomputed,
@@ -262,34 +290,35 @@ def _report(
     rules: int,
 ) -> RouteReport:
     def by_reason(prefix: str) -> dict[str, int]:
-        reasons = {name.removeprefix(prefix): total for name, total in sums.items() if name.startswith(prefix)}
+        reasons = {name.removeprefix(prefix): total for name, total in counts.items() if name.startswith(prefix)}
         return dict(sorted(reasons.items(), key=lambda item: -item[1]))
 
     skipped, dropped = by_reason(counters.SKIPPED), by_reason(counters.DROPPED)
-    differed = sums.get(counters.MISMATCHED, 0) + sums.get(counters.EXCUSED, 0)
+    differed = counts.get(counters.MISMATCHED, 0) + counts.get(counters.EXCUSED, 0)
     by_rules = min(recomputed.matched, differed)
-    matched, mismatched = sums.get(counters.MATCHED, 0) + by_rules, differed - by_rules
+    matched, mismatched = counts.get(counters.MATCHED, 0) + by_rules, differed - by_rules
     accounted = matched + mismatched + sum(skipped.values()) + sum(dropped.values())
     return RouteReport(
         route,
         since,
-        legacy=sums.get(counters.SERVED_LEGACY, 0),
-        candidate=sums.get(counters.SERVED_CANDIDATE, 0),
-        fallback=sums.get(counters.FALLBACK, 0),
-        gateway=sums.get(counters.SERVED_GATEWAY, 0),
-        unfinished=sums.get(counters.UNFINISHED, 0),
-        eligible=max(accounted, sums.get(counters.ELIGIBLE, 0)),
-        captured=sums.get(counters.CAPTURED, 0),
+        legacy=counts.get(counters.SERVED_LEGACY, 0),
+        candidate=counts.get(counters.SERVED_CANDIDATE, 0),
+        fallback=counts.get(counters.FALLBACK, 0),
+        gateway=counts.get(counters.SERVED_GATEWAY, 0),
+        unfinished=counts.get(counters.UNFINISHED, 0),
+        eligible=max(accounted, counts.get(counters.ELIGIBLE, 0)),
+        captured=counts.get(counters.CAPTURED, 0),
         matched=matched,
         mismatched=mismatched,
         matched_by_rules=by_rules,
-        matched_by_configuration=sums.get(counters.CONFIGURED, 0),
+        matched_by_configuration=counts.get(counters.CONFIGURED, 0),
         untold=max(0, differed - told),
         rules=rules,
         skipped=skipped,
         dropped=dropped,
-        noise_pairs=sums.get(counters.NOISE_PAIRS, 0),
-        noise_different=sums.get(counters.NOISE_DIFFERENT, 0),
+        noise_pairs=counts.get(counters.NOISE_PAIRS, 0),
+        noise_different=counts.get(counters.NOISE_DIFFERENT, 0),
         signatures=signatures,
         unmended=unmended,
+        sides=latency.figures(counts),
     )

@@ -21,7 +21,7 @@ from django.core.management import call_command
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from shadow import combinations, database, drift_store, events, noise_store, states
+from shadow import combinations, database, drift_store, events, noise_store, states, sums
 from shadow.batch import MAX_SIGNATURES, OTHER, Batch, Key, Seen
 from shadow.judge import Sample
 from shadow.storable import storable as storable  # where others look for it
@@ -122,12 +122,14 @@ def write(batch: Batch) -> None:
     """
     with transaction.atomic():
         among_writers(alone=False)
-        _write_tallies(batch, combinations.rows(batch) + drift_store.rows(batch, _row))
+        tallies = batch.tallies + combinations.rows(batch) + drift_store.rows(batch, _row)
+        _write_tallies(tallies)
         noise_store.write(batch)
         ids = _upsert_signatures(_limited(batch.expected, excused=True), _limited(batch.signatures))
         touched = _write_samples(batch, ids)
         for signature in sorted(touched):
             _prune_samples(signature)
+        sums.add(tallies)
 
 
 def among_writers(*, alone: bool) -> None:
@@ -141,8 +143,8 @@ def among_writers(*, alone: bool) -> None:
             cursor.execute(f"SELECT pg_advisory_xact_lock{'' if alone else '_shared'}(%s)", [_UPKEEP])
 
 
-def _write_tallies(batch: Batch, more: Counter[tuple[str, int, str]]) -> None:
-    rows = [(route, at, 1, name, count) for (route, at, name), count in sorted((batch.tallies + more).items())]
+def _write_tallies(tallies: Counter[tuple[str, int, str]]) -> None:
+    rows = [(route, at, 1, name, count) for (route, at, name), count in sorted(tallies.items())]
     if not rows:
         return
     with connection.cursor() as cursor:
@@ -276,20 +278,23 @@ def roll_up(now: float) -> None:
             [before],
         )
         cursor.execute("DELETE FROM shadow_tally WHERE width = 1 AND at < %s", [before])
+        sums.rolled_up(before)
 
 
 def purge(now: float, retention: float) -> None:
-    """Removes what is older than `retention` seconds. A signature that a person has judged stays: it holds the judgement, also where it was
-    seen again after that."""
+    """Removes what is older than `retention` seconds; counts, and what they count, by the whole hour. A signature that a person has judged
+    stays: it holds the judgement, also where it was seen again after that."""
     from shadow.models import Combination, Drift, FlagChange, GuardTrip, Noise, Presence, Signature, Tally
     from shadow.models import Sample as Row
 
     before = now - retention
+    counted = int(before) // sums.LONGEST * sums.LONGEST
     with transaction.atomic():
         among_writers(alone=True)
-        Tally.objects.filter(at__lt=int(before)).delete()
+        Tally.objects.filter(at__lt=counted).delete()
+        sums.purge(counted)
         Row.objects.filter(at__lt=before).delete()
-        Combination.objects.filter(last_seen__lt=before).delete()
+        Combination.objects.filter(last_seen__lt=counted).delete()
         Signature.objects.filter(last_seen__lt=before, state__in=(Signature.State.NEW, Signature.State.EXPECTED), changes=None).delete()
         for kept in (Noise, Presence, Drift):
             kept.objects.filter(last_seen__lt=before).delete()

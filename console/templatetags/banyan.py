@@ -47,6 +47,22 @@ def clock(moment: float) -> str:
 
 
 @register.filter
+def unix(moment: float) -> str:
+    """Unix seconds as scripts read them, whatever the page's language."""
+    return f"{moment:.2f}"
+
+
+@register.filter
+def shortly(seconds: float | None) -> str:
+    """Seconds with two digits and a unit: 7.5 ms, 120 ms, 2.5 s."""
+    if seconds is None:
+        return "\N{EN DASH}"
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    return f"{seconds * 1000:.{1 if seconds < 0.01 else 0}f} ms"
+
+
+@register.filter
 def milliseconds(seconds: float) -> str:
     """Seconds as milliseconds."""
     return f"{seconds * 1000:.1f} ms"

@@ -16,6 +16,7 @@ from gateway.cli.comparison import moment, opened, percent
 from gateway.cli.shared import RefusalError
 
 if TYPE_CHECKING:
+    from shadow.report import RouteReport
     from shadow.reporting.document import Document
 
 type Form = Literal["text", "json", "html", "junit"]
@@ -127,6 +128,7 @@ def _text(document: Document) -> list[str]:
     lines.append(f"  reconciled  {in_words(reconcile(counted))}")
     rate = percent(counted.match_rate)
     lines.append(f"  match rate  {rate}" + (f" (95 %: {percent(lower)} to {percent(upper)})" if counted.compared else ""))
+    lines += _sides(counted)
     if counted.matched_by_rules or counted.matched_by_configuration:
         by = f"{counted.matched_by_configuration} by the configuration's rules, {counted.matched_by_rules} by reviewed ones"
         lines.append(f"  matched     {counted.matched}: {counted.matched_outright} outright, {by} ({counted.rules} in force)")
@@ -136,3 +138,17 @@ def _text(document: Document) -> list[str]:
     )
     lines += [f"  {line.count:>9} x {line.kind} {line.path} ({line.state})" for line in document.signatures]
     return list(map(plain, lines))
+
+
+def _sides(counted: RouteReport) -> list[str]:
+    """Both sides' p95 and errors, of what they served or of what they answered beside: whichever there is more of."""
+    from shadow.latency import best
+
+    lines = []
+    for side in ("legacy", "candidate"):
+        figures, beside = best(counted.sides, side)
+        if figures.asked:
+            slow = f"p95 {1000 * figures.p95:.1f} ms" if figures.p95 is not None else "no answer"
+            where = " asked beside" if beside else ""
+            lines.append(f"  {side:11} {slow}, errors {percent(figures.error_rate)} ({figures.errors} of {figures.asked}{where})")
+    return lines

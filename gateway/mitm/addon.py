@@ -246,6 +246,7 @@ class GatewayAddon:
             relay.client_gone()
         elif relay.started:
             relay.watched(failed=True)
+            relay.failed(begun=True)
             relay.cut_off(f"cut-off-{_failure(flow, relay).code}")
         else:
             failure = _failure(flow, relay)
@@ -255,6 +256,7 @@ class GatewayAddon:
                 outcome = Policy.on_failure(relay.decision, failure, relay.method, replayable=False)
                 kind = outcome if isinstance(outcome, Problem) else kind
             relay.watched(failed=True)
+            relay.failed(begun=False)
             flow.metadata[ANSWER] = relay.own_answer(kind, _detail(relay, failure), close=True)
             relay.finish()
 
@@ -318,6 +320,7 @@ class GatewayAddon:
             self._direct(flow, relay, outgoing, after)
         else:
             relay.watched(failed=True)
+            relay.failed(begun=False)
             relay.answered = True
             flow.response = relay.own_answer(after, _detail(relay, outcome), close=False)
 

@@ -209,6 +209,11 @@ class Relay:
         if decision is not None and decision.guarded and not self.fell_back and serve is not None:
             self.shared.tally.route(decision.route).watched(serve.side, failed, self.waited)
 
+    def failed(self, *, begun: bool) -> None:
+        """Counts that whoever was asked last failed, and that nobody takes its place."""
+        if self.decision is not None and self.serve is not None:
+            self.shared.tally.route(self.decision.route).failed(self.serve.side, begun=begun)
+
     # Timers
 
     def arm(self, seconds: float, failure: Failure, expired: Callable[[], None]) -> None:

@@ -154,6 +154,9 @@ class Capture:
         except TimeoutError:
             outcome = Failure.TIMEOUT
         elapsed = shared.now() - began
+        if kind == "pair" and (isinstance(outcome, Failure) or not outcome.skipped):
+            status = 0 if isinstance(outcome, Failure) else outcome.status
+            shared.tally.route(self._decision.route).beside(target.side, status, elapsed)
         if self._decision.guarded and kind == "pair" and target.upstream == "legacy":
             # The guard's measure for a candidate that leaves legacy no requests of its own.
             failed, waited = (True, 0.0) if isinstance(outcome, Failure) else (outcome.status >= 500, outcome.waited)

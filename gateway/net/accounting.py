@@ -55,3 +55,9 @@ def watched(relay: Relay, *, failed: bool) -> None:
     decision, serve = relay.decision, relay.serve
     if decision is not None and decision.guarded and not relay.fell_back and serve is not None:
         relay.edge.tally.route(decision.route).watched(serve.side, failed, relay.waited)
+
+
+def failed(relay: Relay, *, begun: bool) -> None:
+    """Counts that the upstream which was asked last failed, and that nobody takes its place. `begun`: its answer broke off."""
+    if relay.decision is not None and relay.serve is not None:
+        relay.edge.tally.route(relay.decision.route).failed(relay.serve.side, begun=begun)

@@ -323,6 +323,9 @@ class Mirror(Sink):
     def _complete(self) -> None:
         capture, recorder = self._capture, self.recorder
         recorder.finish(capture.edge.clock.now)
+        if self.kind == "pair" and not recorder.skipped:  # what was not read to its end took nobody knows how long
+            status = recorder.head.status if recorder.head is not None and not recorder.error else 0
+            capture.edge.tally.route(capture.decision.route).beside(recorder.target.side, status, recorder.elapsed)
         if capture.decision.guarded and self.kind == "pair" and recorder.target.upstream == "legacy":
             # The guard's measure for a candidate that leaves legacy no requests of its own.
             failed = recorder.error != "" or recorder.head is None or recorder.head.status >= 500

@@ -18,7 +18,7 @@ from gateway.identity.rules import Rule
 from gateway.identity.stamp import OVERSIZED
 from gateway.identity.visitors import Visitors
 from gateway.limiting import TOO_MANY, RouteLimit
-from gateway.net.accounting import account, watched
+from gateway.net.accounting import account, failed, watched
 from gateway.net.answers import problem
 from gateway.net.chunked import LAST, chunk
 from gateway.net.head import RequestHead, ResponseHead
@@ -361,6 +361,7 @@ class Relay(Sink):
         self._held = None
         if self._started:
             watched(self, failed=True)
+            failed(self, begun=True)
             self.cut_off(failure.code)
             return
         method = self.head.method
@@ -382,6 +383,7 @@ class Relay(Sink):
             self._fall_back(outcome, failure.code)
         else:
             watched(self, failed=True)
+            failed(self, begun=False)
             self.answer(outcome, f"{self.serve.upstream if self.serve else 'upstream'}: {failure.code}")
 
     def on_upstream_paused(self, paused: bool) -> None:

@@ -29,7 +29,7 @@ class Shadow(Section):
     redact_patterns: list[Literal["cards", "tokens"]] = ["cards", "tokens"]
     """What becomes keyed hashes by its looks, wherever it stands: card numbers (Luhn), and tokens such as JWTs, Bearer … and sk_live_…"""
     retention: Seconds = 14 * 86400.0
-    """Samples and counts older than this are deleted."""
+    """Samples older than this are deleted; counts too, by the whole hour."""
     timeout: Timeout = 5.0
     """How long a mirrored request may take."""
     concurrency: int = Field(default=64, ge=1)

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('shadow', '0008_timeline'),
+        ("shadow", "0009_tally_sums"),
     ]
 
     operations = [

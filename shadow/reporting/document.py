@@ -10,7 +10,8 @@ from shadow.examples import Example, examples
 from shadow.gate import GateResult, Terms
 from shadow.reconcile import reconcile
 from shadow.report import RouteReport, SignatureLine
-from shadow.series import Series, series
+from shadow.series import Series, plain_sides, series
+from shadow.series import plain as plain_series
 from shadow.states import Change
 
 VERSION = 1
@@ -126,5 +127,6 @@ def plain(document: Document) -> dict[str, Any]:
             }
             for line in document.signatures
         ],
-        "series": asdict(document.series),
+        "sides": plain_sides(counted.sides),
+        "series": plain_series(document.series),
     }

@@ -274,7 +274,7 @@ def test_the_overview_shows_match_rate_and_coverage_beside_each_other(client: ht
     assert "passes" not in page
     assert "/api/v1/quiet/*" in page
     page = client.get("/routes/reviews/?span=15m").text
-    assert "signatures still open: " in page
+    assert "review the new, mend the bugs" in page
     assert "counted since 24 h ago" in page, "whatever span is shown"
 
 

@@ -23,6 +23,7 @@ from demo.processes import Running, StartError
 from tests.support.admin_port import AdminPort, admin_port, feature
 from tests.support.console import browser, log_in, running_console
 from tests.support.required import missing
+from tests.support.tallies import insert
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -354,8 +355,7 @@ def test_the_overview_fits_a_usual_window(page: Page, console: Console) -> None:
     }
     now = int(time.time()) - 5
     with closing(sqlite3.connect(console.folder / "var" / "banyan.sqlite3", isolation_level=None)) as database:
-        for name, count in counts.items():
-            database.execute("INSERT INTO shadow_tally (route, at, width, name, count) VALUES ('reviews', ?, 1, ?, ?)", (now, name, count))
+        insert(database, "reviews", now, counts)
     quarter = feature("reviews", True, strategies=[{"name": "flexibleRollout", "parameters": {"rollout": "25", "stickiness": "userId"}}])
     console.flags(quarter, feature("reviews.shadow", True))
     page.goto("/")

@@ -35,7 +35,7 @@ except script.BREAKS as error:
 def test_the_story_breaks_off(tmp_path: Path) -> None:
     (tmp_path / "banyan.toml").write_text(TOML)
     done = subprocess.run(python("-c", SCRIPT, str(tmp_path / "banyan.toml")), capture_output=True, text=True, timeout=60, check=False)
-    reason = "the comparisons cannot be read: no such table: shadow_tally"
+    reason = "the comparisons cannot be read: no such table: shadow_tallysum"
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{reason}\nbroke off: {reason}\n", "")
 
 

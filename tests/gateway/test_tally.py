@@ -29,6 +29,35 @@ def test_a_report_says_what_was_counted() -> None:
     assert (report.problems, report.events) == ({"framing": 1}, {"underscored-header": 3})
 
 
+def test_times_and_errors_of_both_sides_are_told_by_side() -> None:
+    tally = Tally()
+    route = tally.route("reviews")
+    for seconds in (0.002, 0.002, 0.3):
+        route.finish("legacy", 200, seconds)
+    route.finish("legacy", 500, 0.002)
+    route.finish("candidate", 503, 0.02)
+    route.fell_back("timeout")  # the candidate did not answer
+    route.finish("legacy", 200, 1.5)
+    route.failed("legacy", begun=False)  # and here nobody did
+    route.finish("gateway", 504, 5.0)
+    route.failed("candidate", begun=True)
+    route.finish("candidate", 0, 0.02)
+    for status, seconds in ((200, 0.0001), (500, 99.0), (0, 5.0)):
+        route.beside("candidate", status, seconds)
+    told = tally.report().routes["reviews"].shadow
+    assert told.latency == {"legacy": {1: 3, 8: 1, 10: 1}, "candidate": {4: 2}, "shadow-candidate": {0: 1, 13: 1}}
+    assert told.errors == {"legacy": 2, "candidate": 3, "shadow-candidate": 2}
+    assert told.unanswered == {"legacy": 1, "candidate": 1, "shadow-candidate": 1}
+    total = Stats()
+    for _ in range(2):
+        again = Tally()
+        again.route("r").beside("candidate", 200, 0.002)
+        again.route("r").failed("legacy", begun=False)
+        merge(total, again.report())
+    summed = total.routes["r"].shadow
+    assert (summed.latency, summed.errors, summed.unanswered) == ({"shadow-candidate": {1: 2}}, {"legacy": 2}, {"legacy": 2})
+
+
 def test_reports_add_up() -> None:
     total = Stats()
     for status in (200, 200, 404, 0):

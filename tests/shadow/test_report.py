@@ -10,8 +10,10 @@ import pytest
 from shadow import counters, report, states, store
 from shadow.batch import OTHER, Batch, Seen
 from shadow.compare import Kind
+from shadow.exchange import RouteCounts, Summary
 from shadow.models import Signature
-from shadow.series import MOST_POINTS, STEPS, Point, series, step_for
+from shadow.reconcile import reconcile
+from shadow.series import MOST_POINTS, STEPS, Point, plain_sides, series, step_for
 
 DAY = 86400.0
 
@@ -109,7 +111,7 @@ def test_a_series_has_every_span_and_loses_no_count() -> None:
         Point(start + 60, skipped=5, dropped=4),
         Point(start + 120),
         Point(start + 180),
-        Point(start + 240, legacy=8, candidate=9),
+        Point(start + 240, legacy=8, candidate=9, eligible=99),
     )
     found = series("r", 0, start + 9999)
     assert (found.step, found.points) == (60, expected)
@@ -133,3 +135,32 @@ def test_a_series_is_bounded_and_refuses_what_is_not_kept() -> None:
         with pytest.raises(ValueError, match="multiple of 60"):
             series("r", 0, 2e9, step)
     assert [step_for(seconds) for seconds in (60, 7200, 7201, DAY, 14 * DAY)] == [60, 60, 300, 900, 4 * 3600]
+
+
+@pytest.mark.django_db
+def test_what_workers_tell_of_both_sides_is_in_reports_and_series_and_adds_up() -> None:
+    start = 1_800_000_000
+    counts = RouteCounts(
+        legacy=10,
+        eligible=10,
+        captured=10,
+        latency={"legacy": {3: 8, 4: 2}, "shadow-candidate": {5: 9}},
+        errors={"shadow-candidate": 2, "legacy": 1},
+        unanswered={"shadow-candidate": 1},
+    )
+    for second in (0, 1, 59, 200):
+        batch = Batch()
+        batch.summary(Summary(start + second, "w", {"r": counts}))
+        store.write(batch)
+    for _ in range(2):
+        sides = report.summary("r", start).sides
+        assert set(sides) == {"legacy", "shadow-candidate"}
+        assert (sides["legacy"].times, sides["legacy"].errors, sides["legacy"].asked) == ({3: 32, 4: 8}, 4, 40)
+        assert (sides["shadow-candidate"].asked, sides["shadow-candidate"].error_rate) == (40, 0.2)
+        points = series("r", start, start + 9999).points
+        assert [point.sides["legacy"].asked if point.sides else 0 for point in points] == [30, 0, 0, 10]
+        assert plain_sides(points[0].sides)["shadow-candidate"]["errors"] == 6
+        assert reconcile(report.summary("r")).captured == 40
+        store.roll_up(start + 9999)  # and the same of minutes
+    old = report.summary("r", start + 100).sides["legacy"]
+    assert old.asked == 10

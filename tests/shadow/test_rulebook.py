@@ -185,7 +185,7 @@ def test_combinations_go_with_their_counts() -> None:
     add()
     assert figures() == (0, 0, 1, 0), "minutes are counted like seconds"
     assert Tally.objects.filter(name__startswith=counters.COMBINATION, width=60).count() == 1
-    store.purge(NOW + 100, 50)
+    store.purge(NOW + 3700, 50)
     assert not Combination.objects.exists()
     assert Rule.objects.count() == 1
 

@@ -100,7 +100,7 @@ except Exception as error:
     assert type(error).__name__ == "IntegrityError"
 else:
     raise AssertionError("the same rule twice")
-store.purge(time.time() + 10, 1)
+store.purge(time.time() + 7200, 1)
 assert not Combination.objects.exists()
 assert Rule.objects.count() == 2
 """

@@ -164,11 +164,11 @@ def wait_for(check: Callable[[], bool], seconds: float = 15.0) -> None:
 def check_the_whole_way(setup: Setup) -> None:
     """What is sent is compared, redacted, counted and stored; SIGTERM drains."""
     # First one of long ago, so that what follows meets a shipper that is up: what it cannot do in time at the end is a counted drop.
-    setup.send(pair({"a": 1}, {"a": 1}, at=time.time() - 1000))
+    setup.send(pair({"a": 1}, {"a": 1}, at=time.time() - 10_000))
 
     def up() -> bool:
         try:
-            return bool(setup.report(time.time() - 2000)["matched"] == 1)
+            return bool(setup.report(time.time() - 20_000)["matched"] == 1)
         except subprocess.CalledProcessError:
             return False  # its tables are not made yet
 

@@ -94,11 +94,13 @@ def test_a_flood_of_paths_ends_under_one_signature() -> None:
 
 @pytest.mark.django_db
 def test_what_is_older_than_the_retention_goes_but_not_what_a_person_judged() -> None:
-    write(mismatch("$.old"), mismatch("$.judged"), mismatch("$.fresh", number=1000))
+    write(mismatch("$.old"), mismatch("$.judged"), mismatch("$.fresh", number=5000))
     states.change(Signature.objects.get(path="$.judged").pk, "expected", by="ada", why="a rule")
-    store.purge(NOW + 1500, 1000)
+    store.purge(NOW + 4500, 1000)
+    assert report.summary("reviews").mismatched == 3, "counts go by whole hours"
+    store.purge(NOW + 5500, 1000)
     assert set(Signature.objects.values_list("path", flat=True)) == {"$.judged", "$.fresh"}
-    assert [row.request_id for row in Row.objects.all()] == ["r1000"]
+    assert [row.request_id for row in Row.objects.all()] == ["r5000"]
     assert Sighting.objects.count() == 1
     assert report.summary("reviews").mismatched == 1
 

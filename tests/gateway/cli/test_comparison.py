@@ -54,6 +54,10 @@ batch.count("reviews", now - 60, counters.CAPTURED, 400)
 batch.count("reviews", now - 60, counters.SERVED_LEGACY, 410)
 batch.count("reviews", now - 60, counters.SERVED_GATEWAY, 7)
 batch.count("reviews", now - 60, counters.UNFINISHED, 2)
+batch.count("reviews", now - 60, counters.LATENCY + "legacy.4", 400)
+batch.count("reviews", now - 60, counters.LATENCY + "shadow-candidate.5", 399)
+batch.count("reviews", now - 60, counters.ERRORS + "shadow-candidate", 4)
+batch.count("reviews", now - 60, counters.UNANSWERED + "shadow-candidate", 1)
 batch.count("items", now - 60, counters.MATCHED, 99_999)
 batch.count("items", now - 60, counters.MISMATCHED, 1)
 batch.signatures["items", Kind.AUTHORIZATION, "403->200"] = Seen(1, now - 60, now - 60)
@@ -88,6 +92,8 @@ def test_report_shows_rate_coverage_reasons_and_signatures(folder: Path) -> None
         "  skipped     10 too-large",
         "  reconciled  captured 501 = compared 500 + missing 1 (under way, or lost by a process that ended without a word)",
         "  match rate  80.00 % (95 %: 76.27 % to 83.27 %)",
+        "  legacy      p95 24.2 ms, errors 0.00 % (0 of 400)",
+        "  candidate   p95 48.8 ms, errors 1.00 % (4 of 400 asked beside)",
         "  gate        not passed (of the last 1d): the match rate is at least 76.2711% (95 % confidence), 98.0000% is needed: "
         "5569 more without a difference would show that; 1 signature still open: type $.count (new)",
         "        100 x type $.count (new)",
