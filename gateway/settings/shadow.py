@@ -47,8 +47,8 @@ class Shadow(Section):
         return [self.sink, self.nats, [value.get_secret_value() if isinstance(value, SecretStr) else value for value in plain]]
 
     processes: int = Field(default=0, ge=0, le=64)
-    """Of the local sink: that compare what may take long, each within a budget of time and memory. 0: one per core, at least 2 and at
-    most 4."""
+    """That compare what may take long, of the shipper and of each shadow worker, each within a budget of time and memory. 0: one per core,
+    at least 2 and at most 4."""
 
     @property
     def secrets(self) -> tuple[list[str], list[Literal["cards", "tokens"]]]:

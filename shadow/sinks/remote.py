@@ -34,4 +34,11 @@ def jetstream(config: Config) -> JetStreamSink:
     folder, redactor, rules = redaction(config)
     settings = config.shadow.jetstream
     sealer = Sealer(redactor, rules, settings.max_message)
-    return JetStreamSink(sealer, place_of(config), folder, buffer=settings.buffer, buffer_bytes=settings.buffer_bytes)
+    return JetStreamSink(
+        sealer,
+        place_of(config),
+        folder,
+        buffer=settings.buffer,
+        buffer_bytes=settings.buffer_bytes,
+        processes=config.shadow.processes,
+    )
