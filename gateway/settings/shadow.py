@@ -75,8 +75,9 @@ class Shadow(Section):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Shadow:
-        if self.jetstream.ca and not any(url.startswith("tls://") for url in self.nats):
-            raise ValueError("jetstream.ca is for tls:// addresses, and nats has none")
+        for name in ("ca", "certificate"):
+            if getattr(self.jetstream, name) and not any(url.startswith("tls://") for url in self.nats):
+                raise ValueError(f"jetstream.{name} is for tls:// addresses, and nats has none")
         return self
 
     @field_validator("database")

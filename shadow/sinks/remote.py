@@ -21,7 +21,10 @@ def place_of(config: Config) -> Place:
         settings.user,
         settings.password.get_secret_value(),
         settings.token.get_secret_value(),
-        str(config.resolve(settings.ca)) if settings.ca else "",
+        *(
+            str(config.resolve(name)) if name else ""
+            for name in (settings.ca, settings.certificate, settings.key, settings.credentials, settings.nkey)
+        ),
     )
 
 
