@@ -128,7 +128,7 @@ class ShadowWorker:
                 task.cancel()
             await asyncio.gather(*tasks, stopped, return_exceptions=True)
             await self._broker.close()
-            # Were something of it still being opened, that ends by its own budget.
+            await asyncio.to_thread(self._judging.finish, 0)  # in no thread of ours: the one that reads may be waiting for room
             await self._in(self._reading, self._judging.close)
             for pool in (self._reading, self._storing):
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -284,7 +284,7 @@ class ShadowWorker:
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(taking), FETCH_SECONDS + STOP_SECONDS / 2)
         taking.cancel()
-        # In no thread of ours: the one that reads may be waiting for room in the pool until this says that there will be none.
+        # In no thread of ours: the one that reads may be waiting for room until this says that there will be none.
         await asyncio.to_thread(self._judging.finish, deadline - time.monotonic())
         await asyncio.gather(taking, return_exceptions=True)
         left, self._in_hand = self._in_hand, []
