@@ -426,6 +426,22 @@ def test_hostile_bodies_hold_up_nobody_and_each_ends_in_a_verdict(shop: Shop) ->
     assert worker.stop(20) == 0
 
 
+def test_a_shipper_that_ends_with_slow_ones_in_hand_counts_each_once(shop: Shop) -> None:
+    first = shop.start_shipper()
+    head, body = HOSTILE["a million empty lists"]
+    slow = [pair(body, body[:-2] + b"%d]" % number, head=head) for number in range(1, 9)]
+    shop.send([*slow, *some(20)], captured=28)
+    wait_for(lambda: shop.waiting() > 0, shop)
+    first.stop(20)
+    shop.start_shipper()  # sends what the first could not, should there be anything
+    shop.start_worker()
+    wait_for(lambda: complete(shop, 28), shop, 60)
+    found = shop.counted()
+    assert found["matched"] + found["mismatched"] + found.get("dropped.shipper_stopped", 0) == 28
+    assert found["matched"] + found["mismatched"] >= 20
+    assert shop.reconciled()["adds_up"]
+
+
 def test_what_waited_too_long_is_counted_as_expired(folder: Path, nats: Nats) -> None:
     shop = Shop(folder, nats, more='max_age = "1s"\n')
     try:
