@@ -103,11 +103,6 @@ class Judging:
     def start(self) -> None:
         self._pool.start()
 
-    @property
-    def rules_of(self) -> PairJudge:
-        """The one that judges."""
-        return self._judge
-
     def use(self, judge: PairJudge) -> None:
         """From now on this one judges. What is being compared ends under the one before."""
         self._judge = judge
