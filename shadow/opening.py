@@ -55,9 +55,9 @@ class Opener:
         if not careful:
             found = unpack(data, fields, INLINE_BYTES)
             if found is not None:
+                self._child.close()  # seldom needed; but where one message is suspected, the next may be too
                 return found
         opened = self._child.judge(Sealed(data, fields))
-        self._child.close()  # seldom needed, and large
         if isinstance(opened, PackError):
             raise opened
         return opened

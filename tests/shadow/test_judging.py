@@ -113,6 +113,12 @@ def test_what_came_often_is_compared_in_processes_that_may_be_ended(judging: Jud
     until_whole(held)
     assert names(held) == {counters.MATCHED: 1, counters.MISMATCHED: 1}
     assert not judging._of
+    child = judging._opener._child._process
+    assert child is not None
+    until_whole(judging.judge(message("same", delivered=3)))
+    assert judging._opener._child._process is child, "starting one for each would take half a second each"
+    until_whole(judging.judge(message("same")))
+    assert judging._opener._child._process is None
 
 
 @pytest.mark.parametrize("delivered", [1, 3])
