@@ -80,6 +80,8 @@ class Message:
     """The keyed digest of the body, from whoever had the key, where `body.digest` is ""."""
 
 
+UNDECODED = frozenset(("bad_encoding", "unknown_encoding", "over_limit"))
+"""Notes of a body whose Content-Encoding is still on."""
 _NO_CHARSETS = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "utf-7", "undefined"})
 """Codecs of Python that no web page is written in; the first two take quadratic time."""
 _PIECE = 256

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from shadow.compare import Kind, Rules, Verdict, compare
 from shadow.documents import MAX_DIFFERENCES
-from shadow.exchange import Answer
+from shadow.exchange import Answer, Exchange
 from shadow.headers import Address
+from shadow.judge import Judge
 from shadow.normalise import Form, Message, read
 from shadow.paths import render
+from shadow.redact import Redactor
 
 JSON_HEAD = b"Content-Type: application/json\r\n"
 
@@ -304,6 +306,34 @@ def test_what_lacks_an_end_or_has_something_after_it_is_no_match(coding: str) ->
         read = answer(spoilt, head=coded)
         assert (read.body.form, read.body.note) == (Form.OPAQUE, "bad_encoding")
         assert compare(answer(body, head=head), read, Rules()).outcome == "mismatch"
+
+
+@pytest.mark.parametrize(
+    ("legacy", "candidate", "outcome"),
+    [
+        ("", "gzip", "mismatch"),
+        ("gzip", "", "mismatch"),
+        ("gzip", "br", "mismatch"),
+        ("", "unknown", "mismatch"),
+        ("unknown", "other", "mismatch"),
+        ("unknown", "unknown", "match"),
+        ("gzip", "GZIP", "match"),
+        ("", "identity", "match"),
+    ],
+)
+@pytest.mark.parametrize("redact", [[], ["$..email"]])
+def test_the_same_bytes_under_a_coding_that_is_not_theirs_are_no_match(
+    legacy: str, candidate: str, outcome: str, redact: list[str]
+) -> None:
+    """A candidate that calls its plain JSON gzip: no client can read it."""
+    heads = [JSON_HEAD + (f"Content-Encoding: {coding}\r\n".encode() if coding else b"") for coding in (legacy, candidate)]
+    sides = [Answer("legacy", "l", 200, head, b'{"a": 1}', 0.1) for head in heads]
+    exchange = Exchange("r", "q", 1.0, "GET", "/", b"", b"", sides[0], sides[1])
+    exchange.shadow.side = "candidate"
+    judgement = Judge(Redactor(redact, b"k" * 32), {"r": Rules.make(headers=["content-type"])}).judge(exchange)
+    assert judgement is not None
+    assert judgement.outcome == outcome
+    assert judgement.signatures == (((Kind.BODY, "$"),) if outcome == "mismatch" else ())
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
