@@ -207,4 +207,5 @@ def for_the_shipper(config: Config) -> bytes:
     """All that the shipper goes by: as long as it stays the same, the shipper goes on."""
     compare = {route.name: route.shadow.compare.model_dump() for route in config.routes}
     shadow = config.shadow
-    return msgspec.json.encode([shadow.redact, shadow.redact_patterns, shadow.retention, compare, shadow.broker], order="sorted")
+    rest = [shadow.redact, shadow.redact_patterns, shadow.retention, shadow.processes, compare, shadow.broker]
+    return msgspec.json.encode(rest, order="sorted")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import ssl
+from collections.abc import Callable
+from pathlib import Path
 
 from gateway import tls
 from gateway.config import Config
@@ -27,22 +29,49 @@ def unusable(config: Config, engine: str) -> list[str]:
         stamping.check(config)
     except stamping.StampKeyError as error:
         problems.append(str(error))
-    return [*problems, *unfit_keys(config), *unfit_authorities(config), *unswitchable(config)]
+    return [*problems, *unfit_keys(config), *unfit_nats(config), *unswitchable(config)]
 
 
-def unfit_authorities(config: Config) -> list[str]:
-    """What stands against the file with the authorities of NATS' certificate."""
-    ca = config.shadow.jetstream.ca
-    if config.shadow.sink != "jetstream" or not ca:
+def unfit_nats(config: Config) -> list[str]:
+    """What stands against the files by which NATS is believed, and believes us."""
+    settings = config.shadow.jetstream
+    if config.shadow.sink != "jetstream":
         return []
-    path = config.resolve(ca)
+    problems = []
+    if settings.ca:
+        problems += _tried("ca", config.resolve(settings.ca), _as_authorities)
+    if settings.certificate:
+        key = config.resolve(settings.key) if settings.key else None
+        problems += _tried("certificate", config.resolve(settings.certificate), lambda path: _as_certificate(path, key))
+    if settings.credentials or settings.nkey:
+        from shadow import nkeys  # cryptography takes its time
+
+        read = nkeys.from_credentials if settings.credentials else nkeys.from_seed
+        try:
+            name = "credentials" if settings.credentials else "nkey"
+            problems += _tried(name, config.resolve(settings.credentials or settings.nkey), read)
+        except nkeys.NKeyError as error:
+            problems.append(f"shadow.jetstream.{name}: {error}. Name another file")
+    return problems
+
+
+def _tried(name: str, path: Path, read: Callable[[Path], object]) -> list[str]:
     try:
-        ssl.create_default_context(cafile=path)
+        read(path)
     except ssl.SSLError:
-        return [f"shadow.jetstream.ca: {path}: holds no certificate in PEM. Name another file"]
+        what = "holds no certificate in PEM" if name == "ca" else "holds no certificate and key in PEM that belong together"
+        return [f"shadow.jetstream.{name}: {path}: {what}. Name another file"]
     except OSError as error:
-        return [f"shadow.jetstream.ca: {path}: {why_not(error)}. Name another file"]
+        return [f"shadow.jetstream.{name}: {error.filename or path}: {why_not(error)}. Name another file"]
     return []
+
+
+def _as_authorities(path: Path) -> None:
+    ssl.create_default_context(cafile=path)
+
+
+def _as_certificate(path: Path, key: Path | None) -> None:
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(path, key, password="")
 
 
 def unswitchable(config: Config) -> list[str]:

@@ -16,6 +16,7 @@ from shadow.exchange import RouteCounts, Summary
 from shadow.judge import Judgement, Sample
 from shadow.noise import Manner, merged
 from shadow.recompute import Combination, resting
+from shadow.room import Room
 
 MAX_SIGNATURES = 500
 """Signatures per route. A route with more has field names that are data; the rest is counted under OTHER."""
@@ -83,6 +84,8 @@ class Batch:
     """(route, path) of places that legacy's own pairs had."""
     drifts: dict[tuple[str, Drift], Drifted] = field(default_factory=dict)
     samples: dict[Key, list[Sample]] = field(default_factory=dict)
+    room: Room = field(default_factory=Room)
+    """For samples, those of drifts among them. What finds none is counted all the same."""
     lost: int = 0
     """Counts that found no room."""
 
@@ -150,7 +153,8 @@ class Batch:
 
     def _add_drifted(self, key: tuple[str, Drift], drifted: Drifted) -> None:
         mine = self.drifts.setdefault(key, Drifted())
-        mine.sample = mine.sample or drifted.sample
+        if mine.sample is None and drifted.sample is not None and self.room.take(drifted.sample):
+            mine.sample = drifted.sample
         _add_seconds(mine.seconds, drifted.seconds, MAX_TALLIES // MAX_DRIFTS)
 
     def _show(self, judgement: Judgement) -> None:
@@ -171,10 +175,15 @@ class Batch:
     def _sample(self, judgement: Judgement, sample: Sample) -> None:
         for kind, path in judgement.signatures:
             key = (judgement.route, kind, path)
-            if key in self.signatures:
+            if key in self.signatures and self.room.take(sample):
                 kept = self.samples.setdefault(key, [])
                 kept.append(sample)
-                del kept[:-MAX_SAMPLES_A_WRITE]
+                while len(kept) > self._most:
+                    self.room.leave(kept.pop(0))
+
+    @property
+    def _most(self) -> int:
+        return 1 if self.room.tight else MAX_SAMPLES_A_WRITE
 
     def merge(self, other: Batch) -> None:
         """Adds a batch that could not be written. Its samples are the older ones and give way."""
@@ -198,7 +207,10 @@ class Batch:
             if drift in self.drifts or len(self.drifts) < MAX_DRIFTS:
                 self._add_drifted(drift, drifted)
         for key, samples in other.samples.items():
-            self.samples[key] = [*samples, *self.samples.get(key, [])][-MAX_SAMPLES_A_WRITE:]
+            kept = self.samples.setdefault(key, [])
+            for sample in reversed(samples):
+                if len(kept) < self._most and self.room.take(sample):
+                    kept.insert(0, sample)
         self.lost += other.lost
 
 

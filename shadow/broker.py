@@ -11,12 +11,15 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import nats.errors
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
+
+from shadow.nkeys import NKey, from_credentials, from_seed
 
 _log = logging.getLogger("banyan.shadow")
 
@@ -50,6 +53,11 @@ class Place:
     password: str = ""
     token: str = ""
     ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    credentials: str = ""
+    nkey: str = ""
+    """These five are files."""
 
     @property
     def subject(self) -> str:
@@ -145,6 +153,9 @@ class Broker:
     async def _connect(self) -> Client:
         client = Client()
         place = self.place
+        key = _key(place)
+        if key is not None and not key.jwt:
+            client._public_nkey = key.public  # noqa: SLF001 - nats-py sets it from a seed alone, by a package that is not needed otherwise
         # Made anew here after each loss, and not by the client: what waits in its buffers then would go out behind our back.
         async with asyncio.timeout(CONNECT_SECONDS * len(place.servers)):
             try:
@@ -158,6 +169,8 @@ class Broker:
                     user=place.user or None,
                     password=place.password or None,
                     token=place.token or None,
+                    signature_cb=key.sign if key is not None else None,
+                    user_jwt_cb=key.token if key is not None and key.jwt else None,
                     tls=_context(place),
                     error_cb=self._error,
                     disconnected_cb=self._lost,
@@ -206,6 +219,13 @@ def being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
+def _key(place: Place) -> NKey | None:
+    """With which this client says who it is, as its file has it now."""
+    if place.credentials:
+        return from_credentials(Path(place.credentials))
+    return from_seed(Path(place.nkey)) if place.nkey else None
+
+
 def _context(place: Place) -> ssl.SSLContext | None:
     if not any(url.startswith("tls://") for url in place.servers):
         return None
@@ -215,6 +235,8 @@ def _context(place: Place) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.load_verify_locations(*((place.ca,) if place.ca else system_authorities()))
+    if place.certificate:
+        context.load_cert_chain(place.certificate, place.key or None, password="")  # none: else it would ask whoever sits there
     return context
 
 

@@ -72,6 +72,8 @@ class BudgetedJudge[Given: Routed, Found]:
         self._memory = memory
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._killed = False
+        """By `kill`: that it ended is no fault of what it judged."""
 
     def start(self) -> None:
         """Starts the child ahead of the first call, if it isn't running."""
@@ -89,7 +91,7 @@ class BudgetedJudge[Given: Routed, Found]:
         finally:
             its.close()
         self._told = self._judge
-        self._process, self._pipe = process, mine
+        self._process, self._pipe, self._killed = process, mine, False
 
     def use(self, judge: Judging[Given, Found]) -> None:
         """From now on this one judges."""
@@ -109,7 +111,8 @@ class BudgetedJudge[Given: Routed, Found]:
                 judgement: Found = pipe.recv()
                 return judgement
         except (EOFError, OSError) as error:
-            _log.error("a comparison on route %s ended its process (%s)", exchange.route, type(error).__name__)
+            if not self._killed:
+                _log.error("a comparison on route %s ended its process (%s)", exchange.route, type(error).__name__)
         self.close()
         return self._judge.inconclusive(exchange)
 
@@ -147,6 +150,7 @@ class BudgetedJudge[Given: Routed, Found]:
         """From another thread: ends the child, so that whoever waits for it waits no longer."""
         with _processes:
             if self._process is not None:
+                self._killed = True
                 self._process.kill()
 
     def close(self) -> None:

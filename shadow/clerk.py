@@ -36,6 +36,8 @@ NICE = 5
 LOOK_SECONDS = 1.0
 LATE_SECONDS = 5.0
 """Beyond the window: what is compared is dated by its request."""
+LATEST_SECONDS = 3600.0
+"""Where comparing lags by more than that, nothing is counted: by then seconds become minutes (shadow.store.roll_up)."""
 MAX_WAITING = 1000
 """Lines that came and were not looked at: the parent sends a few an hour."""
 
@@ -94,14 +96,17 @@ def keep(gateway: str, trip: Mapping[str, Any]) -> None:
 
 
 def compared(watched: Mapping[str, float], now: float) -> dict[str, list[tuple[int, int, int]]]:
-    """Of each route: (second, matched, mismatched) for the last of them, oldest first."""
+    """Of each route: (second, matched, mismatched) for the last of them, oldest first. The window ends with the newest request that was
+    compared: where comparing lags by more than the window, what there is of it would be in none that ends now."""
     from shadow.models import Tally
 
     found: dict[str, list[tuple[int, int, int]]] = {}
     for route, seconds in watched.items():
         counts: dict[int, list[int]] = {}
         names = (counters.MATCHED, counters.EXCUSED, counters.MISMATCHED)
-        rows = Tally.objects.filter(route=route, width=1, at__gte=int(now - seconds - LATE_SECONDS), name__in=names)
+        lately = Tally.objects.filter(route=route, width=1, at__gte=int(now - LATEST_SECONDS), name__in=names)
+        newest = lately.order_by("-at").values_list("at", flat=True).first()  # the index ends it at the first, where Max looks at all
+        rows = lately.filter(at__gte=int(min(now, newest or now) - seconds - LATE_SECONDS))
         for at, name, count in rows.values_list("at", "name", "count"):
             counts.setdefault(at, [0, 0])[name == counters.MISMATCHED] += count
         found[route] = [(at, matched, mismatched) for at, (matched, mismatched) in sorted(counts.items())]

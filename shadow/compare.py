@@ -25,7 +25,7 @@ from enum import StrEnum
 from typing import Literal
 
 from shadow.headers import NOWHERE, Address, differing
-from shadow.normalise import Body, Form, Json, Message
+from shadow.normalise import UNDECODED, Body, Form, Json, Message, joined
 from shadow.paths import NO_PATTERNS, PatternSet
 from shadow.scalars import Tolerance
 from shadow.shapes import shape
@@ -236,7 +236,10 @@ def compare(legacy: Message, candidate: Message, rules: Rules, address: Address 
     if why:
         # One body or both are not here. What differs all the same is told; that the rest is equal can't be.
         return Verdict("mismatch", tuple(found), excused=tuple(excused)) if found else skipped(why)
-    bodies = compare_bodies(legacy.body, candidate.body, rules, hurried=hurried)
+    if _coded_otherwise(legacy, candidate):
+        bodies = Findings((Difference(Kind.BODY, "$", described(legacy.body), described(candidate.body)),))
+    else:
+        bodies = compare_bodies(legacy.body, candidate.body, rules, hurried=hurried)
     if bodies is EQUAL and not found and not excused:
         return MATCH
     found += bodies.differences
@@ -249,6 +252,15 @@ def compare(legacy: Message, candidate: Message, rules: Rules, address: Address 
         configured=bodies.configured,
         whole=bodies.whole,
     )
+
+
+def _coded_otherwise(legacy: Message, candidate: Message) -> bool:
+    """Whether a Content-Encoding that could not be undone is on one body alone. The same bytes then do not mean the same: what one client
+    reads, the other takes for broken."""
+    if legacy.body.note not in UNDECODED and candidate.body.note not in UNDECODED:
+        return False
+    one, other = (joined(message.headers, "content-encoding") or "" for message in (legacy, candidate))
+    return one.lower() != other.lower()
 
 
 def _passed(name: str, rules: Rules) -> str | None:

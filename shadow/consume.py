@@ -9,28 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
-from shadow import counters
-from shadow.batch import Batch
 from shadow.broker import CALL_SECONDS, CONSUMER, TROUBLE, Broker, Place, being_cancelled, ensure_consumer, ensure_stream
-from shadow.budget import BudgetedJudge
+from shadow.budget import NotStartedError
 from shadow.consumed import Counted
-from shadow.judge import Judgement
-from shadow.pack import PackError, Pair, counts, judgement, name_of, unpack
+from shadow.judging import Figures, Held, Judging
 from shadow.rules import Rule
 from shadow.sealing import PairJudge
-from shadow.worker import INLINE_BYTES, PATIENCE_SECONDS, RULES_SECONDS
+from shadow.worker import PATIENCE_SECONDS, RULES_SECONDS
 
 _log = logging.getLogger("banyan.shadow")
 
@@ -42,45 +36,7 @@ MAX_HELD = 64
 WRITE_SECONDS = 0.5
 RETRY_SECONDS = (0.5, 10.0)
 UPKEEP_SECONDS = 60.0
-CAREFUL = 3
-"""A pack that is delivered for this time has perhaps ended a worker: each of its pairs is compared in the process that may be ended."""
-MAX_DELIVERIES = 10
-"""A pack that comes more often is not looked into any more."""
 STOP_SECONDS = 10.0
-
-
-@dataclass(slots=True)
-class _Held:
-    """A message in hand, judged."""
-
-    message: Msg
-    counted: Counted
-
-
-@dataclass(slots=True)
-class Figures:
-    """What this worker has done since its start."""
-
-    exchanges: dict[str, int] = field(default_factory=dict)
-    """By what came of them: compared, and as counters.DROPPED has it."""
-    messages: int = 0
-    """Counted and acknowledged."""
-    redelivered: int = 0
-    """Messages that had been in some worker's hand before."""
-    repeated: int = 0
-    """Messages that were counted already."""
-    held: int = 0
-    waiting: int = 0
-    """Messages in the stream behind the last that was delivered here."""
-    database: bool = True
-    """It took the last write."""
-
-    def add(self, what: str, number: int = 1) -> None:
-        self.exchanges[what] = self.exchanges.get(what, 0) + number
-
-
-class _LeavingError(Exception):
-    """The message in hand is given back."""
 
 
 class ShadowWorker:
@@ -97,15 +53,15 @@ class ShadowWorker:
         upkeep: Callable[[float, int], None],
         rules: Callable[[float], Mapping[str, Sequence[Rule]] | None] | None = None,
         announce: Callable[[str], None] = lambda _: None,
+        processes: int = 0,
     ) -> None:
         """`rules`: says which reviewed rules are in force, where they are others than when it was last asked; in the storing thread.
-        `announce`: told once that it has begun to take."""
+        `announce`: told once that it has begun to take. `processes`: that compare what may take long; see shadow.pool.size."""
         self.figures = Figures()
         self._judge = judge
-        self._slow: BudgetedJudge[Pair, Judgement] = BudgetedJudge(judge)
+        self._judging = Judging(judge, place.stream, self.figures, self._tell_whole, max_age=max_age, processes=processes)
         self._place = place
         self._broker = Broker(place, "banyan shadow worker")
-        self._max_age = max_age
         self._prepare = prepare
         self._write = write
         self._upkeep = upkeep
@@ -116,24 +72,30 @@ class ShadowWorker:
             self._ruled.set()
         self._announce = announce
         self._announced = False
-        # Threads of their own: a database connection belongs to the thread that made it, and the slow comparisons are not for several.
-        self._judging = ThreadPoolExecutor(1, "judge")
+        # Threads of their own: a database connection belongs to the thread that made it, and messages are opened by one.
+        self._reading = ThreadPoolExecutor(1, "judge")
         self._storing = ThreadPoolExecutor(1, "store")
-        self._held: list[_Held] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._held: list[Held] = []
+        """Whole, or with pairs in the pool."""
         self._in_hand: list[Msg] = []
-        """Taken, and not judged yet."""
+        """Taken, and not looked into yet."""
         self._room = asyncio.Event()
         self._filled = asyncio.Event()
         self._stop = asyncio.Event()
         self._over = asyncio.Event()
         """Nothing more is taken, nor judged."""
-        self._leaving = threading.Event()
-        """Nobody waits for what is being judged any more."""
 
     @property
     def connected(self) -> bool:
         """To NATS."""
         return self._broker.usable.is_set()
+
+    def _tell_whole(self) -> None:
+        """From any thread: there is another message to write."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has ended: nobody writes any more, and the message was given back
+                self._loop.call_soon_threadsafe(self._filled.set)
 
     def stop(self) -> None:
         """Takes nothing more, finishes what is in hand, and leaves the rest to the others."""
@@ -141,8 +103,9 @@ class ShadowWorker:
 
     async def run(self) -> bool:
         """Until `stop`. Whether everything that was taken is counted, or given back."""
+        self._loop = asyncio.get_running_loop()
         self._room.set()
-        await self._in(self._judging, self._slow.start)
+        self._judging.start()
         self._broker.start(self._ready)
         taking = asyncio.create_task(self._take_all(), name="take")
         writing = asyncio.create_task(self._write_all(), name="write")
@@ -165,8 +128,9 @@ class ShadowWorker:
                 task.cancel()
             await asyncio.gather(*tasks, stopped, return_exceptions=True)
             await self._broker.close()
-            await self._in(self._judging, self._slow.close)
-            for pool in (self._judging, self._storing):
+            await asyncio.to_thread(self._judging.finish, 0)  # in no thread of ours: the one that reads may be waiting for room
+            await self._in(self._reading, self._judging.close)
+            for pool in (self._reading, self._storing):
                 pool.shutdown(wait=False, cancel_futures=True)
 
     async def _in[**Given, Found](
@@ -197,9 +161,11 @@ class ShadowWorker:
                         await self._judge_in_hand()
                 finally:
                     await _leave(subscription)
-            except (*TROUBLE, asyncio.CancelledError) as error:
+            except (*TROUBLE, NotStartedError, asyncio.CancelledError) as error:
                 if being_cancelled():
                     raise
+                if isinstance(error, NotStartedError):
+                    _log.error("a message has to wait: %s", error)
                 _log.debug("taking from NATS: %s", type(error).__name__)
                 self._in_hand.clear()  # what was not judged comes again, here or elsewhere
                 self._broker.doubt()
@@ -207,7 +173,7 @@ class ShadowWorker:
     async def _judge_in_hand(self) -> None:
         while self._in_hand:
             message = self._in_hand[0]
-            held = await self._in(self._judging, self._judge_message, message)
+            held = await self._in(self._reading, self._judging.judge, message)
             self._in_hand.pop(0)
             self._held.append(held)
             self.figures.held = len(self._held)
@@ -217,70 +183,6 @@ class ShadowWorker:
                 await self._room.wait()
             if self._stop.is_set():
                 return
-
-    def _judge_message(self, message: Msg) -> _Held:
-        """In a thread. Whatever the message holds, there is something to count."""
-        fields = message.headers or {}
-        about = message.metadata
-        self.figures.waiting = about.num_pending
-        deliveries = about.num_delivered or 1
-        if deliveries > 1:
-            self.figures.redelivered += 1
-        name = name_of(fields)
-        producer, number = name if name is not None else (f"stream {self._place.stream}"[:64], about.sequence.stream)
-        now = time.time()
-        sent = about.timestamp.timestamp()
-        held = _Held(message, Counted(producer, number, about.sequence.stream, spoilt=_as_lost(counts(fields), sent, counters.UNREADABLE)))
-        if deliveries > MAX_DELIVERIES:
-            self._unread(held, fields, sent, counters.POISON, "it has ended every worker that had it")
-            return held
-        try:
-            contents = unpack(message.data, fields)
-            batch = Batch()
-            for route, at, counter, count in contents.tallies:
-                batch.count(route, at, counter, count)
-            expired = self._max_age and now - sent > self._max_age
-            for pair in contents.pairs:
-                if expired:
-                    batch.count(pair.route, pair.at, counters.lost(counters.EXPIRED, noise=pair.kind == "noise"))
-                    self.figures.add("expired")
-                else:
-                    self._add(batch, pair, deliveries >= CAREFUL)
-            for each in contents.told:
-                batch.judgement(judgement(each))
-                self.figures.add("compared")
-        except _LeavingError:
-            raise
-        except PackError as error:
-            self._unread(held, fields, sent, counters.UNREADABLE, str(error))
-        except Exception as error:  # whatever somebody has put there, it must not come back for ever
-            _log.exception("a message of %s stumbled this worker", self._place.stream)
-            self._unread(held, fields, sent, counters.UNREADABLE, type(error).__name__)
-        else:
-            held.counted.batch = batch
-        return held
-
-    def _add(self, batch: Batch, pair: Pair, careful: bool) -> None:
-        if self._leaving.is_set():
-            raise _LeavingError
-        try:
-            judge = self._judge  # the loop may put another in its place
-            self._slow.use(judge)
-            found = (None if careful else judge.judge(pair, INLINE_BYTES)) or self._slow.judge(pair)
-        except Exception:  # the next pair must be compared whatever this one hit
-            _log.exception("comparing request %s on route %s failed", pair.request_id, pair.route)
-            batch.count(pair.route, pair.at, counters.failed(noise=pair.kind == "noise"))
-            self.figures.add("comparison_failed")
-        else:
-            batch.judgement(found)
-            self.figures.add("compared")
-
-    def _unread(self, held: _Held, fields: dict[str, str], at: float, name: str, why: str) -> None:
-        """A message that is not looked into counts by what its headers say that it holds."""
-        said = counts(fields)
-        held.counted.batch = _as_lost(said, at, name)
-        self.figures.add(name.removeprefix(counters.DROPPED), said.total() or 1)
-        _log.error("message %d of %s is not counted but as lost: %s", held.counted.sequence, self._place.stream, why)
 
     # Writing
 
@@ -296,7 +198,7 @@ class ShadowWorker:
             self._filled.clear()
             if self._over.is_set() and not self._held:
                 return
-            writing = list(self._held)
+            writing = [held for held in self._held if held.whole]
             try:
                 if not prepared:
                     await self._in(self._storing, self._prepare)
@@ -333,13 +235,14 @@ class ShadowWorker:
             found = await self._in(self._storing, rules, time.time())
             if found is not None:
                 self._judge = self._judge.under(found)
+                self._judging.use(self._judge)
         except Exception:  # comparing goes on by the rules of before, whatever is wrong with new ones
             _log.exception("the reviewed rules can't be applied; those of before hold")
         self._ruled.set()
 
-    async def _written(self, writing: list[_Held], new: int) -> None:
+    async def _written(self, writing: list[Held], new: int) -> None:
         """After the commit: acknowledges. An acknowledgement that is lost costs a second delivery, which is not counted."""
-        self._held = self._held[len(writing) :]
+        self._held = [held for held in self._held if held not in writing]
         self.figures.held = len(self._held)
         self.figures.messages += new
         self.figures.repeated += len(writing) - new
@@ -375,28 +278,22 @@ class ShadowWorker:
                 await self._broker.answer(message.reply, what)
 
     async def _give_back(self, taking: asyncio.Task[None]) -> None:
-        """At the end: what nobody has begun to judge goes to the others at once."""
+        """At the end: what nobody has begun to judge goes to the others at once, and so does what is not judged in a few seconds."""
+        deadline = time.monotonic() + FETCH_SECONDS + STOP_SECONDS / 2
         if self._broker.usable.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(taking), FETCH_SECONDS + STOP_SECONDS / 2)
-        self._leaving.set()
         taking.cancel()
+        # In no thread of ours: the one that reads may be waiting for room until this says that there will be none.
+        await asyncio.to_thread(self._judging.finish, deadline - time.monotonic())
         await asyncio.gather(taking, return_exceptions=True)
         left, self._in_hand = self._in_hand, []
+        left += [held.message for held in self._held if not held.whole]
+        self._held = [held for held in self._held if held.whole]
         self._over.set()
         self._filled.set()
         for message in left:
             await self._say(message, Msg.Ack.Nak)
-
-
-def _as_lost(said: Counter[tuple[str, bool]], at: float, name: str) -> Batch:
-    """What a message counts as that nobody looks into, by what its headers say; one of an unknown route, where they say nothing."""
-    batch = Batch()
-    for (route, noise), number in said.items():
-        batch.count(route[:100], at, counters.lost(name, noise=noise), number)
-    if not said:
-        batch.count("", at, name)
-    return batch
 
 
 async def _leave(subscription: JetStreamContext.PullSubscription) -> None:

@@ -58,7 +58,7 @@ EXPIRED = DROPPED + "expired"
 UNREADABLE = DROPPED + "unreadable"
 """A shadow worker of another version could not read it, or it was no pack at all."""
 POISON = DROPPED + "poison"
-"""Every shadow worker that had it in hand ended."""
+"""It ended the process in which a shadow worker opened it."""
 
 _BODILESS = tuple(SKIPPED + reason for reason in ("too_large", "event_stream", "reference_unanswered"))
 AFTER_CAPTURE = frozenset(

@@ -80,8 +80,12 @@ class Message:
     """The keyed digest of the body, from whoever had the key, where `body.digest` is ""."""
 
 
+UNDECODED = frozenset(("bad_encoding", "unknown_encoding", "over_limit"))
+"""Notes of a body whose Content-Encoding is still on."""
 _NO_CHARSETS = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "utf-7", "undefined"})
 """Codecs of Python that no web page is written in; the first two take quadratic time."""
+_PIECE = 256
+"""Bytes given to zstd at once. Four may stand for a block of 128 KiB (RFC 8878, 3.1.1.2)."""
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -218,7 +222,9 @@ def _inflate(data: bytes, window: int, limit: int) -> bytes:
             raise UnparsedError("over_limit")
         if not inflater.eof:
             raise UnparsedError("bad_encoding")  # cut short
-        data = inflater.unused_data if window == 31 else b""  # gzip may have several members (RFC 1952 section 2.2)
+        data = inflater.unused_data
+        if data and window != 31:
+            raise UnparsedError("bad_encoding")  # gzip alone may have several members (RFC 1952 section 2.2)
     return bytes(out)
 
 
@@ -236,9 +242,21 @@ def _unbrotli(data: bytes, limit: int) -> bytes:
 
 
 def _unzstd(data: bytes, limit: int) -> bytes:
-    with zstandard.ZstdDecompressor(max_window_size=2 * MAX_DECODED).stream_reader(data, read_across_frames=True) as reader:
-        out: bytes = reader.read(limit + 1)
-    return out
+    # Frame by frame: a stream reader says nothing of a frame that was cut short. And in pieces, since a few bytes may stand for many.
+    decoder = zstandard.ZstdDecompressor(max_window_size=2 * MAX_DECODED)
+    given, out, at = memoryview(data), bytearray(), 0
+    while at < len(data):
+        frame = decoder.decompressobj()
+        while not frame.eof:
+            piece = given[at : at + _PIECE]
+            if not piece:
+                raise UnparsedError("bad_encoding")  # cut short
+            at += len(piece)
+            out += frame.decompress(piece)
+            if len(out) > limit:
+                raise UnparsedError("over_limit")
+        at -= len(frame.unused_data)
+    return bytes(out)
 
 
 def parse_json(data: bytes) -> tuple[str, Json]:

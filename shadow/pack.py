@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import msgspec
 import zstandard
@@ -213,8 +213,12 @@ def pack(contents: Draft) -> bytes:
     return zstandard.compress(_encoder.encode(contents), level=1)
 
 
-def unpack(data: bytes, fields: dict[str, str]) -> Pack:
-    """What `pack` made, by a message's header fields.
+@overload
+def unpack(data: bytes, fields: dict[str, str]) -> Pack: ...
+@overload
+def unpack(data: bytes, fields: dict[str, str], limit: int) -> Pack | None: ...
+def unpack(data: bytes, fields: dict[str, str], limit: int = MAX_UNPACKED) -> Pack | None:
+    """What `pack` made, by a message's header fields; None: it is more than `limit` bytes, and may be a pack.
 
     Raises:
         PackError: it is no pack, or one of another version.
@@ -223,8 +227,10 @@ def unpack(data: bytes, fields: dict[str, str]) -> Pack:
         raise PackError("not a pack, or one of another version")
     try:
         with zstandard.ZstdDecompressor(max_window_size=MAX_UNPACKED).stream_reader(data) as reader:
-            plain = reader.read(MAX_UNPACKED + 1)
-        if len(plain) > MAX_UNPACKED:
+            plain = reader.read(limit + 1)
+        if len(plain) > limit:
+            if limit < MAX_UNPACKED:
+                return None
             raise PackError("larger than any pack")
         return _decoder.decode(plain)
     except (zstandard.ZstdError, msgspec.MsgspecError, UnicodeDecodeError) as error:

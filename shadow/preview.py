@@ -7,7 +7,7 @@ values. From samples: how many of the few that are kept would be, which says not
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,8 +18,8 @@ from shadow.gate import GateResult, Terms
 from shadow.models import Rule as Row
 from shadow.models import Sample
 from shadow.models import Signature as SignatureRow
-from shadow.recompute import newly, recompute
-from shadow.rejudge import Rejudged, Stored, rejudge
+from shadow.recompute import Combination, newly, recompute
+from shadow.rejudge import SECONDS, Rejudged, Stored, rejudge
 from shadow.report import RouteReport
 from shadow.rules import COUNTED, Rule, applied, concerns, covers
 
@@ -97,11 +97,42 @@ class Preview:
 def of_adding(route: str, rule: Rule, base: Rules, *, terms: Terms, since: float = 0.0, seconds: float | None = None) -> Preview:
     """What `rule` would change for `route`, whose configured rules are `base` and whose gate goes by `terms`.
 
-    `seconds`: for samples that are judged again; there is no time for the rest.
+    `seconds`: where somebody waits, for samples that are judged again; there is no time for the rest, nor for one that takes long.
     """
-    now = time.time()
-    held = rulebook.in_force([route], now)[route]
-    return _preview(route, rule, base, held, [*held, rule], terms=terms, since=since, adding=True, seconds=seconds)
+    held = rulebook.in_force([route], time.time())[route]
+    then = [*held, rule]
+    rows = list(SignatureRow.objects.filter(route=route, last_seen__gte=since))
+    concerned = [row for row in rows if concerns(rule, Kind(row.kind), row.path)]
+    places = {(row.kind, row.path) for row in concerned}
+    stored = list(
+        Sample.objects.filter(signatures__in=[row.pk for row in concerned], at__gte=since).distinct().order_by("-pk")[:MAX_SAMPLES]
+    )
+    samples = [Stored(row.pk, row.method, row.target, row.legacy, row.candidate) for row in stored]
+    # A relative Location can't be resolved here: a sample does not say whom its client had asked.
+    one, other = rejudge(
+        samples, *(applied(base, rules) for rules in (held, then)), seconds=seconds or SECONDS, hurried=seconds is not None
+    )
+    gained = [number for number in other.matching if number not in set(one.matching)]
+    examples = [row for row in stored if row.pk in set(gained)][:MAX_EXAMPLES]
+    settled = _settled(concerned, samples, other) if rule.kind not in COUNTED else ()
+    sides = _sides(route, held, then, terms, since, lambda after: _without(after, rule, settled))
+    counts, moved = _moved(route, held, then, since)
+    states = {(row.kind, row.path): row.state for row in rows}
+    return Preview(
+        rule,
+        rule.kind in COUNTED,
+        *sides,
+        tuple(Hidden(kind, path, count, states.get((kind, path), "")) for (kind, path), count in moved.items()),
+        samples=other.judged,
+        of=sum(count for members, count in counts if any((member.kind, member.path) in places for member in members)),
+        samples_matching=len(gained),
+        samples_unread=other.unread,
+        examples=tuple(Example(row.pk, curl.line(row.method, row.target), row.differences[:3]) for row in examples),
+        settled=settled,
+        already=tuple(
+            str(each) for each in held if each.kind in COUNTED and any(concerns(each, Kind(row.kind), row.path) for row in concerned)
+        ),
+    )
 
 
 def _told(counted: RouteReport, gate: GateResult) -> dict[str, Any]:
@@ -127,7 +158,7 @@ def of_adding_all(route: str, rules: Sequence[Rule], *, terms: Terms, since: flo
     held = rulebook.in_force([route], time.time())[route]
     before, after = (report.summary(route, since, each) for each in (held, [*held, *rules]))
     for rule in rules:
-        after = _without(after, rule)
+        after = _without(after, rule, ())
     return Together(before, after, _gate(before, terms), _gate(after, terms))
 
 
@@ -142,92 +173,66 @@ def of_ending(route: str, row: Row, base: Rules, *, terms: Terms, since: float =
     rule = checked(row.kind, row.path, row.value)
     held = rulebook.in_force([route], time.time())[route]
     left = [each for each in held if each != rule]
-    return _preview(route, rule, base, held, left, terms=terms, since=since, adding=False)
+    sides = _sides(route, held, left, terms, since, lambda after: _with(after, row, rule))
+    _, moved = _moved(route, left, held, since)
+    states = {(each.kind, each.path): each.state for each in SignatureRow.objects.filter(route=route, last_seen__gte=since)}
+    hidden = tuple(Hidden(kind, path, count, states.get((kind, path), "")) for (kind, path), count in moved.items())
+    return Preview(rule, True, *sides, hidden, ending=True)
 
 
-def _preview(
-    route: str,
-    rule: Rule,
-    base: Rules,
-    held: Sequence[Rule],
-    then: Sequence[Rule],
-    *,
-    terms: Terms,
-    since: float,
-    adding: bool,
-    seconds: float | None = None,
-) -> Preview:
+def _sides(
+    route: str, held: Sequence[Rule], then: Sequence[Rule], terms: Terms, since: float, changed: Callable[[RouteReport], RouteReport]
+) -> tuple[RouteReport, RouteReport, GateResult, GateResult]:
+    """Reports and gates before and after. `changed`: what becomes of the signatures that are open."""
+
     def both(begin: float) -> tuple[RouteReport, RouteReport]:
         one, other = (report.summary(route, begin, rules) for rules in (held, then))
-        return one, _without(other, rule) if adding else _with(other, rule, then)
+        return one, changed(other)
 
     before, after = both(since)
     # The gate goes by its own window, whatever else is shown.
-    gates = [
-        _gate(each, terms) for each in ((before, after) if since else both(gate_start.since([route], {route: terms}, time.time())[route]))
-    ]
-    counts = counted(report.tallies([route], since)).get(route, [])
-    now, next_ = recompute(counts, held), recompute(counts, then)
-    rows = list(SignatureRow.objects.filter(route=route, last_seen__gte=since))
-    states = {(row.kind, row.path): row.state for row in rows}
-    moved = newly(now.hidden, next_.hidden) if adding else newly(next_.hidden, now.hidden)
-    hidden = tuple(Hidden(kind, path, count, states.get((kind, path), "")) for (kind, path), count in moved.items())
-    if not adding:
-        return Preview(rule, True, before, after, gates[0], gates[1], hidden, ending=True)
-    concerned = [row for row in rows if concerns(rule, Kind(row.kind), row.path)]
-    places = {(row.kind, row.path) for row in concerned}
-    stored = list(
-        Sample.objects.filter(signatures__in=[row.pk for row in concerned], at__gte=since).distinct().order_by("-pk")[:MAX_SAMPLES]
-    )
-    samples = [Stored(row.pk, row.method, row.target, row.legacy, row.candidate) for row in stored]
-    # A relative Location can't be resolved here: a sample does not say whom its client had asked.
     one, other = (
-        rejudge(samples, applied(base, rules), None if seconds is None else time.monotonic() + seconds / 2) for rules in (held, then)
+        _gate(each, terms) for each in ((before, after) if since else both(gate_start.since([route], {route: terms}, time.time())[route]))
     )
-    differing = {number for number, _ in one.left} - set(one.matching)
-    gained = [number for number in other.matching if number in differing]
-    examples = [row for row in stored if row.pk in set(gained)][:MAX_EXAMPLES]
-    return Preview(
-        rule,
-        rule.kind in COUNTED,
-        before,
-        after,
-        gates[0],
-        gates[1],
-        hidden,
-        samples=other.judged,
-        of=sum(count for members, count in counts if any((member.kind, member.path) in places for member in members)),
-        samples_matching=len(gained),
-        samples_unread=other.unread,
-        examples=tuple(Example(row.pk, curl.line(row.method, row.target), row.differences[:3]) for row in examples),
-        settled=_settled(concerned, samples, other) if rule.kind not in COUNTED else (),
-        already=tuple(
-            str(each) for each in held if each.kind in COUNTED and any(concerns(each, Kind(row.kind), row.path) for row in concerned)
-        ),
-    )
+    return before, after, one, other
+
+
+def _moved(
+    route: str, fewer: Sequence[Rule], more: Sequence[Rule], since: float
+) -> tuple[list[tuple[Combination, int]], dict[tuple[str, str], int]]:
+    """The combinations that are kept, and what of them `more` rules hide beyond what `fewer` do."""
+    counts = counted(report.tallies([route], since)).get(route, [])
+    return counts, newly(recompute(counts, fewer).hidden, recompute(counts, more).hidden)
 
 
 def _gate(counted: RouteReport, terms: Terms) -> GateResult:
     return report.gate_of(counted, minimum=terms.minimum, match=terms.match, coverage=terms.coverage)
 
 
-def _without(after: RouteReport, rule: Rule) -> RouteReport:
-    """What is open once the rule is there: what it covers is expected, and in nobody's way."""
+def _without(after: RouteReport, rule: Rule, settled: Collection[tuple[str, str]]) -> RouteReport:
+    """What is open once the rule is there: what it covers or settles is expected, and in nobody's way."""
     left, unmended = (
-        tuple(line for line in lines if not covers(rule, Kind(line.kind), line.path)) for lines in (after.signatures, after.unmended)
+        tuple(line for line in lines if not covers(rule, Kind(line.kind), line.path) and (line.kind, line.path) not in settled)
+        for lines in (after.signatures, after.unmended)
     )
     return replace(after, signatures=left, unmended=unmended)
 
 
-def _with(after: RouteReport, rule: Rule, then: Sequence[Rule]) -> RouteReport:
-    """What is open once the rule is gone: what it alone covered is new again."""
-    rows = SignatureRow.objects.filter(route=after.route, state=SignatureRow.State.EXPECTED, last_seen__gte=after.since)
-    again = [
-        replace(report.signature_line(row), state=SignatureRow.State.NEW.value)
-        for row in rows
-        if covers(rule, Kind(row.kind), row.path) and not any(covers(each, Kind(row.kind), row.path) for each in then)
+def _with(after: RouteReport, row: Row, rule: Rule) -> RouteReport:
+    """What is open once the rule is gone: what is expected because of it alone, covered by it or settled when it was made."""
+    others = [
+        (each, known)
+        for each in rulebook.active(after.route, time.time())
+        if each.pk != row.pk and (known := rulebook.rule_of(each)) is not None
     ]
-    return replace(after, signatures=(*after.signatures, *again))
+    again = [
+        replace(report.signature_line(each), state=rulebook.unexpected(each))
+        for each in SignatureRow.objects.filter(route=after.route, state=SignatureRow.State.EXPECTED)
+        if rulebook.expects(row, rule, each) and not any(rulebook.expects(other, known, each) for other, known in others)
+    ]
+    seen = tuple(line for line in again if line.last_seen >= after.since)
+    unmended = tuple(line for line in again if line.last_seen < after.since and line.state == SignatureRow.State.BUG)
+    return replace(after, signatures=(*after.signatures, *seen), unmended=(*after.unmended, *unmended))
 
 
 def _settled(rows: Sequence[SignatureRow], samples: Sequence[Stored], judged: Rejudged) -> tuple[tuple[str, str], ...]:

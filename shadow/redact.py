@@ -46,6 +46,8 @@ _CREDENTIAL = re.compile(
     r"|token|xsrf)(?:$|[-_])|csrftoken|authtoken|sessionid|apikey"
 )
 """Header fields whose names sound like a credential, of requests and answers."""
+MAX_SOUNDING, MAX_SOUNDING_NAME = 1000, 100
+"""Names of headers that are remembered, and how long one of them may be: upstreams may send a new one each time."""
 
 
 class Redactor:
@@ -75,6 +77,8 @@ class Redactor:
                 self._unnamed.append(pattern)
             else:
                 self._by_name.setdefault(pattern.last_name, []).append(pattern)
+        self._sounding: dict[str, bool] = {}
+        """Names of headers that were looked at."""
         self._by_name_alone = not self._unnamed and all(pattern.steps[:-1] == (Step.DEEP,) for pattern in parsed)
         """Whether every path is a name at any depth, so that the way to a field need not be known."""
 
@@ -128,9 +132,18 @@ class Redactor:
     def _header(self, name: str, value: str) -> str:
         if name in self._headers:
             return self._cookie(value) if name == "set-cookie" else self.hash(value)
-        if value and name != "set-cookie" and (_CREDENTIAL.search(name) or self.hides(name)):  # of that the edge has left no value
+        if value and name != "set-cookie" and self._sounds_secret(name):  # of that the edge has left no value
             return self.hash(value)
         return self.target(value) if name in _URL_HEADERS else self.text(value)
+
+    def _sounds_secret(self, name: str) -> bool:
+        """Whether it is a header that nobody may read. There are few, and each is in every answer."""
+        known = self._sounding.get(name)
+        if known is None:
+            known = _CREDENTIAL.search(name) is not None or self.hides(name)
+            if len(self._sounding) < MAX_SOUNDING and len(name) <= MAX_SOUNDING_NAME:
+                self._sounding[name] = known
+        return known
 
     def _cookie(self, line: str) -> str:
         """A Set-Cookie line without the cookie's value. Its name and attributes are compared."""

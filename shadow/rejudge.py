@@ -1,7 +1,8 @@
 """A stored sample, judged again: what counts can't tell of a rule that depends on values, the samples can, each for itself.
 
 A sample holds what redaction left. Values that became hashes still compare as equal or not, and are no numbers or times any more; so what
-is said here never claims too much. A body that was cut, or withheld, can't be judged again.
+is said here never claims too much. A body that was cut, or withheld, can't be judged again. And it is done while somebody waits for it: a
+sample takes a second at worst, as bodies are cut at 256 KiB, and all of them together have a budget.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from shadow.compare import LongWorkError, Rules, Verdict, compare
 from shadow.normalise import Body, Form, Message, read_body
 from shadow.signature import Signature, signatures
 
+SECONDS = 5.0
+"""For all samples together, on the clock. The one that is being judged then is still judged."""
 _UNPACKED = frozenset(("content-encoding", "transfer-encoding"))
 
 
@@ -42,32 +45,35 @@ class Rejudged:
     """(sample, what it still shows) of each that was judged."""
 
 
-def rejudge(samples: Iterable[Stored], rules: Rules, until: float | None = None) -> Rejudged:
-    """Each sample's verdict under `rules`. `until`: a time.monotonic() after which the rest counts as unread."""
-    judged: list[tuple[int, frozenset[Signature]]] = []
-    matching: list[int] = []
+def rejudge(samples: Iterable[Stored], *rules: Rules, seconds: float = SECONDS, hurried: bool = False) -> tuple[Rejudged, ...]:
+    """Each sample's verdict under each of `rules`. A sample for which there is no time is judged under none of them, so that what they come
+    to can be held against each other. `hurried`: one whose comparison takes long is not judged at all."""
+    judged: list[list[tuple[int, frozenset[Signature]]]] = [[] for _ in rules]
+    matching: list[list[int]] = [[] for _ in rules]
     unread = 0
+    until = time.monotonic() + seconds
     for sample in samples:
-        verdict = None if until is not None and time.monotonic() > until else again(sample, rules, hurried=until is not None)
-        if verdict is None:
+        verdicts = again(sample, rules, hurried=hurried) if time.monotonic() < until else None
+        if verdicts is None:
             unread += 1
             continue
-        judged.append((sample.id, frozenset(signatures(verdict.differences))))
-        if verdict.outcome == "match":
-            matching.append(sample.id)
-    return Rejudged(len(judged), unread, tuple(matching), tuple(judged))
+        for at, verdict in enumerate(verdicts):
+            judged[at].append((sample.id, frozenset(signatures(verdict.differences))))
+            if verdict.outcome == "match":
+                matching[at].append(sample.id)
+    return tuple(Rejudged(len(left), unread, tuple(same), tuple(left)) for left, same in zip(judged, matching, strict=True))
 
 
-def again(sample: Stored, rules: Rules, *, hurried: bool = False) -> Verdict | None:
-    """The verdict on a sample under `rules`; None where its bodies are not there, or it is `hurried` and comparing would take long."""
-    sides = [_message(side) for side in (sample.legacy, sample.candidate)]
-    if sides[0] is None or sides[1] is None:
-        return None
+def again(sample: Stored, rules: Sequence[Rules], *, hurried: bool = False) -> list[Verdict] | None:
+    """The verdicts on a sample under each of `rules`; None where its bodies are not there, or it is `hurried` and comparing takes long."""
     try:
-        verdict = compare(sides[0], sides[1], rules, hurried=hurried)
-    except LongWorkError:
+        legacy, candidate = (_message(side) for side in (sample.legacy, sample.candidate))
+        if legacy is None or candidate is None:
+            return None
+        verdicts = [compare(legacy, candidate, each, hurried=hurried) for each in rules]
+    except (LongWorkError, RecursionError):  # as in a process with a budget: no verdict on its fields
         return None
-    return None if verdict.outcome == "skipped" else verdict
+    return None if any(verdict.outcome == "skipped" for verdict in verdicts) else verdicts
 
 
 def _message(side: dict[str, Any]) -> Message | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway.request_fields import BELIEVED, never_passed_on
 from shadow.exchange import Exchange
-from shadow.normalise import Body, Form, Headers, Message, parse_head, read_body
+from shadow.normalise import UNDECODED, Body, Form, Headers, Message, parse_head, read_body
 from shadow.redact import Redactor
 
 MAX_BODY = 256 * 1024
@@ -19,8 +19,6 @@ MAX_BODY = 256 * 1024
 QUICK_BYTES = 8 * 1024
 
 _LEFT_OUT = BELIEVED | {"content-length"}
-_NOT_DECODED = ("bad_encoding", "unknown_encoding", "over_limit")
-"""Notes of a body whose Content-Encoding is still on."""
 
 
 def quick(exchange: Exchange) -> bool:
@@ -54,7 +52,7 @@ def kept(exchange: Exchange, redactor: Redactor, *, unread: bool = False) -> dic
         "note": body.note,
         "digest": body.digest or (redactor.digest(body.data) if body.data else ""),
         "text": text,
-        "decoded": body.note not in _NOT_DECODED,
+        "decoded": body.note not in UNDECODED,
         "caller": exchange.caller,
     }
 

@@ -191,7 +191,7 @@ def settle(at: float, routes: Sequence[str] | None = None, *, by: str = "", why:
         held = [(row, rule) for row in active(route, at) if (rule := rule_of(row)) is not None]
         rows = Signature.objects.filter(route=route).exclude(state=Signature.State.FIXED)
         for row in rows if held else rows.filter(state=Signature.State.EXPECTED):
-            found = next((held_row for held_row, rule in reversed(held) if _expects(held_row, rule, row)), None)
+            found = next((held_row for held_row, rule in reversed(held) if expects(held_row, rule, row)), None)
             if found is not None and row.state != Signature.State.EXPECTED:
                 if row.state == Signature.State.BUG and found.created <= row.state_since:  # the newest of them: the others are older
                     continue
@@ -200,13 +200,19 @@ def settle(at: float, routes: Sequence[str] | None = None, *, by: str = "", why:
                     is not None
                 )
             elif found is None and row.state == Signature.State.EXPECTED:
-                last = row.changes.filter(new=states.EXPECTED).order_by("-pk").first()
-                before = states.BUG if last is not None and last.old == states.BUG else states.NEW
-                changed += states.change(row.pk, before, by=by or states.BANYAN, why=why or "no rule covers it any more") is not None
+                changed += (
+                    states.change(row.pk, unexpected(row), by=by or states.BANYAN, why=why or "no rule covers it any more") is not None
+                )
     return changed
 
 
-def _expects(row: Row, rule: Rule, signature: Signature) -> bool:
+def unexpected(signature: Signature) -> str:
+    """The state of an expected signature once no rule is the reason any more."""
+    last = signature.changes.filter(new=states.EXPECTED).order_by("-pk").first()
+    return states.BUG if last is not None and last.old == states.BUG else states.NEW
+
+
+def expects(row: Row, rule: Rule, signature: Signature) -> bool:
     """Whether this rule is why the signature is expected.
 
     A rule that depends on values covers none by itself. But where every sample of the signature was excused by it when it was made, the

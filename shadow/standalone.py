@@ -57,6 +57,7 @@ def make_worker(config: Config) -> ShadowWorker:
         upkeep=upkeep,
         rules=RuleSource().poll,
         announce=lambda line: print(f"banyan: shadow worker {line}", flush=True),
+        processes=settings.processes,
     )
 
 

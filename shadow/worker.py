@@ -121,7 +121,7 @@ class Worker:
         self._ruled = threading.Event()
         if rules is None:
             self._ruled.set()
-        self._slow = Pool(judge, self._judged_slowly, processes=processes)
+        self._slow = Pool(judge, self._judged_slowly, weight, processes=processes)
         self._prepare = prepare
         self._write = write
         self._upkeep = upkeep
@@ -155,7 +155,8 @@ class Worker:
     def status(self) -> Status:
         with self._lock:
             dropped = {route: dict(reasons) for route, reasons in self._status.dropped.items()}
-            return Status(self._intake.waiting, self._intake.bytes, self._status.shipped, dropped=dropped)
+            waiting, size = self._intake.waiting + self._slow.waiting, self._intake.bytes + self._slow.bytes
+            return Status(waiting, size, self._status.shipped, dropped=dropped)
 
     def _drop(self, exchange: Exchange, name: str) -> None:
         self._batch.count(exchange.route, exchange.at, counters.lost(name, noise=exchange.kind == "noise"))

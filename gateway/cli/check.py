@@ -7,7 +7,7 @@ from pathlib import Path
 from gateway.cli.shared import RefusalError, load_config
 from gateway.identity import stamping
 from gateway.tls import Certificates, TlsError, check_upstreams
-from gateway.usable import unfit_authorities, unfit_keys, unswitchable
+from gateway.usable import unfit_keys, unfit_nats, unswitchable
 
 
 def check(*, config: Path = Path("banyan.toml")) -> int:
@@ -27,7 +27,7 @@ def check(*, config: Path = Path("banyan.toml")) -> int:
         stamping.check(loaded)
     except (TlsError, stamping.StampKeyError) as error:
         raise RefusalError(f"{loaded.path}: {error}") from error
-    if problems := unfit_keys(loaded) + unfit_authorities(loaded) + unswitchable(loaded):
+    if problems := unfit_keys(loaded) + unfit_nats(loaded) + unswitchable(loaded):
         raise RefusalError("\n".join(f"{loaded.path}: {problem}" for problem in problems))
     if loaded.flags.source == "file":
         from flags.features import parse

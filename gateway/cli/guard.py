@@ -84,7 +84,9 @@ def _lines(found: Mapping[str, Any], trips: list[dict[str, Any]], clerk: Mapping
         yield "  legacy     nothing is known: errors are judged as if it made none, latency is not judged"
     if figures["compared"] is not None:
         pairs = figures["compared"]
-        yield f"  compared   {pairs['pairs']:,} pairs, {pairs['mismatched']:,} differ"
+        late = pairs.get("late_seconds") or 0  # a gateway of the version before does not say
+        lag = f"; the newest is of {late:.0f} s ago" if late > limits["window"] else ""
+        yield f"  compared   {pairs['pairs']:,} pairs, {pairs['mismatched']:,} differ{lag}"
         if not clerk["answers"]:
             yield f"  mismatches are not watched: {clerk['error'] or 'the comparisons cannot be counted; see the log'}"
     mismatch = "" if limits["mismatch"] is None else f", mismatches {limits['mismatch']:.2%}"

@@ -77,13 +77,14 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look found. `compared` None: no mismatches are watched."""
+    """What one look found. `compared` None: no mismatches are watched. `late`: seconds since the newest request that is compared."""
 
     at: float
     candidate: Figures
     legacy: Reference
     compared: Comparisons | None
     verdict: Verdict
+    late: float | None = None
 
 
 class RouteWatch:
@@ -170,9 +171,12 @@ class RouteWatch:
         settled = self.begun + self._settles
         parts = self._sides["candidate"].since(max(settled, now - self.settings.window))
         candidate = total(parts)
-        pairs = None
+        pairs, late = None, None
         if self.limits.mismatch is not None:
-            pairs = counted(compared or {}, max(self.begun_at + self._settles, wall - self.settings.window))
+            # Comparing may lag by more than the window is long. So that ends with the newest: else it would be empty, and nobody watching.
+            newest = min(wall, max(compared)) if compared else wall
+            pairs = counted(compared or {}, max(self.begun_at + self._settles, newest - self.settings.window))
+            late = wall - newest if compared else None
         old = legacy.basis == "baseline" and now - legacy.at > BASELINE_SECONDS
         verdict = judge(
             candidate,
@@ -182,7 +186,7 @@ class RouteWatch:
             timed=Figures() if old else None,
             compared=pairs,
         )
-        self.seen = Seen(now, candidate, legacy, pairs, verdict)
+        self.seen = Seen(now, candidate, legacy, pairs, verdict, late)
         return self.seen
 
 
@@ -204,8 +208,16 @@ def described(seen: Seen | None, figures: Iterable[str] = ("candidate", "legacy"
     document["basis"] = seen.legacy.basis if seen is not None else None
     document["age_seconds"] = round(seen.at - seen.legacy.at, 1) if seen is not None else None
     pairs = seen.compared if seen is not None else None
-    document["compared"] = None if pairs is None else {"pairs": pairs.matched + pairs.mismatched, "mismatched": pairs.mismatched}
+    document["compared"] = _compared(pairs, seen.late) if seen is not None and pairs is not None else None
     return document
+
+
+def _compared(pairs: Comparisons, late: float | None) -> dict[str, object]:
+    return {
+        "pairs": pairs.matched + pairs.mismatched,
+        "mismatched": pairs.mismatched,
+        "late_seconds": None if late is None else round(late, 1),
+    }
 
 
 def _side(figures: Figures | None) -> dict[str, object] | None:

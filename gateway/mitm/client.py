@@ -131,7 +131,7 @@ class Client:
 async def _read(response: httpx.Response, method: str, limit: int) -> Reply:
     fields = clean_response(tuple(response.headers.raw))
     reason = response.extensions.get("reason_phrase", b"")
-    skipped = unfit(fields, limit)
+    skipped = unfit(fields, limit, method, response.status_code)
     parts: list[bytes] = []
     size = 0
     if not skipped:
@@ -145,8 +145,10 @@ async def _read(response: httpx.Response, method: str, limit: int) -> Reply:
     return Reply(response.status_code, reason, fields, b"" if skipped else b"".join(parts), skipped)
 
 
-def unfit(fields: Fields, limit: int) -> str:
+def unfit(fields: Fields, limit: int, method: str, status: int) -> str:
     """Why an answer with this head is not held in memory: '' | event_stream | too_large."""
+    if method == "HEAD" or status in (204, 304):
+        return ""  # it has no body (RFC 9112, 6.3), whatever its fields say of one
     if (find(fields, b"content-type") or b"").lower().startswith(b"text/event-stream"):
         return "event_stream"
     return "too_large" if declared_length(fields) > limit else ""

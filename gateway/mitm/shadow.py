@@ -85,7 +85,7 @@ class Capture:
     def begin(self, status: int, fields: Fields) -> None:
         self._status = status
         self._fields = fields
-        self._skipped = unfit(fields, self._rules.capture)
+        self._skipped = unfit(fields, self._rules.capture, self._outgoing.head.method, status)
 
     def add(self, data: bytes) -> None:
         if self._skipped:

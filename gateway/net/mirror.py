@@ -49,17 +49,21 @@ def consider(relay: Relay, decision: Decision) -> Capture | None:
     return None
 
 
+BODILESS: Final = (204, 304)
+"""Statuses of answers that have no body (RFC 9112, 6.3)."""
 SHADOW: Final = b"\r\nBanyan-Shadow: 1"
 
 
 class Recorder:
     """One answer as it is captured: bounded, and marked where it was not kept."""
 
-    __slots__ = ("_limit", "_parts", "_size", "began", "elapsed", "error", "head", "skipped", "target")
+    __slots__ = ("_head_only", "_limit", "_parts", "_size", "began", "elapsed", "error", "head", "skipped", "target")
 
-    def __init__(self, edge: Edge, target: Target, limit: int) -> None:
+    def __init__(self, edge: Edge, target: Target, limit: int, *, head_only: bool) -> None:
+        """`head_only`: it answers HEAD."""
         self.target = target
         self._limit = limit
+        self._head_only = head_only
         self._parts: list[bytes] = []
         self._size = 0
         self.began = edge.clock.now
@@ -70,6 +74,8 @@ class Recorder:
 
     def begin(self, head: ResponseHead, data: bytes) -> None:
         self.head = head
+        if self._head_only or head.status in BODILESS:
+            return  # what its fields say of a body is what another answer would have (RFC 9110, 8.6): it is compared like any other
         # A stream of events has no length: only without one is it worth looking (0.2 µs).
         if head.length < 0 and head.fields.lower().find(b"text/event-stream") >= 0:
             self.skipped = "event_stream"
@@ -112,7 +118,7 @@ class Capture:
         self.terms = relay.terms
         self.decision = decision
         self.rules = rules
-        self.served = Recorder(self.edge, decision.serve, rules.capture)
+        self.served = Recorder(self.edge, decision.serve, rules.capture, head_only=relay.head.method == "HEAD")
         self._mirrors: list[Mirror] = []
         self._body = b""
         self._over = False
@@ -215,7 +221,7 @@ class Mirror(Sink):
         """A sandboxed POST is sent once and no more, like any other: what calls itself a sandbox may be none."""
         self._waited = 0.0
         """Seconds until the answer's head."""
-        self.recorder = Recorder(capture.edge, target, capture.rules.capture)
+        self.recorder = Recorder(capture.edge, target, capture.rules.capture, head_only=capture.relay.head.method == "HEAD")
 
     def start(self) -> None:
         capture = self._capture

@@ -28,6 +28,14 @@ class JetStream(Section):
     """Instead of user and password. Write ${NAME} to read it from the environment."""
     ca: str = ""
     """tls://: a file with the authorities that NATS' certificate may be from; by default the system's."""
+    certificate: str = ""
+    """tls://: a file with the certificate that NATS asks clients for, and what it was issued by."""
+    key: str = ""
+    """tls://: a file with the certificate's key, where that stands in a file of its own. It has no passphrase."""
+    credentials: str = ""
+    """Instead of user and password: a credentials file (.creds), with a user's JWT and its NKey seed. Read for each connection."""
+    nkey: str = ""
+    """Instead of user and password: a file with the seed of a user's NKey (SU…). Read for each connection."""
     stream: str = "BANYAN_SHADOW"
     """The stream's name; its one subject is `<stream>.packs`. Made, or brought up to date, by whoever comes first."""
     max_bytes: Bytes = 1024**3
@@ -61,10 +69,13 @@ class JetStream(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> JetStream:
-        if self.token.get_secret_value() and (self.user or self.password.get_secret_value()):
-            raise ValueError("write either token, or user and password")
+        ways = [bool(self.token.get_secret_value()), bool(self.user or self.password.get_secret_value())]
+        if sum((*ways, bool(self.credentials), bool(self.nkey))) > 1:
+            raise ValueError("write one of token, user and password, credentials, and nkey")
         if bool(self.user) != bool(self.password.get_secret_value()):
             raise ValueError("user and password belong together")
+        if self.key and not self.certificate:
+            raise ValueError("key is that of certificate, which is missing")
         for name in ("buffer_bytes", "max_bytes"):
             if getattr(self, name) < self.max_message:
                 raise ValueError(f"{name} has no room for one message of max_message; write more")

@@ -47,8 +47,8 @@ class Shadow(Section):
         return [self.sink, self.nats, [value.get_secret_value() if isinstance(value, SecretStr) else value for value in plain]]
 
     processes: int = Field(default=0, ge=0, le=64)
-    """Of the local sink: that compare what may take long, each within a budget of time and memory. 0: one per core, at least 2 and at
-    most 4."""
+    """That compare what may take long, of the shipper and of each shadow worker, each within a budget of time and memory. 0: one per core,
+    at least 2 and at most 4."""
 
     @property
     def secrets(self) -> tuple[list[str], list[Literal["cards", "tokens"]]]:
@@ -75,8 +75,9 @@ class Shadow(Section):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Shadow:
-        if self.jetstream.ca and not any(url.startswith("tls://") for url in self.nats):
-            raise ValueError("jetstream.ca is for tls:// addresses, and nats has none")
+        for name in ("ca", "certificate"):
+            if getattr(self.jetstream, name) and not any(url.startswith("tls://") for url in self.nats):
+                raise ValueError(f"jetstream.{name} is for tls:// addresses, and nats has none")
         return self
 
     @field_validator("database")

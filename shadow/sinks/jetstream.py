@@ -27,9 +27,9 @@ from nats.js.errors import APIError
 from shadow import counters
 from shadow.batch import Batch
 from shadow.broker import CALL_SECONDS, TROUBLE, Broker, Place, being_cancelled, ensure_stream, reason
-from shadow.budget import BudgetedJudge
-from shadow.exchange import Exchange, Record, Summary
+from shadow.exchange import Exchange, Record, Summary, weight
 from shadow.pack import Draft, Pair, TallyRow, Told, headers, pack
+from shadow.pool import Pool
 from shadow.sealing import Sealer
 from shadow.sinks import Status
 from shadow.sinks.left import Left
@@ -72,11 +72,24 @@ class _Sending:
 class JetStreamSink:
     """See the module's docstring."""
 
-    def __init__(self, sealer: Sealer, place: Place, left: Path, *, buffer: int, buffer_bytes: int, intake: Intake | None = None) -> None:
-        """`left`: the folder for counts that could not be sent at the end."""
+    def __init__(
+        self,
+        sealer: Sealer,
+        place: Place,
+        left: Path,
+        *,
+        buffer: int,
+        buffer_bytes: int,
+        intake: Intake | None = None,
+        processes: int = 0,
+    ) -> None:
+        """`left`: the folder for counts that could not be sent at the end. `processes`: that do what may take long; see
+        shadow.pool.size."""
         self._sealer = sealer
-        self._slow: BudgetedJudge[Exchange, Pair | Told] = BudgetedJudge(sealer)
+        self._slow: Pool[Exchange, Pair | Told] = Pool(sealer, self._sealed_slowly, weight, processes=processes)
         self._intake = intake or Intake()
+        self._handing = threading.Lock()
+        """Held while an exchange goes from one of the three to the next: it is always in one of them."""
         self._outbox = Outbox(buffer, buffer_bytes)
         self._broker = Broker(place, "banyan shipper")
         self._place = place
@@ -121,8 +134,8 @@ class JetStreamSink:
         with self._lock:
             under_way = sum(len(sending.parcels) for sending in list(self._under_way.values()))
             return Status(
-                self._intake.waiting + self._outbox.waiting + under_way,
-                self._intake.bytes + self._outbox.bytes,
+                self._intake.waiting + self._slow.waiting + self._outbox.waiting + under_way,
+                self._intake.bytes + self._slow.bytes + self._outbox.bytes,
                 self._status.shipped,
                 self._broker.usable.is_set(),
                 self._status.repeated,
@@ -134,10 +147,15 @@ class JetStreamSink:
     def stop(self, seconds: float) -> bool:
         """Redacts and sends what is here, for at most about `seconds`. Whether the stream has it all, or a file its counts."""
         seconds = max(1.0, seconds - CLOSE_SECONDS)
-        self._deadline = time.monotonic() + seconds
+        began = time.monotonic()
+        self._deadline = began + seconds
         self._intake.close()
         self._redacting.join(seconds * 0.4)
-        for exchange in self._intake.clear():
+        self._slow.finish(began + seconds * 0.4 - time.monotonic())
+        with self._handing:
+            left = [*self._intake.clear(), *self._slow.clear()]
+        self._slow.close()
+        for exchange in left:
             self._drop(exchange.route, exchange.at, counters.SHUTDOWN, noise=exchange.kind == "noise")
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
@@ -153,39 +171,39 @@ class JetStreamSink:
     # The redacting thread
 
     def _redact_all(self) -> None:
-        ahead = False
-        try:
-            while (exchange := self._intake.take()) is not None:
-                if not ahead:  # of the first slow one; where nothing is shadowed, nothing has to be started
-                    ahead = True
-                    self._start_slow()
-                ready = self._redact(exchange)
+        while (exchange := self._intake.take()) is not None:
+            self._slow.start()  # ahead of the first slow one; where nothing is shadowed, nothing has to be started
+            try:
+                found, broke = self._sealer.judge(exchange, INLINE_BYTES), False
+            except Exception:  # the next exchange must go out whatever this one hit
+                found, broke = None, True
+                _log.exception("redacting request %s on route %s failed", exchange.request_id, exchange.route)
+            ready = _ready(exchange, found)
+            with self._handing:
                 if not self._intake.done():
                     return
-                noise = exchange.kind == "noise"
-                if ready is None:
-                    self.count(exchange.route, exchange.at, counters.failed(noise=noise))
-                elif not self._outbox.put(ready):
-                    self._drop(exchange.route, exchange.at, self._why(), noise=noise)
-        finally:
-            self._slow.close()
+                if found is not None or broke:
+                    self._hand_on(exchange, ready)
+                elif not self._slow.offer(exchange):
+                    self._drop(exchange.route, exchange.at, counters.POOL_FULL, noise=exchange.kind == "noise")
 
-    def _start_slow(self) -> None:
-        try:
-            self._slow.start()
-        except OSError as error:
-            _log.error("no process for comparisons: %s", error)  # tried again for the first that is slow
+    def _sealed_slowly(self, exchange: Exchange, found: Pair | Told | None) -> None:
+        """In a thread of the pool's. None: it broke, which was told."""
+        ready = _ready(exchange, found)
+        with self._handing:
+            if self._slow.settle(exchange):
+                self._hand_on(exchange, ready)
+
+    def _hand_on(self, exchange: Exchange, ready: Parcel | None) -> None:
+        noise = exchange.kind == "noise"
+        if ready is None:
+            self.count(exchange.route, exchange.at, counters.failed(noise=noise))
+        elif not self._outbox.put(ready):
+            self._drop(exchange.route, exchange.at, self._why(), noise=noise)
 
     def _why(self) -> str:
         """Why there is no room in the outbox, which NATS alone empties: it refuses, or it does not answer, or not as fast as they come."""
         return counters.BROKER_FULL if self._broker.usable.is_set() and not self._has_room else counters.BROKER_AWAY
-
-    def _redact(self, exchange: Exchange) -> Parcel | None:
-        try:
-            return parcel(self._sealer.judge(exchange, INLINE_BYTES) or self._slow.judge(exchange))
-        except Exception:  # the next exchange must go out whatever this one hit; it is told here and counted by the caller
-            _log.exception("redacting request %s on route %s failed", exchange.request_id, exchange.route)
-            return None
 
     # The publishing thread
 
@@ -387,6 +405,15 @@ class JetStreamSink:
                     await self._until_taken(_Sending(packs[0]))
                     packs.pop(0)
         self._whole = self._left.write(packs)
+
+
+def _ready(exchange: Exchange, found: Pair | Told | None) -> Parcel | None:
+    """`found` as it is sent; None: there is nothing to send, which was told."""
+    try:
+        return parcel(found) if found is not None else None
+    except Exception:  # the next exchange must go out whatever this one holds; it is counted by whoever asks
+        _log.exception("request %s on route %s cannot be sent", exchange.request_id, exchange.route)
+        return None
 
 
 def _given_up(sending: _Sending, name: str) -> Draft:

@@ -21,7 +21,10 @@ def place_of(config: Config) -> Place:
         settings.user,
         settings.password.get_secret_value(),
         settings.token.get_secret_value(),
-        str(config.resolve(settings.ca)) if settings.ca else "",
+        *(
+            str(config.resolve(name)) if name else ""
+            for name in (settings.ca, settings.certificate, settings.key, settings.credentials, settings.nkey)
+        ),
     )
 
 
@@ -34,4 +37,11 @@ def jetstream(config: Config) -> JetStreamSink:
     folder, redactor, rules = redaction(config)
     settings = config.shadow.jetstream
     sealer = Sealer(redactor, rules, settings.max_message)
-    return JetStreamSink(sealer, place_of(config), folder, buffer=settings.buffer, buffer_bytes=settings.buffer_bytes)
+    return JetStreamSink(
+        sealer,
+        place_of(config),
+        folder,
+        buffer=settings.buffer,
+        buffer_bytes=settings.buffer_bytes,
+        processes=config.shadow.processes,
+    )

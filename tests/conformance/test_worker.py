@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from shadow.compare import Kind, Rules
 from shadow.exchange import encode
+from shadow.judge import Judge
+from shadow.redact import Redactor
 from tests.support.gateway import Client
 from tests.support.gateway import Exchange as Request
 
@@ -111,6 +114,39 @@ async def test_what_is_not_compared_is_counted_with_its_reason(worker: Worker) -
     assert route.fallbacks == {"reset": 1}
     assert route.answered == {"legacy 200": 4, "gateway 502": 1}
     assert worker.stats.problems == {"upstream-reset": 1}
+
+
+@pytest.mark.parametrize(("method", "status"), [(b"HEAD", "200 OK"), (b"GET", "304 Not Modified"), (b"HEAD", "304 Not Modified")])
+@pytest.mark.parametrize("media", [b"text/html", b"text/event-stream"])
+async def test_what_has_no_body_is_compared_whatever_it_says_of_one(worker: Worker, method: bytes, status: str, media: bytes) -> None:
+    """Content-Length is there what GET, or 200, would have (RFC 9110, 8.6), which is more than `capture` here."""
+
+    def told(etag: bytes) -> bytes:
+        fields = b"Content-Length: 5000\r\nContent-Encoding: gzip\r\nContent-Type: %b\r\nETag: %b\r\n\r\n" % (media, etag)
+        return f"HTTP/1.1 {status}\r\n".encode() + fields
+
+    async def legacy(request: Request) -> None:
+        await request.send(told(b'"1"'))
+
+    async def candidate(request: Request) -> None:
+        await request.send(told(b'"2"'))
+
+    worker.legacy.handler, worker.new.handler = legacy, candidate
+    await worker.flags(reviews=False, reviews__shadow=True)
+    client = await worker.connect()
+    await client.send(method + GET.removeprefix(b"GET"))
+    assert b"Content-Length: 5000" in (await client.response(head_only=True)).head
+    exchange = await worker.exchange()
+    for answer in (exchange.served, exchange.shadow):
+        assert (answer.status, answer.body, answer.skipped, answer.error) == (int(status[:3]), b"", "", "")
+    assert (await worker.counted()).route("reviews").shadow.captured == 1
+    judge = Judge(Redactor([], b"k" * 32), {"reviews": Rules.make(headers=["etag"])})
+    judgement = judge.judge(exchange)
+    assert judgement is not None
+    assert (judgement.outcome, judgement.signatures) == ("mismatch", ((Kind.HEADER, "etag"),))
+    judgement = Judge(Redactor([], b"k" * 32), {"reviews": Rules.make(headers=["content-type"])}).judge(exchange)
+    assert judgement is not None
+    assert judgement.outcome == "match"
 
 
 async def test_noise_is_legacy_against_itself(worker: Worker) -> None:

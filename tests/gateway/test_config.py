@@ -129,7 +129,10 @@ def test_a_split_route_has_providers_and_a_flag_of_its_own(tmp_path: Path) -> No
         ("[shadow]\nnats = ['nats://a:1', 'nats://b:x']\n" + GOOD, ['shadow.nats: write "nats://host:4222"']),
         ("[shadow.jetstream]\nstream = 'a.b'\n" + GOOD, ["shadow.jetstream.stream: a stream's name has up to 64 letters"]),
         ("[shadow.jetstream]\nuser = 'a'\n" + GOOD, ["shadow.jetstream: user and password belong together"]),
-        ("[shadow.jetstream]\nuser = 'a'\npassword = 'b'\ntoken = 'c'\n" + GOOD, ["shadow.jetstream: write either token, or user and"]),
+        (
+            "[shadow.jetstream]\nuser = 'a'\npassword = 'b'\ntoken = 'c'\n" + GOOD,
+            ["shadow.jetstream: write one of token, user and password, credentials, and nkey"],
+        ),
         ("[shadow.jetstream]\nmax_bytes = '1KiB'\n" + GOOD, ["shadow.jetstream: max_bytes has no room for one message"]),
         ("[shadow.jetstream]\nmax_message = '1KiB'\n" + GOOD, ['shadow.jetstream.max_message: write "64KiB" or more']),
         ("[shadow.jetstream]\nreplicas = 6\n" + GOOD, ["shadow.jetstream.replicas: expected 5 or less"]),
@@ -573,8 +576,17 @@ def test_what_reaches_nats_is_shown_without_its_secrets(tmp_path: Path) -> None:
     assert "hunter2" not in repr(config) + str(masked(config)) + repr(place_of(config))
 
 
-@pytest.mark.parametrize(("before", "after"), [("//a:", "//b:"), ("hunter2", "hunter3"), ("token =", 'stream = "OTHER"\ntoken =')])
-def test_another_way_to_nats_replaces_the_shipper(tmp_path: Path, before: str, after: str) -> None:
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("//a:", "//b:"),
+        ("hunter2", "hunter3"),
+        ("token =", 'stream = "OTHER"\ntoken ='),
+        ('token = "hunter2"', 'nkey = "a.nk"'),
+        ("[shadow]", "[shadow]\nprocesses = 3"),
+    ],
+)
+def test_another_way_to_nats_or_of_comparing_replaces_the_shipper(tmp_path: Path, before: str, after: str) -> None:
     old = parse(tmp_path / "banyan.toml", GOOD + JETSTREAM)
     text = (GOOD + JETSTREAM).replace(before, after)
     assert for_the_shipper(old) == for_the_shipper(parse(tmp_path / "banyan.toml", GOOD + JETSTREAM))

@@ -11,7 +11,7 @@ from gateway.guard.watch import BASELINE_SECONDS, SETTLE_SECONDS, RouteWatch, Se
 from gateway.settings import Guard
 from gateway.switchboard import Switchboard
 from gateway.telemetry import Watched
-from shadow.guard import bucket
+from shadow.guard import Comparisons, bucket
 
 WALL = 1_800_000_000.0
 
@@ -122,10 +122,31 @@ def test_comparisons_are_those_of_requests_since_the_flag_is_on() -> None:
     assert seen.compared == counted(compared, second)
     assert seen.compared is not None
     assert (seen.compared.mismatched, seen.verdict.reason) == (80, "mismatch")
+    clock.watch.end(clock.now)
+    clock.watch.begin(clock.now, WALL + clock.now)
     clock.now += 60
     seen = clock.watch.look(clock.now, WALL + clock.now, compared)
     assert seen is not None
-    assert (seen.compared and seen.compared.mismatched, seen.verdict.state) == (0, "not-enough")
+    assert (seen.compared and seen.compared.mismatched, seen.verdict.state) == (0, "not-enough"), "of before it was turned on again"
+
+
+def test_comparisons_that_come_later_than_the_window_is_long_are_watched_all_the_same() -> None:
+    clock = Clock(mismatch=0.01)
+    clock.on()
+    second = int(WALL + clock.now)
+    clock.now += 600
+    seen = clock.watch.look(clock.now, WALL + clock.now, {second + after: (20, 0) for after in range(10, 20)})
+    assert seen is not None
+    assert (seen.compared, seen.late) == (Comparisons(200), WALL + clock.now - second - 19)
+    compared = {second + 10: (0, 500), **{second + after: (10, 10) for after in range(90, 110)}}
+    seen = clock.watch.look(clock.now, WALL + clock.now, compared)
+    assert seen is not None
+    assert (seen.compared, seen.verdict.reason) == (Comparisons(200, 200, 20), "mismatch"), "of the last window that there is"
+    assert described(seen)["compared"] == {"pairs": 400, "mismatched": 200, "late_seconds": round(WALL + clock.now - second - 109, 1)}
+    ahead = {int(WALL + clock.now) + 500: (1, 0), int(WALL + clock.now): (3, 0)}  # by another machine's clock
+    seen = clock.watch.look(clock.now, WALL + clock.now, ahead)
+    assert seen is not None
+    assert (seen.compared, seen.late) == (Comparisons(4), 0)
 
 
 def test_other_settings_go_on_from_where_it_is() -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import socket
 import sqlite3
 import subprocess
 import zlib
@@ -16,11 +17,12 @@ from pathlib import Path
 from urllib.parse import quote_plus
 
 import brotli  # type: ignore[import-untyped]
+import httpx
 import zstandard
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from demo.processes import python
+from demo.processes import Running, python, start
 from gateway.secret_patterns import luhn
 from shadow.pack import counts
 from tests.integration.test_reload import ROUTE, World, served
@@ -225,8 +227,8 @@ async def stream(broker: Nats, exchanges: int) -> str:
             await asyncio.sleep(0.1)
 
 
-async def test_no_secret_is_in_the_broker(tmp_path: Path) -> None:
-    """What waits in NATS is unpacked and read; nobody takes it away meanwhile."""
+async def test_no_secret_is_in_the_broker_nor_behind_it(tmp_path: Path) -> None:
+    """What waits in NATS is unpacked and read, while nobody takes it away; and then what a shadow worker makes of it."""
     seeds = Seeds()
     broker = await asyncio.to_thread(start_nats, tmp_path / "nats")
     try:
@@ -234,12 +236,34 @@ async def test_no_secret_is_in_the_broker(tmp_path: Path) -> None:
         async with served(tmp_path, rest=rest, reviews=False, reviews__shadow=True) as world:
             await traffic(world, seeds)
             sent = await stream(broker, ROUNDS)
-            metrics = world.gateway.metrics()
+            worker, told = await asyncio.to_thread(shadow_worker, world.file)
+            try:
+                await compared(world, ROUNDS)
+                metrics = world.gateway.metrics() + (await asyncio.to_thread(httpx.get, told)).text
+                running = await asyncio.to_thread(everything, tmp_path)
+                pages = await asyncio.to_thread(console_pages, world.file)
+                pages += await asyncio.to_thread(printed, world.file)
+            finally:
+                await asyncio.to_thread(worker.stop, 20)
     finally:
         await asyncio.to_thread(broker.stop)
     for sign in ("redacted:card:", "redacted:token:", "x-api-key", "set-cookie"):
         assert sign in sent, "it is what the exchanges hold, redacted"
-    assert found(seeds, "\n".join((sent, metrics, everything(tmp_path)))) == []
+    text = "\n".join((running, everything(tmp_path), *pages))  # with the worker's log, and the database
+    for sign in ("redacted:card:", "set-cookie: sid", "x-api-key: redacted:", "--data-raw", "taking from BANYAN_SHADOW"):
+        assert sign in text
+    assert "banyan_shadow_worker_exchanges_total" in metrics
+    assert found(seeds, "\n".join((sent, metrics, text))) == []
+
+
+def shadow_worker(config: Path) -> tuple[Running, str]:
+    """One that takes, and where its metrics are."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{sock.getsockname()[1]}"
+    command = python("-m", "gateway.cli", "shadow", "--config", str(config), "--metrics", address)
+    running = start("worker", command, log_dir=config.parent, ready=lambda running: "taking from" in running.log.read_text())
+    return running, f"http://{address}/metrics"
 
 
 def console_pages(config: Path) -> list[str]:

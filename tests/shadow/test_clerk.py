@@ -90,6 +90,14 @@ def test_it_counts_keeps_and_ends(clerk: Clerk) -> None:
     found = clerk.hears(lambda said: bool(said.get("compared", {}).get("reviews")))
     assert found == {"compared": {"reviews": [[now - 1, 5, 2], [now, 0, 1]]}}
 
+    # Comparing lags: the window is the last that there is.
+    clerk.rows("DELETE FROM shadow_tally WHERE at > ?", (now - 600,))
+    clerk.count(now - 640, "mismatched", 7)
+    clerk.count(now - 700, "mismatched", 8)
+    clerk.count(now - 4000, "mismatched", 9)
+    found = clerk.hears(lambda said: len(said.get("compared", {}).get("reviews", ())) == 2)
+    assert found == {"compared": {"reviews": [[now - 640, 0, 7], [now - 600, 99, 0]]}}
+
     clerk.tell(trip("pending"))
     clerk.hears(lambda said: said == {"kept": 1})
     clerk.tell(trip("switched-off"))

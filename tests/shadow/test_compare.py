@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from shadow.compare import Kind, Rules, Verdict, compare
 from shadow.documents import MAX_DIFFERENCES
-from shadow.exchange import Answer
+from shadow.exchange import Answer, Exchange
 from shadow.headers import Address
+from shadow.judge import Judge
 from shadow.normalise import Form, Message, read
 from shadow.paths import render
+from shadow.redact import Redactor
 
 JSON_HEAD = b"Content-Type: application/json\r\n"
 
@@ -276,7 +278,7 @@ CODINGS = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
     "br": brotli.compress,
-    "zstd": zstandard.ZstdCompressor().compress,
+    "zstd": zstandard.ZstdCompressor(write_checksum=True).compress,
 }
 
 
@@ -290,6 +292,63 @@ def test_codings_are_undone_before_comparing(coding: str) -> None:
     assert found(compare(answer(b'{"a": [1, 3]}'), packed, Rules())) == [("value", "$.a[1]")]
     cut = answer(CODINGS[coding](body * 50)[:-6], head=head)
     assert compare(answer(body * 50), cut, Rules()).outcome == "mismatch"
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_what_lacks_an_end_or_has_something_after_it_is_no_match(coding: str) -> None:
+    """The candidate's clients can't read it, whatever of it can be."""
+    body = b'{"a": [1, 2]}' * 50
+    head = b"Content-Type: text/plain\r\n"
+    coded = head + f"Content-Encoding: {coding}\r\n".encode()
+    whole = CODINGS[coding](body)
+    assert compare(answer(body, head=head), answer(whole, head=coded), Rules()).outcome == "match"
+    for spoilt in (*(whole[:-cut] for cut in range(1, len(whole))), whole + b"x", whole + b"\0" * 20):
+        read = answer(spoilt, head=coded)
+        assert (read.body.form, read.body.note) == (Form.OPAQUE, "bad_encoding")
+        assert compare(answer(body, head=head), read, Rules()).outcome == "mismatch"
+
+
+@pytest.mark.parametrize(
+    ("legacy", "candidate", "outcome"),
+    [
+        ("", "gzip", "mismatch"),
+        ("gzip", "", "mismatch"),
+        ("gzip", "br", "mismatch"),
+        ("", "unknown", "mismatch"),
+        ("unknown", "other", "mismatch"),
+        ("unknown", "unknown", "match"),
+        ("gzip", "GZIP", "match"),
+        ("", "identity", "match"),
+    ],
+)
+@pytest.mark.parametrize("redact", [[], ["$..email"]])
+def test_the_same_bytes_under_a_coding_that_is_not_theirs_are_no_match(
+    legacy: str, candidate: str, outcome: str, redact: list[str]
+) -> None:
+    """A candidate that calls its plain JSON gzip: no client can read it."""
+    heads = [JSON_HEAD + (f"Content-Encoding: {coding}\r\n".encode() if coding else b"") for coding in (legacy, candidate)]
+    sides = [Answer("legacy", "l", 200, head, b'{"a": 1}', 0.1) for head in heads]
+    exchange = Exchange("r", "q", 1.0, "GET", "/", b"", b"", sides[0], sides[1])
+    exchange.shadow.side = "candidate"
+    judgement = Judge(Redactor(redact, b"k" * 32), {"r": Rules.make(headers=["content-type"])}).judge(exchange)
+    assert judgement is not None
+    assert judgement.outcome == outcome
+    assert judgement.signatures == (((Kind.BODY, "$"),) if outcome == "mismatch" else ())
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_a_body_in_several_parts_is_read_whole(coding: str) -> None:
+    """RFC 1952, 2.2; RFC 8878, 3.1: members and frames may follow each other."""
+    head = JSON_HEAD + f"Content-Encoding: {coding}\r\n".encode()
+    parts = b"".join(map(CODINGS[coding], (b'{"a": [', b"", b"1, 2", b"]}")))
+    assert compare(answer(b'{"a": [1, 2]}'), answer(parts, head=head), Rules()).outcome == "match"
+    assert answer(CODINGS[coding](b"[1]") * 30_000, head=head).body.form is Form.TEXT
+
+
+def test_frames_that_are_to_be_skipped_are() -> None:
+    head = JSON_HEAD + b"Content-Encoding: zstd\r\n"
+    skipped = b"\x50\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"abcde"
+    assert compare(answer(b"[1]"), answer(skipped + CODINGS["zstd"](b"[1]") + skipped, head=head), Rules()).outcome == "match"
 
 
 @pytest.mark.parametrize("coding", CODINGS)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from shadow import counters
 from shadow.batch import Batch
 from shadow.compare import Kind, Rules
-from shadow.exchange import Answer, Exchange
+from shadow.exchange import Answer, Exchange, weight
 from shadow.judge import OVER_BUDGET, Judge, Judgement
 from shadow.pool import MOST, Pool, size
 from shadow.redact import Redactor
@@ -116,7 +116,7 @@ def test_waiting_on_a_busy_machine_is_no_difference() -> None:
     """Only what it works counts against a comparison: here it is not let work for a second, of a budget of much less."""
     judge = Told()
     results: list[Judgement | None] = []
-    pool = Pool(judge, lambda exchange, judgement: results.append(judgement) if pool.settle(exchange) else None, processes=1)
+    pool = Pool(judge, lambda exchange, judgement: results.append(judgement) if pool.settle(exchange) else None, weight, processes=1)
     pool.start()
     pool.children[0]._seconds = 0.3
     pool.offer(exchange(b"sleep"))
@@ -130,7 +130,9 @@ def test_waiting_on_a_busy_machine_is_no_difference() -> None:
 
 def test_what_has_no_room_is_told_so_at_once() -> None:
     results: list[Exchange] = []
-    pool = Pool(Told(), lambda exchange, judgement: results.append(exchange) if pool.settle(exchange) else None, processes=2, max_count=3)
+    pool = Pool(
+        Told(), lambda exchange, judgement: results.append(exchange) if pool.settle(exchange) else None, weight, processes=2, max_count=3
+    )
     try:
         offered = [exchange(b"sleep", number) for number in range(10)]
         taken = [each for each in offered if pool.offer(each)]
@@ -145,8 +147,33 @@ def test_what_has_no_room_is_told_so_at_once() -> None:
         pool.close()
 
 
+def test_who_waits_for_room_gets_it_and_is_let_go_at_the_end() -> None:
+    results: list[Exchange] = []
+
+    def done(exchange: Exchange, judgement: Judgement | None) -> None:
+        if pool.settle(exchange):
+            results.append(exchange)
+
+    pool = Pool(Told(), done, weight, processes=1, max_count=1, max_bytes=2000)
+    offered = [exchange(b'{"a": 2}', number) for number in range(20)]
+    offered.append(exchange(b" " * 5000))  # more than all the room there is: it has it for itself
+    assert all(pool.put(each) for each in offered)
+    until(lambda: len(results) == len(offered))
+    assert pool.put(exchange(b"sleep"))
+    until(lambda: not pool.waiting)
+    assert pool.put(exchange(b"sleep"))
+    told: list[bool] = []
+    waiting = threading.Thread(target=lambda: told.append(pool.put(exchange(b"sleep"))))
+    waiting.start()
+    pool.finish(0)
+    waiting.join(10)
+    assert told == [False]
+    assert len(pool.clear()) == 2
+    pool.close()
+
+
 def test_bytes_bound_it_too() -> None:
-    pool = Pool(Told(), lambda exchange, judgement: None, processes=1, max_bytes=20_000)
+    pool = Pool(Told(), lambda exchange, judgement: None, weight, processes=1, max_bytes=20_000)
     try:
         assert sum(pool.offer(exchange(b"x" * 6000, number)) for number in range(10)) <= 4
     finally:

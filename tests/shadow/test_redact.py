@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shadow.exchange import Answer
 from shadow.normalise import Form, Message, joined, read
 from shadow.paths import PatternError
-from shadow.redact import Redactor, load_key
+from shadow.redact import MAX_SOUNDING, Redactor, load_key
 
 KEY = bytes(range(32))
 RULES = ["authorization", "Set-Cookie", "$..password", "$.user.email", "$.cards[*]"]
@@ -198,3 +198,16 @@ def test_a_field_of_an_answer_that_sounds_like_a_credential_is_hashed(name: str)
     assert first.startswith("redacted:")
     assert first == same != other
     assert joined(redacted(b"{}", heads[0]).headers, "x-kind") == "tea"
+
+
+def test_names_of_headers_are_remembered_within_bounds_and_mean_the_same_each_time() -> None:
+    redactor = Redactor(["x-own", "$..email"], KEY)
+    fields = (("x-api-key", "a"), ("x-user-email", "b"), ("x-own", "c"), ("x-free", "d"))
+    first = redactor._fields(fields)
+    assert [value.startswith("redacted:") for _, value in first] == [True, True, True, False]
+    flood = tuple((f"x-{number}-token" if number % 2 else f"x-{number}", "v") for number in range(MAX_SOUNDING + 500))
+    for _ in range(2):
+        assert [value.startswith("redacted:") for _, value in redactor._fields(flood)] == [number % 2 == 1 for number in range(len(flood))]
+        assert redactor._fields((("x" * 500 + "-token", "v"),))[0][1].startswith("redacted:")
+    assert len(redactor._sounding) == MAX_SOUNDING
+    assert redactor._fields(fields) == first

@@ -17,6 +17,7 @@ from shadow.exchange import Answer, Exchange
 from shadow.judge import Judge
 from shadow.models import Combination, Rule, Signature, Tally
 from shadow.redact import Redactor
+from shadow.rejudge import Stored, rejudge
 from shadow.rule_source import RuleSource
 from shadow.rules import RuleError, checked
 
@@ -350,3 +351,63 @@ def test_a_reason_that_is_too_long_is_refused_and_one_in_the_database_breaks_not
     assert Signature.objects.get().state == "expected"
     with pytest.raises(RuleError, match="may have 1900 characters"):
         rulebook.end("r", made.pk, by="kim", why="y" * 1901, at=NOW + 61)
+
+
+@pytest.mark.django_db
+def test_what_a_rule_by_values_settled_is_open_again_in_the_preview_of_its_end() -> None:
+    rule = checked("tolerance", "$.n", "0.5")
+    see(judge(), ({"n": 1.0}, {"n": 1.2}), ({"n": 1.0}, {"n": 1.4}), *[SAME] * 5)
+    adding = looked(rule)
+    assert [gate.open for gate in (adding.gate_before, adding.gate_after)] == [1, 0]
+    row = add(rule, rested_on=adding.rested_on())
+    assert Signature.objects.get().state == "expected"
+    assert report.gate_of(report.summary("r"), minimum=1, match=0).open == adding.gate_after.open
+    ending = preview.of_ending("r", row, BASE, terms=TERMS)
+    assert [(line.kind, line.path, line.state) for line in ending.after.signatures] == [("value", "$.n", "new")]
+    assert [gate.open for gate in (ending.gate_before, ending.gate_after)] == [0, 1]
+    wider = add(checked("ignore", "$.n"))
+    assert preview.of_ending("r", row, BASE, terms=TERMS).gate_after.open == 0, "another rule is a reason too"
+    rulebook.end("r", wider.pk, by="lee", why="no more", at=NOW + 60)
+    rulebook.end("r", row.pk, by="lee", why="no more", at=NOW + 60)
+    assert report.gate_of(report.summary("r"), minimum=1, match=0).open == ending.gate_after.open
+
+
+@pytest.mark.django_db
+def test_what_was_a_bug_is_one_in_the_preview_of_its_rules_end() -> None:
+    see(judge(), TIME)
+    Signature.objects.update(state="bug", state_since=NOW)
+    row = add()
+    ending = preview.of_ending("r", row, BASE, terms=TERMS)
+    assert [line.state for line in ending.after.signatures] == ["bug"]
+    later = preview.of_ending("r", row, BASE, terms=TERMS, since=NOW + 30)
+    assert ([line.state for line in later.after.signatures], [line.state for line in later.after.unmended]) == ([], ["bug"])
+    rulebook.end("r", row.pk, by="lee", why="no more", at=NOW + 60)
+    assert Signature.objects.get().state == "bug"
+
+
+@pytest.mark.django_db
+def test_samples_for_which_there_is_no_time_are_judged_under_none_of_the_rules() -> None:
+    see(judge(), *[({"n": 1.0}, {"n": 1.0 + number / 100}) for number in range(1, 4)])
+    rules = [Rules.make(), Rules.make(tolerance={"$.n": 1})]
+    samples = [Stored(row.pk, row.method, row.target, row.legacy, row.candidate) for row in preview.Sample.objects.all()]
+    assert [(found.judged, found.unread, len(found.matching)) for found in rejudge(samples, *rules)] == [(3, 0, 0), (3, 0, 3)]
+    assert [(found.judged, found.unread, len(found.matching)) for found in rejudge(samples, *rules, seconds=0)] == [(0, 3, 0), (0, 3, 0)]
+
+
+def test_a_preview_of_samples_that_mean_harm_ends() -> None:
+    """Two hundred of them, each of which takes most of a second."""
+    page = Judge(Redactor([], b"k" * 32), {}).judge(
+        Exchange(
+            "r", "q", NOW, "GET", "/x", b"", b"",
+            Answer("legacy", "legacy", 200, b"Content-Type: text/html\r\n", b"<b></b>" * 35_000, 0.1),
+            Answer("candidate", "new", 200, b"Content-Type: text/html\r\n", b"<b></b>" * 34_999 + b"<b>x</b>", 0.1),
+        )
+    )  # fmt: skip
+    assert page is not None
+    assert page.sample is not None
+    sample = page.sample
+    samples = [Stored(number, "GET", "/x", sample.legacy, sample.candidate) for number in range(200)]
+    one, other = rejudge(samples, Rules.make(), Rules.make(unordered=["$..*"]), seconds=1)
+    assert one.judged == other.judged >= 1
+    assert one.judged + one.unread == 200
+    assert one.unread > 0

@@ -39,10 +39,19 @@ stream = "{stream}"
 """
 
 
-def pair(legacy: Any, candidate: Any, *, at: float | None = None, kind: Any = "pair", route: str = "reviews", **more: Any) -> Exchange:
+def pair(
+    legacy: Any,
+    candidate: Any,
+    *,
+    at: float | None = None,
+    kind: Any = "pair",
+    route: str = "reviews",
+    head: bytes = JSON,
+    **more: Any,
+) -> Exchange:
     bodies = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in (legacy, candidate)]
-    one = Answer("legacy", "legacy", 200, JSON, bodies[0], 0.01)
-    other = Answer("legacy" if kind == "noise" else "candidate", "new", 200, JSON, bodies[1], 0.02, **more)
+    one = Answer("legacy", "legacy", 200, head, bodies[0], 0.01)
+    other = Answer("legacy" if kind == "noise" else "candidate", "new", 200, head, bodies[1], 0.02, **more)
     return Exchange(route, "r-1", time.time() if at is None else at, "GET", "/reviews/1?email=me%40x", b"", b"", one, other, kind)
 
 

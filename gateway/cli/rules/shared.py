@@ -116,13 +116,14 @@ def plain(text: str) -> str:
 
 
 def matched(counted: RouteReport) -> str:
-    """Such as "99.10 % (991 of 1000: 900 outright, 91 by rules)"."""
+    """Such as "99.10 % (991 of 1000: 900 outright, 91 by rules), coverage 100.00 %"."""
     parts = [f"{counted.matched_outright} outright"]
     if counted.matched_by_configuration:
         parts.append(f"{counted.matched_by_configuration} by the configuration's rules")
     if counted.matched_by_rules:
         parts.append(f"{counted.matched_by_rules} by reviewed rules")
-    return f"{percent(counted.match_rate)} ({counted.matched} of {counted.compared}: {', '.join(parts)})"
+    rate = f"{percent(counted.match_rate)} ({counted.matched} of {counted.compared}: {', '.join(parts)})"
+    return f"{rate}, coverage {percent(counted.coverage)}"
 
 
 def for_machines(found: Preview) -> dict[str, Any]:

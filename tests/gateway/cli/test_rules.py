@@ -54,6 +54,7 @@ see({"a": 1}, {"a": 1}, 10)
 see({"configured": 1}, {"configured": 2}, 2)
 see({"generated_at": 1, "n": 1.0}, {"generated_at": 2, "n": 1.1}, 3)
 see({"generated_at": 1}, {"generated_at": 2}, 40)
+batch.count("reviews", now - 60, "eligible", 56)
 store.write(batch)
 """
 
@@ -92,8 +93,8 @@ def test_a_rule_from_its_preview_to_its_end(folder: Path) -> None:
     assert lines[:4] == [
         "reviews: ignore $.generated_at",
         "  exchanges   40 that differed would be matches (exact: by what differed together in each)",
-        "  match rate  21.82 % (12 of 55: 10 outright, 2 by the configuration's rules)",
-        "  would be    94.55 % (52 of 55: 10 outright, 2 by the configuration's rules, 40 by reviewed rules)",
+        "  match rate  21.82 % (12 of 55: 10 outright, 2 by the configuration's rules), coverage 98.21 %",
+        "  would be    94.55 % (52 of 55: 10 outright, 2 by the configuration's rules, 40 by reviewed rules), coverage 98.21 %",
     ]
     assert "not passed" in lines[5]
     assert "with the rule not passed (85.15 % or more" in lines[5]  # other signatures are open still
@@ -198,6 +199,7 @@ for number in range(50):
     head = b"Content-Type: application/json\\r\\n"
     batch.judgement(judge.judge(Exchange("reviews", "q", now - 90, "GET", "/reviews/7", b"", b"",
         Answer("legacy", "legacy", 200, head, sides[0], 0.1), Answer("legacy", "legacy", 200, head, sides[1], 0.1), "noise")))
+batch.count("reviews", now - 60, "eligible", 56)
 store.write(batch)
 """
 
