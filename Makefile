@@ -16,7 +16,7 @@ setup:
 demo: setup
 	@.venv/bin/banyan demo
 
-# Three processes for two cores: of what the tests take, a quarter is waiting, for a second to pass or a process to end.
+# Three processes for two cores: some of what the tests take is waiting, for a second to pass or a process to end.
 test: setup
 	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
