@@ -3,7 +3,7 @@
 Scenarios: passthrough and shadow (CPU per request), bodies, idle, busy, latency, profile (where the pass-through's CPU goes); hung (the
 client's p99 and the worker's memory while a candidate in the shadow hangs); decisions, flagged (a route with flags beside none) and flips
 (until the last worker goes by one); identity (a caller who is remembered, and stamped); compare (what comparing two answers costs, beside
-DeepDiff).
+DeepDiff); console (how long its pages take with a million exchanges stored).
 `edge` stands for the first of these but shadow, the pass-through as fast as answers come; `flags` for decisions, flagged and flips.
 """
 
@@ -17,7 +17,23 @@ from collections.abc import Callable, Iterator, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from bench import bodies, busy, compare, decisions, flagged, flips, hung, identity, idle, latency, page, passthrough, profile, proxies
+from bench import (
+    bodies,
+    busy,
+    compare,
+    decisions,
+    flagged,
+    flips,
+    hung,
+    identity,
+    idle,
+    latency,
+    page,
+    pages,
+    passthrough,
+    profile,
+    proxies,
+)
 from bench.descriptors import TooFewError
 from bench.peers import ALL, BODIES
 from bench.proxies import SLOW, SpoiltError
@@ -36,6 +52,7 @@ RUN: dict[str, Callable[[Sequence[str], Say], Section]] = {
     "identity": lambda only, say: identity.run(only=only, say=say),
     "flips": lambda only, say: flips.run(only=only, say=say),
     "compare": lambda only, say: compare.run(only=only, say=say),
+    "console": lambda only, say: pages.run(only=only, say=say),
 }
 GROUPS = {
     "edge": ["passthrough", "profile", "bodies", "idle", "busy", "latency"],

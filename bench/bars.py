@@ -82,5 +82,6 @@ BARS = {
     "compare-equal": Bar("Pairs of 1 KB, equal, compared on a core", 5000.0, "a second", at_least=True),
     "compare-one": Bar("Pairs of 27 KB with one change, compared on a core", 300.0, "a second", at_least=True),
     "compare-twenty": Bar("A pair of 566 KB with 20 changes", 60.0, "ms"),
+    "console": Bar("The console's slowest page, with a million exchanges stored", 150.0, "ms"),
     "compare-keyed": Bar("A pair of lists, 800 elements in another order, by key", 20.0, "ms"),
 }

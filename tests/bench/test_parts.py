@@ -40,6 +40,7 @@ def test_the_bars_are_what_was_promised() -> None:
         "compare-keyed": (20.0, "ms", False),
         "hung": (1.0, "ms", False),
         "hung-memory": (20.0, "MiB", False),
+        "console": (150.0, "ms", False),
     }
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import bodies, busy, compare, decisions, descriptors, flagged, flips, hung, identity, idle, latency, profile
+from bench import bodies, busy, compare, decisions, descriptors, flagged, flips, hung, identity, idle, latency, pages, profile
 from bench.memory import MIB
 from bench.section import Section
+from bench.seeded import Size
 from bench.stage import ClientError, client
 from tests.support.required import missing
 from tests.support.unleash import required
@@ -63,6 +64,13 @@ def test_a_candidate_that_hangs() -> None:
     assert -1000 < seen["p99 moved by a candidate in the shadow that hangs"] < 1000
     assert seen["RSS with a candidate that hangs, over before"] < 100
     assert [row[0].split()[0] for row in section.rows] == ["nothing", "every"]
+
+
+def test_the_console() -> None:
+    section = pages.run(size=Size(2000, 20, 4), rounds=1, say=said)
+    assert [row[0] for row in section.rows] == list(pages.PAGES)
+    assert all(int(row[3]) >= 1 for row in section.rows)
+    assert 1 < bars(section)["The console's slowest page, with a million exchanges stored"] < 100_000
 
 
 def test_the_profile() -> None:
