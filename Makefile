@@ -1,13 +1,14 @@
 # Every target sets itself up first; `make` alone says what there is.
 PY := .venv/bin/python
 
-.PHONY: help setup demo test soak check bench lock
+.PHONY: help setup demo test soak check bench screenshots lock
 help:
 	@echo "make demo    a shop, two new services, the gateway and the console, with traffic; Ctrl-C stops everything"
 	@echo "make test    every test"
 	@echo "make soak    the fault, reload and shipping tests at length: 20 SIGTERMs, 100 reloads, 200,000 exchanges"
 	@echo "make check   lint and types"
 	@echo "make bench   speed and memory beside nginx, HAProxy, Envoy and mitmproxy, in one run"
+	@echo "make screenshots    the console's pictures in docs/images, from a demo of its own"
 	@echo "make lock    resolve the dependencies anew"
 
 setup:
@@ -31,6 +32,9 @@ check: setup
 
 bench: setup
 	$(PY) -m bench
+
+screenshots: setup
+	$(PY) docs/images/take_console.py
 
 lock: setup
 	@scripts/lock
