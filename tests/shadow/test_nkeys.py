@@ -49,6 +49,7 @@ def test_a_seed_is_read_as_others_write_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", SEED[:-1], SEED[:-1] + "A", SEED.lower(), SEED + SEED, Key(ACCOUNT).seed, Key(USER).public, "\xff" * 58, "S" + "A" * 57],
+    ids=["empty", "short", "checksum", "lower", "twice", "account", "public", "no-base32", "zeros"],  # two are another's in each process
 )
 def test_what_is_no_seed_is_refused_without_being_shown(tmp_path: Path, text: str) -> None:
     for path, read in ((written(tmp_path, "user.nk", text), from_seed), (written(tmp_path, "a.creds", text), from_credentials)):
