@@ -15,7 +15,7 @@ _DIFFERENCE = 1000
 
 def weight(sample: Sample) -> int:
     """About the bytes that it takes. Values of differences are short: shadow.documents cuts them."""
-    texts = [side["text"] for side in (sample.legacy, sample.candidate, sample.request or {"text": None})]
+    texts = [side.get("text") for side in (sample.legacy, sample.candidate, sample.request or {})]
     return _OVERHEAD + _DIFFERENCE * len(sample.differences) + sum(sys.getsizeof(text) for text in texts if text is not None)
 
 

@@ -19,7 +19,7 @@ from console import timeline
 from console.chronicle import QUIET_SECONDS, Chronicle
 from console.models import Audit, LoginSlot
 from gateway.config import Config, load
-from shadow import counters, events, store
+from shadow import counters, events, store, sums
 from shadow.models import Event, Tally
 from tests.support.admin_port import AdminPort, admin_port
 
@@ -140,16 +140,19 @@ def test_a_gate_is_written_down_when_it_turns(consoles: list[Chronicle], config:
     look(consoles)
     assert told("gate") == [], "not passed is what a gate begins as"
     Tally.objects.create(route="reviews", at=int(now) - 60, width=1, name=counters.MATCHED, count=100)
+    sums.rebuild()
     look(consoles)
     look(consoles)
     assert told("gate") == ["passed: 100 of 100 match, 96.30 % or more"]
     Tally.objects.create(route="reviews", at=int(now) - 60, width=1, name=counters.MISMATCHED, count=900)
+    sums.rebuild()
     again = Chronicle(config, port.address)
     look([*consoles, again])
     again.close()
     assert len(told("gate")) == 2
     assert told("gate")[1].startswith("not passed any more: the match rate is at least")
     Tally.objects.filter(name=counters.MISMATCHED).delete()
+    sums.rebuild()
     look(consoles)
     assert len(told("gate")) == 3
     assert [mark.bad for mark in timeline.marks("reviews", 0.0, time.time()) if mark.kind == "gate"] == [False, True, False]

@@ -18,7 +18,7 @@ from console import operateviews, watch
 from console.admin_port import FlagsNow
 from console.models import Audit
 from console.watch import Look
-from shadow import counters
+from shadow import counters, sums
 from shadow.models import Event, GateStart, Tally
 from tests.support.admin_port import AdminPort, admin_port
 
@@ -207,6 +207,7 @@ def test_the_source_is_asked_now(operator: Client, port: AdminPort) -> None:
 
 def test_a_gate_is_begun_anew_and_that_is_taken_back(operator: Client) -> None:
     Tally.objects.create(route="reviews", at=int(time.time()) - 60, width=1, name=counters.MATCHED, count=1234)
+    sums.rebuild()
     explained = text(operator.get("/routes/reviews/gate/begin/"))
     assert "1234 comparisons since" in explained
     assert "Nothing is deleted" in explained

@@ -14,13 +14,14 @@ from django.db import transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from console.audit import REFUSED
 from console.seen import seen
 from shadow.models import Rule, Sample, Signature
 from tests.support.reviewing import found, pair, person, see
 
 pytestmark = pytest.mark.django_db
 
-ANYBODYS = {"login", "logout", "set_language"}
+ANYBODYS = {"login", "logout", "language", "account", "password"}
 """What changes only a session or a cookie of whoever asks."""
 
 
@@ -43,7 +44,14 @@ def row() -> Signature:
 def arguments(row: Signature, text: str) -> dict[str, Any]:
     """By the names that patterns have, for the pattern `text`. Whoever adds a URL with another name adds it here."""
     number = Rule.objects.get().pk if text.startswith("rules/") else row.pk
-    return {"pk": number, "sample": row.samples.values_list("pk", flat=True)[0], "part": "curl", "name": "reviews", "route": "reviews"}
+    return {
+        "pk": number,
+        "sample": row.samples.values_list("pk", flat=True)[0],
+        "part": "curl",
+        "name": "reviews",
+        "route": "reviews",
+        "flag": "reviews.serve",
+    }
 
 
 def places(row: Signature) -> Iterator[Place]:
@@ -66,9 +74,10 @@ def places(row: Signature) -> Iterator[Place]:
 
 
 def everything() -> dict[str, list[Any]]:
-    """Every row of every table but sessions, and when somebody logged in last."""
+    """Every row of every table but sessions, when somebody logged in last, and that somebody was refused."""
     kept = [model for model in apps.get_models() if model is not Session]
     found = {model._meta.label: list(model._default_manager.order_by("pk").values()) for model in kept}
+    found["console.Audit"] = [row for row in found["console.Audit"] if row["action"] != REFUSED]
     for user in found["auth.User"]:
         del user["last_login"]
     return found

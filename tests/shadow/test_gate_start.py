@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from gateway.cli.gate import in_words
 from gateway.settings.routes import Gate
-from shadow import counters, gate_start, preview, report
+from shadow import counters, gate_start, preview, report, sums
 from shadow.compare import Rules
 from shadow.gate_start import GateStartError
 from shadow.models import Event, GateStart, Signature, Tally
@@ -23,6 +23,7 @@ TERMS = Gate(minimum=10, match=0.5, coverage=0.0)
 
 def counted(route: str, at: float, name: str, count: int) -> None:
     Tally.objects.create(route=route, at=int(at), width=1, name=name, count=count)
+    sums.rebuild()
 
 
 def compared(route: str = "reviews") -> int:
