@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -205,8 +206,12 @@ async def test_upstreams_and_the_log_are_told_the_same_as_in_http_1(world: World
     client.close()
     await world.counted('banyan_events_total{event="http2-request"}')
     await world.counted('banyan_events_total{event="http2-connection"}')
-    lines = [json.loads(line) for line in (world.gateway.folder / "access.log").read_text().splitlines()]
-    found = [line for line in lines if line["target"].startswith("/orders")][-2:]
+    found: list[dict[str, Any]] = []
+    async with asyncio.timeout(20):
+        while len(found) < 2:  # lines are written together, a little later
+            await asyncio.sleep(0.05)
+            lines = [json.loads(line) for line in (world.gateway.folder / "access.log").read_text().splitlines()]
+            found = [line for line in lines if line["target"].startswith("/orders")][-2:]
     for line in found:
         for changing in ("time", "id", "seconds"):
             line.pop(changing)
