@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -77,14 +78,21 @@ def state_folder(url: str, folder: Path) -> Path:
 def prepare(url: str, folder: Path) -> None:
     """Makes an SQLite file if there is none, readable by its owner alone: samples hold what people's answers held.
 
-    SQLite gives its -wal and -shm files the mode of the file itself.
+    SQLite gives its -wal and -shm files the mode of the file itself. A file that is there is not opened: closing it would drop the locks of
+    all connections that this process has to it (POSIX; "How To Corrupt An SQLite Database File", 2.2), and the next process to close would
+    take itself for the last, and remove the -wal that this one still writes to.
 
     Raises:
-        OSError: the file or its folder can't be made.
+        OSError: the file or its folder can't be made, or the file can't be used.
     """
     path = sqlite_path(url, folder)
     if path is None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    if not path.exists():
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    elif path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    elif not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     path.chmod(0o600)
