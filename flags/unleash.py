@@ -51,6 +51,8 @@ TOO_LONG: Final = 15.0
 """Seconds after which a poll that has not come to an end is a failure, whatever still comes of it."""
 CLOSE: Final = 11.0
 """Seconds that the end waits for the SDK's threads."""
+SOON: Final = 0.02
+"""Seconds between two looks for the SDK's job, while there is none yet."""
 LOOK: Final = 1.0
 """Seconds between two looks at that, and at the clock."""
 SET_BACK: Final = 0.5
@@ -177,10 +179,16 @@ class UnleashSource:
         looked = asyncio.get_running_loop().create_future()
         waiting = (time.monotonic(), looked)
         self._waiting.append(waiting)
-        if not self._poll_in(0.0):
-            self._waiting.remove(waiting)
-            return
-        await asyncio.wait_for(looked, 3 * REQUEST_TIMEOUT + self._refresh)
+        try:
+            async with asyncio.timeout(3 * REQUEST_TIMEOUT + self._refresh):
+                while not self._poll_in(0.0):
+                    if self._closed or self._loop is None:
+                        return
+                    await asyncio.sleep(SOON)  # the first poll is not over, or was only just: its job is not there yet
+                await looked
+        finally:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
 
     def staleness(self) -> float:
         """See `Source.staleness`."""

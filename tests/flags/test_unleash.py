@@ -67,13 +67,11 @@ async def test_a_refused_registration_is_said(server: FakeUnleash, caplog: pytes
     assert warnings == ["flags: Unleash answers, but did not register this gateway (answered 503)"]
 
 
-async def test_refresh_looks_now(server: FakeUnleash) -> None:
+async def test_refresh_looks_now_as_soon_as_there_are_flags(server: FakeUnleash) -> None:
     seen = Seen()
     source = UnleashSource(server.url, TOKEN, refresh=30)
     task = asyncio.create_task(source.run(seen.append), name="source")
     await seen.until(on)
-    while not source._client.is_initialized:
-        await asyncio.sleep(0.01)
     server.features = OFF
     await source.refresh()
     assert not on(seen[-1])
