@@ -49,8 +49,8 @@ FIRST_ANSWER: Final = 2.0
 """Seconds that the start waits for Unleash before it goes by the backup."""
 TOO_LONG: Final = 15.0
 """Seconds after which a poll that has not come to an end is a failure, whatever still comes of it."""
-CLOSE: Final = 11.0
-"""Seconds that the end waits for the SDK's threads."""
+CLOSE: Final = 5.0
+"""Seconds that the end waits for the SDK's threads: longer than a poll that waits in vain, for a connection and then for an answer."""
 SOON: Final = 0.02
 """Seconds between two looks for the SDK's job, while there is none yet."""
 LOOK: Final = 1.0
@@ -199,7 +199,7 @@ class UnleashSource:
         self._usage.add(usage, variants)
 
     def close(self) -> None:
-        """See `Source.close`. Sends the last usage; with an Unleash that hangs, some twelve seconds at most."""
+        """See `Source.close`. Sends the last usage; with an Unleash that hangs, some six seconds at most."""
         if self._closed:
             return
         self._closed = True
