@@ -1,6 +1,6 @@
 """The Unleash source while Unleash is well. The real one: tests/integration/test_unleash_real.py."""
 
-# ruff: noqa: ASYNC240, ASYNC110 - the files are local and tiny, and what is published has no event to wait for
+# ruff: noqa: ASYNC240 - the files are local and tiny
 from __future__ import annotations
 
 import asyncio
