@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
-from shadow.exchange import MAX_RECORD, Record, encode
+from shadow.exchange import Record, append
 
 FLUSH_SECONDS = 0.02
+FLUSH_BYTES: Final = 64 * 1024
+"""So much goes out at once. What is written while it lies in the processor's cache and in memory that was just in use costs less than what
+waited among 1.5 MB of its like, as it does at 20,000 exchanges a second: those touch fresh pages each time."""
 RECONNECT_SECONDS = (0.1, 2.0)
 """First and longest wait between two tries."""
 
@@ -25,8 +28,14 @@ class ShipperLink:
         self._path = path
         self._max_count = queue
         self._max_bytes = queue_bytes
-        self._waiting: list[bytes] = []
+        self._waiting = bytearray()
+        """Records, one behind the other …"""
+        self._full: list[bytearray] = []
+        """… after as many of FLUSH_BYTES each that nobody takes now: no piece of memory grows so large that moving it would take long."""
         self._bytes = 0
+        """In `_full`."""
+        self._count = 0
+        """Records in both."""
         self._transport: asyncio.Transport | None = None
         self._paused = False
         self._flush_handle: asyncio.TimerHandle | None = None
@@ -44,15 +53,22 @@ class ShipperLink:
 
     def offer(self, record: Record) -> str:
         """Takes a record, or says why not: '' | shipper_gone | queue_full | record_too_large."""
-        if len(self._waiting) >= self._max_count or self._bytes >= self._max_bytes:
+        waiting = self._waiting
+        if self._count >= self._max_count or self._bytes + len(waiting) >= self._max_bytes:
             return "queue_full" if self._transport is not None else "shipper_gone"
-        frame = encode(record)
-        if len(frame) > MAX_RECORD:
+        if not append(record, waiting):
             return "record_too_large"  # the shipper would take it for a stream that is out of step, and drop the connection
-        self._waiting.append(frame)
-        self._bytes += len(frame)
-        if self._flush_handle is None and not self._paused and self._transport is not None:
-            self._flush_handle = self._loop.call_later(FLUSH_SECONDS, self._flush)
+        self._count += 1
+        open_now = self._transport is not None and not self._paused
+        if len(waiting) >= FLUSH_BYTES:
+            if open_now:
+                self._flush()
+            else:
+                self._full.append(waiting)
+                self._bytes += len(waiting)
+                self._waiting = bytearray()
+        elif open_now and self._flush_handle is None:
+            self._flush_handle = self._loop.call_later(FLUSH_SECONDS, self._flush_due)
         return ""
 
     def resize(self, queue: int, queue_bytes: int) -> None:
@@ -70,15 +86,24 @@ class ShipperLink:
             self._flush()
             transport, self._transport = self._transport, None
             transport.close()  # after what was written has gone out
-        self.abandoned += len(self._waiting)
+        self.abandoned += self._count
+
+    def _flush_due(self) -> None:
+        self._flush_handle = None
+        self._flush()
 
     def _flush(self) -> None:
-        self._flush_handle = None
-        if self._transport is None or self._paused or not self._waiting:
+        if self._transport is None or self._paused or self._count == 0:
             return
-        self._transport.writelines(self._waiting)
-        self._waiting = []
-        self._bytes = 0
+        full, self._full = self._full, []
+        if self._waiting:  # asyncio's own loop would try to send an empty one for ever
+            full.append(self._waiting)
+            self._waiting = bytearray()
+        self._bytes = self._count = 0
+        if len(full) == 1:
+            self._transport.write(full[0])
+        else:
+            self._transport.writelines(full)
 
     async def _stay_connected(self) -> None:
         wait, longest = RECONNECT_SECONDS
@@ -113,5 +138,5 @@ class ShipperLink:
 
     def resume_writing(self) -> None:
         self._paused = False
-        if self._waiting and self._flush_handle is None:
-            self._flush_handle = self._loop.call_later(FLUSH_SECONDS, self._flush)
+        if self._count and self._flush_handle is None:
+            self._flush_handle = self._loop.call_later(FLUSH_SECONDS, self._flush_due)

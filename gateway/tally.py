@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from math import ceil, log
 from typing import Final
 
+from gateway.policy.admission import Standing
 from gateway.telemetry import BUCKETS, GATEWAY, Latency, RouteStats, Stats, Watched
 from shadow.exchange import RouteCounts
 from shadow.guard import GROWTH, LAST, SHORTEST
 
+_BUCKETS: Final[list[float]] = list(BUCKETS)
 _SHORTEST: Final = float(SHORTEST)
 _PER_LOG: Final = 1 / log(GROWTH)
 _LAST: Final = int(LAST)
+
+
+def _bucket(seconds: float) -> int:
+    """As bisect_left(BUCKETS, seconds): nearly all answers are in the first few, and no float object is made for a call."""
+    number = 0
+    for bound in _BUCKETS:
+        if seconds <= bound:
+            break
+        number += 1
+    return number
 
 
 class _Side:
@@ -40,10 +51,12 @@ class _Watched:
 class RouteTally:
     """One route's requests. The route '' is what no route matched."""
 
-    __slots__ = ("_failed", "_sides", "_watched", "fallbacks", "shadow")
+    __slots__ = ("_beside", "_failed", "_sides", "_watched", "fallbacks", "shadow")
 
     def __init__(self) -> None:
         self._sides: dict[str, _Side] = {}
+        self._beside: dict[str, dict[int, int]] = {}
+        """Of `shadow`, the latency by side of what is asked beside."""
         self._failed: dict[str, int] = {}
         """By side, what is no status of its own: no answer, or one that broke off."""
         self._watched: dict[str, _Watched] = {}
@@ -57,7 +70,7 @@ class RouteTally:
         if counts is None:
             counts = self._sides[side] = _Side()
         counts.statuses[status] = counts.statuses.get(status, 0) + 1
-        counts.buckets[bisect_left(BUCKETS, seconds)] += 1
+        counts.buckets[_bucket(seconds)] += 1
         counts.total += seconds
 
     def watched(self, side: str, failed: bool, seconds: float) -> None:
@@ -82,14 +95,15 @@ class RouteTally:
 
     def beside(self, side: str, status: int, seconds: float) -> None:
         """One was asked beside, in the shadow, and answered after `seconds`; status 0: it did not."""
-        side = "shadow-" + side
         if status == 0:
-            self.failed(side, begun=False)
+            self.failed("shadow-" + side, begun=False)
             return
         if status >= 500:
-            self._failed[side] = self._failed.get(side, 0) + 1
-        times = self.shadow.latency.setdefault(side, {})
-        number = bisect_left(BUCKETS, seconds)
+            self._failed["shadow-" + side] = self._failed.get("shadow-" + side, 0) + 1
+        times = self._beside.get(side)
+        if times is None:
+            times = self._beside[side] = self.shadow.latency["shadow-" + side] = {}
+        number = _bucket(seconds)
         times[number] = times.get(number, 0) + 1
 
     def fell_back(self, why: str) -> None:
@@ -127,13 +141,15 @@ class RouteTally:
 class Tally:
     """Everything since the last report."""
 
-    __slots__ = ("_callers", "_events", "_problems", "_routes")
+    __slots__ = ("_callers", "_events", "_known", "_problems", "_routes")
 
     def __init__(self) -> None:
         self._routes: dict[str, RouteTally] = {}
         self._problems: dict[str, int] = {}
         self._events: dict[str, int] = {}
         self._callers: dict[str, int] = {}
+        self._known = 0
+        """Of `_callers`, those who are known."""
 
     def route(self, name: str) -> RouteTally:
         tally = self._routes.get(name)
@@ -145,9 +161,12 @@ class Tally:
         """A rare thing worth a counter."""
         self._events[name] = self._events.get(name, 0) + count
 
-    def caller(self, standing: str) -> None:
+    def caller(self, standing: Standing) -> None:
         """It was found out who is calling, or not."""
-        self._callers[standing] = self._callers.get(standing, 0) + 1
+        if standing is Standing.KNOWN:
+            self._known += 1
+        else:
+            self._callers[standing] = self._callers.get(standing, 0) + 1
 
     def problem(self, code: str) -> None:
         """The gateway itself answered."""
@@ -155,4 +174,6 @@ class Tally:
 
     def report(self) -> Stats:
         """What was counted. The tally must not be used afterwards: a new one takes its place."""
+        if self._known:
+            self._callers[Standing.KNOWN] = self._known
         return Stats({name: tally.report() for name, tally in self._routes.items()}, self._problems, self._events, callers=self._callers)

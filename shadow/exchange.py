@@ -17,6 +17,7 @@ MAX_RECORD = 16 * 1024 * 1024
 """Bytes. A longer length prefix means that the stream is out of step: the connection is dropped, never resynchronised."""
 
 _LENGTH = struct.Struct(">I")
+_NO_LENGTH = bytes(_LENGTH.size)
 
 Side = Literal["legacy", "candidate"]
 
@@ -112,6 +113,23 @@ def encode(record: Record) -> bytes:
     """One record as a frame, ready for the socket."""
     payload = _encoder.encode(record)
     return _LENGTH.pack(len(payload)) + payload
+
+
+def append(record: Record, frames: bytearray) -> bool:
+    """Puts the record's frame behind those in `frames`. False: it is over MAX_RECORD, and `frames` is as it was."""
+    start = len(frames)
+    try:
+        frames += _NO_LENGTH
+        _encoder.encode_into(record, frames, -1)
+    except BaseException:
+        del frames[start:]
+        raise
+    size = len(frames) - start
+    if size > MAX_RECORD:
+        del frames[start:]
+        return False
+    _LENGTH.pack_into(frames, start, size - _LENGTH.size)
+    return True
 
 
 class FrameError(ValueError):

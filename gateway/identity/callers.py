@@ -77,6 +77,18 @@ class Callers:
         self.outcomes: dict[str, int] = {}
         """Questions by what came of them, since somebody took these counts: answered, or why not."""
 
+    def recall(self, credential: Credential, fields: bytes, now: float) -> Caller | None:
+        """The caller, if he is remembered, or nobody. None: `lookup` says. Whoever asks this first need not have a `then` at hand."""
+        try:
+            cookie, token = credential.read(fields)
+        except CredentialError:
+            return None
+        if not cookie and not token:
+            return ANONYMOUS
+        key = credential.key(cookie, token)
+        known = self._known.get(key, now)
+        return known if known is not None else self._strangers.get(key, now)
+
     def lookup(self, credential: Credential, fields: bytes, then: Callable[[Caller], None], now: float) -> Caller | Question | None:
         """The caller; or a question that must be asked now; or None. In both latter cases `then` is called once it is known, but where the
         question has a `meanwhile`: that is the caller.

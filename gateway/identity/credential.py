@@ -10,11 +10,14 @@ import hashlib
 from typing import Final
 
 _SPACE: Final = 0x20
-_BEFORE: Final = (0x3B, 0x3A)
-"""A semicolon, and the colon of the line itself."""
+_COLON: Final = 0x3A
+_SEMICOLON: Final = 0x3B
+_EQUALS: Final = 0x3D
+_COOKIE: Final = b"\r\ncookie:"
 _AUTHORIZATION: Final = b"\r\nauthorization:"
 LONGEST: Final = 8 * 1024
 """Bytes."""
+_sha256: Final = hashlib.sha256
 
 
 class CredentialError(Exception):
@@ -57,28 +60,30 @@ class Credential:
 
     def key(self, cookie: bytes, token: bytes) -> bytes:
         """SHA-256 of what `read` has returned, and of where it stood: what is remembered under it could not be used to log in."""
-        return hashlib.sha256(b"".join((self._names, cookie, b"\0", token))).digest()
+        said = self._names + cookie  # which holds no NUL, as nothing in a head does
+        if token:
+            said += b"\0" + token
+        return _sha256(said).digest()
 
     def cookie_key(self, cookie: bytes) -> bytes:
         """SHA-256 of the cookie's value alone: by it legacy ends whatever is remembered of that cookie, whichever token came with it, and
         whichever route's credential it was part of. In quotes it is the same cookie to Django."""
         if len(cookie) > 1 and cookie[:1] == cookie[-1:] == b'"':
             cookie = cookie[1:-1]
-        return hashlib.sha256(b"cookie\0" + self._begin + cookie).digest()
+        return _sha256(b"cookie\0" + self._begin + cookie).digest()
 
     def _read_cookie(self, fields: bytes, at: int) -> bytes:
         """`at`: where its name stands for the first time."""
-        # What nearly every request has: the name stands there once, and begins a pair of a Cookie line. By `find` that takes a fifth of the
-        # time of the walk below (0.5 µs and 2.3 µs).
-        begin, once = at + len(self._begin), fields.find(self._name, at + 1) < 0
-        if once and at > 1 and fields[at - 1] == _SPACE and fields[at - 2] in _BEFORE and fields.startswith(b"=", begin - 1):
-            line = fields.rfind(b"\r\n", 0, at)
-            if fields[line + 2 : line + 9].lower() == b"cookie:":
-                end = fields.find(b"\r\n", begin)
-                if end < 0:
-                    end = len(fields)
-                semicolon = fields.find(b";", begin, end)
-                return fields[begin : semicolon if semicolon >= 0 else end].strip(b" \t")
+        # What nearly every request has: the name stands there once, and begins a pair of a Cookie line. By `find` that takes a tenth of the
+        # time of the walk below.
+        begin = at + len(self._begin)
+        if begin <= len(fields) and fields[begin - 1] == _EQUALS and fields.find(self._name, begin) < 0 and self._begins_pair(fields, at):
+            end = fields.find(b"\r", begin)
+            if end < 0:
+                end = len(fields)
+            semicolon = fields.find(b";", begin, end)
+            value = fields[begin : semicolon if semicolon >= 0 else end]
+            return value.strip(b" \t") if value and (value[0] <= _SPACE or value[-1] <= _SPACE) else value
         found: bytes | None = None
         for line_of in fields.split(b"\r\n"):
             if line_of[:7].lower() != b"cookie:":
@@ -93,6 +98,19 @@ class Credential:
                     # Django takes white space of any kind from a name, so that this is the session to it, and hides one before it.
                     raise CredentialError("malformed")
         return found or b""
+
+    @staticmethod
+    def _begins_pair(fields: bytes, at: int) -> bool:
+        """Does what stands at `at` begin a pair of a Cookie line, after one space? False may also mean: not so plainly."""
+        first = len(_COOKIE) + 1
+        if at < first or fields[at - 1] != _SPACE:
+            return False
+        if fields[at - 2] == _COLON:
+            return fields[at - first : at - 1].lower() == _COOKIE
+        if fields[at - 2] != _SEMICOLON:
+            return False
+        line = fields.rfind(b"\r\n", 0, at)
+        return line >= 0 and fields[line : line + len(_COOKIE)].lower() == _COOKIE
 
     def _read_token(self, fields: bytes) -> bytes:
         low = fields.lower()

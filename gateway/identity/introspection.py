@@ -36,6 +36,10 @@ class Introspection:
         self._asking: set[_Asking] = set()
         self.claims = settings.claims
 
+    def recall(self, credential: Credential, fields: bytes) -> Caller | None:
+        """The caller, if he is remembered, or nobody. None: `lookup` says."""
+        return self.callers.recall(credential, fields, self._pool.clock.now)
+
     def lookup(self, credential: Credential, fields: bytes, then: Callable[[Caller], None]) -> Caller | None:
         """The caller, or None: then `then` is called once it is known."""
         found = self.callers.lookup(credential, fields, then, time.monotonic())

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.set_cookie import NAME, without_value
 
 if TYPE_CHECKING:
     from gateway.net.head import RequestHead, ResponseHead
 
+_SET_COOKIE: Final = NAME + b":"
+
 
 def captured(head: RequestHead | ResponseHead) -> bytes:
     """The fields as an exchange carries them: without secrets, and of Set-Cookie without values; each line ended by CRLF."""
     if not head.fields:
         return b""
+    if head.secrets is None:
+        return head.fields[2:] + b"\r\n"
     fields = head.fields + b"\r\n"
-    if head.secrets is not None:
-        for line in head.secrets:
-            left = b"\r\n"
+    for line in head.secrets:
+        left = b"\r\n"
+        if line[: len(_SET_COOKIE)].lower() == _SET_COOKIE:
             name, _, value = line.partition(b":")
-            if name.lower() == NAME:
-                left += name + b": " + without_value(value) + b"\r\n"
-            # Whole lines only. Of equal lines side by side one pass leaves every other, but each of them is in the list.
-            fields = fields.replace(b"\r\n" + line + b"\r\n", left)
+            left += name + b": " + without_value(value) + b"\r\n"
+        # Whole lines only. Of equal lines side by side one pass leaves every other, but each of them is in the list.
+        fields = fields.replace(b"\r\n" + line + b"\r\n", left)
     return fields[2:]
 
 

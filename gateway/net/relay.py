@@ -152,7 +152,9 @@ class Relay(Sink):
         if limit is not None and limit.per != "user" and self._limited(limit, None):
             return  # before anybody is asked who that is
         rule = self._rule = terms.rules.get(found.route)
-        caller = terms.who(rule, head.fields, self._told, self.edge.clock.wall) if rule is not None else ANONYMOUS
+        caller: Caller | None = ANONYMOUS
+        if rule is not None:
+            caller = terms.recall(rule, head.fields) or terms.who(rule, head.fields, self._told, self.edge.clock.wall)
         if caller is not None:  # else it is asked for, and _told goes on
             self._identified(caller)
 

@@ -111,6 +111,10 @@ class Terms:
             for lines in (REQUEST, RESPONSE):
                 lines.keep_secret(name.lower().encode() for name in config.shadow.redact if not name.startswith("$"))
 
+    def recall(self, rule: Rule, fields: bytes) -> Caller | None:
+        """The caller whose request has these field lines, if he is remembered, or nobody. None: `who` says."""
+        return self.identity.recall(rule.credential, fields) if self.identity is not None else None
+
     def who(self, rule: Rule, fields: bytes, then: Callable[[Caller], None], wall: Callable[[], float]) -> Caller | None:
         """The caller whose request has these field lines; None: somebody is asked, and `then` is called with him. `wall`: Unix time."""
         if self.checker is not None:
