@@ -35,6 +35,10 @@ class Timeouts[T: Hashable]:
         """Stops it, if it was running."""
         self._running.pop(item, None)
 
+    def since(self, item: T) -> float | None:
+        """When it began; None: it is not running."""
+        return self._running.get(item)
+
     def running(self, item: T) -> bool:
         return item in self._running
 

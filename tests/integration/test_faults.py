@@ -48,8 +48,8 @@ trusted_proxies = ["127.0.0.0/8"]
 header_timeout = "{header_timeout}s"
 drain_timeout = "{drain_timeout}s"
 [upstreams]
-legacy = {{ url = "http://127.0.0.1:{legacy}", response_timeout = "20s" }}
-new = "http://127.0.0.1:{new}"
+legacy = {{ url = "http://127.0.0.1:{legacy}", response_timeout = "20s", breaker = false }}
+new = {{ url = "http://127.0.0.1:{new}", breaker = false }}
 [[routes]]
 name = "work"
 match = "/jobs/*"
