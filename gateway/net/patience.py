@@ -23,11 +23,15 @@ def field(seconds: float) -> bytes:
     return NAME + b"%d" % max(1, int(seconds * 1000))
 
 
-def begin(relay: Relay) -> None:
-    """The request says how long it may take."""
+def begin(relay: Relay) -> bool:
+    """The request says how long it may take. Whether that is over already; then it is answered."""
     seconds = relay.head.patience / 1000
+    if not seconds:
+        relay.answer(Failure.UNSENT.problem, LATE)
+        return True
     relay.deadline = relay.started_at + seconds
     relay.timer = relay.edge.loop.call_later(seconds, _over, relay)
+    return False
 
 
 def told(relay: Relay, seconds: float) -> bytes:

@@ -115,10 +115,10 @@ class Pool:
         return None
 
     def connect(
-        self, ready: Callable[[UpstreamConnection | Failure], None], *, repeatable: bool = False, tried: Place | None = None
+        self, ready: Callable[[UpstreamConnection | Failure], None], *, repeatable: bool = False, tried: list[Place] | None = None
     ) -> asyncio.Task[None]:
         """Opens a connection and hands it to `ready`, or says why not. Cancelling the task means that `ready` is never called. `tried`: the
-        address that has just failed this request, which is not asked again where there is another."""
+        addresses that have failed this request, which are not asked again where there is another."""
         task = self.loop.create_task(self._connect(ready, repeatable, tried), name=f"connect {self.name}")
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
@@ -201,12 +201,10 @@ class Pool:
         self._turn += 1
         return choose(places, self.clock.now, self._turn, probing=repeatable)
 
-    async def _connect(self, ready: Callable[[UpstreamConnection | Failure], None], repeatable: bool, tried: Place | None) -> None:
+    async def _connect(self, ready: Callable[[UpstreamConnection | Failure], None], repeatable: bool, tried: list[Place] | None) -> None:
         self.clock.read()
         result: UpstreamConnection | Failure = Failure.BREAKER_OPEN
-        left = self.places.copy()
-        if tried is not None and len(left) > 1:
-            left.remove(tried)
+        left = [place for place in self.places if tried is None or place not in tried] or self.places.copy()
         timeouts = 0
         for number in range(MAX_TRIES):
             # Nothing was sent to one that cannot be reached: the next may be asked, whatever the request is.

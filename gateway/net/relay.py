@@ -145,8 +145,8 @@ class Relay(Sink):
         """Seconds from then to its answer's head."""
         self.sends = 0
         """How often it was sent to an upstream so far."""
-        self._tried: Place | None = None
-        """The address that has failed it."""
+        self._tried: list[Place] | None = None
+        """The addresses that have failed it."""
         self.deadline = 0.0
         """When its client will have stopped waiting, where that is known."""
         self.timer: asyncio.TimerHandle | None = None
@@ -157,8 +157,8 @@ class Relay(Sink):
     def start(self) -> None:
         """The head is there. Finds out who is calling, decides, and sends."""
         terms, head = self.terms, self.head
-        if head.patience >= 0:
-            patience.begin(self)
+        if head.patience >= 0 and patience.begin(self):
+            return
         found = terms.policy.find(head.method, head.target)
         if isinstance(found, Decision):
             self._go(found)
@@ -273,7 +273,8 @@ class Relay(Sink):
     def send_elsewhere(self, target: Target, tried: Place | None) -> None:
         """Once more to the same upstream, and over a connection that cannot be stale."""
         self._sent_anew = True
-        self._tried = tried
+        if tried is not None:
+            self._tried = [*(self._tried or ()), tried]
         self._send(target)
 
     @property
