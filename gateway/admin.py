@@ -27,6 +27,7 @@ from gateway.masking import masked
 from gateway.metrics import Collector
 from gateway.settings import Route as RouteSettings
 from gateway.splits import standing
+from gateway.upstreams import state as upstreams_state
 
 if TYPE_CHECKING:
     from gateway.settings import Config
@@ -133,6 +134,9 @@ def application(supervisor: Supervisor) -> Starlette:
             )
         return answer({"routes": listed})
 
+    async def upstreams(request: Request) -> Response:
+        return answer({"upstreams": upstreams_state(supervisor)})
+
     async def jwks(request: Request) -> Response:
         return answer(key_set())
 
@@ -176,6 +180,7 @@ def application(supervisor: Supervisor) -> Starlette:
             Route("/readyz", readyz),
             Route("/metrics", metrics),
             Route("/routes", routes),
+            Route("/upstreams", upstreams),
             *admin_flags.routes(supervisor),
             *admin_top.routes(supervisor),
             Route("/config", config),

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector as Base
 
 from gateway.guard.metrics import families
 from gateway.telemetry import BUCKETS
+from gateway.upstreams import families as upstreams
 from shadow.sinks import Status
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ class Collector(Base):
             "banyan_config_last_reload_success_timestamp_seconds", "Unix time at which the configuration in force was loaded"
         )
         since.add_metric([], reloads.succeeded_at)
+        yield from upstreams(supervisor)
         yield from self._endpoints()
         yield from self._keys()
         yield from families(supervisor.guard)

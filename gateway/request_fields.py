@@ -16,6 +16,8 @@ FORWARDED: Final = frozenset(("forwarded", "x-forwarded-for", "x-forwarded-host"
 TRACE: Final = frozenset(("traceparent", "tracestate"))
 BELIEVED: Final = FORWARDED | TRACE
 """Passed on from a trusted proxy only."""
+TIMEOUT: Final = "banyan-timeout-ms"
+"""How long the request may still take: understood from a trusted proxy, and said anew to upstreams."""
 CUT_PREFIXES: Final = ("banyan-", "proxy-", "x-forwarded-")
 """Of names that are none of the above."""
 

@@ -46,6 +46,41 @@ class RouteStats(msgspec.Struct):
     """Of a route with a guard: candidate, legacy, or shadow (legacy asked beside). The supervisor's sums do not have it."""
 
 
+class AddressStats(msgspec.Struct):
+    """One address of an upstream, as one worker finds it."""
+
+    breaker: str = "closed"
+    """closed, open or half-open."""
+    left_out: bool = False
+    """It failed alone among several."""
+    unwell: bool = False
+    """Its health says so."""
+    pending: int = 0
+    """Requests under way …"""
+    idle: int = 0
+    """… and connections without one."""
+    requests: int = 0
+    """Within the breaker's window …"""
+    errors: int = 0
+    """… and those among them without a good answer."""
+    opened: int = 0
+    """How often the breaker has opened. From here on: counted."""
+    ejections: int = 0
+    """How often it was left out."""
+    failures: dict[str, int] = {}
+    """By what happened: refused, timeout, status-503 …"""
+
+
+class UpstreamStats(msgspec.Struct):
+    """One upstream."""
+
+    addresses: dict[str, AddressStats] = {}
+    repeated: int = 0
+    """Requests that were sent to, or tried to reach, another of its addresses after one had failed …"""
+    not_repeated: int = 0
+    """… and those that were not, for want of a budget."""
+
+
 class Stats(msgspec.Struct):
     """Everything that one worker counted since its last report, and its gauges now."""
 
@@ -68,6 +103,7 @@ class Stats(msgspec.Struct):
     """… which is how many there were."""
     connections: int = 0
     in_flight: int = 0
+    upstreams: dict[str, UpstreamStats] = {}
 
     def route(self, name: str) -> RouteStats:
         stats = self.routes.get(name)
@@ -114,6 +150,15 @@ def merge(total: Stats, part: Stats) -> None:
     _add(total.events, part.events)
     _add(total.callers, part.callers)
     _add(total.questions, part.questions)
+    for name, upstream in part.upstreams.items():
+        sums = total.upstreams.setdefault(name, UpstreamStats())
+        sums.repeated += upstream.repeated
+        sums.not_repeated += upstream.not_repeated
+        for address, counted in upstream.addresses.items():
+            found = sums.addresses.setdefault(address, AddressStats())
+            found.opened += counted.opened
+            found.ejections += counted.ejections
+            _add(found.failures, counted.failures)
     for flag, (on, off) in part.flags.items():
         was_on, was_off = total.flags.get(flag, (0, 0))
         total.flags[flag] = (was_on + on, was_off + off)

@@ -39,6 +39,10 @@ class Timeouts[T: Hashable]:
         if item in running:
             del running[item]
 
+    def since(self, item: T) -> float | None:
+        """When it began; None: it is not running."""
+        return self._running.get(item)
+
     def running(self, item: T) -> bool:
         return item in self._running
 

@@ -11,11 +11,13 @@ from gateway.access import AccessLog
 from gateway.net.clock import Clock
 from gateway.net.deadlines import Deadlines
 from gateway.net.terms import Terms
+from gateway.net.worth import report
 from gateway.policy.decision import Policy
 from gateway.sampling import Sample
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
 from gateway.tally import Tally
+from gateway.telemetry import UpstreamStats
 from gateway.trace import Ids
 
 if TYPE_CHECKING:
@@ -72,6 +74,10 @@ class Edge:
         for terms in (self.terms, *self.retired):
             if terms.identity is not None:
                 terms.identity.callers.drop(key)
+
+    def upstreams(self) -> dict[str, UpstreamStats]:
+        """How the upstreams are. Of one that a reload has replaced nothing is told any more."""
+        return report(self.terms.pools.values())
 
     def questions(self) -> dict[str, int]:
         """What came of the questions who is calling, since the last time."""

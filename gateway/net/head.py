@@ -24,6 +24,7 @@ from gateway.net.lines import (
     REQUEST_ID,
     RESPONSE,
     TARGET,
+    TIMEOUT,
     TOKEN,
     TRACE,
     UNDERSCORED,
@@ -46,6 +47,7 @@ _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [" + VAL
 LENGTH_VALUE: Final = re.compile(rb"0|[1-9][0-9]{0,17}")
 # RFC 9110, 7.2: host [ ":" port ]. Registered names and IPv6 literals; no userinfo, comma, path or percent signs.
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5})?")
+_TIMEOUT: Final = re.compile(rb"[0-9]{1,8}")  # a day at most; what is longer is no limit to anything
 _ABSOLUTE: Final = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?]*+)(.*)", re.DOTALL)
 
 PROTOCOL: Final = re.compile(rb"([" + TOKEN + rb"]++)(?:/[" + TOKEN + rb"]++)?")
@@ -75,6 +77,7 @@ class RequestHead:
         "keep_alive",
         "length",
         "method",
+        "patience",
         "request_id",
         "secrets",
         "size",
@@ -97,6 +100,8 @@ class RequestHead:
     keep_alive: bool
     expect: bool
     """The client waits for 100 Continue."""
+    patience: int
+    """Milliseconds that it may still take, by a trusted proxy; -1: nothing is said."""
     request_id: bytes
     """From a trusted proxy, else b''."""
     underscored: int
@@ -151,6 +156,7 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
     head.length = 0
     head.chunked = head.expect = False
     head.request_id = b""
+    head.patience = -1
     head.underscored = 0
     head.secrets = None
     host: bytes | None = None
@@ -210,6 +216,10 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
         elif kind == REQUEST_ID:
             if trusted:
                 head.request_id = line.value[:MAX_REQUEST_ID]
+        elif kind == TIMEOUT:
+            if trusted and _TIMEOUT.fullmatch(line.value):
+                said = int(line.value)  # of two, the shorter
+                head.patience = said if head.patience < 0 else min(head.patience, said)
         elif kind == UNDERSCORED:
             head.underscored += 1
         elif kind == UPGRADE:

@@ -42,6 +42,8 @@ UPGRADE: Final = 11
 """For one hop only: what both sides say there, the gateway says anew to the other (edge.md 42)."""
 TRACE: Final = 12
 """traceparent, and what belongs to it: believed from a trusted proxy only, else the gateway begins a trace of its own."""
+TIMEOUT: Final = 13
+"""How long it may still take: a trusted proxy is believed; upstreams are told anew."""
 UNDERSCORED: Final = 10
 """WSGI cannot tell X_Forwarded_For from X-Forwarded-For: not passed on (edge.md 27)."""
 
@@ -145,6 +147,7 @@ REQUEST: Final = Lines(
         b"expect": EXPECT,
         b"host": HOST,
         b"transfer-encoding": CODING,
+        request_fields.TIMEOUT.encode(): TIMEOUT,
         b"upgrade": UPGRADE,
         b"via": VIA,
         b"x-request-id": REQUEST_ID,

@@ -275,7 +275,7 @@ class Mirror(Sink):
         forwarding = relay.client.peer.forwarding(relay.head)
         target = self.recorder.target
         stamp = relay.stamp(target.upstream)  # of the same caller, and for this upstream: it could not use the other's
-        data = request_head(relay.head, target, forwarding, relay.request_id, relay.trace, stamp, SHADOW) + self._body
+        data = request_head(relay.head, target, forwarding, relay.request_id, relay.trace, stamp, extra=SHADOW) + self._body
         connection.begin(self, data, head_only=relay.head.method == "HEAD", whole=True)
 
     def _close(self) -> None:

@@ -8,10 +8,17 @@ from gateway.policy.decision import Target
 
 
 def request_head(
-    head: RequestHead, target: Target, forwarding: bytes, request_id: bytes, trace: bytes, stamp: bytes, extra: bytes = b""
+    head: RequestHead,
+    target: Target,
+    forwarding: bytes,
+    request_id: bytes,
+    trace: bytes,
+    stamp: bytes,
+    left: bytes = b"",
+    extra: bytes = b"",
 ) -> bytes:
-    """The head with its empty line. `forwarding`: who the client is; `stamp`: who calls; `extra`: more fields. Each field has its CRLF
-    before it. `trace`: the traceparent, b'' where the client's is among its fields.
+    """The head with its empty line. `forwarding`: who the client is; `stamp`: who calls; `left`: how long the answer is waited for;
+    `extra`: more fields. Each field has its CRLF before it. `trace`: the traceparent, b'' where the client's is among its fields.
 
     What the gateway adds comes last, after everything that a client could have named or forged (edge.md 25). A mirrored request, which
     `extra` makes of it, has its body at hand and waits for no 100 Continue.
@@ -28,5 +35,5 @@ def request_head(
         end = b"".join((upgrade, chunked, expect, extra, end))
     begin = b"\r\ntraceparent: " if trace else b""
     method = head.method.encode()
-    parts = (method, b" ", path, b" HTTP/1.1", fields, forwarding, begin, trace, b"\r\nX-Request-ID: ", request_id, stamp, end)
+    parts = (method, b" ", path, b" HTTP/1.1", fields, forwarding, begin, trace, b"\r\nX-Request-ID: ", request_id, stamp, left, end)
     return b"".join(parts)

@@ -7,15 +7,20 @@ from the client's socket to the upstream's in one callback.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import random
 import ssl
 from collections.abc import Callable
+from math import ceil
 from typing import Final, cast
 
+from gateway.net import patience
 from gateway.net.deadlines import Deadlines
-from gateway.net.place import Place, choose
+from gateway.net.place import NO_ERRORS, Place, choose
 from gateway.net.upstream import State, UpstreamConnection
+from gateway.policy.breaker import CLOSED, Breaker
+from gateway.policy.budget import Budget
 from gateway.policy.failure import Failure
 from gateway.tls import why
 
@@ -32,15 +37,21 @@ AGE_SECONDS: Final = 60.0
 asked anew by then."""
 MAX_TIMEOUTS: Final = 2
 """Addresses that may be waited for in vain before a request is told so."""
+MAX_TRIES: Final = 3
+"""Addresses that one request tries to reach."""
 STREAM_SECONDS: Final = 60.0
 """Silence in the middle of a response's body, after which it is given up."""
+EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
+"""Why a connection cannot be opened that has nothing to do with where it was to lead."""
 COMPLAIN_SECONDS: Final = 60.0
 """Between two times that the log says the same about TLS with an address."""
 
 
 class Pool:
     """See the module's docstring. `places`: (host, port, path of a unix socket in place of both, or ''). `server_name`: what the
-    certificate must be for, if not the place's host."""
+    certificate must be for, if not the place's host. `breaker` makes an address's breaker; by default they do not open. `errors`: the
+    statuses that count as errors to it. `budget`: how much may be sent to another address again. `idempotent`: see
+    gateway/settings/upstreams.py."""
 
     def __init__(
         self,
@@ -53,15 +64,27 @@ class Pool:
         response_timeout: float,
         tls: ssl.SSLContext | None = None,
         server_name: str = "",
+        breaker: Callable[[], Breaker] = Breaker,
+        errors: frozenset[int] = NO_ERRORS,
+        budget: Budget | None = None,
+        idempotent: bool = False,
     ) -> None:
         self.loop = loop
         self.clock = deadlines.clock
         self._deadlines = deadlines
         self.name = name
+        self.idempotent = idempotent
+        self.told = patience.field(response_timeout)
+        """How long it may take, as it is told with each request that says nothing else."""
+        self.unwell = False
+        """Its health says of every address that it is not well (gateway/net/health.py)."""
+        self.budget = budget if budget is not None else Budget()
         self.answering = deadlines.add(response_timeout, UpstreamConnection.timed_out)
         self.streaming = deadlines.add(STREAM_SECONDS, UpstreamConnection.timed_out)
         deadlines.watch(self.tick)
-        self.places = [Place(host, port, socket) for host, port, socket in places]
+        self.places = [Place(host, port, socket, upstream=name, breaker=breaker(), errors=errors) for host, port, socket in places]
+        for place in self.places:
+            place.siblings = self.places
         self.secure = tls is not None
         self._tls = tls
         self._server_name = server_name
@@ -70,29 +93,57 @@ class Pool:
         self._turn = 0
         self.opened = 0
         """Connections opened so far."""
+        self.ends: list[Callable[[], None]] = []
+        """What ends with it."""
 
     def acquire(self, *, repeatable: bool) -> UpstreamConnection | None:
         """An idle connection, or None. `repeatable`: the request could be sent once more, should the connection turn out to be dead."""
-        idle = self._choose().idle
+        place = self._choose(repeatable)
+        if place is None:
+            return None
+        idle = place.idle
+        now = self.clock.now
         while idle:
             connection, since = idle.popitem()
-            if not repeatable and self.clock.now - since > FRESH_SECONDS:
+            if not repeatable and now - since > FRESH_SECONDS:
                 idle[connection] = since
                 return None
             if not connection.transport.is_closing():
+                breaker = place.breaker
+                connection.epoch = breaker.epoch if breaker.state == CLOSED else breaker.enter(now)
                 return connection
         return None
 
-    def connect(self, ready: Callable[[UpstreamConnection | Failure], None]) -> asyncio.Task[None]:
-        """Opens a connection and hands it to `ready`, or says why not. Cancelling the task means that `ready` is never called."""
-        task = self.loop.create_task(self._connect(ready), name=f"connect {self.name}")
+    def connect(
+        self, ready: Callable[[UpstreamConnection | Failure], None], *, repeatable: bool = False, tried: list[Place] | None = None
+    ) -> asyncio.Task[None]:
+        """Opens a connection and hands it to `ready`, or says why not. Cancelling the task means that `ready` is never called. `tried`: the
+        addresses that have failed this request, which are not asked again where there is another."""
+        task = self.loop.create_task(self._connect(ready, repeatable, tried), name=f"connect {self.name}")
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
         return task
 
+    def refuse(self, ready: Callable[[UpstreamConnection | Failure], None], failure: Failure) -> asyncio.Task[None]:
+        """As `connect`, for whom there will be no connection: from the loop too, so that nobody is told in the middle of his asking."""
+        task = self.loop.create_task(self._refuse(ready, failure), name=f"refuse {self.name}")
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        return task
+
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds until a breaker lets a request through; at least 1."""
+        now = self.clock.now
+        return max(1, ceil(min([place.breaker.until for place in self.places]) - now))
+
+    def may_repeat(self) -> bool:
+        """May one more request be sent to another address of this upstream? It is counted."""
+        return self.budget.take(self.clock.now, sum([place.breaker.rate for place in self.places]))
+
     def add(self, connection: UpstreamConnection, place: Place) -> None:
         """A connection that was just opened. `place.total` counts it already."""
-        connection.place = place
+        connection.place = connection.home = place
         connection.until = self.clock.now + AGE_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311 - nothing to guess
         self.opened += 1
 
@@ -115,6 +166,7 @@ class Pool:
         """Lets go of what has been idle too long."""
         due = now - IDLE_SECONDS
         for place in self.places:
+            place.breaker.tick(now)
             while place.idle:
                 connection, since = next(iter(place.idle.items()))
                 if since > due:
@@ -130,6 +182,8 @@ class Pool:
 
     def end(self) -> None:
         """Nobody asks through it any more."""
+        for end in self.ends:
+            end()
         for place in self.places:
             for connection in list(place.idle):
                 connection.abandon()
@@ -139,25 +193,29 @@ class Pool:
         self._deadlines.remove(self.streaming)
         self._deadlines.unwatch(self.tick)
 
-    def _choose(self) -> Place:
+    def _choose(self, repeatable: bool) -> Place | None:
         places = self.places
         if len(places) == 1:
-            return places[0]
+            place = places[0]
+            return place if place.breaker.state == CLOSED or place.breaker.admits(self.clock.now) else None
         self._turn += 1
-        return choose(places, self.clock.now, self._turn)
+        return choose(places, self.clock.now, self._turn, probing=repeatable)
 
-    async def _connect(self, ready: Callable[[UpstreamConnection | Failure], None]) -> None:
+    async def _connect(self, ready: Callable[[UpstreamConnection | Failure], None], repeatable: bool, tried: list[Place] | None) -> None:
         self.clock.read()
-        result: UpstreamConnection | Failure = Failure.REFUSED
-        left = self.places.copy()
+        result: UpstreamConnection | Failure = Failure.BREAKER_OPEN
+        left = [place for place in self.places if tried is None or place not in tried] or self.places.copy()
         timeouts = 0
-        while left and timeouts < MAX_TIMEOUTS:
+        for number in range(MAX_TRIES):
             # Nothing was sent to one that cannot be reached: the next may be asked, whatever the request is.
-            place = choose(left, self.clock.now, self._turn)
+            place = choose(left, self.clock.now, self._turn, probing=repeatable)
+            if place is None or timeouts == MAX_TIMEOUTS or (number and not self.may_repeat()):
+                break
             left.remove(place)
             place.total += 1
+            epoch = place.breaker.enter(self.clock.now)
             try:
-                made = await self._open(place)
+                made = await self.open(place)
             except TimeoutError:
                 result = Failure.CONNECT_TIMEOUT
                 timeouts += 1
@@ -165,22 +223,38 @@ class Pool:
                 result = Failure.TLS if self.secure else Failure.REFUSED
                 if self.secure:
                     self.complain(error, place)
-            except OSError:
+            except OSError as error:
                 result = Failure.REFUSED
+                if error.errno in EXHAUSTED:
+                    # Of this process, which says nothing about the address.
+                    place.total -= 1
+                    place.breaker.abandoned(epoch)
+                    break
             except BaseException:
                 place.total -= 1
+                place.breaker.abandoned(epoch)
                 raise
             else:
                 result = made
                 self.clock.read()
+                made.epoch = epoch
                 self.add(made, place)
                 break
-            self.clock.read()
+            now = self.clock.read()
             place.total -= 1
-            place.failed_at = self.clock.now
+            place.failed_at = now
+            place.failed(result.code, epoch, now)
         ready(result)
 
-    async def _open(self, place: Place) -> UpstreamConnection:
+    async def _refuse(self, ready: Callable[[UpstreamConnection | Failure], None], failure: Failure) -> None:
+        ready(failure)
+
+    async def open(self, place: Place) -> UpstreamConnection:
+        """A new connection, which is nobody's yet.
+
+        Raises:
+            OSError: there is none to be had; TimeoutError, not in time; ssl.SSLError, not securely.
+        """
         # A Protocol in all but name.
         make: Callable[[], asyncio.BaseProtocol] = lambda: UpstreamConnection(self)  # type: ignore[assignment,return-value] # noqa: E731
         async with asyncio.timeout(self._connect_timeout):

@@ -18,7 +18,9 @@ from gateway.identity.rules import Rule
 from gateway.identity.stamp import OVERSIZED
 from gateway.identity.visitors import Visitors
 from gateway.limiting import TOO_MANY, RouteLimit
+from gateway.net import patience
 from gateway.net.accounting import account, failed, watched
+from gateway.net.again import elsewhere
 from gateway.net.answers import problem
 from gateway.net.chunked import LAST, chunk
 from gateway.net.head import RequestHead, ResponseHead
@@ -37,6 +39,7 @@ from gateway.telemetry import GATEWAY
 if TYPE_CHECKING:
     from gateway.net.downstream import Downstream
     from gateway.net.edge import Edge
+    from gateway.net.place import Place
     from gateway.net.terms import Terms
 
 _log = logging.getLogger("banyan.worker")
@@ -62,6 +65,7 @@ class Relay(Sink):
         "_rule",
         "_sent_anew",
         "_started",
+        "_tried",
         "address",
         "asked_at",
         "body_complete",
@@ -70,6 +74,7 @@ class Relay(Sink):
         "claim",
         "client",
         "connection",
+        "deadline",
         "decision",
         "done",
         "edge",
@@ -77,11 +82,13 @@ class Relay(Sink):
         "head",
         "request_id",
         "response",
+        "sends",
         "sent",
         "serve",
         "started_at",
         "status",
         "terms",
+        "timer",
         "trace",
         "visitor",
         "waited",
@@ -136,6 +143,13 @@ class Relay(Sink):
         """When the request was sent to the upstream that serves."""
         self.waited = 0.0
         """Seconds from then to its answer's head."""
+        self.sends = 0
+        """How often it was sent to an upstream so far."""
+        self._tried: list[Place] | None = None
+        """The addresses that have failed it."""
+        self.deadline = 0.0
+        """When its client will have stopped waiting, where that is known."""
+        self.timer: asyncio.TimerHandle | None = None
         self.terms.in_flight += 1
 
     # The request
@@ -143,6 +157,8 @@ class Relay(Sink):
     def start(self) -> None:
         """The head is there. Finds out who is calling, decides, and sends."""
         terms, head = self.terms, self.head
+        if head.patience >= 0 and patience.begin(self):
+            return
         found = terms.policy.find(head.method, head.target)
         if isinstance(found, Decision):
             self._go(found)
@@ -246,11 +262,37 @@ class Relay(Sink):
         self.serve = target
         self.asked_at = self.edge.clock.now
         pool = self.terms.pools[target.upstream]
-        connection = None if self._sent_anew else pool.acquire(repeatable=may_repeat(self.head.method, replayable=self._replayable))
+        repeatable = may_repeat(self.head.method, replayable=self._replayable)
+        if pool.unwell and self.replaceable:
+            self._connecting = pool.refuse(self._connected, Failure.UNHEALTHY)
+            return
+        connection = None if self._sent_anew else pool.acquire(repeatable=repeatable)
         if connection is None:
-            self._connecting = pool.connect(self._connected)
+            self._connecting = pool.connect(self._connected, repeatable=repeatable, tried=self._tried)
         else:
             self._begin(connection, target)
+
+    def send_elsewhere(self, target: Target, tried: Place | None) -> None:
+        """Once more to the same upstream, and over a connection that cannot be stale."""
+        self._sent_anew = True
+        if tried is not None:
+            self._tried = [*(self._tried or ()), tried]
+        self._send(target)
+
+    @property
+    def replaceable(self) -> bool:
+        """Is there still somebody who may answer in the place of whoever serves?"""
+        return self.decision is not None and self.decision.fallback is not None and not self.fell_back
+
+    @property
+    def whole(self) -> bool:
+        """Is all of the request at hand, to be sent again?"""
+        return self._replayable and self.body_complete
+
+    @property
+    def started(self) -> bool:
+        """Has the client some of its answer, or will it be given what is held?"""
+        return self._started or self._held is not None
 
     def _connected(self, result: UpstreamConnection | Failure) -> None:
         self._connecting = None
@@ -265,8 +307,11 @@ class Relay(Sink):
 
     def _begin(self, connection: UpstreamConnection, target: Target) -> None:
         self.connection = connection
+        self.sends += 1
         stamp = self.stamp(target.upstream)
-        data = request_head(self.head, target, self.client.peer.forwarding(self.head), self.request_id, self.trace, stamp)
+        pool = connection.pool
+        left = pool.told if self.deadline == 0.0 else patience.told(self, pool.answering.seconds)
+        data = request_head(self.head, target, self.client.peer.forwarding(self.head), self.request_id, self.trace, stamp, left)
         if self._body:
             data = b"".join((data, *self._body))
             if self._replay_size > self.terms.replay_buffer:
@@ -359,7 +404,7 @@ class Relay(Sink):
 
     def on_failure(self, failure: Failure, stale: bool) -> None:
         """The upstream failed. Whether somebody else is asked is the policy's word."""
-        self.connection = None
+        connection, self.connection = self.connection, None
         self._held = None
         if self._started:
             watched(self, failed=True)
@@ -367,12 +412,14 @@ class Relay(Sink):
             self.cut_off(failure.code)
             return
         method = self.head.method
-        whole = self._replayable and self.body_complete
+        whole = self.whole
         if stale and not self._sent_anew and may_repeat(method, replayable=whole):
             # The server closed it while it lay in the pool: once more, on a connection that cannot be stale (edge.md 40).
             self._sent_anew = True
             assert self.serve is not None  # noqa: S101 - it just failed
             self._send(self.serve)
+            return
+        if elsewhere(self, connection, failure):
             return
         decision = self.decision
         assert decision is not None  # noqa: S101 - nothing is sent before it is decided
@@ -386,7 +433,9 @@ class Relay(Sink):
         else:
             watched(self, failed=True)
             failed(self, begun=False)
-            self.answer(outcome, f"{self.serve.upstream if self.serve else 'upstream'}: {failure.code}")
+            upstream = self.serve.upstream if self.serve else "upstream"
+            retry = self.terms.pools[upstream].retry_after if outcome is Problem.BREAKER_OPEN else 1
+            self.answer(outcome, f"{upstream}: {failure.code}", retry=retry)
 
     def on_upstream_paused(self, paused: bool) -> None:
         """The upstream reads more slowly than the client sends."""
@@ -413,14 +462,18 @@ class Relay(Sink):
         """The client is gone: nobody is asked any further."""
         if self.done:
             return
+        self.unanswered()
+        self._drop_upstream()
+        self._skip_shadow("client_gone")
+        account(self, self.serve.side if self.serve and self.decision else GATEWAY, 0)
+
+    def unanswered(self) -> None:
+        """Its client waits no longer."""
         waited = self.edge.clock.now - self.asked_at
         if waited >= GONE_SECONDS and self.serve is not None and self.response is None:
             # Clients mostly have less patience than [upstreams] response_timeout: a candidate that hangs must not go unseen by it.
             self.waited = waited
             watched(self, failed=False)
-        self._drop_upstream()
-        self._skip_shadow("client_gone")
-        account(self, self.serve.side if self.serve and self.decision else GATEWAY, 0)
 
     def _respond(self, head: ResponseHead, data: bytes, complete: bool) -> None:
         self.response = head
@@ -503,7 +556,9 @@ class Relay(Sink):
     def _request_complete(self) -> None:
         capture = self.capture
         if capture is not None and not self._mirrored and not self.done:
-            if not self._replayable or self._replay_size > self.terms.replay_buffer:
+            if self.fell_back:
+                self._skip_shadow("fallback")  # known at once: legacy need not be asked beside itself
+            elif not self._replayable or self._replay_size > self.terms.replay_buffer:
                 self._skip_shadow("body_too_large")
             else:
                 self._mirrored = True

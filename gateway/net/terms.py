@@ -30,6 +30,7 @@ from gateway.net.lines import REQUEST, RESPONSE
 from gateway.net.mirror import Mirror
 from gateway.net.peer import Peer
 from gateway.net.pool import Pool
+from gateway.net.worth import pool_of
 from gateway.policy.decision import Policy
 from gateway.policy.properties import Headers, context
 from gateway.settings import Config, Upstream
@@ -80,7 +81,7 @@ class Terms:
                     shadow_pool = kept.shadow_pools[name]
             if pool is None or shadow_pool is None:
                 tls = client_context(upstream, name, config)
-                pool = pool or _pool(loop, deadlines, name, upstream, upstream.response_timeout, tls)
+                pool = pool or pool_of(loop, deadlines, name, upstream, tls, workers=config.gateway.processes)
                 shadow_pool = shadow_pool or _pool(loop, deadlines, f"{name} (shadow)", upstream, config.shadow.timeout, tls)
             self.pools[name], self.shadow_pools[name] = pool, shadow_pool
         self.rules = rules(config)

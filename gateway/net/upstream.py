@@ -90,6 +90,8 @@ class UpstreamConnection:
         "_told_end",
         "_upgrade",
         "_written",
+        "epoch",
+        "home",
         "place",
         "pool",
         "refusal",
@@ -108,6 +110,10 @@ class UpstreamConnection:
         self.sink: Sink | None = None
         self.place: Place | None = None
         """Where it leads to; None once it is gone."""
+        self.home: Place | None = None
+        """The same, also afterwards."""
+        self.epoch = 0
+        """What the outcome of its exchange brings back to the address's breaker."""
         self.until = 0.0
         """It takes no request after this time."""
         self.reused = False
@@ -171,6 +177,8 @@ class UpstreamConnection:
 
     def abandon(self) -> None:
         """Nobody waits for the answer any more: throws the connection away, silently."""
+        if self.state is State.HEAD and self.sink is not None and self.place is not None:
+            self._unheard(self.place)
         self.sink = None
         if self._ended and self.state is State.TUNNEL and self.transport.get_write_buffer_size():
             # The last words of a tunnel's client are still on their way.
@@ -229,6 +237,7 @@ class UpstreamConnection:
             if self.place is not None:
                 self.pool.complain(error, self.place)
         state = self.state
+        place = self.place
         self.state = State.GONE
         self._forget()
         sink, self.sink = self.sink, None
@@ -239,9 +248,15 @@ class UpstreamConnection:
         if (state is State.UNTIL_CLOSE or state is State.TUNNEL) and in_order:
             sink.on_data(b"", True)
         elif self.refusal is not None:
+            _blame(place, Failure.TLS, state, self)
             sink.on_failure(Failure.TLS, False)
         else:
-            sink.on_failure(Failure.RESET, self.reused and state is State.HEAD and not self._buffer)
+            stale = self.reused and state is State.HEAD and not self._buffer
+            if not stale:
+                _blame(place, Failure.RESET, state, self)
+            elif place is not None:
+                place.breaker.abandoned(self.epoch)
+            sink.on_failure(Failure.RESET, stale)
 
     def pause_writing(self) -> None:
         self.pool.clock.read()
@@ -281,6 +296,8 @@ class UpstreamConnection:
                 self._fail(Failure.BAD_ANSWER)  # a switch that nobody asked for
                 return
             if head.status == 101:
+                if self.place is not None:
+                    self.place.answered(101, self.epoch, self.pool.clock.now)
                 self.state = State.TUNNEL
                 self.pool.answering.end(self)
                 self.sink.on_upgrade(head, data)
@@ -292,8 +309,10 @@ class UpstreamConnection:
         self._read_body(head, data)
 
     def _read_body(self, head: ResponseHead, data: bytes) -> None:
-        sink = self.sink
+        sink, place = self.sink, self.place
         self.pool.answering.end(self)
+        if place is not None:
+            place.answered(head.status, self.epoch, self.pool.clock.now)
         # RFC 9112, 6.3, in its order.
         if self._head_only or head.status in (204, 304):
             self._finish(surplus=data)
@@ -377,7 +396,10 @@ class UpstreamConnection:
 
     def _fail(self, failure: Failure) -> None:
         sink, self.sink = self.sink, None
+        state, place = self.state, self.place
         self._close()
+        if sink is not None:
+            _blame(place, failure, state, self)
         if sink is not None:
             sink.on_failure(failure, False)
 
@@ -387,11 +409,28 @@ class UpstreamConnection:
             self._forget()
             self.transport.abort()
 
+    def _unheard(self, place: Place) -> None:
+        """Its client did not wait for the answer. Most clients have less patience than `response_timeout`: an address that hangs must not
+        go unseen by that, so half of it is as good as all."""
+        pool = self.pool
+        began = pool.answering.since(self)
+        if began is not None and pool.clock.now - began >= pool.answering.seconds / 2:
+            place.failed(Failure.TIMEOUT.code, self.epoch, pool.clock.now)
+        else:
+            place.breaker.abandoned(self.epoch)
+
     def _forget(self) -> None:
         pool = self.pool
         pool.answering.end(self)
         pool.streaming.end(self)
         pool.forget(self)
+
+
+def _blame(place: Place | None, failure: Failure, state: State, connection: UpstreamConnection) -> None:
+    """Counts a failure for the address. Not one that says nothing of it: a tunnel's end, or a stream that has been quiet for too long."""
+    if place is None or state is State.TUNNEL or state is State.UNTIL_CLOSE or (state is State.CHUNKED and failure is Failure.TIMEOUT):
+        return
+    place.failed(failure.code, connection.epoch, connection.pool.clock.now, begun=state is not State.HEAD)
 
 
 def _asked_for(chosen: bytes, asked: bytes) -> bool:

@@ -16,9 +16,10 @@ SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 IDEMPOTENT: Final = SAFE | {"PUT", "DELETE"}
 
 
-def may_repeat(method: str, *, replayable: bool) -> bool:
-    """May a request that was sent be sent again? `replayable`: the whole body, possibly empty, is still in the replay buffer."""
-    return replayable and method in IDEMPOTENT
+def may_repeat(method: str, *, replayable: bool, keyed: bool = False) -> bool:
+    """May a request that was sent be sent again? `replayable`: the whole body, possibly empty, is still in the replay buffer. `keyed`: it
+    goes to whoever has had it already, has an Idempotency-Key, and those execute such a one once."""
+    return replayable and (method in IDEMPOTENT or (keyed and method in ("POST", "PATCH")))
 
 
 def may_go_elsewhere(failure: Failure, method: str, *, replayable: bool) -> bool:
@@ -29,5 +30,5 @@ def may_go_elsewhere(failure: Failure, method: str, *, replayable: bool) -> bool
 def problem_of(failure: Failure, method: str) -> Problem:
     """What the client is told when nobody else may be asked. An unsafe request that was sent has an unknown outcome, and it says so."""
     if failure.sent and method not in SAFE:
-        return Problem.OUTCOME_UNKNOWN_TIMEOUT if failure is Failure.TIMEOUT else Problem.OUTCOME_UNKNOWN
+        return Problem.OUTCOME_UNKNOWN_TIMEOUT if failure in (Failure.TIMEOUT, Failure.DEADLINE) else Problem.OUTCOME_UNKNOWN
     return failure.problem

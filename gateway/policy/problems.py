@@ -29,6 +29,7 @@ class Problem(StrEnum):
     DRAINING = "draining"
     CONNECTIONS = "too-many-connections"
     IDENTITY_UNAVAILABLE = "identity-unavailable"
+    BREAKER_OPEN = "breaker-open"
     CONNECT_TIMEOUT = "upstream-connect-timeout"
     UPSTREAM_TIMEOUT = "upstream-timeout"
     OUTCOME_UNKNOWN_TIMEOUT = "outcome-unknown-timeout"
@@ -65,6 +66,7 @@ _ANSWERS: dict[Problem, tuple[int, str]] = {
     Problem.DRAINING: (503, "The gateway is shutting down"),
     Problem.CONNECTIONS: (503, "Too many connections are open"),
     Problem.IDENTITY_UNAVAILABLE: (503, "Nobody can say at the moment who is calling"),
+    Problem.BREAKER_OPEN: (503, "The upstream fails, and is not asked for a while"),
     Problem.CONNECT_TIMEOUT: (504, "The upstream did not accept a connection in time"),
     Problem.UPSTREAM_TIMEOUT: (504, "The upstream did not answer in time"),
     Problem.OUTCOME_UNKNOWN_TIMEOUT: (504, "The upstream did not answer in time and the request's outcome is unknown"),

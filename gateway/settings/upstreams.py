@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import field_validator, model_validator
 
 from gateway.settings.addresses import parse_address
 from gateway.settings.files import PemFile
+from gateway.settings.health import Breaker, Health
 from gateway.settings.section import Section
 from gateway.units import Timeout
 
@@ -45,7 +47,13 @@ class Upstream(Section):
     connect_timeout: Timeout = 1.0
     """How long opening a connection may take, the TLS handshake included."""
     response_timeout: Timeout = 5.0
-    """How long the answer's head may take, counted from the last byte that was sent."""
+    """How long the answer's head may take, counted from the last byte that was sent. The upstream is told, in Banyan-Timeout-Ms."""
+    idempotent: bool = False
+    """It executes a request with an Idempotency-Key once, however often it comes: so a POST with one may be sent to it again."""
+    breaker: Breaker | Literal[False] = Breaker()
+    """When an address is not asked for a while."""
+    health: Health | None = None
+    """Its addresses are asked how they are."""
     tls: UpstreamTls = UpstreamTls()
     """For https."""
 

@@ -48,8 +48,8 @@ trusted_proxies = ["127.0.0.0/8"]
 header_timeout = "{header_timeout}s"
 drain_timeout = "{drain_timeout}s"
 [upstreams]
-legacy = {{ url = "http://127.0.0.1:{legacy}", response_timeout = "20s" }}
-new = "http://127.0.0.1:{new}"
+legacy = {{ url = "http://127.0.0.1:{legacy}", response_timeout = "20s", breaker = false }}
+new = {{ url = "http://127.0.0.1:{new}", breaker = false }}
 [[routes]]
 name = "work"
 match = "/jobs/*"
@@ -557,7 +557,7 @@ async def test_reloads_again_and_again(tmp_path: Path) -> None:
             text.partition("[[routes]]")[0],
             text.replace("fallback = false", "rewrite = '/elsewhere/*'"),
             text.replace(f'header_timeout = "{HEADER_TIMEOUT}s"', 'header_timeout = "9s"\nconnections = 100\nbody_bytes = "1MiB"'),
-            text.replace(f'new = "http://127.0.0.1:{new.port}"', f'new = "http://127.0.0.1:{legacy.port}"'),
+            text.replace(f'"http://127.0.0.1:{new.port}"', f'"http://127.0.0.1:{legacy.port}"'),
             text,
         )
         assert len(set(texts)) == len(texts)
