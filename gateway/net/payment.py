@@ -322,7 +322,8 @@ class Payment:
         fields = without(head.fields, _NOBODY_KEPT)
         if head.status not in _BODILESS:
             fields += b"\r\nContent-Length: %d" % len(body)
-        kept = b"".join((head.line, fields, b"\r\n\r\n", body))
+        most = relay.terms.config.ledger.answer_bytes
+        kept = b"".join((head.line, fields, b"\r\n\r\n", body)) if len(body) <= most else None
 
         def written(_result: object) -> None:
             relay.edge.clock.read()

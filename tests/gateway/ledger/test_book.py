@@ -267,9 +267,13 @@ def test_neither_body_nor_answer_is_in_the_file(tmp_path: Path) -> None:
 
 
 def test_a_transaction_that_fails_claims_nothing(ledger: Connection) -> None:
-    with pytest.raises(AwayError), transaction(ledger):
-        book.claim(ledger, WANTED, "w-1")
-        ledger.rows("SELECT nonsense FROM nowhere")
+    def stumble() -> None:
+        with transaction(ledger):
+            book.claim(ledger, WANTED, "w-1")
+            ledger.rows("SELECT nonsense FROM nowhere")
+
+    with pytest.raises(AwayError):
+        stumble()
     assert claim(ledger).verdict is Verdict.CLAIMED
 
 
