@@ -141,7 +141,7 @@ class RouteTally:
 class Tally:
     """Everything since the last report."""
 
-    __slots__ = ("_callers", "_events", "_known", "_problems", "_routes")
+    __slots__ = ("_callers", "_events", "_known", "_payments", "_problems", "_routes")
 
     def __init__(self) -> None:
         self._routes: dict[str, RouteTally] = {}
@@ -150,6 +150,7 @@ class Tally:
         self._callers: dict[str, int] = {}
         self._known = 0
         """Of `_callers`, those who are known."""
+        self._payments: dict[str, dict[str, int]] = {}
 
     def route(self, name: str) -> RouteTally:
         tally = self._routes.get(name)
@@ -168,6 +169,13 @@ class Tally:
         else:
             self._callers[standing] = self._callers.get(standing, 0) + 1
 
+    def payment(self, route: str, outcome: str) -> None:
+        """Something came of a request that is kept in the ledger, or went to another provider."""
+        counts = self._payments.get(route)
+        if counts is None:
+            counts = self._payments[route] = {}
+        counts[outcome] = counts.get(outcome, 0) + 1
+
     def problem(self, code: str) -> None:
         """The gateway itself answered."""
         self._problems[code] = self._problems.get(code, 0) + 1
@@ -176,4 +184,5 @@ class Tally:
         """What was counted. The tally must not be used afterwards: a new one takes its place."""
         if self._known:
             self._callers[Standing.KNOWN] = self._known
-        return Stats({name: tally.report() for name, tally in self._routes.items()}, self._problems, self._events, callers=self._callers)
+        routes = {name: tally.report() for name, tally in self._routes.items()}
+        return Stats(routes, self._problems, self._events, callers=self._callers, payments=self._payments)

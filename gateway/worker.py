@@ -35,6 +35,8 @@ class EdgeEngine:
         stats.in_flight = edge.in_flight
         stats.questions = edge.questions()
         stats.upstreams = edge.upstreams()
+        if edge.ledger is not None and edge.ledger.up:
+            stats.in_doubt = edge.ledger.in_doubt
         stats.seen, stats.seen_of = edge.sample.hand_over()
         return stats
 
@@ -65,6 +67,8 @@ class EdgeEngine:
 
     async def close(self) -> None:
         self._edge.close()
+        if self._edge.ledger is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._edge.ledger.close)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ def account(relay: Relay, side: str, status: int) -> None:
     relay.done = True
     if relay.timer is not None:
         relay.timer.cancel()
+    if relay.payment is not None:
+        relay.payment.ended()
     edge = relay.edge
     relay.terms.in_flight -= 1
     seconds = edge.clock.now - relay.started_at

@@ -49,7 +49,8 @@ class Upstream(Section):
     response_timeout: Timeout = 5.0
     """How long the answer's head may take, counted from the last byte that was sent. The upstream is told, in Banyan-Timeout-Ms."""
     idempotent: bool = False
-    """It executes a request with an Idempotency-Key once, however often it comes: so a POST with one may be sent to it again."""
+    """It executes a request with an Idempotency-Key once, however often it comes: so a POST with one may be sent to it again.
+    To it alone: no other upstream knows its keys."""
     breaker: Breaker | Literal[False] = Breaker()
     """When an address is not asked for a while."""
     health: Health | None = None
