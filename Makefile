@@ -23,7 +23,7 @@ test: setup
 
 # One after the other: they load the machine by themselves.
 soak: setup
-	BANYAN_SOAK=1 BANYAN_RELOADS=100 $(PY) -m pytest tests/integration/test_faults.py tests/integration/test_reload.py tests/integration/test_shipping_soak.py
+	BANYAN_SOAK=1 BANYAN_RELOADS=100 $(PY) -m pytest tests/integration/test_faults.py tests/integration/test_faults_upstreams.py tests/integration/test_reload.py tests/integration/test_shipping_soak.py
 
 check: setup
 	.venv/bin/ruff check .

@@ -107,8 +107,6 @@ class Place:
                 breaker.good += 1
             elif breaker.succeeded(epoch):
                 _log.warning("upstream %s at %s answers again: it is asked again", self.upstream, self.name)
-            if self.outlier.streak:
-                self.outlier.well(now)
             return
         if status in self.errors:
             self._failed(f"status-{status}", epoch, now, begun=False)

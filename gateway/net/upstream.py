@@ -16,13 +16,13 @@ from mypy_extensions import trait
 
 from gateway.net.chunked import ChunkedReader, ChunkError
 from gateway.net.head import HeadError, ResponseHead
+from gateway.net.place import GATEWAY_ERRORS, Place
 from gateway.net.recurring import Responses
 from gateway.net.transports import pause_reading, resume_reading
 from gateway.policy.failure import Failure
 from gateway.tls import refused_us
 
 if TYPE_CHECKING:
-    from gateway.net.place import Place
     from gateway.net.pool import Pool
 
 MAX_HEAD: Final = 64 * 1024
@@ -86,6 +86,7 @@ class UpstreamConnection:
         "_heads",
         "_left",
         "_reusable",
+        "_satisfied",
         "_sent",
         "_told_end",
         "_upgrade",
@@ -130,6 +131,8 @@ class UpstreamConnection:
         self._chunks: ChunkedReader | None = None
         self._head_only = False
         self._reusable = False
+        self._satisfied = False
+        """The answer under way, once it is whole, says that the address is well."""
         self._sent = False
         self._upgrade = b""
         self._written = 0
@@ -311,6 +314,7 @@ class UpstreamConnection:
     def _read_body(self, head: ResponseHead, data: bytes) -> None:
         sink, place = self.sink, self.place
         self.pool.answering.end(self)
+        self._satisfied = head.status < 500 or head.status not in GATEWAY_ERRORS
         if place is not None:
             place.answered(head.status, self.epoch, self.pool.clock.now)
         # RFC 9112, 6.3, in its order.
@@ -384,6 +388,9 @@ class UpstreamConnection:
         """The response is whole. Called before the sink hears of it, so that its next request may have this connection."""
         self.sink = None
         self._chunks = None
+        place = self.place
+        if place is not None and place.outlier.streak and self._satisfied:
+            place.outlier.well(self.pool.clock.now)
         if surplus or not self._reusable or not self._sent:
             self._close()
             return
@@ -400,7 +407,6 @@ class UpstreamConnection:
         self._close()
         if sink is not None:
             _blame(place, failure, state, self)
-        if sink is not None:
             sink.on_failure(failure, False)
 
     def _close(self) -> None:

@@ -23,12 +23,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from demo.processes import Running, listen, python, start
 from gateway import descriptors
 from tests.support.faulty import FAULTS
 from tests.support.gateway import Client, Gateway, gateway
-from tests.support.ledgers import Asked, Executed, Logged, Outcome, Verdict, reconcile
+from tests.support.ledgers import Asked, Logged, Outcome, Verdict, reconcile
 from tests.support.load import LONG, Person, Plan, load, reads_and_writes
+from tests.support.recorded import Process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -60,41 +60,6 @@ match = "/alone/*"
 candidate = "new"
 fallback = false
 """
-
-
-@dataclass
-class Process:
-    """A recording upstream (tests/support/faulty.py), on one port for all its lives."""
-
-    name: str
-    folder: Path
-    port: int = 0
-    running: Running | None = None
-
-    async def start(self) -> None:
-        sock = listen(self.port)
-        self.port = sock.getsockname()[1]
-        command = python("-m", "tests.support.faulty", "--fd", "{fd}", "--name", self.name, "--record", str(self.record))
-        self.running = await asyncio.to_thread(start, self.name, command, log_dir=self.folder / "log", sock=sock)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        assert self.running is not None
-        self.running.kill()
-
-    async def stop(self) -> None:
-        if self.running is not None:
-            await asyncio.to_thread(self.running.stop)
-
-    @property
-    def record(self) -> Path:
-        return self.folder / f"{self.name}.jsonl"
-
-    def executed(self) -> list[Executed]:
-        return [Executed(line["id"], line["upstream"], line["method"], frozenset(line["said"])) for line in self.lines()]
-
-    def lines(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.record.read_text().splitlines()] if self.record.exists() else []
 
 
 @dataclass

@@ -33,11 +33,12 @@ class EndedError(Exception):
 
 
 class Server:
-    """`record` is a file descriptor."""
+    """`record` is a file descriptor. `wait`: seconds that every execution takes, beside what its request says."""
 
-    def __init__(self, name: str, record: int) -> None:
+    def __init__(self, name: str, record: int, wait: float) -> None:
         self.name = name
         self.record = record
+        self.wait = wait
 
     def serve(self, listening: socket.socket) -> None:
         while True:
@@ -74,7 +75,7 @@ class Exchange:
         self._execute(body)
         if self._fault == "head read":
             self._reset()
-        time.sleep(float(self._fields.get("x-wait", "0")))
+        time.sleep(float(self._fields.get("x-wait", "0")) + self._server.wait)
         if target.startswith("/events/"):
             self._events()
         self._answer()
@@ -177,11 +178,12 @@ def main() -> None:
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--record", required=True)
+    parser.add_argument("--wait", type=float, default=0.0)
     arguments = parser.parse_args()
     assert re.fullmatch(r"[a-z]+", arguments.name)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     record = os.open(arguments.record, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    Server(arguments.name, record).serve(socket.socket(fileno=arguments.fd))
+    Server(arguments.name, record, arguments.wait).serve(socket.socket(fileno=arguments.fd))
 
 
 if __name__ == "__main__":
