@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway import admin_flags, admin_top
+from gateway import admin_flags, admin_top, upstream_limits
 from gateway.admin_answers import answer, problem
 from gateway.identity import stamping
 from gateway.masking import masked
@@ -119,6 +119,7 @@ def application(supervisor: Supervisor) -> Starlette:
                     "name": route.name,
                     "match": route.match,
                     "methods": route.methods,
+                    "priority": route.priority,
                     **(_split(route, supervisor.flags) if route.split else _candidate(route, states)),
                     "rate_limit": route.rate_limit.model_dump() if route.rate_limit is not None else None,
                     "answered": stats.answered,
@@ -135,6 +136,13 @@ def application(supervisor: Supervisor) -> Starlette:
 
     async def jwks(request: Request) -> Response:
         return answer(key_set())
+
+    async def upstreams(request: Request) -> Response:
+        listed = [
+            {"name": name, "urls": upstream.urls or [upstream.url], "concurrency": upstream_limits.state(supervisor, name)}
+            for name, upstream in supervisor.config.upstreams.items()
+        ]
+        return answer({"upstreams": listed})
 
     async def guard(request: Request) -> Response:
         return answer(supervisor.guard.state())
@@ -176,6 +184,7 @@ def application(supervisor: Supervisor) -> Starlette:
             Route("/readyz", readyz),
             Route("/metrics", metrics),
             Route("/routes", routes),
+            Route("/upstreams", upstreams),
             *admin_flags.routes(supervisor),
             *admin_top.routes(supervisor),
             Route("/config", config),

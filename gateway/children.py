@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from gateway.control import Applied, Channel, Configure, Configured, CredentialEnded, Missing, Ready, Report, ToSupervisor, ToWorker
+from gateway.telemetry import UpstreamStats
 
 _log = logging.getLogger("banyan.supervisor")
 
@@ -122,6 +123,8 @@ class WorkerProcess:
         """The number of the overrides that it decides by."""
         self.gauges = (0, 0)
         """Connections and requests in flight, as last reported."""
+        self.upstreams: dict[str, UpstreamStats] = {}
+        """How the upstreams' limits are, likewise."""
         self.configured = asyncio.Event()
         """It has taken, or refused, the newest configuration."""
         self.number = -1
@@ -159,6 +162,7 @@ class WorkerProcess:
                 self.ready.clear()
                 self.number = self.overrides = -1
                 self.gauges = (0, 0)
+                self.upstreams = {}
                 if self.stopping:
                     break
                 ended(f"worker {self.index}", status)

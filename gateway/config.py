@@ -20,11 +20,9 @@ from gateway.settings import Config, parse_address
 __all__ = ["Config", "ConfigError", "load", "parse", "parse_address", "read"]
 
 PLANNED = {
-    "upstreams.*.concurrency": "concurrency limits",
     "upstreams.*.breaker": "breakers",
     "upstreams.*.health": "health checks",
     "upstreams.*.idempotent": "idempotent upstreams",
-    "routes.*.priority": "shedding by priority",
     "routes.*.sticky = idempotency-key": "stickiness by idempotency key (it comes with the ledger)",
     "routes.*.failover": "failover between providers (it comes with the ledger)",
     "routes.*.require_key": "required idempotency keys (they come with the ledger)",

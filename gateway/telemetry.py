@@ -46,6 +46,25 @@ class RouteStats(msgspec.Struct):
     """Of a route with a guard: candidate, legacy, or shadow (legacy asked beside). The supervisor's sums do not have it."""
 
 
+class UpstreamStats(msgspec.Struct):
+    """What came of one upstream's limit (gateway/net/turnstile.py), and how it is now."""
+
+    waited: int = 0
+    """Requests that were let in after a while."""
+    shed: dict[str, int] = {}
+    """"normal queue-full" → how many: priority, and why."""
+    limit: int = 0
+    """Gauges, each a worker's: how many may be under way …"""
+    inside: int = 0
+    """… are …"""
+    waiting: int = 0
+    """… and wait."""
+    base: float = 0.0
+    """Seconds to an answer's head without a crowd, where the limit is adaptive; 0.0: unknown."""
+    latency: float = 0.0
+    """The same as it is now."""
+
+
 class Stats(msgspec.Struct):
     """Everything that one worker counted since its last report, and its gauges now."""
 
@@ -66,6 +85,8 @@ class Stats(msgspec.Struct):
     """Finished requests, or a fair part of them (gateway/sampling.py). The supervisor's sums have neither this nor the next …"""
     seen_of: int = 0
     """… which is how many there were."""
+    upstreams: dict[str, UpstreamStats] = {}
+    """Of upstreams with a limit. The supervisor's sums have the counts alone."""
     connections: int = 0
     in_flight: int = 0
 
@@ -110,6 +131,10 @@ def merge(total: Stats, part: Stats) -> None:
             mine = shadow.latency.setdefault(side, {})
             for number, count in times.items():
                 mine[number] = mine.get(number, 0) + count
+    for name, upstream in part.upstreams.items():
+        sums = total.upstreams.setdefault(name, UpstreamStats())
+        sums.waited += upstream.waited
+        _add(sums.shed, upstream.shed)
     _add(total.problems, part.problems)
     _add(total.events, part.events)
     _add(total.callers, part.callers)

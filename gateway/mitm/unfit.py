@@ -12,6 +12,8 @@ def unfit(config: Config) -> Iterator[str]:
     if config.gateway.proxy_protocol:
         yield "gateway.proxy_protocol: the mitmproxy engine does not read it; run the edge engine"
     for name, upstream in config.upstreams.items():
+        if upstream.concurrency is not None:
+            yield f"upstreams.{name}.concurrency: the mitmproxy engine does not count; run the edge engine, or remove it"
         if upstream.urls:
             yield f"upstreams.{name}.urls: the mitmproxy engine takes one address; run the edge engine"
         if upstream.url.startswith("unix:"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.access import line
+from gateway.net.admitting import give_back
 from gateway.telemetry import GATEWAY
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 def account(relay: Relay, side: str, status: int) -> None:
     """The request is done: it is counted, and has its line in the access log. `status` 0: its answer did not come to an end."""
     relay.done = True
+    if relay.turnstile is not None:
+        give_back(relay)
     edge = relay.edge
     relay.terms.in_flight -= 1
     seconds = edge.clock.now - relay.started_at

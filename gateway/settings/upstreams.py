@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import field_validator, model_validator
 
 from gateway.settings.addresses import parse_address
+from gateway.settings.concurrency import Concurrency
 from gateway.settings.files import PemFile
 from gateway.settings.section import Section
 from gateway.units import Timeout
@@ -46,6 +47,8 @@ class Upstream(Section):
     """How long opening a connection may take, the TLS handshake included."""
     response_timeout: Timeout = 5.0
     """How long the answer's head may take, counted from the last byte that was sent."""
+    concurrency: Concurrency | None = None
+    """How many requests it is sent at once. Without this section nobody counts: docs/guide/overload.md."""
     tls: UpstreamTls = UpstreamTls()
     """For https."""
 
