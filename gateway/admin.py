@@ -120,6 +120,7 @@ def application(supervisor: Supervisor) -> Starlette:
                     "name": route.name,
                     "match": route.match,
                     "methods": route.methods,
+                    "priority": route.priority,
                     **(_split(route, supervisor.flags, supervisor.in_doubt) if route.split else _candidate(route, states)),
                     "rate_limit": route.rate_limit.model_dump() if route.rate_limit is not None else None,
                     "answered": stats.answered,

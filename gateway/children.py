@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from gateway.control import Applied, Channel, Configure, Configured, CredentialEnded, Missing, Ready, Report, ToSupervisor, ToWorker
-from gateway.telemetry import UpstreamStats
+from gateway.telemetry import LimitStats, UpstreamStats
 
 _log = logging.getLogger("banyan.supervisor")
 
@@ -125,6 +125,8 @@ class WorkerProcess:
         """Connections and requests in flight, as last reported."""
         self.upstreams: dict[str, UpstreamStats] = {}
         """How it finds the upstreams, as last reported."""
+        self.limits: dict[str, LimitStats] = {}
+        """How the upstreams' limits are, likewise."""
         self.ledger = False
         """It can use the ledger, as last reported."""
         self.configured = asyncio.Event()
@@ -165,6 +167,7 @@ class WorkerProcess:
                 self.number = self.overrides = -1
                 self.gauges = (0, 0)
                 self.ledger = False
+                self.limits = {}
                 if self.stopping:
                     break
                 ended(f"worker {self.index}", status)

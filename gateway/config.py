@@ -20,8 +20,6 @@ from gateway.settings import Config, parse_address
 __all__ = ["Config", "ConfigError", "load", "parse", "parse_address", "read"]
 
 PLANNED = {
-    "upstreams.*.concurrency": "concurrency limits",
-    "routes.*.priority": "shedding by priority",
     "domains": "calls between domains",
 }
 """Keys of the design without code behind them yet, or `key = value` where it is that value; and what they will do."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector as Base
 
+from gateway import upstream_limits
 from gateway.guard.metrics import families
 from gateway.telemetry import BUCKETS
 from gateway.upstreams import families as upstreams
@@ -178,6 +179,7 @@ class Collector(Base):
         yield from self._payments()
         yield from self._keys()
         yield from families(supervisor.guard)
+        yield from upstream_limits.families(supervisor)
         started = GaugeMetricFamily("banyan_start_time_seconds", "Unix time of the supervisor's start")
         started.add_metric([], supervisor.started_at)
         yield from (

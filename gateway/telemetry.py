@@ -81,6 +81,25 @@ class UpstreamStats(msgspec.Struct):
     """… and those that were not, for want of a budget."""
 
 
+class LimitStats(msgspec.Struct):
+    """What came of one upstream's limit (gateway/net/turnstile.py), and how it is now."""
+
+    waited: int = 0
+    """Requests that were let in after a while."""
+    shed: dict[str, int] = {}
+    """"normal queue-full" → how many: priority, and why."""
+    limit: int = 0
+    """Gauges, each a worker's: how many may be under way …"""
+    inside: int = 0
+    """… are …"""
+    waiting: int = 0
+    """… and wait."""
+    base: float = 0.0
+    """Seconds to an answer's head without a crowd, where the limit is adaptive; 0.0: unknown."""
+    latency: float = 0.0
+    """The same as it is now."""
+
+
 class Stats(msgspec.Struct):
     """Everything that one worker counted since its last report, and its gauges now."""
 
@@ -105,6 +124,8 @@ class Stats(msgspec.Struct):
     """Route → what came of its requests by the ledger → how many (gateway/net/payment.py)."""
     in_doubt: dict[str, int] | None = None
     """Route → payments in doubt, in the whole ledger; None: this worker keeps none, or cannot read it."""
+    limits: dict[str, LimitStats] = {}
+    """Of upstreams with a limit. The supervisor's sums have the counts alone."""
     connections: int = 0
     in_flight: int = 0
     upstreams: dict[str, UpstreamStats] = {}
@@ -150,6 +171,10 @@ def merge(total: Stats, part: Stats) -> None:
             mine = shadow.latency.setdefault(side, {})
             for number, count in times.items():
                 mine[number] = mine.get(number, 0) + count
+    for name, limit in part.limits.items():
+        limits = total.limits.setdefault(name, LimitStats())
+        limits.waited += limit.waited
+        _add(limits.shed, limit.shed)
     _add(total.problems, part.problems)
     _add(total.events, part.events)
     _add(total.callers, part.callers)

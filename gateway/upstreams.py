@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from gateway import upstream_limits
 from gateway.settings import Upstream
 from gateway.telemetry import AddressStats, UpstreamStats
 
@@ -39,6 +40,7 @@ def _upstream(supervisor: Supervisor, name: str, upstream: Upstream) -> dict[str
         "not_repeated": sums.not_repeated,
         "breaker": upstream.breaker.model_dump() if upstream.breaker else None,
         "health": upstream.health.model_dump() if upstream.health is not None else None,
+        "concurrency": upstream_limits.state(supervisor, name),
     }
 
 

@@ -35,6 +35,7 @@ class EdgeEngine:
         stats.in_flight = edge.in_flight
         stats.questions = edge.questions()
         stats.upstreams = edge.upstreams()
+        stats.limits = edge.limits()
         if edge.ledger is not None and edge.ledger.up:
             stats.in_doubt = edge.ledger.in_doubt
         stats.seen, stats.seen_of = edge.sample.hand_over()

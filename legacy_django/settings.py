@@ -8,6 +8,7 @@ BANYAN_SHOP_ALLOWED_HOSTS        comma-separated; default: this machine's own na
 BANYAN_SHOP_TRUSTED_PROXY        1 where nobody but a proxy can reach the shop: X-Forwarded-Host and X-Forwarded-Proto are then believed
 BANYAN_SHOP_SESSION_ENGINE       where sessions are kept, as Django names it; default: django.contrib.sessions.backends.db
 BANYAN_SHOP_PASSWORD_ITERATIONS  cost of a password hash; default: Django's own
+BANYAN_SHOP_QUERY_MS             milliseconds that every database query takes longer, for drills; default: none
 """
 
 import os
@@ -48,6 +49,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "legacy_django.middleware.HeadWithoutBody",
+    "legacy_django.slow_queries.SlowQueries",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -74,6 +76,7 @@ DATABASES = {"default": environment.database(DATABASE_URL) if DATABASE_URL else 
 
 PASSWORD_HASHERS = ["legacy_django.accounts.hashers.Hasher"]
 PASSWORD_ITERATIONS = environment.number("BANYAN_SHOP_PASSWORD_ITERATIONS", 0)
+QUERY_MS = environment.number("BANYAN_SHOP_QUERY_MS", 0)
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"

@@ -17,6 +17,8 @@ def unfit(config: Config) -> Iterator[str]:
         if route.failover == "safe":
             yield f'route {route.name!r}: failover = "safe": the mitmproxy engine asks no other provider; run the edge engine'
     for name, upstream in config.upstreams.items():
+        if upstream.concurrency is not None:
+            yield f"upstreams.{name}.concurrency: the mitmproxy engine does not count; run the edge engine, or remove it"
         if upstream.urls:
             yield f"upstreams.{name}.urls: the mitmproxy engine takes one address; run the edge engine"
         if upstream.url.startswith("unix:"):

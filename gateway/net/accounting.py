@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.access import line
+from gateway.net.admitting import give_back
 from gateway.telemetry import GATEWAY
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ def account(relay: Relay, side: str, status: int) -> None:
         relay.timer.cancel()
     if relay.payment is not None:
         relay.payment.ended()
+    if relay.turnstile is not None:
+        give_back(relay)
     edge = relay.edge
     relay.terms.in_flight -= 1
     seconds = edge.clock.now - relay.started_at

@@ -18,7 +18,7 @@ from gateway.sampling import Sample
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
 from gateway.tally import Tally
-from gateway.telemetry import UpstreamStats
+from gateway.telemetry import LimitStats, UpstreamStats
 from gateway.trace import Ids
 
 if TYPE_CHECKING:
@@ -100,6 +100,22 @@ class Edge:
                 outcomes, callers.outcomes = callers.outcomes, {}
                 for outcome, count in outcomes.items():
                     found[outcome] = found.get(outcome, 0) + count
+        return found
+
+    def limits(self) -> dict[str, LimitStats]:
+        """What came of the upstreams' limits, since the last time, and how they are."""
+        found: dict[str, LimitStats] = {}
+        for terms in (*self.retired, self.terms):
+            for name, turnstile in terms.turnstiles.items():
+                shed, turnstile.shed = turnstile.shed, {}
+                waited, turnstile.waited = turnstile.waited, 0
+                known = found.get(name)
+                if known is not None:  # the same one, unless its limit was away in between
+                    waited += known.waited
+                    for key, count in known.shed.items():
+                        shed[key] = shed.get(key, 0) + count
+                inside, waiting = turnstile.inside, len(turnstile.room)
+                found[name] = LimitStats(waited, shed, turnstile.limit, inside, waiting, turnstile.base, turnstile.latency)
         return found
 
     def _sweep(self, now: float) -> None:

@@ -20,6 +20,7 @@ from gateway.identity.visitors import Visitors
 from gateway.limiting import TOO_MANY, RouteLimit
 from gateway.net import patience
 from gateway.net.accounting import account, failed, watched
+from gateway.net.admitting import admitted, give_back, shed, stream
 from gateway.net.again import elsewhere
 from gateway.net.answers import problem
 from gateway.net.chunked import LAST, chunk
@@ -29,6 +30,7 @@ from gateway.net.outgoing import request_head
 from gateway.net.payment import Payment, choose
 from gateway.net.reply import debug, reply
 from gateway.net.tunnel import Tunnel
+from gateway.net.turnstile import Turnstile, Waiting
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.admission import refusal
 from gateway.policy.decision import Claim, Decision, Policy, SplitClaim, Target
@@ -92,8 +94,10 @@ class Relay(Sink):
         "terms",
         "timer",
         "trace",
+        "turnstile",
         "visitor",
         "waited",
+        "waiting",
     )
 
     edge: Edge
@@ -154,6 +158,9 @@ class Relay(Sink):
         self.deadline = 0.0
         """When its client will have stopped waiting, where that is known."""
         self.timer: asyncio.TimerHandle | None = None
+        self.turnstile: Turnstile | None = None
+        """That of the upstream which serves, where it has a limit: the request is inside, or has a seat (`waiting`)."""
+        self.waiting: Waiting | None = None
         self.terms.in_flight += 1
 
     # The request
@@ -283,6 +290,36 @@ class Relay(Sink):
 
     def _send(self, target: Target) -> None:
         self.serve = target
+        if self.terms.turnstiles and self.turnstile is None:  # else it is inside, and is sent anew
+            turnstile = self.terms.turnstiles.get(target.upstream)
+            if turnstile is not None and not admitted(self, turnstile):
+                return
+        self._dispatch(target)
+
+    def let_in(self, turnstile: Turnstile) -> None:
+        """It waited, and has a place now."""
+        self.waiting = None
+        serve = self.serve
+        assert serve is not None  # noqa: S101 - it waited to be sent
+        try:
+            self._dispatch(serve)
+        except Exception:  # this request's end, and not that of whoever made room for it
+            _log.exception("a request could not be sent")
+            self.client.abort()
+
+    def turned_away(self, turnstile: Turnstile, why: str) -> None:
+        """It waited in vain, or could not wait."""
+        shed(self, turnstile, why)
+
+    def take_over(self, target: Target, why: str) -> None:
+        """Somebody else answers, and it was not the upstream's fault: no guard hears of it."""
+        self.fell_back = why
+        decision = self.decision
+        self.edge.tally.route(decision.route if decision else "").fell_back(why)
+        self.serve = target
+        self._dispatch(target)
+
+    def _dispatch(self, target: Target) -> None:
         self.asked_at = self.edge.clock.now
         pool = self.terms.pools[target.upstream]
         repeatable = may_repeat(self.head.method, replayable=self._replayable)
@@ -371,6 +408,7 @@ class Relay(Sink):
         self.waited = self.edge.clock.now - self.asked_at
         self.status = head.status
         self._started = True
+        give_back(self)
         tunnel = connection.sink = Tunnel(self, connection)
         parts = [head.line, head.fields, b"\r\nConnection: Upgrade\r\nUpgrade: ", head.upgrade]
         if self.terms.expose or client.peer.trusted:
@@ -395,6 +433,12 @@ class Relay(Sink):
         self.waited = self.edge.clock.now - self.asked_at
         if complete:
             self.connection = None
+        turnstile = self.turnstile
+        if turnstile is not None:
+            if head.status < 500:  # who fails is quick, and has not become faster
+                turnstile.answered(self.waited)
+            if not complete and stream(head):
+                give_back(self)
         if self.payment is not None and self.payment.answered(head, data, complete):
             return
         if decision.fallback is not None and not self.fell_back:
@@ -440,6 +484,8 @@ class Relay(Sink):
             failed(self, begun=True)
             self.cut_off(failure.code)
             return
+        if failure is Failure.TIMEOUT and self.turnstile is not None:
+            self.turnstile.answered(self.edge.clock.now - self.asked_at)
         method = self.head.method
         whole = self.whole
         if stale and not self._sent_anew and may_repeat(method, replayable=whole):
@@ -502,7 +548,7 @@ class Relay(Sink):
     def unanswered(self) -> None:
         """Its client waits no longer."""
         waited = self.edge.clock.now - self.asked_at
-        if waited >= GONE_SECONDS and self.serve is not None and self.response is None:
+        if waited >= GONE_SECONDS and self.serve is not None and self.waiting is None and self.response is None:
             # Clients mostly have less patience than [upstreams] response_timeout: a candidate that hangs must not go unseen by it.
             self.waited = waited
             watched(self, failed=False)
@@ -551,6 +597,7 @@ class Relay(Sink):
 
     def _fall_back(self, target: Target, why: str) -> None:
         watched(self, failed=True)
+        give_back(self)
         self.fell_back = why
         self.waited = 0.0
         decision = self.decision
@@ -589,6 +636,7 @@ class Relay(Sink):
 
     def ask(self, target: Target) -> None:
         """Sends it there."""
+        give_back(self)  # a place at another provider's, where nothing could be sent
         self._send(target)
 
     def ask_anew(self, target: Target) -> None:

@@ -24,15 +24,18 @@ from gateway.identity.stamp import Stamps
 from gateway.identity.stamping import stamps
 from gateway.identity.visitors import Visitors
 from gateway.limiting import limits_of
+from gateway.net.clock import Clock
 from gateway.net.deadlines import Deadlines
 from gateway.net.head import RequestHead
 from gateway.net.lines import REQUEST, RESPONSE
 from gateway.net.mirror import Mirror
 from gateway.net.peer import Peer
 from gateway.net.pool import Pool
+from gateway.net.turnstile import Turnstile
 from gateway.net.worth import pool_of
 from gateway.policy.decision import Policy
 from gateway.policy.properties import Headers, context
+from gateway.policy.waiting import PRIORITIES
 from gateway.settings import Config, Upstream
 from gateway.tls import client_context, material
 
@@ -107,10 +110,15 @@ class Terms:
         self._contexts: dict[tuple[int, str, str, str, tuple[str | None, ...]], tuple[Caller, Context]] = {}
         self._trusted = config.gateway.trusted_proxies
         self._trust: dict[str, bool] = {}
+        self.priorities = {route.name: PRIORITIES.index(route.priority) for route in config.routes if route.priority != "normal"}
+        """Who is let in before others, and who after them."""
         # All edges of a process share what lines are known; a worker has one edge. What is under way by other secrets is not handed over.
         if not same_secrets:
             for lines in (REQUEST, RESPONSE):
                 lines.keep_secret(name.lower().encode() for name in config.shadow.redact if not name.startswith("$"))
+        # Last, when nothing can fail any more: those of before are changed in place.
+        self.turnstiles: dict[str, Turnstile] = turnstiles(loop, deadlines.clock, config, before)
+        """Of the upstreams that have a limit."""
 
     def recall(self, rule: Rule, fields: bytes) -> Caller | None:
         """The caller whose request has these field lines, if he is remembered, or nobody. None: `who` says."""
@@ -182,6 +190,27 @@ class Terms:
 
 def _same_legacy(before: Config, config: Config) -> bool:
     return before.identity.lookup == config.identity.lookup and before.upstreams["legacy"] == config.upstreams["legacy"]
+
+
+def turnstiles(loop: asyncio.AbstractEventLoop, clock: Clock, config: Config, before: Terms | None) -> dict[str, Turnstile]:
+    """By upstream. Those who are inside one of before are inside the one that takes its place: it is the same."""
+    found: dict[str, Turnstile] = {}
+    workers = config.gateway.processes
+    for name, upstream in config.upstreams.items():
+        settings = upstream.concurrency
+        if settings is None:
+            continue
+        old = before.turnstiles.get(name) if before is not None else None
+        turnstile = found[name] = old or Turnstile(loop, clock, name)
+        turnstile.configure(
+            adaptive=settings.limit == "adaptive",
+            floor=settings.share(settings.min, workers),
+            limit=settings.share(settings.max if settings.limit == "adaptive" else settings.limit, workers),
+            seats=settings.share(settings.queue, workers),
+            timeout=settings.queue_timeout,
+            same=before is not None and old is not None and before.config.upstreams[name].places == upstream.places,
+        )
+    return found
 
 
 def _pool(

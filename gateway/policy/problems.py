@@ -32,6 +32,7 @@ class Problem(StrEnum):
     BAD_ANSWER = "upstream-bad-answer"
     OUTCOME_UNKNOWN = "outcome-unknown"
     DRAINING = "draining"
+    SHED = "shed"
     CONNECTIONS = "too-many-connections"
     IDENTITY_UNAVAILABLE = "identity-unavailable"
     BREAKER_OPEN = "breaker-open"
@@ -74,6 +75,7 @@ _ANSWERS: dict[Problem, tuple[int, str]] = {
     Problem.RESET: (502, "The upstream closed the connection before it answered"),
     Problem.BAD_ANSWER: (502, "The upstream's answer is not valid HTTP"),
     Problem.OUTCOME_UNKNOWN: (502, "The upstream failed and the request's outcome is unknown"),
+    Problem.SHED: (503, "More requests came than can be served"),
     Problem.DRAINING: (503, "The gateway is shutting down"),
     Problem.CONNECTIONS: (503, "Too many connections are open"),
     Problem.IDENTITY_UNAVAILABLE: (503, "Nobody can say at the moment who is calling"),

@@ -14,6 +14,7 @@ from pydantic import PrivateAttr, field_validator, model_validator
 from flags.splits import Split
 from gateway.request_fields import BELIEVED
 from gateway.settings.addresses import parse_address
+from gateway.settings.concurrency import Concurrency
 from gateway.settings.django_session import DjangoSession
 from gateway.settings.flags import FlagSource
 from gateway.settings.gateway import Certificate, Gateway, Limits
@@ -28,6 +29,7 @@ from gateway.settings.upstreams import Upstream, UpstreamTls
 __all__ = [
     "Certificate",
     "Compare",
+    "Concurrency",
     "Config",
     "DjangoSession",
     "FlagSource",

@@ -234,6 +234,9 @@ class Route(Section):
     """What of its requests says who calls, if it is not what [identity] says: { cookie = "sid" } or { scheme = "Bearer" }."""
     rate_limit: RateLimit | None = None
     """How often it may be asked for, whoever answers: { per = "client", rate = 50, burst = 100 }."""
+    priority: Literal["critical", "normal", "sheddable"] = "normal"
+    """Where an upstream has more requests than `concurrency` lets in: critical ones are let in first, and sheddable ones told first to come
+    again. What no route matches is normal."""
     fallback: bool = True
     """When the candidate fails, legacy answers, where that cannot execute anything twice."""
     shadow: RouteShadow = RouteShadow()

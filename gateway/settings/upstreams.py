@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import field_validator, model_validator
 
 from gateway.settings.addresses import parse_address
+from gateway.settings.concurrency import Concurrency
 from gateway.settings.files import PemFile
 from gateway.settings.health import Breaker, Health
 from gateway.settings.section import Section
@@ -51,6 +52,8 @@ class Upstream(Section):
     idempotent: bool = False
     """It executes a request with an Idempotency-Key once, however often it comes: so a POST with one may be sent to it again.
     To it alone: no other upstream knows its keys."""
+    concurrency: Concurrency | None = None
+    """How many requests it is sent at once. Without this section nobody counts: docs/guide/overload.md."""
     breaker: Breaker | Literal[False] = Breaker()
     """When an address is not asked for a while."""
     health: Health | None = None
