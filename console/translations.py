@@ -68,7 +68,7 @@ def sources(root: Path = CONSOLE) -> list[Path]:
 
 
 def messages(root: Path = CONSOLE) -> dict[Key, list[str]]:
-    """Every message of the sources in the order of its first file, with the files that say it, relative to `root`'s parent. NoBabelError."""
+    """Every message of the sources in the order of its first file, with the files that say it. NoBabelError."""
     found: dict[Key, list[str]] = {}
     for path in sources(root):
         name = path.relative_to(root.parent).as_posix()
