@@ -143,7 +143,7 @@ def mo(catalog: Catalog) -> bytes:
 
         def __iter__(self) -> Iterator[Message]:
             yield Message("", HEADER)
-            yield from (message for message in catalog if message.id)
+            yield from (message for message in catalog if message.id and any(message.string or ()))
 
     out = io.BytesIO()
     write_mo(out, Plain(locale="ko"))

@@ -1,0 +1,164 @@
+"""What other rooms, and stored rows, say in English, said again in the reader's language.
+
+shadow/, flags/ and the gateway write sentences for logs, commands and the console alike, and know no languages; the audit and the history
+of signatures keep them as they were written. Those that people meet on the console's pages are listed here as they are made, with names
+for what varies. One that is recognised is said again by its translation, any other is shown as it is. Tests hold the list to the rooms.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Final
+
+from django.utils.translation import get_language, gettext
+from django.utils.translation import gettext_noop as _
+
+from console import glossary
+
+MESSAGES: Final = (
+    # shadow.gate
+    _("%(compared)s comparisons, %(minimum)s are needed"),
+    _("the match rate is at least %(low)s (95 %% confidence), %(required)s is needed"),
+    _(
+        "the match rate is at least %(low)s (95 %% confidence), %(required)s is needed:"
+        " %(more)s comparisons without a difference would show that"
+    ),
+    _("the match rate is at least %(low)s (95 %% confidence), %(required)s is needed: %(more)s more without a difference would show that"),
+    _("%(share)s of what was to be compared was, %(least)s is needed"),
+    _("%(count)s signature still open: %(named)s"),
+    _("%(count)s signatures still open: %(named)s"),
+    # shadow.guard, and what gateway.guard adds to it
+    _(
+        "errors: candidate %(mine)s (%(errors)s of %(asked)s), legacy %(its)s (%(its_errors)s of %(its_asked)s),"
+        " %(allowed)s more are allowed %(window)s"
+    ),
+    _("errors: candidate %(mine)s (%(errors)s of %(asked)s), nothing is known of legacy's, %(allowed)s more are allowed %(window)s"),
+    _("latency: candidate p95 %(mine)s ms of %(asked)s, legacy %(its)s ms of %(its_asked)s, %(times)s times that is allowed %(window)s"),
+    _("mismatches: %(share)s (%(count)s of %(compared)s) of what was compared, %(allowed)s is allowed %(window)s"),
+    _("within %(seconds)s s"),
+    _("legacy as asked beside"),
+    _("legacy as it was %(seconds)s s ago"),
+    # shadow.suggest
+    _("%(path)s differs in %(own)s of legacy's own pairs (n = %(pairs)s) and in %(its)s of pairs with the candidate (n = %(compared)s)"),
+    # shadow.rules, shadow.rulebook, shadow.states, shadow.suggesting, shadow.gate_start
+    _("there is no rule %(kind)s; there are: %(kinds)s"),
+    _("a path has at most %(path)s characters, a value %(value)s, and neither holds a NUL"),
+    _("%(kind)s takes no value, and %(value)s was given"),
+    _("%(kind)s needs a value: %(example)s"),
+    _("a path holds no NUL"),
+    _("a header rule has a header's name, such as cache-control, or a cookie's as set-cookie: theme; %(name)s is neither"),
+    _("a rule needs a reason, for whoever meets it later"),
+    _("a rule needs an author"),
+    _("a rule that has expired already would do nothing"),
+    _("the configuration has this rule already: %(rule)s"),
+    _("rule %(number)s says the same: %(rule)s"),
+    _("%(route)s has %(most)s active rules, which is the most there can be; end some of them"),
+    _("somebody has just made the same rule: %(rule)s"),
+    _("a reason may have %(most)s characters; this one has %(length)s"),
+    _("say why it ends, for whoever wonders later"),
+    _("%(route)s has no rule %(number)s"),
+    _("rule %(number)s has ended already"),
+    _("nothing is suggested for %(path)s; suggested are: %(paths)s"),
+    _("say why, for whoever wonders later"),
+    _("that was taken back before, or never was"),
+    _("it takes somebody who does it, and a reason"),
+    _("a change of state has somebody who made it, and a reason"),
+    _("who may have %(by)s characters, and why %(why)s"),
+    _("rule %(number)s was changed too long ago to be undone, or nobody changed it"),
+    # shadow.curl
+    _("Headers and body of this request were not kept."),
+    _("Who called is not in it: Authorization and Cookie are never captured."),
+    _("What stands there as redacted:… was something else: it was taken out before anything was stored."),
+    _("curl sends no body with HEAD: it is left out."),
+    _("The body (%(what)s) was not kept: it is to be put into a file named %(file)s."),
+    _("Of a form in parts, files are left out."),
+    # flags.problems
+    _("there is no such flag in the flag file: the flag is off for everybody"),
+    _("there is no such flag where flags.token looks; it may be archived, or its name misspelt: the flag is off for everybody"),
+    _("it is left out, so the flag is off for everybody: %(why)s"),
+    _("Unleash's engine can't compile it (%(why)s): the flag is off for everybody"),
+    _("it depends on itself: the flag is off for everybody"),
+    _("its parent flag %(name)s does not exist or is archived: the flag is off for everybody"),
+    _("its parent flag %(name)s is left out (%(why)s): the flag is off for everybody"),
+    _("its parent flag %(name)s depends on a flag itself, which Unleash's engine does not follow: the flag is off for everybody"),
+    _("its parent flag %(name)s has variants that weigh nothing together, on which Unleash's engine breaks: the flag is off for everybody"),
+    _("the strategy %(name)s is not one of Unleash's own: it applies to nobody"),
+    _("the segment %(number)s is not in the document: the flag is off for everybody"),
+    # console.admin_port, console.watch
+    _("it has not been asked yet"),
+    _("its port is not known here ([gateway] admin leaves it to the gateway): say it in BANYAN_CONSOLE_ADMIN"),
+    _("its answer to %(place)s is too large or too slow"),
+    _("its answer to %(place)s is not what this console reads: %(error)s"),
+    _("it did not answer within %(time)s s"),
+    _("it answered %(status)s to %(place)s"),
+    _("it answered %(status)s to %(place)s: %(why)s"),
+    _("All connection attempts failed"),
+    _("nothing was heard"),
+    _("this console looks at no gateway"),
+    # What the audit and the history of signatures keep
+    _("this is for a viewer"),
+    _("this is for a reviewer"),
+    _("this is for a operator"),
+    _("a name that nobody has"),
+    _("%(flag)s on for %(minutes)s min"),
+    _("%(flag)s off for %(minutes)s min"),
+    _("gate of %(route)s"),
+    _("no rule covers it any more"),
+    _("rule %(number)s ended: %(why)s"),
+    _("rule %(number)s: %(rule)s"),
+    _("undone: made by %(by)s"),
+    _("undone: the end of rule %(number)s, by %(by)s"),
+    _("undone: %(old)s to %(new)s, by %(by)s"),
+    _("undone: %(why)s"),
+)
+"""The more particular before the more general: the first that fits is taken."""
+
+_NAMED: Final = re.compile(r"%\((\w+)\)s|%%")
+_NUMBERS: Final = ("number", "minutes", "seconds")
+_LONGEST: Final = 4000
+"""Characters; what is longer is no sentence of ours."""
+
+
+def echo(text: object) -> str:
+    """`text` in the reader's language, as far as it is known here."""
+    said = str(text)
+    return said if (get_language() or "en").partition("-")[0] == "en" or len(said) > _LONGEST else _echo(said)
+
+
+def _echo(said: str) -> str:
+    pieces = said.split("; ")
+    told = [_sentence(piece) for piece in pieces]
+    if all(new != old for new, old in zip(told, pieces, strict=True)):
+        return "; ".join(told)
+    whole = _sentence(said)  # there may be a semicolon in the sentence itself
+    return whole if whole != said else "; ".join(told)
+
+
+def _sentence(said: str) -> str:
+    for message, shape in _shapes():
+        if found := shape.fullmatch(said):
+            translated = gettext(message)
+            # What varies may be such a sentence itself: why a rule ended that was undone.
+            return translated % {name: _varying(name, value) for name, value in found.groupdict().items()} if "%" in message else translated
+    return said
+
+
+def _varying(name: str, value: str) -> str:
+    return glossary.state(value) if name in ("old", "new") else _echo(value)
+
+
+@cache
+def _shapes() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    """Each message with what its English looks like."""
+    return tuple((message, re.compile(_shape(message), re.DOTALL)) for message in MESSAGES)
+
+
+def _shape(message: str) -> str:
+    pieces: list[str] = []
+    at = 0
+    for named in _NAMED.finditer(message):
+        varies = r"\d+" if named[1] in _NUMBERS else ".+?"
+        pieces += [re.escape(message[at : named.start()]), f"(?P<{named[1]}>{varies})" if named[1] else "%"]
+        at = named.end()
+    return "".join((*pieces, re.escape(message[at:])))
