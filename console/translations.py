@@ -1,5 +1,5 @@
-"""`python -m console.translations` brings the console's Korean up to date with its English: it reads every message of the sources into
-console/locale/ko/LC_MESSAGES/django.po, keeps what is translated, drops what no source says any more, and compiles django.mo.
+"""`python -m console.translations` brings the console's other languages up to date with its English: it reads every message of the sources
+into console/locale/*/LC_MESSAGES/django.po, keeps what is translated, drops what no source says any more, and compiles django.mo.
 
 Django's own makemessages needs GNU gettext on the machine; Babel, of the `test` extra, does the same within Python. Whoever only runs the
 console needs neither: django.mo is in the repository and in the wheel."""
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from babel.messages.catalog import Catalog
 
 CONSOLE = Path(__file__).resolve().parent
-PO = CONSOLE / "locale" / "ko" / "LC_MESSAGES" / "django.po"
-MO = PO.with_suffix(".mo")
+LOCALE = CONSOLE / "locale"
 
 # What Django calls its functions, and which argument is what: (1, 2) singular and plural, (1, "c") the context.
 type Arguments = tuple[int | tuple[int, str], ...]
@@ -40,16 +39,14 @@ KEYWORDS: dict[str, Arguments | None] = {
     "npgettext_lazy": _BOTH,
 }
 
-HEADER = """\
-Language: ko
+_HEADER = """\
+Language: {language}
 MIME-Version: 1.0
 Content-Type: text/plain; charset=utf-8
 Content-Transfer-Encoding: 8bit
-Plural-Forms: nplurals=1; plural=0;
+Plural-Forms: {plurals}
 """
-_ABOUT = """\
-# The console's Korean. Messages come and go by `python -m console.translations`; the Korean is written here.
-"""
+_ABOUT = "# Messages come and go by `python -m console.translations`; what they are in this language is written here.\n"
 
 type Key = tuple[str, str | tuple[str, ...]]
 """Context ("" without one), and the message: singular and plural where it has both."""
@@ -92,29 +89,41 @@ def _of(path: Path) -> Iterator[Key]:
         yield context or "", said if isinstance(said, str) else tuple(said)
 
 
-def read(path: Path = PO) -> Catalog:
+def languages() -> list[str]:
+    """Those that have a folder."""
+    return sorted(path.name for path in LOCALE.iterdir() if path.is_dir())
+
+
+def source(language: str) -> Path:
+    """Where the messages of `language` are written; django.mo is beside it."""
+    return LOCALE / language / "LC_MESSAGES" / "django.po"
+
+
+def read(language: str) -> Catalog:
     """The catalogue as it is kept; empty where there is none yet. NoBabelError."""
     try:
         from babel.messages.pofile import read_po
     except ImportError as e:
         raise NoBabelError from e
-    return read_po(io.BytesIO(path.read_bytes() if path.exists() else b""), locale="ko", abort_invalid=True)
+    path = source(language)
+    return read_po(io.BytesIO(path.read_bytes() if path.exists() else b""), locale=language, abort_invalid=True)
 
 
 def fresh(kept: Catalog, root: Path = CONSOLE) -> Catalog:
-    """A catalogue of exactly the sources' messages, with what `kept` has of their Korean. NoBabelError."""
+    """A catalogue of exactly the sources' messages, with what `kept` has of them. NoBabelError."""
     from babel.messages.catalog import Catalog
 
-    made = Catalog(locale="ko", domain="django", fuzzy=False)
+    made = Catalog(locale=kept.locale, domain="django", fuzzy=False)
+    none = ("",) * made.num_plurals
     for (context, said), files in messages(root).items():
         old = kept.get(said, context or None)
         plural = not isinstance(said, str)
         # A message that got a plural since, or lost it, is to be looked at anew.
         same = old is not None and isinstance(old.id, tuple) is plural
-        korean = old.string if old is not None and same else ("",) if plural else ""
+        translated = old.string if old is not None and same else none if plural else ""
         made.add(
             said,
-            korean,
+            translated,
             context=context or None,
             locations=[(name, 0) for name in files],
             flags=sorted(old.flags & {"fuzzy"}) if old is not None and same else (),
@@ -129,12 +138,16 @@ def po(catalog: Catalog) -> bytes:
 
     out = io.BytesIO()
     write_po(out, catalog, width=0, omit_header=True, include_lineno=False)
-    header = "".join(f'"{line}\\n"\n' for line in HEADER.splitlines())
+    header = "".join(f'"{line}\\n"\n' for line in _header(catalog).splitlines())
     return f'{_ABOUT}msgid ""\nmsgstr ""\n{header}\n'.encode() + out.getvalue()
 
 
+def _header(catalog: Catalog) -> str:
+    return _HEADER.format(language=catalog.locale, plurals=catalog.plural_forms)
+
+
 def mo(catalog: Catalog) -> bytes:
-    """The bytes of django.mo. What is fuzzy or has no Korean is left out, so English is shown."""
+    """The bytes of django.mo. What is fuzzy or not translated is left out, so English is shown."""
     from babel.messages.catalog import Catalog, Message
     from babel.messages.mofile import write_mo
 
@@ -142,26 +155,28 @@ def mo(catalog: Catalog) -> bytes:
         """The same messages below a header without dates and versions."""
 
         def __iter__(self) -> Iterator[Message]:
-            yield Message("", HEADER)
+            yield Message("", _header(catalog))
             yield from (message for message in catalog if message.id and any(message.string or ()))
 
     out = io.BytesIO()
-    write_mo(out, Plain(locale="ko"))
+    write_mo(out, Plain(locale=catalog.locale))
     return out.getvalue()
 
 
 def main() -> int:
-    """Writes both files, and says how many messages have no Korean yet."""
-    try:
-        catalog = fresh(read())
-    except NoBabelError as e:
-        sys.stderr.write(f"{e}\n")
-        return 1
-    PO.parent.mkdir(parents=True, exist_ok=True)
-    PO.write_bytes(po(catalog))
-    MO.write_bytes(mo(catalog))
-    empty = sum(1 for message in catalog if message.id and not any(message.string or ()))
-    sys.stdout.write(f"{len(catalog)} messages, {empty} of them to be translated in {PO.relative_to(CONSOLE.parent)}\n")
+    """Writes both files of every language, and says how many messages are not translated yet."""
+    for language in languages():
+        try:
+            catalog = fresh(read(language))
+        except NoBabelError as e:
+            sys.stderr.write(f"{e}\n")
+            return 1
+        path = source(language)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(po(catalog))
+        path.with_suffix(".mo").write_bytes(mo(catalog))
+        empty = sum(1 for message in catalog if message.id and not any(message.string or ()))
+        sys.stdout.write(f"{len(catalog)} messages, {empty} of them to be translated in {path.relative_to(CONSOLE.parent)}\n")
     return 0
 
 

@@ -53,13 +53,10 @@ split = { psp-a = 70, psp-b = 30 }
 """
 LONG = 12
 """Letters: shorter words may be somebody's names, or keys."""
-ENGLISH = re.compile(r"[A-Za-z][a-z’']*(?:[ ,]+[a-z’']+){2,}")
+ENGLISH = re.compile(r"[A-Za-z][a-z\u2019']*(?:[ ,]+[a-z\u2019']+){2,}")
 """Three words in a row."""
-LEFT_AS_THEY_ARE = (
-    "banyan console users role",  # a command
-    "banyan flags override",
-    "banyan rules list",
-)
+LEFT = re.compile("banyan console users role|banyan flags override|banyan rules list")
+"""Commands."""
 UNTRANSLATED = {"code", "pre", "kbd", "script", "style", "textarea"}
 """Commands, keys, paths, values and JSON."""
 SHOWN = ("aria-label", "title", "placeholder", "alt", "label")
@@ -97,7 +94,7 @@ def pieces() -> set[str]:
     """What a page would have of an English message: all between its placeholders that is long enough."""
     found: set[str] = set()
     korean: list[str] = []
-    for message in translations.read():
+    for message in translations.read("ko"):
         if not message.id:
             continue
         for text in [message.id] if isinstance(message.id, str) else message.id:
@@ -114,9 +111,8 @@ def english(page: str) -> list[str]:
     """What is left of it on a page."""
     left: list[str] = []
     for text in read(page):
-        for known in LEFT_AS_THEY_ARE:
-            text = text.replace(known, "")
-        left += [each[0] for each in (*PIECES.finditer(text), *ENGLISH.finditer(text))]
+        said = LEFT.sub("", text)
+        left += [each[0] for each in (*PIECES.finditer(said), *ENGLISH.finditer(said))]
     return left
 
 
@@ -158,15 +154,14 @@ def korean(client: Client) -> Client:
 
 def every_place(row: Signature) -> list[Place]:
     """All of the walk, and pages that it does not come by."""
-    first = [
-        Place(path, path, None)
-        for path in (
-            "/?span=all", "/?q=nothing", "/?sort=match", "/flags/?flag=none", "/timeline/?route=reviews", "/timeline/?day=2001-01-01", "/audit/?by=nobody",
-            "/routes/search/", "/routes/payments/", "/routes/reviews/?table=1", "/routes/reviews/?since=2001-01-01T00:00&until=2001-01-02T00:00",
-            "/endpoints/", "/endpoints/?q=nothing", "/endpoints/start/?method=GET&template=/api/v1/items/{id}",
-            "/flags/search/override/", "/flags/search/override/end/", "/flags/payments.split/override/", f"/operations/{row.pk + 1000}/",
-        )
-    ]  # fmt: skip
+    pages = (
+        "/?span=all", "/?q=nothing", "/?sort=match", "/flags/?flag=none", "/timeline/?route=reviews", "/timeline/?day=2001-01-01",
+        "/audit/?by=nobody", "/routes/search/", "/routes/payments/", "/routes/reviews/?table=1",
+        "/routes/reviews/?since=2001-01-01T00:00&until=2001-01-02T00:00", "/endpoints/", "/endpoints/?q=nothing",
+        "/endpoints/start/?method=GET&template=/api/v1/items/{id}", "/flags/search/override/", "/flags/search/override/end/",
+        "/flags/payments.split/override/", f"/operations/{row.pk + 1000}/",
+    )  # fmt: skip
+    first = [Place(path, path, None) for path in pages]
     others = [Place("signature", f"/signatures/{each.pk}/", None) for each in Signature.objects.all()]
     forms = [Place("expect", f"/signatures/{each.pk}/expect/", None) for each in Signature.objects.all()]
     return [*places(row), *first, *others, *forms]

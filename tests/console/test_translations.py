@@ -26,13 +26,14 @@ from shadow.models import Rule, Signature
 from shadow.normalise import Form
 from shadow.rules import RuleError, checked
 
+PO = translations.source("ko")
 COMMAND = "python -m console.translations"
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|%%|\{\w+\}|</?\w+[^>]*>")
 HANGUL = re.compile(r"[가-힣]")
 
 
 def catalogue() -> list[Message]:
-    return [message for message in translations.read() if message.id]
+    return [message for message in translations.read("ko") if message.id]
 
 
 def texts(said: str | tuple[str, ...] | list[str] | None) -> list[str]:
@@ -40,24 +41,24 @@ def texts(said: str | tuple[str, ...] | list[str] | None) -> list[str]:
 
 
 def test_the_catalogue_has_every_message_of_the_sources_and_no_other() -> None:
-    kept = translations.read()
+    kept = translations.read("ko")
     wanted = set(translations.messages())
     found = {(message.context or "", message.id if isinstance(message.id, str) else tuple(message.id)) for message in kept if message.id}
     assert not wanted - found, f"not in django.po: {sorted(map(str, wanted - found))}; {COMMAND} adds them, for you to translate"
     assert not found - wanted, f"in django.po, and said nowhere: {sorted(map(str, found - wanted))}; {COMMAND} drops them"
     assert not kept.obsolete, f"{COMMAND} drops what is obsolete"
-    assert translations.po(translations.fresh(kept)) == translations.PO.read_bytes(), f"django.po is out of date: {COMMAND} mends it"
+    assert translations.po(translations.fresh(kept)) == PO.read_bytes(), f"django.po is out of date: {COMMAND} mends it"
 
 
 def test_every_message_is_translated_and_none_is_doubtful() -> None:
     empty = [message.id for message in catalogue() if not all(texts(message.string) or [""])]
-    assert not empty, f"to be translated in {translations.PO}, then {COMMAND}: {empty}"
+    assert not empty, f"to be translated in {PO}, then {COMMAND}: {empty}"
     fuzzy = [message.id for message in catalogue() if "fuzzy" in message.flags]
-    assert not fuzzy, f"look at these in {translations.PO}, drop their `fuzzy`, then {COMMAND}: {fuzzy}"
+    assert not fuzzy, f"look at these in {PO}, drop their `fuzzy`, then {COMMAND}: {fuzzy}"
 
 
 def test_what_is_compiled_is_what_is_written() -> None:
-    assert translations.mo(translations.read()) == translations.MO.read_bytes(), f"{COMMAND} compiles django.mo"
+    assert translations.mo(translations.read("ko")) == PO.with_suffix(".mo").read_bytes(), f"{COMMAND} compiles django.mo"
 
 
 def test_a_translation_has_the_placeholders_and_tags_of_its_message() -> None:
@@ -84,7 +85,7 @@ def test_a_message_that_is_new_or_gone_is_seen(tmp_path: Path) -> None:
     (tmp_path / "views.py").write_text('from x import gettext as _, pgettext\n\na = _("Eins")\nb = pgettext("there", "Drei")\n')
     found = translations.messages(tmp_path)
     assert set(found) == {("", "Eins"), ("", "Zwei"), ("there", "Drei"), ("", ("%(n)s one", "%(n)s many"))}
-    made = translations.fresh(translations.read(), tmp_path)
+    made = translations.fresh(translations.read("ko"), tmp_path)
     assert made.get("Eins") is not None
     assert made.get("Routes") is None
     assert b"Eins" not in translations.mo(made), "what has no Korean is left out: English is shown"
