@@ -91,8 +91,9 @@ MESSAGES: Final = (
     _("its answer to %(place)s is too large or too slow"),
     _("its answer to %(place)s is not what this console reads: %(error)s"),
     _("it did not answer within %(time)s s"),
-    _("it answered %(status)s to %(place)s"),
     _("it answered %(status)s to %(place)s: %(why)s"),
+    _("it answered %(status)s to %(place)s"),
+    _("[Errno %(number)s] Connection refused"),
     _("All connection attempts failed"),
     _("nothing was heard"),
     _("this console looks at no gateway"),
@@ -145,7 +146,19 @@ def _sentence(said: str) -> str:
 
 
 def _varying(name: str, value: str) -> str:
+    if name == "named":
+        return _signatures(value)
     return glossary.state(value) if name in ("old", "new") else _echo(value)
+
+
+def _signatures(named: str) -> str:
+    """Those that a gate names, each by kind and path: `value $.a, header age and 2 more`."""
+    more = re.fullmatch(r"(.*) and (\d+) more", named, re.DOTALL)
+    said = []
+    for each in (more[1] if more else named).split(", "):
+        kind, space, path = each.partition(" ")
+        said.append(f"{glossary.kind(kind)}{space}{path}")
+    return ", ".join([*said, *([gettext("and %(more)s more") % {"more": more[2]}] if more else [])])
 
 
 @cache

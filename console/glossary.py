@@ -32,7 +32,7 @@ KINDS: Final[Words] = {
     "unanswered": pgettext_lazy("kind of difference", "unanswered"),
     "inconclusive": pgettext_lazy("kind of difference", "inconclusive"),
     "drift": pgettext_lazy("kind of difference", "drift"),
-    "null_rate": pgettext_lazy("kind of difference", "null_rate"),
+    "null-rate": pgettext_lazy("kind of difference", "null-rate"),
 }
 """Of differences. Kinds of rules are words of banyan.toml and of commands: they stay as they are."""
 ROLES: Final[Words] = {

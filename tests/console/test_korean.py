@@ -53,10 +53,10 @@ split = { psp-a = 70, psp-b = 30 }
 """
 LONG = 12
 """Letters: shorter words may be somebody's names, or keys."""
-ENGLISH = re.compile(r"[A-Za-z][a-z\u2019']*(?:[ ,]+[a-z\u2019']+){2,}")
+ENGLISH = re.compile(r"[A-Za-z][a-z\u2019']*(?: +[a-z\u2019']+){2,}")
 """Three words in a row."""
-LEFT = re.compile("banyan console users role|banyan flags override|banyan rules list")
-"""Commands."""
+LEFT = re.compile(r"\bbanyan (?:console|flags|gate|report|rules)\b[ -~]*")
+"""Commands: all up to the next Korean."""
 UNTRANSLATED = {"code", "pre", "kbd", "script", "style", "textarea"}
 """Commands, keys, paths, values and JSON."""
 SHOWN = ("aria-label", "title", "placeholder", "alt", "label")

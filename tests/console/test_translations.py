@@ -15,8 +15,8 @@ from console import glossary, translations
 from console.admin_port import AdminPort, GatewayError
 from console.audit import NOBODY
 from console.echo import MESSAGES, echo
-from flags.problems import problems
-from flags.snapshot import Snapshot, revision
+from flags import problems
+from flags.snapshot import Snapshot
 from gateway.guard.trips import Outcome
 from shadow import counters, curl, rulebook, suggest
 from shadow.compare import Kind
@@ -115,8 +115,8 @@ def spoken() -> Iterator[str]:
         b' {"name": "part", "enabled": true, "strategies": [{"name": "default", "segments": [7]}]}]}'
     )
     for source in ("file", "unleash"):
-        snapshot = Snapshot(revision(document), document, source, 0.0)
-        yield from (problem.text for problem in problems(snapshot, ["odd", "self", "orphan", "part", "missing"]))
+        snapshot = Snapshot("1", document, source, 0.0)
+        yield from (problem.text for problem in problems.find(snapshot, ["odd", "self", "orphan", "part", "missing"]))
     for kind, path, value in (
         ("zap", "$.a", ""),
         ("ignore", "$.a", "1"),
@@ -141,6 +141,9 @@ def test_what_other_rooms_say_is_said_in_korean() -> None:
         left = [sentence for sentence in said if not HANGUL.search(echo(sentence))]
         assert left == []
         assert echo(rulebook.ended_why(7, "undone: new to bug, by kim")) == "규칙 7 종료: 되돌림: 신규 → 버그, 처리자 kim"
+        assert echo("4 signatures still open: value $.a, header age, new $, b and 1 more").endswith(
+            "값 $.a, 헤더 age, new $, b, 그 밖에 1개"
+        )
         assert echo("rule of thumb: it is noise") == "rule of thumb: it is noise"
         assert echo("<b>; \u202e") == "<b>; \u202e"
 
