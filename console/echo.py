@@ -115,63 +115,79 @@ MESSAGES: Final = (
 )
 """The more particular before the more general: the first that fits is taken."""
 
-_NAMED: Final = re.compile(r"%\((\w+)\)s|%%")
+_NAMED: Final = re.compile(r"%\((\w+)\)s")
 _NUMBERS: Final = ("number", "minutes", "seconds")
 _LONGEST: Final = 4000
 """Characters; what is longer is no sentence of ours."""
+_DEEPEST: Final = 3
+"""What varies in a sentence may be one itself: why a rule ended, which was that somebody undid something. But not without an end."""
 
 
 def echo(text: object) -> str:
-    """`text` in the reader's language, as far as it is known here."""
+    """`text` in the reader's language, as far as it is known here. In a time that grows with its length alone: it may be foreign."""
     said = str(text)
-    return said if (get_language() or "en").partition("-")[0] == "en" or len(said) > _LONGEST else _echo(said)
+    return said if (get_language() or "en").partition("-")[0] == "en" or len(said) > _LONGEST else _echo(said, _DEEPEST)
 
 
-def _echo(said: str) -> str:
+def _echo(said: str, deeper: int) -> str:
     pieces = said.split("; ")
-    told = [_sentence(piece) for piece in pieces]
+    told = [_sentence(piece, deeper) for piece in pieces]
     if all(new != old for new, old in zip(told, pieces, strict=True)):
         return "; ".join(told)
-    whole = _sentence(said)  # there may be a semicolon in the sentence itself
+    whole = _sentence(said, deeper)  # there may be a semicolon in the sentence itself
     return whole if whole != said else "; ".join(told)
 
 
-def _sentence(said: str) -> str:
-    for message, shape in _shapes():
-        if found := shape.fullmatch(said):
-            translated = gettext(message)
-            # What varies may be such a sentence itself: why a rule ended that was undone.
-            return translated % {name: _varying(name, value) for name, value in found.groupdict().items()} if "%" in message else translated
+def _sentence(said: str, deeper: int) -> str:
+    plain, shapes = _known()
+    if said in plain:
+        return gettext(said)
+    for message, literals, names in shapes:
+        values = _fit(said, literals)
+        if values is not None and all(value.isdecimal() for name, value in zip(names, values, strict=True) if name in _NUMBERS):
+            return gettext(message) % {name: _varying(name, value, deeper - 1) for name, value in zip(names, values, strict=True)}
     return said
 
 
-def _varying(name: str, value: str) -> str:
+def _varying(name: str, value: str, deeper: int) -> str:
     if name == "named":
         return _signatures(value)
-    return glossary.state(value) if name in ("old", "new") else _echo(value)
+    if name in ("old", "new"):
+        return glossary.state(value)
+    return _echo(value, deeper) if deeper else value
 
 
 def _signatures(named: str) -> str:
     """Those that a gate names, each by kind and path: `value $.a, header age and 2 more`."""
-    more = re.fullmatch(r"(.*) and (\d+) more", named, re.DOTALL)
+    before, _and, more = named.rpartition(" and ")
+    number = more.removesuffix(" more")
+    rest = [gettext("and %(more)s more") % {"more": number}] if before and number.isdecimal() else []
     said = []
-    for each in (more[1] if more else named).split(", "):
+    for each in (before if rest else named).split(", "):
         kind, space, path = each.partition(" ")
         said.append(f"{glossary.kind(kind)}{space}{path}")
-    return ", ".join([*said, *([gettext("and %(more)s more") % {"more": more[2]}] if more else [])])
+    return ", ".join([*said, *rest])
+
+
+def _fit(said: str, literals: tuple[str, ...]) -> list[str] | None:
+    """What stands between these, each at its first place and the last at the end; None where they do not fit."""
+    first, *others, last = literals
+    if not said.startswith(first) or not said.endswith(last):
+        return None
+    at, values = len(first), []
+    for literal in others:
+        end = said.find(literal, at + 1)
+        if end < 0:
+            return None
+        values.append(said[at:end])
+        at = end + len(literal)
+    end = len(said) - len(last)
+    return [*values, said[at:end]] if end > at else None
 
 
 @cache
-def _shapes() -> tuple[tuple[str, re.Pattern[str]], ...]:
-    """Each message with what its English looks like."""
-    return tuple((message, re.compile(_shape(message), re.DOTALL)) for message in MESSAGES)
-
-
-def _shape(message: str) -> str:
-    pieces: list[str] = []
-    at = 0
-    for named in _NAMED.finditer(message):
-        varies = r"\d+" if named[1] in _NUMBERS else ".+?"
-        pieces += [re.escape(message[at : named.start()]), f"(?P<{named[1]}>{varies})" if named[1] else "%"]
-        at = named.end()
-    return "".join((*pieces, re.escape(message[at:])))
+def _known() -> tuple[frozenset[str], tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]]:
+    """Messages in which nothing varies; and the others, each with its English between what varies, and the names of that."""
+    pieces = {message: _NAMED.split(message) for message in MESSAGES}
+    shapes = [(message, tuple(piece.replace("%%", "%") for piece in each[::2]), tuple(each[1::2])) for message, each in pieces.items()]
+    return frozenset(message for message, _, names in shapes if not names), tuple(each for each in shapes if each[2])

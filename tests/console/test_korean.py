@@ -284,6 +284,15 @@ def test_logging_in_is_in_korean() -> None:
         assert english(page.content.decode()) == []
 
 
+@pytest.mark.parametrize("path", ["/routes/nobody/", "/signatures/999999/", "/nowhere/"])
+def test_what_is_not_there_is_said_in_korean(path: str) -> None:
+    for client in (korean(person("kim")), korean(Client())):
+        answer = client.get(path, follow=True)
+        assert answer.status_code in (200, 404)
+        assert english(answer.content.decode()) == []
+    assert "찾을 수 없습니다" in korean(person("lee")).get(path).content.decode()
+
+
 @pytest.mark.parametrize(("asked", "lang"), [("ko-KR,ko;q=0.9,en;q=0.5", "ko"), ("fr,en;q=0.5", "en"), ("en-US", "en"), ("", "en")])
 def test_the_browser_says_the_language_until_somebody_chooses(client: Client, asked: str, lang: str) -> None:
     assert f'<html lang="{lang}">' in client.get("/login/", headers={"accept-language": asked}).content.decode()

@@ -148,6 +148,13 @@ def test_what_other_rooms_say_is_said_in_korean() -> None:
         assert echo("<b>; \u202e") == "<b>; \u202e"
 
 
+def test_foreign_text_costs_little_however_it_is_made() -> None:
+    with override("ko"):
+        assert echo("undone: " * 400 + "x").endswith("undone: x"), "and no deeper than it has to"
+        for text in (" differs in" * 300, "rule 1: " * 400, "; " * 1900, "a" * 4000, "errors: candidate (" * 200):
+            assert len(echo(text)) > 0
+
+
 def test_english_stays_as_it_was_written() -> None:
     for sentence in spoken():
         assert echo(sentence) == sentence
