@@ -158,13 +158,16 @@ def _varying(name: str, value: str, deeper: int) -> str:
 
 
 def _signatures(named: str) -> str:
-    """Those that a gate names, each by kind and path: `value $.a, header age and 2 more`."""
+    """Those that a gate names, each by kind, path and state: `value $.a (new), header age (bug) and 2 more`."""
     before, _and, more = named.rpartition(" and ")
     number = more.removesuffix(" more")
     rest = [gettext("and %(more)s more") % {"more": number}] if before and number.isdecimal() else []
     said = []
     for each in (before if rest else named).split(", "):
         kind, space, path = each.partition(" ")
+        for key in glossary.STATES:
+            if path.endswith(f" ({key})"):
+                path = f"{path.removesuffix(f' ({key})')} ({glossary.state(key)})"
         said.append(f"{glossary.kind(kind)}{space}{path}")
     return ", ".join([*said, *rest])
 
