@@ -21,7 +21,7 @@ register.filter(words.thousands)
 register.filter(words.utc)
 
 
-for said in (
+for named in (
     glossary.action,
     glossary.flag_role,
     glossary.form,
@@ -30,10 +30,10 @@ for said in (
     glossary.outcome,
     glossary.role,
     glossary.side,
+    glossary.state,
+    glossary.why_not,
 ):
-    register.filter(said)
-register.filter(glossary.state)
-register.filter(glossary.why_not)
+    register.filter(named)
 register.filter(echo)
 
 
