@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
 from console import flagwords
 from console.admin_port import Override
 from console.watch import Look
@@ -17,9 +20,9 @@ STALE_SECONDS: Final = 10.0
 """A source that has not confirmed its state for longer is shown as a warning: it is asked several times a second."""
 SOURCES: Final = {
     "unleash": "Unleash",
-    "file": "the flag file",
-    "backup": "the backup of Unleash\N{RIGHT SINGLE QUOTATION MARK}s flags",
-    "none": "nowhere: every flag is off, and legacy answers everything",
+    "file": gettext_lazy("the flag file"),
+    "backup": gettext_lazy("the backup of Unleash\N{RIGHT SINGLE QUOTATION MARK}s flags"),
+    "none": gettext_lazy("nowhere: every flag is off, and legacy answers everything"),
 }
 
 
@@ -68,7 +71,7 @@ class Board:
 
     @property
     def source(self) -> str:
-        return SOURCES.get(self.now.source, self.now.source) if self.now else ""
+        return str(SOURCES.get(self.now.source, self.now.source)) if self.now else ""
 
     @property
     def confirmed(self) -> float | None:
@@ -124,11 +127,12 @@ class Board:
         if self.now is None:
             return ()
         said = []
-        for route, _ in uses:
+        for route, _role in uses:
             configured = self._splits.get(flag, {}).get(route)
             if configured:
                 found = standing(self.now.definitions.get(flag), None if override is None else override.enabled, configured)
-                said.append((route, f"{found.shares}, {'by its variants' if found.source == 'flag' else 'as configured'}"))
+                words = _("%(shares)s, by its variants") if found.source == "flag" else _("%(shares)s, as configured")
+                said.append((route, words % {"shares": found.shares}))
         return tuple(said)
 
     def _on(self, flag: str) -> bool | None:
@@ -136,11 +140,11 @@ class Board:
 
     def _words(self, flag: str) -> str:
         if self.now is None:
-            return "not known"
+            return _("not known")
         if flag in self.now.flags and flag not in self.now.definitions:  # another's, which no route reads any more
-            return "on by its strategies" if self.now.flags[flag] else "off"
+            return _("on by its strategies") if self.now.flags[flag] else _("off")
         if flag in self._splits and flag not in self.now.definitions:
-            return "not there"  # which is all right: the route goes by its configuration
+            return _("not there")  # which is all right: the route goes by its configuration
         return flagwords.state(self.now.definitions.get(flag))
 
 

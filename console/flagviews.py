@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -54,9 +55,11 @@ def line(row: FlagChange) -> ChangeLine:
     if row.kind == FlagChange.Kind.MISSED:
         return ChangeLine(row, "", "", "")
     if row.kind == FlagChange.Kind.OVERRIDE:
-        return ChangeLine(row, flagwords.override(row.old), flagwords.override(row.new), row.by or ("" if row.why else "nobody said who"))
+        return ChangeLine(
+            row, flagwords.override(row.old), flagwords.override(row.new), row.by or ("" if row.why else _("nobody said who"))
+        )
     old, new = flagwords.state(row.old), flagwords.state(row.new)
-    by = row.by or ("the file changed" if row.source == "file" else "" if row.why else "not known")
+    by = row.by or (_("the file changed") if row.source == "file" else "" if row.why else _("not known"))
     return ChangeLine(row, old, new, by, flagwords.changed(row.old, row.new) if old == new else "")
 
 

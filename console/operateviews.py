@@ -16,6 +16,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import override as in_language
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -60,7 +61,11 @@ def override(request: HttpRequest, flag: str) -> HttpResponse:
         context |= {"on": steering.consequences(config, view, enabled=True), "off": steering.consequences(config, view, enabled=False)}
         return render(request, "console/override.html", {**context, "wrong": wrong}, status=422)
     if request.POST.get("confirmed") != "yes":
-        context |= {"will": steering.consequences(config, view, enabled=asked.enabled), "until": time.time() + asked.seconds}
+        context |= {
+            "state": _("on") if asked.enabled else _("off"),
+            "will": steering.consequences(config, view, enabled=asked.enabled),
+            "until": time.time() + asked.seconds,
+        }
         return render(request, "console/override_confirm.html", context)
     subject = f"{flag} {asked.state} for {asked.minutes} min"
     detail = {"flag": flag, "enabled": asked.enabled, "seconds": asked.seconds}
@@ -109,9 +114,9 @@ def refresh(request: HttpRequest) -> HttpResponse:
     """Has the gateway look at the flags' source now."""
     config = routes.configuration()
     board = flagviews.board(config)
-    return _done(
-        request, board, lambda port: port.refresh(), "flags-refreshed", board.source if board is not None else "", timeout=REFRESH_TIMEOUT
-    )
+    with in_language("en"):  # as the audit keeps everything
+        source = board.source if board is not None else ""
+    return _done(request, board, lambda port: port.refresh(), "flags-refreshed", source, timeout=REFRESH_TIMEOUT)
 
 
 @never_cache
@@ -239,7 +244,7 @@ def _done(
     """Keeps that it is to be done, asks the gateway, keeps what it answered, and leads to it."""
     link = reverse("route", args=[route]) if route else reverse("flags")
     look = board.look if board is not None else watch.latest()
-    intent = {**(detail or {}), "gateway": look.address if look is not None else "", "outcome": "unknown", "error": _("nothing was heard")}
+    intent = {**(detail or {}), "gateway": look.address if look is not None else "", "outcome": "unknown", "error": "nothing was heard"}
     row = audit.record(request, action, subject, route=route, why=why, link=link, detail=intent)
     audit.conclude(row, _asked(look, change, timeout or CHANGE_TIMEOUT))
     return redirect("operation", pk=row.pk)
@@ -248,7 +253,7 @@ def _done(
 def _asked(look: Look | None, change: Callable[[AdminPort], Overridden | FlagsNow], timeout: float) -> dict[str, Any]:
     """What came of a question to the gateway."""
     if look is None:
-        return {"outcome": "refused", "error": _("this console looks at no gateway")}
+        return {"outcome": "refused", "error": "this console looks at no gateway"}
     port = AdminPort(look.address, timeout)
     try:
         answer = change(port)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
+from console import glossary
 from console.terms import configured
 from shadow import rulebook, states
 from shadow.models import Rule, Signature, StateChange
@@ -46,7 +47,10 @@ def of_signature(row: Signature, now: float) -> Undoable | None:
     if ended is not None:
         rule = Rule.objects.filter(pk=int(ended[1]), route=row.route).first()
         return of_rule(rule, now) if rule is not None else None
-    words = _("%(old)s became %(new)s: set it back to %(old)s") % {"old": last.old, "new": last.new}
+    words = _("%(old)s became %(new)s: set it back to %(old)s") % {
+        "old": glossary.state(last.old),
+        "new": glossary.state(last.new),
+    }
     return Undoable(words, last.at, last.by, change=last.pk)
 
 
