@@ -156,10 +156,13 @@ class Together:
 def of_adding_all(route: str, rules: Sequence[Rule], *, terms: Terms, since: float) -> Together:
     """`of_adding` of several of shadow.rules.COUNTED kinds since `since`: from counts alone."""
     held = rulebook.in_force([route], time.time())[route]
-    before, after = (report.summary(route, since, each) for each in (held, [*held, *rules]))
-    for rule in rules:
-        after = _without(after, rule, ())
-    return Together(before, after, _gate(before, terms), _gate(after, terms))
+
+    def changed(after: RouteReport) -> RouteReport:
+        for rule in rules:
+            after = _without(after, rule, ())
+        return after
+
+    return Together(*_sides(route, held, [*held, *rules], terms, since, changed))
 
 
 def of_ending(route: str, row: Row, base: Rules, *, terms: Terms, since: float = 0.0) -> Preview:
@@ -191,10 +194,17 @@ def _sides(
 
     before, after = both(since)
     # The gate goes by its own window, whatever else is shown.
-    one, other = (
-        _gate(each, terms) for each in ((before, after) if since else both(gate_start.since([route], {route: terms}, time.time())[route]))
-    )
+    begin = _gate_begin(route, terms, since)
+    one, other = (_gate(each, terms) for each in ((before, after) if begin == since else both(begin)))
     return before, after, one, other
+
+
+def _gate_begin(route: str, terms: Terms, since: float) -> float:
+    """From when on the gate counts: since `since`, where that is said, or since somebody began it anew after that."""
+    if not since:
+        return gate_start.since([route], {route: terms}, time.time())[route]
+    begun = gate_start.in_force(route)
+    return max(since, begun.at) if begun is not None else since
 
 
 def _moved(

@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from console.models import Audit
-from shadow import report
+from shadow import gate_start, report
 from shadow.models import Decline, Rule, Signature
 from tests.support.reviewing import form, found, pair, person, see
 
@@ -66,6 +66,18 @@ def test_the_preview_says_what_it_hides_and_changes_nothing(ada: Client) -> None
     assert "1 value $.t.x new" in page, "what is below it is touched too"
     assert "no pairs of legacy's own answers were made" in page
     assert Rule.objects.count() == Audit.objects.count() == 0
+
+
+def test_a_preview_of_the_gate_counts_from_where_somebody_began_it_anew(ada: Client) -> None:
+    row = found("$.t")
+    gate_start.begin("reviews", by="ola", why="another candidate", at=time.time() - 2)
+    see(*(pair({"t": 1}, {"t": 2}, at=time.time()) for _ in range(2)))
+    page = text(ada.get(f"/signatures/{row.pk}/expect/"))
+    assert "93 → 102 of 102 comparisons" in page, "the rate is of the whole window"
+    assert "Gate not yet → not yet 2 comparisons, 5 are needed" in page
+    page = text(ada.post("/signatures/mark/", {"chosen": f"{row.pk}:{form(row)['seen']}", "to": "expected"}))
+    assert "Gate not yet → not yet 2 comparisons, 5 are needed" in page
+    assert "Gate not yet" in text(ada.get(make(ada, row)["location"]))
 
 
 def test_the_rule_is_made_and_the_rate_is_counted_anew_at_once(ada: Client) -> None:
