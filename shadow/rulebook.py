@@ -195,15 +195,15 @@ def settle(at: float, routes: Sequence[str] | None = None, *, by: str = "", why:
             if found is not None and row.state != Signature.State.EXPECTED:
                 if row.state == Signature.State.BUG and found.created <= row.state_since:  # the newest of them: the others are older
                     continue
-                changed += (
-                    states.change(row.pk, states.EXPECTED, by=found.author, why=f"rule {found.pk}: {found.reason}"[: states.MAX_WHY])
-                    is not None
-                )
+                changed += _change(row, states.EXPECTED, by=found.author, why=f"rule {found.pk}: {found.reason}"[: states.MAX_WHY])
             elif found is None and row.state == Signature.State.EXPECTED:
-                changed += (
-                    states.change(row.pk, unexpected(row), by=by or states.BANYAN, why=why or "no rule covers it any more") is not None
-                )
+                changed += _change(row, unexpected(row), by=by or states.BANYAN, why=why or "no rule covers it any more")
     return changed
+
+
+def _change(row: Signature, new: str, *, by: str, why: str) -> bool:
+    """Whether it was done: not where somebody has decided about the signature since `row` was read."""
+    return states.change(row.pk, new, by=by, why=why, since=row.state_since) is not None
 
 
 def unexpected(signature: Signature) -> str:
