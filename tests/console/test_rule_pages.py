@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from console import ruleviews
 from console.models import Audit
-from shadow import gate_start, report
+from shadow import gate_start, report, rulebook
 from shadow.models import Decline, Rule, Signature
 from shadow.recompute import recompute
 from tests.support.reviewing import form, found, pair, person, see
@@ -210,6 +210,47 @@ def test_undo_of_a_rule_on_its_own_page(ada: Client) -> None:
     assert report.summary("reviews").mismatched == 0
     Rule.objects.filter(pk=again.pk).update(created=time.time() - 7200)
     assert ada.post(f"/rules/{again.pk}/undo/", {"ended": ""}).status_code == 422, "too late"
+
+
+def test_undoing_the_end_of_a_rule_leaves_what_others_have_decided_since(ada: Client) -> None:
+    """One was called a bug while the rule was there, one after it had ended; a third is a bug again only because it had ended."""
+    lee = person("lee", "reviewer")
+    see(pair({"t": {"x": 1, "y": 1}}, {"t": {"x": 2, "y": 2}}))
+    whole, inner, other = found("$.t"), found("$.t.x"), found("$.t.y")
+    lee.post(f"/signatures/{other.pk}/mark/", form(other, to="bug", why="before the rule"))
+    make(ada, whole)
+    rule = Rule.objects.get()
+    assert {row.state for row in Signature.objects.all()} == {"expected"}
+    assert lee.post(f"/signatures/{inner.pk}/mark/", form(inner, to="bug", why="not this one")).status_code == 302
+    ada.post(f"/rules/{rule.pk}/end/", {"why": "too wide"})
+    assert lee.post(f"/signatures/{whole.pk}/mark/", form(whole, to="bug", why="it is wrong")).status_code == 302
+    assert ada.post(f"/rules/{rule.pk}/undo/", {"ended": "1"}).status_code == 302
+    assert {row.path: row.state for row in Signature.objects.all()} == {"$.t": "bug", "$.t.x": "bug", "$.t.y": "expected"}
+    rulebook.settle(time.time())
+    assert {row.path: row.state for row in Signature.objects.all()} == {"$.t": "bug", "$.t.x": "bug", "$.t.y": "expected"}, (
+        "and so for workers"
+    )
+    # Once more, of the rule that was made again.
+    again = Rule.objects.get(ended_at=None)
+    ada.post(f"/rules/{again.pk}/end/", {"why": "after all"})
+    assert ada.post(f"/rules/{again.pk}/undo/", {"ended": "1"}).status_code == 302
+    assert {row.path: row.state for row in Signature.objects.all()} == {"$.t": "bug", "$.t.x": "bug", "$.t.y": "expected"}
+    # Who makes a rule for it after that means it.
+    assert make(lee, found("$.t.x"), choice="0", previewed="ignore $.t.x").status_code == 302
+    assert found("$.t.x").state == "expected"
+
+
+def test_the_end_of_a_rule_is_not_undone_once_it_was_made_again_and_that_has_ended(ada: Client) -> None:
+    row = found("$.t")
+    make(ada, row)
+    first = Rule.objects.get()
+    ada.post(f"/rules/{first.pk}/end/", {"why": "a mistake"})
+    make(ada, row)
+    second = Rule.objects.get(ended_at=None)
+    person("lee", "reviewer").post(f"/rules/{second.pk}/end/", {"why": "it is a bug"})
+    assert "Undo" not in text(ada.get(f"/rules/{first.pk}/"))
+    assert ada.post(f"/rules/{first.pk}/undo/", {"ended": "1"}).status_code == 422
+    assert not Rule.objects.filter(ended_at=None).exists()
 
 
 def test_a_routes_rules_are_told_by_what_becomes_of_them(ada: Client) -> None:
