@@ -154,6 +154,22 @@ def test_pages_leave_no_connections_behind(config: Path) -> None:
         assert found[0] < 2 * people, "its own threads have four, this question one"
 
 
+def test_what_no_text_can_hold_is_no_error(config: Path) -> None:
+    with running_console(config) as running, closing(log_in(running)) as client:
+        for path in (
+            "/routes/%00/",
+            "/routes/%00/series.json",
+            "/routes/%00/rules/",
+            "/flags/%00/override/",
+            "/endpoints/start/?template=%00",
+        ):
+            assert client.get(path).status_code in (403, 404), path
+        for path in ("/?q=%00", "/flags/?flag=%00", "/endpoints/?q=%00", "/audit/export/?by=%00"):
+            assert client.get(path).status_code == 200, path
+        with httpx.Client(base_url=running.url, timeout=60) as nobody:
+            assert "don't belong together" in text(send(nobody, "/login/", username="a\0b", password="wrong")).replace("\u2019", "'")
+
+
 def send_followed(client: httpx.Client, path: str, **form: str) -> httpx.Response:
     answered = send(client, path, **form)
     assert answered.url.path.startswith("/operations/"), answered.text
