@@ -334,6 +334,20 @@ def test_many_are_expected_after_a_preview_of_all_of_them(ada: Client) -> None:
     assert Audit.objects.filter(action="rule-made").count() == 2
 
 
+def test_what_is_hidden_beside_what_was_meant_is_told(ada: Client) -> None:
+    """A rule for a place is one for all that is below it: also for a bug, and for one that was not seen lately."""
+    see(pair({"t": {"x": 1}}, {"t": {"x": 2}}), pair({"t": {"y": 1}}, {"t": {"y": 2}}, at=time.time() - 3 * 3600))
+    for path in ("$.t.x", "$.t.y"):
+        ada.post(f"/signatures/{found(path).pk}/mark/", form(found(path), to="bug", why="it is wrong"))
+    row = found("$.t")
+    one = text(ada.get(f"/signatures/{row.pk}/expect/"))
+    many = text(ada.post("/signatures/mark/", {"chosen": f"{row.pk}:{form(row)['seen']}", "to": "expected"}))
+    for page in (one, many):
+        assert "Other signatures that it touches 1 value $.t.x bug 0 value $.t.y bug" in page
+    make(ada, row)
+    assert found("$.t.x").state == found("$.t.y").state == "expected"
+
+
 def test_one_that_no_rule_excuses_keeps_all_from_being_expected(ada: Client) -> None:
     see(pair({}, {}, statuses=(200, 500)))
     boxes = [f"{row.pk}:{form(row)['seen']}" for row in (found("200->500"), found("$.t"))]
