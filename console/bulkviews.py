@@ -19,7 +19,7 @@ from console.deciding import MARKS, happened, record_mark, settle
 from console.reasons import WordsError
 from console.refusals import Happened, conflict, unusable
 from console.roles import Role, requires
-from console.ruleviews import add
+from console.ruleviews import MOST_HIDDEN, add
 from console.said import say
 from console.seen import meanwhile, seen
 from console.terms import configured
@@ -149,12 +149,17 @@ def _expect(request: HttpRequest, rows: list[Signature], carried: dict[int, str]
         except WordsError as error:
             message, status = str(error), 422
     window = base.gate.window
+    together = preview.of_adding_all(route, rules, terms=base.gate, since=time.time() - window)
+    meant = {(row.kind, row.path) for row in rows}
+    others = [each for each in together.hidden if (each.kind, each.path) not in meant]
     context = {
         "name": route,
         "chosen": chosen,
         "rules": rules,
         "unfit": [each for each in chosen if each.fit is None],
-        "together": preview.of_adding_all(route, rules, terms=base.gate, since=time.time() - window),
+        "together": together,
+        "others": others[:MOST_HIDDEN],
+        "more_others": max(0, len(others) - MOST_HIDDEN),
         "window": window,
         "why": said,
         "days": days,

@@ -18,6 +18,7 @@ from console import flagwords, routes, watch
 from console.flagboard import Board
 from gateway.config import Config
 from shadow.models import FlagChange
+from shadow.storable import storable
 
 NEWEST: Final = 5
 """Changes shown on a route's page."""
@@ -69,7 +70,7 @@ def flags(request: HttpRequest) -> HttpResponse:
     """Every flag that a route reads, what is wrong with it, who overrides it, and what changed."""
     shown = board(routes.configuration())
     views = shown.every() if shown is not None else []
-    chosen = request.GET.get("flag", "")
+    chosen = storable(request.GET.get("flag", ""))
     rows = FlagChange.objects.order_by("-at", "-pk")
     if chosen:
         rows = rows.filter(flag=chosen)

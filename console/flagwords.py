@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from difflib import SequenceMatcher
 from typing import Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from console.aligning import Aligner
 from shadow.words import visible
 
 Feature = dict[str, Any]
@@ -138,7 +138,7 @@ def difference(old: Feature | None, new: Feature | None) -> list[Line] | None:
     if len(left) > MAX_LINES or len(right) > MAX_LINES:
         return None
     found: list[Line] = []
-    for kind, i1, i2, j1, j2 in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
+    for kind, i1, i2, j1, j2 in Aligner(left, right).get_opcodes():
         if kind == "equal":
             found += [Line(text) for text in left[i1:i2]]
         else:
