@@ -94,9 +94,8 @@ def judged(route: Route, since: str) -> tuple[RouteReport, GateResult]:
     """
     from shadow import report, rulebook
 
-    rulebook.settle(
-        time.time(), [route.name]
-    )  # with no worker running, what is excused by a rule that has expired is still called expected
+    # Where no worker runs, nobody has noticed yet that a rule has expired: what it excused is still called expected.
+    rulebook.settle(time.time(), [route.name])
     if not since:
         return report.gates({route.name: route.gate}, time.time())[route.name]
     counted = report.summary(route.name, moment(since))

@@ -71,6 +71,8 @@
     children(old, fresh);
   }
   function kept(element, name) {
+    // What is ticked says what its person saw: whatever somebody else has made of it since, the server is to find out by that.
+    if (name === "value" && element.matches("input[type=checkbox]:checked")) return true;
     return (name === "open" && element.nodeName === "DETAILS") || name === "class" && element.classList.contains("htmx-request");
   }
   function children(old, fresh) {
