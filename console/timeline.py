@@ -72,6 +72,10 @@ class Place:
     def __str__(self) -> str:
         return f"{self.at!r}:{self.source}:{self.pk}"
 
+    def precedes(self, other: Place) -> bool:
+        """Whether it stands above the other."""
+        return (-self.at, self.source, -self.pk) < (-other.at, other.source, -other.pk)
+
     @classmethod
     def before(cls, at: float) -> Place:
         """Behind everything of the moment `at`."""

@@ -113,7 +113,7 @@
   }
   function lay(part, text) {
     const fresh = new DOMParser().parseFromString(text, "text/html").getElementById(part.id);
-    if (!fresh) return;
+    if (!fresh) return false; // another page, such as the login
     const focused = document.activeElement;
     const within = part.contains(focused);
     const selection = document.getSelection();
@@ -132,6 +132,7 @@
     if (window.scrollX !== left || window.scrollY !== top) window.scrollTo(left, top);
     count();
     part.dispatchEvent(new CustomEvent("banyan:laid", { bubbles: true }));
+    return true;
   }
 
   document.addEventListener("htmx:configRequest", (event) => {
@@ -146,12 +147,12 @@
     const xhr = event.detail.xhr;
     if (!part.matches("[data-live]") || !xhr) return;
     if (xhr.status !== 200 && xhr.status !== 304) return;
-    answered();
     const confirmed = xhr.getResponseHeader("Banyan-Confirmed");
     if (xhr.status === 200) {
+      if (!lay(part, xhr.responseText)) return;
       tags.set(part.id, xhr.getResponseHeader("ETag"));
-      lay(part, xhr.responseText);
     }
+    answered();
     if (confirmed) for (const each of document.querySelectorAll("time[data-live=confirmed]")) each.dataset.at = confirmed;
   });
   document.addEventListener("visibilitychange", () => {
