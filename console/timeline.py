@@ -225,8 +225,8 @@ def _flag_changes(kind: str) -> Callable[[Names, Collection[str]], QuerySet[Flag
 
     def rows(asked: Names, _kinds: Collection[str]) -> QuerySet[FlagChange]:
         if asked.route:  # said the other way round, since SQLite would go through all of that kind, and not through those flags'
-            return FlagChange.objects.filter(flag__in=asked.flags).exclude(kind__in=others)
-        return FlagChange.objects.filter(kind=kind)
+            return FlagChange.objects.filter(flag__in=asked.flags, again=False).exclude(kind__in=others)
+        return FlagChange.objects.filter(kind=kind, again=False)
 
     return rows
 
