@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import html
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 from pytest_django import Settings
 
-from console import operateviews, timeline, watch
-from console.admin_port import Override
+from console import operateviews, watch
+from console.admin_port import FlagsNow, Override
 from console.flagboard import Board
 from console.models import Audit
-from console.watch import Watches
+from console.watch import Look, Watches
 from gateway.config import Config, ConfigError, parse
 from shadow import flag_changes
 from shadow.flag_changes import Change
-from shadow.models import Event, FlagChange
+from shadow.models import FlagChange
 from tests.support.admin_port import AdminPort, admin_port, feature
+from tests.support.console import log_in, running_console
 
 TOML = """
 [gateway]
@@ -44,7 +48,11 @@ FORM = {"state": "off", "minutes": "30", "why": "500s since 03:10", "confirmed":
 def text(answer: Any) -> str:
     """Without its tags, as one line."""
     assert answer.status_code == 200, answer.status_code
-    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", answer.content.decode())))
+    return plain(answer.content.decode())
+
+
+def plain(page: str) -> str:
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page)))
 
 
 def until(said: Callable[[], bool]) -> None:
@@ -63,6 +71,7 @@ def ports() -> Iterator[tuple[AdminPort, AdminPort]]:
 
 @pytest.fixture
 def config(ports: tuple[AdminPort, AdminPort], tmp_path: Path, settings: Settings) -> Config:
+    """Its shop has two gateways."""
     path = tmp_path / "banyan.toml"
     path.write_text(TOML.format(first=ports[0].address, gateways=[port.address for port in ports]))
     settings.BANYAN_CONFIG = str(path)
@@ -70,15 +79,15 @@ def config(ports: tuple[AdminPort, AdminPort], tmp_path: Path, settings: Setting
 
 
 @pytest.fixture
-def watching(config: Config, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watches]:
-    """As `banyan console` does; each has been asked once."""
-    made = watch.run(config)
-    try:
-        until(lambda: all(look.now is not None or "asked yet" not in look.error for look in watch.looks()))
-        yield made
-    finally:
-        monkeypatch.setattr(watch, "_watches", None)
-        assert made.stop()
+def looked(ports: tuple[AdminPort, AdminPort], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both were looked at just now."""
+
+    def looks() -> tuple[Look, ...]:
+        states = [{name: value for name, value in port.state.items() if name != "fetched_at"} for port in ports]
+        return tuple(Look(port.address, msgspec.convert(state, FlagsNow), time.time()) for port, state in zip(ports, states, strict=True))
+
+    monkeypatch.setattr(watch, "looks", looks)
+    monkeypatch.setattr(watch, "latest", lambda: looks()[0])
 
 
 @pytest.fixture
@@ -104,46 +113,38 @@ def test_what_is_no_gateway_is_refused(tmp_path: Path) -> None:
     assert [each.look.address for each in Watches(alone, ["127.0.0.1:5", "127.0.0.1:6"]).each] == ["127.0.0.1:5", "127.0.0.1:6"]
 
 
-@pytest.mark.django_db(transaction=True)
-def test_each_is_looked_at_and_pages_go_by_the_first_that_answers(
-    ports: tuple[AdminPort, AdminPort], watching: Watches, config: Config, operator: Client
-) -> None:
+def test_a_console_looks_at_each_and_goes_by_the_first_that_answers(ports: tuple[AdminPort, AdminPort], config: Config) -> None:
     one, other = ports
-    until(lambda: not any(look.error for look in watch.looks()))
-    shown = text(operator.get("/flags/"))
-    assert f"{one.address} is what is shown here" in shown
-    assert f"{other.address} is of the same mind" in shown
-    other.state["flags"] = {"reviews": True, "reviews.shadow": False}
-    until(lambda: Board(config, watch.latest(), watch.looks()).gateways[1].unlike == ("reviews",))
-    shown = text(operator.get("/flags/"))
-    assert f"{other.address} is of another mind about: reviews" in shown
-    one.stop()
-    until(lambda: watch.looks()[0].error != "")
-    latest = watch.latest()
-    assert latest is not None
-    assert (latest.address, latest.error) == (other.address, "")
-    shown = text(operator.get("/flags/"))
-    assert f"{one.address} tells nothing: " in shown
-    assert f"{other.address} is what is shown here" in shown
-    one.start()
-    until(lambda: watch.latest() is watch.looks()[0])
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_flip_that_both_tell_of_is_shown_once_and_an_override_is_each_ones_own(
-    ports: tuple[AdminPort, AdminPort], watching: Watches, operator: Client
-) -> None:
     on, off = feature("reviews", True), feature("reviews", False)
-    for port in ports:
-        port.change("reviews", off, on)
-        port.change("reviews", None, {"enabled": False, "until": time.time() + 99}, kind="override", by="olga", why="drill")
-    until(lambda: FlagChange.objects.count() == 4)
-    assert FlagChange.objects.filter(again=True).count() == 1
-    kinds = [line.kind for line in timeline.lines(timeline.names(), (timeline.FLIP, timeline.OVERRIDE))]
-    assert sorted(kinds) == ["flip", "override", "override"]
-    rows = re.findall(r'href="/flags/changes/\d+/"', operator.get("/flags/").content.decode())
-    assert len(set(rows)) == 3
-    assert Event.objects.filter(kind=Event.Kind.RELOAD).count() == 2, "each was started"
+    with running_console(config.path) as console, closing(log_in(console)) as client:
+
+        def says(*lines: str) -> bool:
+            shown = plain(client.get("/flags/").text)
+            return all(line in shown for line in lines)
+
+        until(lambda: says(f"{one.address} is what is shown here", f"{other.address} is of the same mind"))
+        other.state["flags"] = {"reviews": True, "reviews.shadow": False}
+        until(lambda: says(f"{other.address} is of another mind about: reviews"))
+        for port in ports:
+            port.state["flags"] = {"reviews": True, "reviews.shadow": False}
+            port.change("reviews", off, on)
+            port.change("reviews", None, {"enabled": False, "until": time.time() + 99}, kind="override", by="olga", why="drill")
+
+        def stored() -> list[tuple[str, int]]:
+            with closing(sqlite3.connect(f"file:{config.folder / 'var' / 'banyan.sqlite3'}?mode=ro", uri=True)) as database:
+                return database.execute("SELECT kind, again FROM shadow_flagchange ORDER BY kind, again").fetchall()
+
+        until(lambda: len(stored()) == 4)
+        assert stored() == [("flag", 0), ("flag", 1), ("override", 0), ("override", 0)]
+        for path in ("/flags/", "/timeline/", "/routes/reviews/"):
+            rows = set(re.findall(r'href="/flags/changes/\d+/"', client.get(path).text))
+            assert len(rows) == 3, f"{path}: a flip that both tell of is one, and an override is each one's own"
+        until(lambda: plain(client.get("/timeline/?kind=reload").text).count("the gateway was started") == 2)
+
+        one.stop()
+        until(lambda: says(f"{one.address} tells nothing: ", f"{other.address} is what is shown here"))
+        one.start()
+        until(lambda: says(f"{one.address} is what is shown here"))
 
 
 @pytest.mark.django_db
@@ -159,12 +160,11 @@ def test_flips_that_follow_each_other_are_as_many_as_one_gateway_tells_of() -> N
     assert len(flag_changes.record("b", 3, long_after, source="file", confirmed=lambda _: None, before=0)) == 1
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_an_override_goes_to_all_and_each_ones_answer_is_shown(
-    ports: tuple[AdminPort, AdminPort], watching: Watches, operator: Client, monkeypatch: pytest.MonkeyPatch
+    ports: tuple[AdminPort, AdminPort], config: Config, looked: None, operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = ports
-    until(lambda: not any(look.error for look in watch.looks()))
     confirm = text(operator.post("/flags/reviews/override/", FORM | {"confirmed": ""}))
     assert f"On 2 gateways, at {one.address}, {other.address}." in confirm
     done = text(operator.post("/flags/reviews/override/", FORM, follow=True))
@@ -201,9 +201,6 @@ def test_an_override_goes_to_all_and_each_ones_answer_is_shown(
 
 def test_what_is_compared_is_what_decides_now(config: Config, ports: tuple[AdminPort, AdminPort]) -> None:
     """An override that is over by now is none."""
-    from console.admin_port import FlagsNow
-    from console.watch import Look
-
     over, alive = Override(False, time.time() - 1), Override(False, time.time() + 99)
     here = Look("a:1", FlagsNow("file", "r", {"f": True}, overrides={"f": over}), time.time())
     for override, unlike in ((over, ()), (alive, ("f",))):
