@@ -118,12 +118,12 @@ def test_where_both_answer_each_ones_times_are_told_apart(viewer: Client) -> Non
     endpoint_store.record("run-1", [told], now=time.time())
     for address in ("/endpoints/", "/endpoints/start/?method=GET&template=/api/v1/reviews/{id}"):
         shown = text(viewer.get(address).content.decode())
-        found = re.search(r"legacy (\d+) ms / (\d+) ms candidate (\d\.\d) ms / (\d\.\d) ms", shown)
+        found = re.search(r"L (\d+) ms / (\d+) ms C (\d\.\d) ms / (\d\.\d) ms", shown)
         assert found is not None, shown
         assert 190 <= int(found[1]) == int(found[2]) <= 220
         assert 3.9 <= float(found[3]) == float(found[4]) <= 4.5
     alone = text(viewer.get("/endpoints/start/?method=GET&template=/one").content.decode())
-    assert not re.search(r"candidate \d", alone)
+    assert not re.search(r"C \d", alone)
 
 
 @pytest.mark.django_db

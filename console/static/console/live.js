@@ -142,6 +142,13 @@
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (event.detail.elt.matches("[data-live]") && document.hidden) event.preventDefault();
   });
+  // Who is logged out meanwhile is led to the login, but not away from what he has typed: then the page only says that it is old.
+  const typed = () => [...document.querySelectorAll("textarea, input:not([type=hidden], [type=checkbox], [type=radio])")]
+    .some((field) => field.value !== field.defaultValue);
+  document.addEventListener("htmx:beforeOnLoad", (event) => {
+    const { elt, xhr } = event.detail;
+    if (elt.matches("[data-live]") && xhr.getResponseHeader("HX-Refresh") && typed()) event.preventDefault();
+  });
   document.addEventListener("htmx:afterRequest", (event) => {
     const part = event.detail.elt;
     const xhr = event.detail.xhr;
