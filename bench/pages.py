@@ -129,8 +129,11 @@ def _ask(url: str, rounds: int, say: Say) -> dict[str, Took]:
             raise ClientError("the login page has no form")
         form = {"username": USER, "password": PASSWORD, "csrfmiddlewaretoken": found[1]}
         client.post("/login/", data=form, headers={"Referer": url})
-        sample = str(client.get(_signature(client)).url.path)  # where the redirect to its newest sample leads
-        places = {"signature": sample, "signature_root": sample.partition("samples/")[0]}
+        root = _signature(client)
+        samples = re.search(rf"{root}samples/\d+/", client.get(root).text)
+        if samples is None:
+            raise ClientError("the signature's page names no sample")
+        places = {"signature": samples[0], "signature_root": root}
         for number in range(-1, rounds):  # the first is for warming up
             say(f"console: round {number + 1} of {rounds}")
             for page, path in PAGES.items():

@@ -10,6 +10,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="flagchange",
             name="again",
-            field=models.BooleanField(default=False, help_text="another gateway had told of the same change: pages show it once"),
+            field=models.BooleanField(db_default=False, default=False, help_text="another gateway had told of it: pages show it once"),
         ),
     ]

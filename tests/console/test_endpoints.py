@@ -363,7 +363,7 @@ def test_a_person_finds_what_to_migrate_and_takes_what_to_write(port: AdminPort,
             more = shop(time.time())
             more.endpoints.append(("GET", "/new", figures(5000, 0.5)))
             port.minutes = told(more)
-            page.set_viewport_size({"width": 390, "height": 900})
+            page.set_viewport_size({"width": 800, "height": 900})
             page.evaluate("document.querySelector('.scroll').scrollLeft = 200")
             page.get_by_role("link", name="start migrating GET /broken").focus()
             left = page.evaluate("document.querySelector('.scroll').scrollLeft")
