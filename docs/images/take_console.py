@@ -82,7 +82,7 @@ def pictures(page: Page, world: World, began: int) -> None:
     """Each page as a person finds it."""
     url = world.console.url
     _take(page, f"{url}/?span=15m", FOLDER / "console-overview.png")
-    _take(page, f"{url}/routes/reviews/?since={began - 15}&until={int(time.time())}", FOLDER / "console-route.png", settle=2.0, height=1180)
+    _take(page, f"{url}/routes/reviews/?since={began - 15}", FOLDER / "console-route.png", settle=2.0, height=1180)
     _take(page, _signature(page, url), FOLDER / "console-signature.png", height=1000)
     _take(page, f"{url}/endpoints/", FOLDER / "console-endpoints.png")
 

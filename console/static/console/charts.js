@@ -80,7 +80,7 @@
       tzDate: (at) => window.uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
       cursor: { sync: { key: SYNC, setSeries: false }, drag: { x: true, y: false, setScale: false } },
       scales: {
-        x: { time: true, range: () => [data.since, Math.max(data.until, data.since + 1)] },
+        x: { time: true, range: () => [Math.min(data.since, data.columns.at[0] ?? data.since), Math.max(data.until, data.since + 1)] }, // a step may begin before
         y: {
           range: (_, low, high) => {
             if (low == null) return [chart.floor ?? 0, chart.ceiling ?? 1];
