@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -11,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from console import flagwords
-from console.admin_port import Override
+from console.admin_port import FlagsNow, Override
 from console.watch import Look
 from gateway.config import Config
 from gateway.splits import standing
@@ -49,11 +50,31 @@ class FlagView:
         return self.uses[0][1] if self.uses else ""
 
 
+@dataclass(frozen=True, slots=True)
+class GatewayView:
+    """One of several gateways."""
+
+    address: str
+    """Of its admin port."""
+    shown: bool
+    """Its state is what the page shows."""
+    error: str
+    """Why it told nothing when it was last asked."""
+    unlike: tuple[str, ...] | None
+    """Flags that are otherwise there than at the one that is shown; None: not looked for."""
+
+    @property
+    def wrong(self) -> bool:
+        return bool(self.error or self.unlike)
+
+
 class Board:
     """The flags of a configuration at one moment. `look` is None where nobody looks at the gateway."""
 
-    def __init__(self, config: Config, look: Look | None) -> None:
+    def __init__(self, config: Config, look: Look | None, looks: Sequence[Look] = ()) -> None:
+        """`look` is what is shown; `looks` are those at every gateway, where there are several."""
         self.look = look
+        self.looks = tuple(looks) or ((look,) if look is not None else ())
         self.now = look.now if look is not None else None
         self._ui = ui(config)
         self._roles: dict[str, list[tuple[str, str]]] = {}
@@ -91,7 +112,7 @@ class Board:
 
     @property
     def warns(self) -> bool:
-        return self.away or self.stale or bool(self.behind)
+        return self.away or self.stale or bool(self.behind) or any(each.wrong for each in self.gateways)
 
     @property
     def revision(self) -> str:
@@ -101,6 +122,21 @@ class Board:
     def behind(self) -> list[str]:
         """Workers that do not decide by this revision yet."""
         return [name for name, current in self.now.workers.items() if not current] if self.now else []
+
+    @property
+    def gateways(self) -> list[GatewayView]:
+        """Every gateway, where there are several."""
+        return [self._gateway(each) for each in self.looks] if len(self.looks) > 1 else []
+
+    def _gateway(self, look: Look) -> GatewayView:
+        shown = self.look is not None and look.address == self.look.address
+        if look.error:
+            return GatewayView(look.address, shown, look.error, None)
+        if look.now is None or self.now is None or shown:
+            return GatewayView(look.address, shown, "", None)
+        here, there = _state(self.now), _state(look.now)
+        unlike = sorted(flag for flag in here.keys() | there.keys() if here.get(flag) != there.get(flag))
+        return GatewayView(look.address, shown, "", tuple(unlike))
 
     # The flags
 
@@ -146,6 +182,12 @@ class Board:
         if flag in self._splits and flag not in self.now.definitions:
             return _("not there")  # which is all right: the route goes by its configuration
         return flagwords.state(self.now.definitions.get(flag))
+
+
+def _state(now: FlagsNow) -> dict[str, tuple[bool, bool | None]]:
+    """Flag → whether it is on, and what an override says of it. The flags that are on, or overridden."""
+    alive = {flag: each.enabled for flag, each in now.overrides.items() if each.until > time.time()}
+    return {flag: (now.flags.get(flag, False), alive.get(flag)) for flag in {*alive, *(flag for flag, on in now.flags.items() if on)}}
 
 
 def ui(config: Config) -> str:

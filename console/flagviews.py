@@ -43,12 +43,12 @@ class ChangeLine:
 
 def board(config: Config | None) -> Board | None:
     """The flags now; None where the console does not know the configuration."""
-    return Board(config, watch.latest()) if config is not None else None
+    return Board(config, watch.latest(), watch.looks()) if config is not None else None
 
 
 def newest(flags: Sequence[str]) -> list[ChangeLine]:
     """The last few changes of these flags, newest first."""
-    return [line(row) for row in FlagChange.objects.filter(flag__in=flags).order_by("-at", "-pk")[:NEWEST]] if flags else []
+    return [line(row) for row in FlagChange.objects.filter(flag__in=flags, again=False).order_by("-at", "-pk")[:NEWEST]] if flags else []
 
 
 def line(row: FlagChange) -> ChangeLine:
@@ -71,7 +71,7 @@ def flags(request: HttpRequest) -> HttpResponse:
     shown = board(routes.configuration())
     views = shown.every() if shown is not None else []
     chosen = storable(request.GET.get("flag", ""))
-    rows = FlagChange.objects.order_by("-at", "-pk")
+    rows = FlagChange.objects.filter(again=False).order_by("-at", "-pk")
     if chosen:
         rows = rows.filter(flag=chosen)
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))

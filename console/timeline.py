@@ -72,6 +72,10 @@ class Place:
     def __str__(self) -> str:
         return f"{self.at!r}:{self.source}:{self.pk}"
 
+    def precedes(self, other: Place) -> bool:
+        """Whether it stands above the other."""
+        return (-self.at, self.source, -self.pk) < (-other.at, other.source, -other.pk)
+
     @classmethod
     def before(cls, at: float) -> Place:
         """Behind everything of the moment `at`."""
@@ -221,8 +225,8 @@ def _flag_changes(kind: str) -> Callable[[Names, Collection[str]], QuerySet[Flag
 
     def rows(asked: Names, _kinds: Collection[str]) -> QuerySet[FlagChange]:
         if asked.route:  # said the other way round, since SQLite would go through all of that kind, and not through those flags'
-            return FlagChange.objects.filter(flag__in=asked.flags).exclude(kind__in=others)
-        return FlagChange.objects.filter(kind=kind)
+            return FlagChange.objects.filter(flag__in=asked.flags, again=False).exclude(kind__in=others)
+        return FlagChange.objects.filter(kind=kind, again=False)
 
     return rows
 

@@ -14,6 +14,7 @@ from pydantic import PrivateAttr, field_validator, model_validator
 from flags.splits import Split
 from gateway.request_fields import BELIEVED
 from gateway.settings.addresses import parse_address
+from gateway.settings.console import Console
 from gateway.settings.django_session import DjangoSession
 from gateway.settings.flags import FlagSource
 from gateway.settings.gateway import Certificate, Gateway, Limits
@@ -28,6 +29,7 @@ __all__ = [
     "Certificate",
     "Compare",
     "Config",
+    "Console",
     "DjangoSession",
     "FlagSource",
     "Gate",
@@ -56,6 +58,7 @@ class Config(Section):
     identity: Identity = Identity()
     routes: list[Route] = []
     shadow: Shadow = Shadow()
+    console: Console = Console()
     _path: Path = PrivateAttr(default=Path("banyan.toml"))
     _files: dict[str, bytes] = PrivateAttr(default_factory=dict)
 
