@@ -15,12 +15,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from console.prepare import prepare
 from gateway.config import Config, load
+from gateway.endpoints.figures import Figures
+from gateway.endpoints.live import TOLD, MinuteFigures
 from shadow import counters, latency
 from shadow.batch import Batch
+from shadow.compare import Rules
 from shadow.exchange import Answer, Exchange, RouteCounts, Summary
 from shadow.judge import Judge, Judgement
 from shadow.redact import Redactor
+from shadow.rules import Rule, RuleKind
 
 DAY = 86_400
 STRETCH = 600
@@ -29,6 +34,9 @@ SAMPLES = 20
 """Of each signature."""
 SIDES = ((latency.LEGACY, 3), (latency.SHADOW + latency.CANDIDATE, 1))
 """Whose times there are, and the first of the four buckets that they are in."""
+RULES = 40
+AUDITED = 20_000
+"""Rows of the audit: a year of a team."""
 _HEAD = b"Content-Type: application/json\r\nCache-Control: no-store\r\nServer: one\r\n"
 
 
@@ -74,8 +82,7 @@ def fill(folder: Path, size: Size, *, now: float, say: Callable[[str], None] = l
     path = folder / "banyan.toml"
     path.write_text(configuration(size.routes))
     config = load(path)
-    store.setup(config.shadow.database, folder)
-    store.migrate(folder)
+    prepare(config)
     chance = random.Random(size.exchanges)  # noqa: S311 - the same database each time
     shown = judgements(size, now)
     weights = [1 / (number + 1) for number in range(size.routes)]  # as of Zipf: few endpoints have most of the traffic
@@ -96,6 +103,7 @@ def fill(folder: Path, size: Size, *, now: float, say: Callable[[str], None] = l
         store.write(batch)
     store.roll_up(now)
     _people(size, now, chance)
+    _endpoints(size, now, chance)
     return Seeded(config, done, sum(map(len, shown)))
 
 
@@ -148,7 +156,8 @@ def _stretch(batch: Batch, number: int, count: int, begin: int, shown: list[list
 
 def _people(size: Size, now: float, chance: random.Random) -> None:
     """What people did in that day, and what happened."""
-    from shadow import states
+    from console.models import Audit, Comment
+    from shadow import gate_start, rulebook, states
     from shadow.models import Event, FlagChange, GuardTrip, Signature
 
     def ago() -> float:
@@ -181,6 +190,44 @@ def _people(size: Size, now: float, chance: random.Random) -> None:
     )
     for row in Signature.objects.order_by("pk")[::5]:
         states.change(row.pk, chance.choice(("bug", "fixed")), by="ada", why="looked at it")
+
+    for each in range(RULES):
+        rule = Rule(RuleKind.IGNORE, f"$.results.made_{each:02d}")
+        rulebook.add(name(0), rule, Rules(), author="ada", reason="a clock", at=ago(), settling=False)
+    gate_start.begin(name(0), by="ada", why="1.4.2", at=now - size.seconds / 2)
+    Comment.objects.bulk_create(
+        Comment(signature=row, at=ago(), by="ada", text=f"looked at {each}")
+        for row in Signature.objects.order_by("pk")[:5]
+        for each in range(60)
+    )
+    actions = ("login", "signature-bug", "signature-fixed", "rule-made", "override-set", "comment")
+    Audit.objects.bulk_create(
+        (
+            Audit(at=ago(), by=f"person{each % 20}", role="reviewer", action=actions[each % len(actions)], route=name(each % size.routes))
+            for each in range(AUDITED)
+        ),
+        batch_size=1000,
+    )
+
+
+def _endpoints(size: Size, now: float, chance: random.Random) -> None:
+    """What a busy gateway tells of its endpoints: as many in each minute as it tells of. Before the last hour a minute stands for ten."""
+    from shadow import endpoint_store
+
+    templates = [f"/api/v1/{name(number % size.routes)}/{{id}}/part{number}" for number in range(TOLD)]
+    last = int(now) // 60 * 60
+    for at in [*range(last - size.seconds, last - 3600, 600), *range(last - 3600, last + 60, 60)]:
+        told = []
+        for number, template in enumerate(templates):
+            figures = Figures()
+            for _ in range(12):
+                side = "candidate" if number % 4 == 0 and chance.random() < 0.3 else "legacy"
+                status = 503 if chance.random() < 0.01 else 200
+                row = ("GET", b"/", name(number % size.routes), side, status, chance.lognormvariate(-3, 1), number % 3)
+                figures.observe(row, 1000 / (number + 1))
+            told.append(("GET", template, figures))
+        endpoint_store.record("g", [MinuteFigures(at, at < last, told, Figures())], now=float(at))
+    endpoint_store.upkeep(7 * DAY, now=now)
 
 
 def _say(text: str) -> None:

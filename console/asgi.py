@@ -6,5 +6,7 @@ import os
 
 from django.core.asgi import get_asgi_application
 
+from console.bodies import Bodies
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
-application = get_asgi_application()
+application = Bodies(get_asgi_application())

@@ -65,7 +65,7 @@ def failed_login(name: str, address: str, *, refused: bool) -> None:
 
     The name is kept only where somebody has it: people type passwords where names belong.
     """
-    known = User.objects.filter(username=name).exists()
+    known = User.objects.filter(username=storable(name)).exists()
     by, subject = (name, "") if known else ("", NOBODY)
     if refused:
         row = _newest(FAILED, by, subject, time.time())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -18,7 +19,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from console import audit
+from console import audit, news
 from console.models import Audit
 from console.roles import Role, requires
 from shadow.storable import storable
@@ -49,20 +50,13 @@ class Asked:
     @classmethod
     def of(cls, query: QueryDict) -> Asked:
         """What an address says; nonsense is nothing."""
-        at, _, pk = query.get("before", "").partition(":")
-        before: tuple[float, int] | None
-        try:
-            before = (float(at), int(pk))
-            before = before if 0 <= before[0] < 1e12 and 0 <= before[1] < 2**63 else None
-        except ValueError:
-            before = None
         return cls(
             by=_text(query, "by"),
             action=_text(query, "action"),
             route=_text(query, "route"),
             since=query.get("since", "") if _day(query.get("since", "")) else "",
             until=query.get("until", "") if _day(query.get("until", "")) else "",
-            before=before,
+            before=_place(query.get("before", "")),
         )
 
     def rows(self) -> QuerySet[Audit]:
@@ -81,11 +75,14 @@ class Asked:
             found = found.filter(at__lte=at).exclude(at=at, pk__gte=pk)
         return found
 
+    @property
+    def said(self) -> dict[str, str]:
+        """What is asked for, by the names of an address."""
+        return {name: value for name in ("by", "action", "route", "since", "until") if (value := getattr(self, name))}
+
     def query(self, last: Audit | None = None) -> str:
         """As an address has it; behind the row `last`."""
-        names = ("by", "action", "route", "since", "until")
-        said = {name: value for name in names if (value := getattr(self, name))}
-        return urlencode(said | ({"before": f"{last.at!r}:{last.pk}"} if last is not None else {}))
+        return urlencode(self.said | ({"before": f"{last.at!r}:{last.pk}"} if last is not None else {}))
 
 
 @never_cache
@@ -94,6 +91,10 @@ class Asked:
 def page(request: HttpRequest) -> HttpResponse:
     """The newest, or those that were asked for."""
     asked = Asked.of(request.GET)
+    show = f"{reverse('audit')}?{asked.query()}" if asked.query() else reverse("audit")
+    if news.asked(request):
+        return news.answer(request, _news(request, asked), show)
+    now = time.time()
     rows = list(asked.rows()[: PAGE + 1])
     known = list(User.objects.order_by("username").values_list("username", flat=True)[:MAX_NAMES])
     actions = list(Audit.objects.order_by("action").values_list("action", flat=True).distinct()[:MAX_NAMES])
@@ -106,8 +107,25 @@ def page(request: HttpRequest) -> HttpResponse:
         "actions": actions if not asked.action or asked.action in actions else [*actions, asked.action],
         "days": round(audit.RETENTION / 86400),
         "failure_days": round(audit.FAILURES_RETENTION / 86400),
+        "news": None if asked.before else news.News(news.query([*asked.said.items(), *_had(rows[:PAGE])], now), show),
     }
     return render(request, "console/audit.html", context)
+
+
+def _had(rows: list[Audit]) -> list[tuple[str, object]]:
+    """What a page says that it has: how many rows, and the last of them where more may follow."""
+    return [("had", len(rows)), *([("last", f"{rows[-1].at!r}:{rows[-1].pk}")] if len(rows) == PAGE else [])]
+
+
+def _news(request: HttpRequest, asked: Asked) -> tuple[str, ...]:
+    """How many rows there are from the last that the page has upwards, beyond those that it has."""
+    had = min(PAGE, news.number(request, "had"))
+    last = _place(request.GET.get("last", ""))
+    rows = asked.rows()
+    if last is not None:
+        at, pk = last
+        rows = rows.filter(at__gte=at).exclude(at=at, pk__lt=pk)
+    return news.counted(rows[: had + news.MOST + 1].count() - had, news.loaded(request))
 
 
 @never_cache
@@ -160,6 +178,16 @@ def _csv(rows: list[Audit]) -> str:
 def _cell(value: object) -> object:
     """A text that no spreadsheet works out."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _place(text: str) -> tuple[float, int] | None:
+    """A row's moment and number as an address has them; None where it is not that."""
+    at, _, pk = text.partition(":")
+    try:
+        found = (float(at), int(pk))
+    except ValueError:
+        return None
+    return found if 0 <= found[0] < 1e12 and 0 <= found[1] < 2**63 else None
 
 
 def _text(query: QueryDict, name: str) -> str:

@@ -14,12 +14,12 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
-from console import fits, reasons
+from console import fits, glossary, reasons
 from console.deciding import MARKS, happened, record_mark, settle
 from console.reasons import WordsError
 from console.refusals import Happened, conflict, unusable
 from console.roles import Role, requires
-from console.ruleviews import add
+from console.ruleviews import MOST_HIDDEN, add
 from console.said import say
 from console.seen import meanwhile, seen
 from console.terms import configured
@@ -95,8 +95,8 @@ def _changed(rows: list[Signature], carried: dict[int, str]) -> list[Happened]:
     for row in rows:
         changes = meanwhile(row, carried[row.pk])
         if changes is not None:
-            told = happened(changes) or [Happened(row.state_since, states.BANYAN, f"→ {row.state}", "")]
-            found += [Happened(each.at, each.by, f"{row.kind} {row.path}: {each.what}", each.why) for each in told]
+            told = happened(changes) or [Happened(row.state_since, states.BANYAN, f"→ {glossary.state(row.state)}", "")]
+            found += [Happened(each.at, each.by, f"{glossary.kind(row.kind)} {row.path}: {each.what}", each.why) for each in told]
     return found
 
 
@@ -126,7 +126,7 @@ def _mark(request: HttpRequest, rows: list[Signature], carried: dict[int, str], 
     say(
         request,
         ngettext("%(count)d signature is %(state)s now.", "%(count)d signatures are %(state)s now.", count)
-        % {"count": count, "state": new},
+        % {"count": count, "state": glossary.state(new)},
     )
     return redirect(back)
 
@@ -149,12 +149,17 @@ def _expect(request: HttpRequest, rows: list[Signature], carried: dict[int, str]
         except WordsError as error:
             message, status = str(error), 422
     window = base.gate.window
+    together = preview.of_adding_all(route, rules, terms=base.gate, since=time.time() - window)
+    meant = {(row.kind, row.path) for row in rows}
+    others = [each for each in together.hidden if (each.kind, each.path) not in meant]
     context = {
         "name": route,
         "chosen": chosen,
         "rules": rules,
         "unfit": [each for each in chosen if each.fit is None],
-        "together": preview.of_adding_all(route, rules, terms=base.gate, since=time.time() - window),
+        "together": together,
+        "others": others[:MOST_HIDDEN],
+        "more_others": max(0, len(others) - MOST_HIDDEN),
         "window": window,
         "why": said,
         "days": days,

@@ -63,9 +63,11 @@ class _Burst:
 class Chronicle:
     """The thread. `start` it, `end` it, and see whether it has `ended`."""
 
-    def __init__(self, config: Config, address: str) -> None:
+    def __init__(self, config: Config, address: str, *, once: bool = True) -> None:
+        """`once`: it does also what no gateway is needed for, and one of several is enough."""
         self._config = config
         self._address = address
+        self._once_for_all = once
         self._port: AdminPort | None = None
         self._counts: dict[tuple[str, str], dict[str, int]] = {}
         """(run of the gateway, route) → what was turned away by the last look."""
@@ -112,8 +114,8 @@ class Chronicle:
 
     def _once(self, now: float) -> None:
         """One look. Nothing that happens in it may end the thread."""
-        looks = (("the gateway", self._gateway), ("gates", self._gates), ("payments", self._payments), ("what is too old", self._upkeep))
-        for what, look in looks:
+        shared = (("gates", self._gates), ("payments", self._payments), ("what is too old", self._upkeep))
+        for what, look in (("the gateway", self._gateway), *(shared if self._once_for_all else ())):
             try:
                 look(now)
             except GatewayError as error:

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
-from console import audit, reasons, undo
+from console import audit, glossary, reasons, undo
 from console.models import Comment
 from console.reasons import WordsError
 from console.refusals import Happened, conflict, unusable
@@ -32,7 +32,7 @@ MAX_COMMENTS = 500
 
 def happened(changes: list[StateChange]) -> list[Happened]:
     """The changes, as a page of refusal lists them."""
-    return [Happened(each.at, each.by, f"{each.old} → {each.new}", each.why) for each in changes]
+    return [Happened(each.at, each.by, f"{glossary.state(each.old)} → {glossary.state(each.new)}", each.why) for each in changes]
 
 
 @never_cache
@@ -58,7 +58,8 @@ def mark(request: HttpRequest, pk: int) -> HttpResponse:
                 record_mark(request, row, made)
     except (WordsError, states.StateError) as error:
         return unusable(request, str(error), back, why)
-    say(request, _("It is %(state)s now.") % {"state": new} if made is not None else _("It was %(state)s already.") % {"state": new})
+    what = _("It is %(state)s now.") if made is not None else _("It was %(state)s already.")
+    say(request, what % {"state": glossary.state(new)})
     return redirect(back)
 
 

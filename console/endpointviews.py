@@ -198,12 +198,12 @@ def _refused(toml: str) -> str:
 def _freshness(now: float) -> dict[str, Any]:
     """How old the newest figures are, and why."""
     newest = endpoint_store.newest()
-    watching = watch.endpoints()
+    trouble = watch.endpoint_trouble()
     return {
         "newest": newest,
         "stale": newest is not None and now - newest > STALE_SECONDS,
-        "watched": watching is not None,
-        "trouble": watching.error if watching is not None else "",
+        "watched": trouble is not None,
+        "trouble": trouble or "",
     }
 
 

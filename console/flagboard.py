@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
 from console import flagwords
-from console.admin_port import Override
+from console.admin_port import FlagsNow, Override
 from console.watch import Look
 from gateway.config import Config
 from gateway.splits import standing
@@ -17,9 +21,9 @@ STALE_SECONDS: Final = 10.0
 """A source that has not confirmed its state for longer is shown as a warning: it is asked several times a second."""
 SOURCES: Final = {
     "unleash": "Unleash",
-    "file": "the flag file",
-    "backup": "the backup of Unleash\N{RIGHT SINGLE QUOTATION MARK}s flags",
-    "none": "nowhere: every flag is off, and legacy answers everything",
+    "file": gettext_lazy("the flag file"),
+    "backup": gettext_lazy("the backup of Unleash\N{RIGHT SINGLE QUOTATION MARK}s flags"),
+    "none": gettext_lazy("nowhere: every flag is off, and legacy answers everything"),
 }
 
 
@@ -46,11 +50,31 @@ class FlagView:
         return self.uses[0][1] if self.uses else ""
 
 
+@dataclass(frozen=True, slots=True)
+class GatewayView:
+    """One of several gateways."""
+
+    address: str
+    """Of its admin port."""
+    shown: bool
+    """Its state is what the page shows."""
+    error: str
+    """Why it told nothing when it was last asked."""
+    unlike: tuple[str, ...] | None
+    """Flags that are otherwise there than at the one that is shown; None: not looked for."""
+
+    @property
+    def wrong(self) -> bool:
+        return bool(self.error or self.unlike)
+
+
 class Board:
     """The flags of a configuration at one moment. `look` is None where nobody looks at the gateway."""
 
-    def __init__(self, config: Config, look: Look | None) -> None:
+    def __init__(self, config: Config, look: Look | None, looks: Sequence[Look] = ()) -> None:
+        """`look` is what is shown; `looks` are those at every gateway, where there are several."""
         self.look = look
+        self.looks = tuple(looks) or ((look,) if look is not None else ())
         self.now = look.now if look is not None else None
         self._ui = ui(config)
         self._roles: dict[str, list[tuple[str, str]]] = {}
@@ -68,7 +92,7 @@ class Board:
 
     @property
     def source(self) -> str:
-        return SOURCES.get(self.now.source, self.now.source) if self.now else ""
+        return str(SOURCES.get(self.now.source, self.now.source)) if self.now else ""
 
     @property
     def confirmed(self) -> float | None:
@@ -88,7 +112,7 @@ class Board:
 
     @property
     def warns(self) -> bool:
-        return self.away or self.stale or bool(self.behind)
+        return self.away or self.stale or bool(self.behind) or any(each.wrong for each in self.gateways)
 
     @property
     def revision(self) -> str:
@@ -98,6 +122,21 @@ class Board:
     def behind(self) -> list[str]:
         """Workers that do not decide by this revision yet."""
         return [name for name, current in self.now.workers.items() if not current] if self.now else []
+
+    @property
+    def gateways(self) -> list[GatewayView]:
+        """Every gateway, where there are several."""
+        return [self._gateway(each) for each in self.looks] if len(self.looks) > 1 else []
+
+    def _gateway(self, look: Look) -> GatewayView:
+        shown = self.look is not None and look.address == self.look.address
+        if look.error:
+            return GatewayView(look.address, shown, look.error, None)
+        if look.now is None or self.now is None or shown:
+            return GatewayView(look.address, shown, "", None)
+        here, there = _state(self.now), _state(look.now)
+        unlike = sorted(flag for flag in here.keys() | there.keys() if here.get(flag) != there.get(flag))
+        return GatewayView(look.address, shown, "", tuple(unlike))
 
     # The flags
 
@@ -124,11 +163,12 @@ class Board:
         if self.now is None:
             return ()
         said = []
-        for route, _ in uses:
+        for route, _role in uses:
             configured = self._splits.get(flag, {}).get(route)
             if configured:
                 found = standing(self.now.definitions.get(flag), None if override is None else override.enabled, configured)
-                said.append((route, f"{found.shares}, {'by its variants' if found.source == 'flag' else 'as configured'}"))
+                words = _("%(shares)s, by its variants") if found.source == "flag" else _("%(shares)s, as configured")
+                said.append((route, words % {"shares": found.shares}))
         return tuple(said)
 
     def _on(self, flag: str) -> bool | None:
@@ -136,12 +176,18 @@ class Board:
 
     def _words(self, flag: str) -> str:
         if self.now is None:
-            return "not known"
+            return _("not known")
         if flag in self.now.flags and flag not in self.now.definitions:  # another's, which no route reads any more
-            return "on by its strategies" if self.now.flags[flag] else "off"
+            return _("on by its strategies") if self.now.flags[flag] else _("off")
         if flag in self._splits and flag not in self.now.definitions:
-            return "not there"  # which is all right: the route goes by its configuration
+            return _("not there")  # which is all right: the route goes by its configuration
         return flagwords.state(self.now.definitions.get(flag))
+
+
+def _state(now: FlagsNow) -> dict[str, tuple[bool, bool | None]]:
+    """Flag → whether it is on, and what an override says of it. The flags that are on, or overridden."""
+    alive = {flag: each.enabled for flag, each in now.overrides.items() if each.until > time.time()}
+    return {flag: (now.flags.get(flag, False), alive.get(flag)) for flag in {*alive, *(flag for flag, on in now.flags.items() if on)}}
 
 
 def ui(config: Config) -> str:

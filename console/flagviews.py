@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -17,6 +18,7 @@ from console import flagwords, routes, watch
 from console.flagboard import Board
 from gateway.config import Config
 from shadow.models import FlagChange
+from shadow.storable import storable
 
 NEWEST: Final = 5
 """Changes shown on a route's page."""
@@ -41,12 +43,12 @@ class ChangeLine:
 
 def board(config: Config | None) -> Board | None:
     """The flags now; None where the console does not know the configuration."""
-    return Board(config, watch.latest()) if config is not None else None
+    return Board(config, watch.latest(), watch.looks()) if config is not None else None
 
 
 def newest(flags: Sequence[str]) -> list[ChangeLine]:
     """The last few changes of these flags, newest first."""
-    return [line(row) for row in FlagChange.objects.filter(flag__in=flags).order_by("-at", "-pk")[:NEWEST]] if flags else []
+    return [line(row) for row in FlagChange.objects.filter(flag__in=flags, again=False).order_by("-at", "-pk")[:NEWEST]] if flags else []
 
 
 def line(row: FlagChange) -> ChangeLine:
@@ -54,9 +56,11 @@ def line(row: FlagChange) -> ChangeLine:
     if row.kind == FlagChange.Kind.MISSED:
         return ChangeLine(row, "", "", "")
     if row.kind == FlagChange.Kind.OVERRIDE:
-        return ChangeLine(row, flagwords.override(row.old), flagwords.override(row.new), row.by or ("" if row.why else "nobody said who"))
+        return ChangeLine(
+            row, flagwords.override(row.old), flagwords.override(row.new), row.by or ("" if row.why else _("nobody said who"))
+        )
     old, new = flagwords.state(row.old), flagwords.state(row.new)
-    by = row.by or ("the file changed" if row.source == "file" else "" if row.why else "not known")
+    by = row.by or (_("the file changed") if row.source == "file" else "" if row.why else _("not known"))
     return ChangeLine(row, old, new, by, flagwords.changed(row.old, row.new) if old == new else "")
 
 
@@ -66,8 +70,8 @@ def flags(request: HttpRequest) -> HttpResponse:
     """Every flag that a route reads, what is wrong with it, who overrides it, and what changed."""
     shown = board(routes.configuration())
     views = shown.every() if shown is not None else []
-    chosen = request.GET.get("flag", "")
-    rows = FlagChange.objects.order_by("-at", "-pk")
+    chosen = storable(request.GET.get("flag", ""))
+    rows = FlagChange.objects.filter(again=False).order_by("-at", "-pk")
     if chosen:
         rows = rows.filter(flag=chosen)
     page = Paginator(rows, PAGE).get_page(request.GET.get("page"))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from difflib import SequenceMatcher
 from typing import Any
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from console.aligning import Aligner
 from shadow.words import visible
 
 Feature = dict[str, Any]
@@ -17,80 +19,102 @@ Feature = dict[str, Any]
 MAX_LINES = 2000
 """Of one side's JSON; a longer one is not compared."""
 
-_OF = {"default": "users", "userId": "users", "sessionId": "sessions", "random": "requests", "": "users"}
-"""Of what a rollout is a share, by its stickiness."""
+
+@dataclass(frozen=True, slots=True)
+class Whom:
+    """For whom a flag that is enabled is on."""
+
+    words: str
+    """"" where that takes more than a few."""
+    share: int | None = None
+    """Of 100; None where that takes more than a number to say."""
 
 
 def state(feature: Feature | None) -> str:
     """For whom a flag is on, as far as that can be said in a few words; None: the source does not have it."""
     if feature is None:
-        return "not there: off"
+        return _("not there: off")
     if not feature.get("enabled"):
-        return "off"
+        return _("off")
+    whom = _for_whom(feature).words
     parents = [item.get("feature", "?") for item in _dicts(feature.get("dependencies"))]
-    return f"on {_for_whom(feature)}{f', depending on {", ".join(map(str, parents))}' if parents else ''}"
+    if parents:
+        return _("on %(whom)s, depending on %(flags)s") % {"whom": whom, "flags": ", ".join(map(str, parents))}
+    return _("on %(whom)s") % {"whom": whom}
 
 
-def _for_whom(feature: Feature) -> str:
+def _everybody() -> Whom:
+    return Whom(_("for everybody"), 100)
+
+
+def _for_whom(feature: Feature) -> Whom:
     configured = _dicts(feature.get("strategies"))
     strategies = [item for item in configured if not item.get("disabled")]
     if "too_large" in feature or "bytes" in feature or (configured and not strategies):
-        return "by its strategies"
+        return Whom(_("by its strategies"))
     if not strategies:
-        return "for everybody"
+        return _everybody()
     said = [_strategy(strategy) for strategy in strategies]
-    if "for everybody" in said:  # one yes is enough
-        return "for everybody"
+    if any(each.share == 100 for each in said):  # one yes is enough
+        return _everybody()
     if len(said) > 1:
-        return f"by its {len(said)} strategies"
-    return said[0] or "by its strategy"
+        return Whom(ngettext("by its %(count)d strategy", "by its %(count)d strategies", len(said)) % {"count": len(said)})
+    return said[0] if said[0].words else Whom(_("by its strategy"))
 
 
-def _strategy(strategy: Feature) -> str:
-    """Nothing where that takes more than a few words."""
+def _strategy(strategy: Feature) -> Whom:
     if strategy.get("constraints") or strategy.get("segments"):
-        return ""
+        return Whom("")
     parameters = strategy.get("parameters")
     parameters = parameters if isinstance(parameters, dict) else {}
     name = strategy.get("name")
     if name == "default":
-        return "for everybody"
+        return _everybody()
     if name == "userWithId":
         users = [user for user in str(parameters.get("userIds", "")).split(",") if user.strip()]
-        return f"for {len(users)} named user{'' if len(users) == 1 else 's'}"
+        return Whom(ngettext("for %(count)d named user", "for %(count)d named users", len(users)) % {"count": len(users)})
     if name != "flexibleRollout":
-        return ""
+        return Whom("")
     rollout = str(parameters.get("rollout", ""))
     if not (rollout.isascii() and rollout.isdigit() and len(rollout) <= 3 and int(rollout) <= 100):
-        return ""
-    stickiness = str(parameters.get("stickiness") or "")
-    if int(rollout) == 0:
-        return "for nobody (0 %)"
-    if int(rollout) == 100:  # whoever has nothing to be sticky by is outside all the same
-        return "for everybody" if stickiness in ("", "default", "random") else f"for everybody who has a {stickiness}"
-    return f"for {int(rollout)} % of {_OF[stickiness]}" if stickiness in _OF else f"for {int(rollout)} % by {stickiness}"
+        return Whom("")
+    return _rollout(int(rollout), str(parameters.get("stickiness") or ""))
+
+
+def _rollout(share: int, stickiness: str) -> Whom:
+    if share == 0:
+        return Whom(_("for nobody (0 %)"), 0)
+    if share == 100:
+        if stickiness in ("", "default", "random"):
+            return _everybody()
+        return Whom(_("for everybody who has a %(field)s") % {"field": stickiness})  # whoever has none is outside all the same
+    match stickiness:
+        case "" | "default" | "userId":
+            said = _("for %(share)d %% of users")
+        case "sessionId":
+            said = _("for %(share)d %% of sessions")
+        case "random":
+            said = _("for %(share)d %% of requests")
+        case _other:
+            said = _("for %(share)d %% by %(field)s")
+    return Whom(said % {"share": share, "field": stickiness}, share)
 
 
 def share(feature: Feature | None) -> int | None:
     """Of how many of 100 an enabled flag is on; None where that takes more than a number to say."""
     if feature is None:
         return 0
-    if _dicts(feature.get("dependencies")):
-        return None
-    whom = _for_whom(feature)
-    if whom == "for everybody":
-        return 100
-    found = re.match(r"for (?:nobody \()?(\d+) %", whom)
-    return int(found[1]) if found else None
+    return None if _dicts(feature.get("dependencies")) else _for_whom(feature).share
 
 
 def override(value: Feature | None) -> str:
     """An override as the record of changes has it."""
     if value is None:
-        return "no override"
-    until = value.get("until")
-    end = f" until {_moment(until)}" if isinstance(until, int | float) else ""
-    return f"override {'on' if value.get('enabled') else 'off'}{end}"
+        return _("no override")
+    until, on = value.get("until"), value.get("enabled")
+    if not isinstance(until, int | float):
+        return _("override on") if on else _("override off")
+    return (_("override on until %(until)s") if on else _("override off until %(until)s")) % {"until": _moment(until)}
 
 
 def changed(old: Feature | None, new: Feature | None) -> str:
@@ -114,7 +138,7 @@ def difference(old: Feature | None, new: Feature | None) -> list[Line] | None:
     if len(left) > MAX_LINES or len(right) > MAX_LINES:
         return None
     found: list[Line] = []
-    for kind, i1, i2, j1, j2 in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
+    for kind, i1, i2, j1, j2 in Aligner(left, right).get_opcodes():
         if kind == "equal":
             found += [Line(text) for text in left[i1:i2]]
         else:
@@ -135,4 +159,4 @@ def _moment(seconds: float) -> str:
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, OSError, ValueError):
-        return "another time"
+        return _("another time")

@@ -12,6 +12,7 @@ from enum import IntEnum
 from django.utils.translation import gettext as _
 
 from console import gatewords, modes
+from console.echo import echo
 from console.modes import Mode
 from shadow.gate import GateResult, wilson
 from shadow.latency import NOTHING, SideFigures
@@ -90,7 +91,9 @@ class Need:
 def need(facts: Facts) -> Need:
     """The most pressing one."""
     if facts.mode.key == modes.ROLLED_BACK:
-        return Need(Rank.ROLLED_BACK, _("rolled back: %(why)s") % {"why": facts.guard} if facts.guard else _("rolled back by its guard"))
+        return Need(
+            Rank.ROLLED_BACK, _("rolled back: %(why)s") % {"why": echo(facts.guard)} if facts.guard else _("rolled back by its guard")
+        )
     trouble = _trouble(facts)
     if trouble:
         return Need(Rank.TROUBLE, trouble)
@@ -120,7 +123,7 @@ def need(facts: Facts) -> Need:
 
 def _trouble(facts: Facts) -> str:
     if facts.problems:
-        return _("its flag: %(problem)s") % {"problem": facts.problems[0]}
+        return _("its flag: %(problem)s") % {"problem": echo(facts.problems[0])}
     if facts.gateway_errors >= FEW and _above(facts.gateway_errors, facts.served):
         return _("the gateway itself answered %(count)d of %(served)d in the last minute, with errors") % {
             "count": facts.gateway_errors,

@@ -1,6 +1,6 @@
 """What an operator does: overrides of flags, their end, a look at the flags' source, and gates begun anew.
 
-Each is a form, then a page that says what will happen, then a POST that does it, with the person and the reason. What the gateway answers,
+Each is a form, then a page that says what will happen, then a POST that does it, with the person and the reason. What each gateway answers,
 also that it does not, is kept in the audit and shown.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from django.db import transaction
@@ -16,6 +17,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import override as in_language
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -25,7 +27,6 @@ from console.flagboard import Board, FlagView
 from console.models import Audit
 from console.roles import Role, requires
 from console.steering import OverrideAsked
-from console.watch import Look
 from flags.overrides import LONGEST_TEXT
 from gateway.config import Config
 from shadow import gate_start, report
@@ -60,7 +61,11 @@ def override(request: HttpRequest, flag: str) -> HttpResponse:
         context |= {"on": steering.consequences(config, view, enabled=True), "off": steering.consequences(config, view, enabled=False)}
         return render(request, "console/override.html", {**context, "wrong": wrong}, status=422)
     if request.POST.get("confirmed") != "yes":
-        context |= {"will": steering.consequences(config, view, enabled=asked.enabled), "until": time.time() + asked.seconds}
+        context |= {
+            "state": _("on") if asked.enabled else _("off"),
+            "will": steering.consequences(config, view, enabled=asked.enabled),
+            "until": time.time() + asked.seconds,
+        }
         return render(request, "console/override_confirm.html", context)
     subject = f"{flag} {asked.state} for {asked.minutes} min"
     detail = {"flag": flag, "enabled": asked.enabled, "seconds": asked.seconds}
@@ -109,9 +114,9 @@ def refresh(request: HttpRequest) -> HttpResponse:
     """Has the gateway look at the flags' source now."""
     config = routes.configuration()
     board = flagviews.board(config)
-    return _done(
-        request, board, lambda port: port.refresh(), "flags-refreshed", board.source if board is not None else "", timeout=REFRESH_TIMEOUT
-    )
+    with in_language("en"):  # as the audit keeps everything
+        source = board.source if board is not None else ""
+    return _done(request, board, lambda port: port.refresh(), "flags-refreshed", source, timeout=REFRESH_TIMEOUT)
 
 
 @never_cache
@@ -207,7 +212,8 @@ def _about(board: Board, view: FlagView) -> dict[str, Any]:
     return {
         "flag": view,
         "board": board,
-        "address": board.look.address if board.look is not None else "",
+        "address": ", ".join(look.address for look in board.looks),
+        "gateways": len(board.looks),
         "replaced": steering.replaced(view),
         "route": _route(view),
     }
@@ -238,18 +244,32 @@ def _done(
 ) -> HttpResponse:
     """Keeps that it is to be done, asks the gateway, keeps what it answered, and leads to it."""
     link = reverse("route", args=[route]) if route else reverse("flags")
-    look = board.look if board is not None else watch.latest()
-    intent = {**(detail or {}), "gateway": look.address if look is not None else "", "outcome": "unknown", "error": _("nothing was heard")}
+    looks = board.looks if board is not None else watch.looks()
+    addresses = [look.address for look in looks]
+    intent = {**(detail or {}), "gateway": ", ".join(addresses), "outcome": "unknown", "error": "nothing was heard"}
     row = audit.record(request, action, subject, route=route, why=why, link=link, detail=intent)
-    audit.conclude(row, _asked(look, change, timeout or CHANGE_TIMEOUT))
+    audit.conclude(row, _asked_all(addresses, change, timeout or CHANGE_TIMEOUT))
     return redirect("operation", pk=row.pk)
 
 
-def _asked(look: Look | None, change: Callable[[AdminPort], Overridden | FlagsNow], timeout: float) -> dict[str, Any]:
-    """What came of a question to the gateway."""
-    if look is None:
-        return {"outcome": "refused", "error": _("this console looks at no gateway")}
-    port = AdminPort(look.address, timeout)
+def _asked_all(addresses: list[str], change: Callable[[AdminPort], Overridden | FlagsNow], timeout: float) -> dict[str, Any]:
+    """What came of a question to every gateway, all asked at once: each has `timeout` seconds for each wait, and none waits for another."""
+    if not addresses:
+        return {"outcome": "refused", "error": "this console looks at no gateway"}
+    if len(addresses) == 1:
+        return _asked(addresses[0], change, timeout)
+    with ThreadPoolExecutor(len(addresses), thread_name_prefix="operate") as pool:  # MOST_GATEWAYS at most
+        answers = list(pool.map(lambda address: _asked(address, change, timeout), addresses))
+    told = [{"gateway": address, **answer} for address, answer in zip(addresses, answers, strict=True)]
+    outcomes = {answer["outcome"] for answer in answers}
+    found: dict[str, Any] = {"gateways": told, "outcome": outcomes.pop() if len(outcomes) == 1 else "partly", "error": ""}
+    found["workers"] = {f"{each['gateway']} {name}": decides for each in told for name, decides in each.get("workers", {}).items()}
+    return found | {"until": max((each["until"] for each in told if each.get("until")), default=None)}
+
+
+def _asked(address: str, change: Callable[[AdminPort], Overridden | FlagsNow], timeout: float) -> dict[str, Any]:
+    """What came of a question to one gateway."""
+    port = AdminPort(address, timeout)
     try:
         answer = change(port)
     except GatewayError as error:

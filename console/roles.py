@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Concatenate
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 
+from console import glossary
+
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
 
@@ -69,7 +71,7 @@ def requires[**P, R: HttpResponseBase](
 def context(request: HttpRequest) -> dict[str, Any]:
     """For templates: `role`, and whether it `can_review` and `can_operate`."""
     role = role_of(request.user) if hasattr(request, "user") else Role.VIEWER
-    return {"role": role.word, "can_review": role >= Role.REVIEWER, "can_operate": role >= Role.OPERATOR}
+    return {"role": glossary.role(role.word), "can_review": role >= Role.REVIEWER, "can_operate": role >= Role.OPERATOR}
 
 
 def make_groups(**_: object) -> None:

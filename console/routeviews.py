@@ -37,6 +37,8 @@ NOISE_SHOWN: Final = 50
 @require_safe
 def route(request: HttpRequest, name: str) -> HttpResponse:
     """How it stands, in the range that the address says."""
+    if "\0" in name:
+        raise Http404("no name of a route has that")  # and PostgreSQL takes no such text
     now = time.time()
     shown = ranges.of(request.GET, now)
     config = routes.configuration()

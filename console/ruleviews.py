@@ -263,16 +263,14 @@ class RuleLine:
 def lines(route: str, rows: Sequence[Rule], now: float, since: float) -> list[RuleLine]:
     """Rules of one route with what each hides of what was compared since `since`."""
     held = rulebook.in_force([route], now)[route]
-    counts = counted(report.tallies([route], since)).get(route, [])
-    found = recompute(counts, held)
+    found = recompute(counted(report.tallies([route], since)).get(route, []), held)
     took_part = {rule.text: count for rule, count in found.by_rule.items()}
     listed = []
     for row in rows:
         rule = rulebook.rule_of(row)
         stands = standing(row, now)
         count = took_part.get(rule.text, 0) if rule is not None and stands in ("active", "expiring") else 0
-        left = recompute(counts, [each for each in held if each != rule]).matched if count else found.matched
-        listed.append(RuleLine(row, count, rule is not None, stands, found.matched - left))
+        listed.append(RuleLine(row, count, rule is not None, stands, found.alone.get(rule, 0) if rule is not None and count else 0))
     return listed
 
 

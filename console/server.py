@@ -17,6 +17,7 @@ import uvicorn
 
 from console.prepare import ConsoleError, in_short, prepare
 from gateway.config import Config, ConfigError, load, parse_address
+from gateway.settings.console import addresses
 
 _log = logging.getLogger("banyan.console")
 
@@ -27,7 +28,7 @@ def serve(config: Config, *, sock: socket.socket) -> None:
     """Serves on the listening socket `sock` until SIGTERM or SIGINT.
 
     For the first user see console.people.first_user. BANYAN_CONSOLE_ADMIN is the address of the gateway's admin port, where [gateway] admin
-    leaves that to the gateway.
+    leaves that to the gateway; or several, separated by commas.
 
     Raises:
         ConsoleError: the database can't be used, or a user can't be made as asked.
@@ -38,8 +39,8 @@ def serve(config: Config, *, sock: socket.socket) -> None:
     from console import people, watch
 
     try:
-        place = os.environ.get("BANYAN_CONSOLE_ADMIN", "")
-        parse_address(place or config.gateway.admin)
+        named = os.environ.get("BANYAN_CONSOLE_ADMIN", "")
+        places = addresses([place.strip() for place in named.split(",")]) if named else []
     except ValueError as error:
         raise ConsoleError(f"BANYAN_CONSOLE_ADMIN: {error}") from error
     try:
@@ -61,7 +62,7 @@ def serve(config: Config, *, sock: socket.socket) -> None:
     # uvicorn ends on these signals, then raises them again for the handlers that were here before: being asked to stop is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    watching = watch.run(config, address=place)
+    watching = watch.run(config, places)
     try:
         server.run(sockets=[sock])
     finally:

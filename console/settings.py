@@ -23,7 +23,9 @@ from shadow import database
 
 BASE_DIR = Path(__file__).resolve().parent
 DATABASE_URL = os.environ.get("DATABASE_URL", "sqlite:///var/banyan.sqlite3")
-DATABASES = {"default": database.settings(DATABASE_URL, Path.cwd())}
+# Under ASGI each request has a thread of its own, and with it a connection, which nobody would use again: kept for a minute, these were all
+# that a PostgreSQL allows, within seconds.
+DATABASES = {"default": {**database.settings(DATABASE_URL, Path.cwd()), "CONN_MAX_AGE": 0}}
 
 SECRET_KEY = secret_key(Path(os.environ.get("BANYAN_CONSOLE_STATE") or database.state_folder(DATABASE_URL, Path.cwd())))
 DEBUG = False

@@ -13,9 +13,9 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import Any
 
+from console.aligning import Aligner
 from console.statement import MAX_VALUE
 from shadow.normalise import Json
 from shadow.paths import Path, render
@@ -130,7 +130,7 @@ def _rows(left: list[Line], right: list[Line]) -> Iterator[Row]:
     left_texts, right_texts = [line.text for line in left], [line.text for line in right]
     counts = Counter(right_texts)
     if sum(counts[text] for text in left_texts) <= MAX_ALIGN:
-        codes = SequenceMatcher(None, left_texts, right_texts, autojunk=False).get_opcodes()
+        codes = Aligner(left_texts, right_texts).get_opcodes()
         spans = [(i1, i2, j1, j2) for _, i1, i2, j1, j2 in codes]
     else:
         begin = _common(left_texts, right_texts)

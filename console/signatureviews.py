@@ -1,4 +1,7 @@
-"""One signature: what differs, how often and since when, for which requests, and its samples side by side. Reading only."""
+"""One signature: what differs, how often and since when, for which requests, and its samples side by side. Reading only.
+
+Its figures move by themselves. What a person reads or writes in does not (the sample, forms, comments): a line tells what is new there.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from typing import Any
 from django.db.models.fields.json import KT
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from console import breakdown, fits, said, sidebyside, undo
+from console import breakdown, fits, live, news, said, sidebyside, undo
 from console.kinds import meaning
 from console.roles import Role, role_of
 from console.seen import seen
@@ -20,7 +25,7 @@ from console.terms import configured
 from shadow import curl, states
 from shadow.compare import Difference, Kind
 from shadow.frequency import Frequency, frequency
-from shadow.models import Sample, Signature
+from shadow.models import Sample, Sighting, Signature
 from shadow.signature import signature as signature_of
 from shadow.words import quoted
 
@@ -35,16 +40,14 @@ CHART_HEIGHT = 28
 @require_safe
 def signature(request: HttpRequest, pk: int) -> HttpResponse:
     """A signature, with its newest sample where one is kept."""
-    row = get_object_or_404(Signature, pk=pk)
-    return render(request, "console/signature.html", _context(request, row, None))
+    return _page(request, get_object_or_404(Signature, pk=pk), None)
 
 
 @never_cache
 @require_safe
 def sample(request: HttpRequest, pk: int, sample: int) -> HttpResponse:
     """A signature, with one of its samples."""
-    row = get_object_or_404(Signature, pk=pk)
-    return render(request, "console/signature.html", _context(request, row, sample))
+    return _page(request, get_object_or_404(Signature, pk=pk), sample)
 
 
 @never_cache
@@ -66,33 +69,52 @@ def raw(request: HttpRequest, pk: int, sample: int, part: str) -> HttpResponse:
     return response
 
 
-def _context(request: HttpRequest, row: Signature, number: int | None) -> dict[str, Any]:
+def _page(request: HttpRequest, row: Signature, number: int | None) -> HttpResponse:
+    """The page; or what of it is asked for anew, also where the sample of its address is kept no more."""
+    if news.asked(request):
+        return news.answer(request, _news(request, row), reverse("signature", args=[row.pk]))
     now = time.time()
-    window = configured(row.route).gate.window
     samples = _asked(row)
-    numbers = [pk for pk, _ in samples]
-    if number is None and numbers:
-        number = numbers[0]
-    if number is not None and number not in numbers:
-        raise Http404("that sample is not kept any more")
+    context = _figures(row, samples, now)
+    if live.asked(request):
+        return live.part(request, "console/signature_live.html", context | {"part": True}, None)
+    return render(request, "console/signature.html", context | _context(request, row, [pk for pk, _ in samples], number, now))
+
+
+def _figures(row: Signature, samples: list[tuple[int, breakdown.Asked]], now: float) -> dict[str, Any]:
+    """What moves."""
+    window = configured(row.route).gate.window
     seldom = frequency(row, now - window, now)
-    comments = list(row.comments.order_by("-pk")[: COMMENTS_SHOWN + 1])
-    context: dict[str, Any] = {
+    return {
         "signature": row,
         "meaning": meaning(row.kind),
-        "history": states.history(row.pk),
-        "seen": seen(row),
         "frequency": seldom,
         "window": window,
         "bars": _bars(seldom),
         "dimensions": breakdown.breakdown(each for _, each in samples),
         "samples": len(samples),
+        **_neighbours(row),
+    }
+
+
+def _context(request: HttpRequest, row: Signature, numbers: list[int], number: int | None, now: float) -> dict[str, Any]:
+    """What does not. `numbers`: of the kept samples, the newest first; `number`: of the one that is asked for."""
+    if number is None and numbers:
+        number = numbers[0]
+    if number is not None and number not in numbers:
+        raise Http404("that sample is not kept any more")
+    comments = list(row.comments.order_by("-pk")[: COMMENTS_SHOWN + 1])
+    newest = row.changes.order_by("-pk").values_list("pk", flat=True).first() or 0
+    had = (("comments", comments[0].pk if comments else 0), ("changes", newest), ("samples", numbers[0] if numbers else 0))
+    context: dict[str, Any] = {
+        "history": states.history(row.pk),
+        "seen": seen(row),
         "comments": comments[:COMMENTS_SHOWN][::-1],
         "earlier_comments": max(0, row.comments.count() - COMMENTS_SHOWN) if len(comments) > COMMENTS_SHOWN else 0,
         "undoable": undo.of_signature(row, now) if role_of(request.user) >= Role.REVIEWER else None,
         "unfit": "" if fits.fits(row.kind, row.path, ()) else fits.unfit(row.kind, row.path),
         "said": said.heard(request),
-        **_neighbours(row),
+        "news": news.News(news.query(had, now), reverse("signature", args=[row.pk])),
     }
     if number is not None:
         place = numbers.index(number)
@@ -104,6 +126,21 @@ def _context(request: HttpRequest, row: Signature, number: int | None) -> dict[s
             **_sample(row, shown),
         }
     return context
+
+
+def _news(request: HttpRequest, row: Signature) -> tuple[str, ...]:
+    """What was decided, said and kept that the asking page has not."""
+    found: list[str] = []
+    change = row.changes.filter(pk__gt=news.number(request, "changes")).order_by("-pk").first()
+    if change is not None:
+        found.append(gettext("it is %(state)s now, by %(by)s") % {"state": change.new, "by": change.by})
+    comments = row.comments.filter(pk__gt=news.number(request, "comments")).count()
+    if comments:
+        found.append(ngettext("%(count)d new comment", "%(count)d new comments", comments) % {"count": comments})
+    samples = Sighting.objects.filter(signature=row, sample_id__gt=news.number(request, "samples")).count()
+    if samples:
+        found.append(ngettext("%(count)d newer sample", "%(count)d newer samples", samples) % {"count": samples})
+    return tuple(found)
 
 
 def _asked(row: Signature) -> list[tuple[int, breakdown.Asked]]:

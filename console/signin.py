@@ -24,7 +24,15 @@ def address(request: HttpRequest) -> str:
     if not settings.PROXIES:
         return peer
     hops = [hop.strip() for hop in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if hop.strip()]
-    return hops[-settings.PROXIES] if len(hops) >= settings.PROXIES else peer
+    return _host(hops[-settings.PROXIES]) if len(hops) >= settings.PROXIES else peer
+
+
+def _host(hop: str) -> str:
+    """An address without the port that some proxies write behind it: with that it is none, and all of these would count as one client."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    host, _, port = hop.rpartition(":")
+    return host if port.isdecimal() and host and ":" not in host else hop
 
 
 class Try:

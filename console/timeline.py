@@ -19,7 +19,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from console import flagviews, routes
+from console import flagviews, glossary, routes
 from gateway.config import ConfigError
 from shadow.models import Event, FlagChange, GuardTrip, Rule, Signature, StateChange
 
@@ -71,6 +71,10 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.at!r}:{self.source}:{self.pk}"
+
+    def precedes(self, other: Place) -> bool:
+        """Whether it stands above the other."""
+        return (-self.at, self.source, -self.pk) < (-other.at, other.source, -other.pk)
 
     @classmethod
     def before(cls, at: float) -> Place:
@@ -221,8 +225,8 @@ def _flag_changes(kind: str) -> Callable[[Names, Collection[str]], QuerySet[Flag
 
     def rows(asked: Names, _kinds: Collection[str]) -> QuerySet[FlagChange]:
         if asked.route:  # said the other way round, since SQLite would go through all of that kind, and not through those flags'
-            return FlagChange.objects.filter(flag__in=asked.flags).exclude(kind__in=others)
-        return FlagChange.objects.filter(kind=kind)
+            return FlagChange.objects.filter(flag__in=asked.flags, again=False).exclude(kind__in=others)
+        return FlagChange.objects.filter(kind=kind, again=False)
 
     return rows
 
@@ -249,7 +253,7 @@ def _missed_line(row: FlagChange, place: Place, _names: Names) -> Line:
 
 
 def _trip_line(row: GuardTrip, place: Place, _names: Names) -> Line:
-    text = _("%(flag)s, by its guard: %(outcome)s") % {"flag": row.flag, "outcome": row.outcome}
+    text = _("%(flag)s, by its guard: %(outcome)s") % {"flag": row.flag, "outcome": glossary.outcome(row.outcome)}
     why = f"{row.why}; {row.error}" if row.error else row.why
     return Line(place, ROLLBACK, row.route, text, "", why, reverse("route", args=[row.route]), bad=True)
 
@@ -277,10 +281,10 @@ _EXPIRED: Final = Q(ended_at=None) | Q(ended_at__gte=F("expires"))
 def _state_line(row: StateChange, place: Place, _names: Names) -> Line:
     signature = row.signature
     text = _("%(kind)s %(path)s: %(old)s to %(new)s") % {
-        "kind": signature.kind,
+        "kind": glossary.kind(signature.kind),
         "path": signature.path,
-        "old": row.old,
-        "new": row.new,
+        "old": glossary.state(row.old),
+        "new": glossary.state(row.new),
     }
     bad = row.new == Signature.State.BUG or (row.old, row.new) == (Signature.State.FIXED, Signature.State.NEW)
     return Line(place, STATE, signature.route, text, row.by, row.why, reverse("signature", args=[signature.pk]), bad)

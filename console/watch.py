@@ -1,8 +1,8 @@
-"""Looks at the running gateway once a second, for all pages together, and keeps every change of a flag that it tells of.
+"""Looks at each running gateway once a second, for all pages together, and keeps every change of a flag that it tells of.
 
-One thread asks, whatever is asked of the console: pages read what it found last and wait for nobody. What the database or the gateway does
-to it is told once for each cause and tried again a second later; a change is asked for until it is stored. Who made a change is asked of
-Unleash, in a thread of its own (console.authors): an Unleash that keeps somebody waiting keeps no state from being shown.
+One thread for each asks, whatever is asked of the console: pages read what it found last and wait for nobody. What the database or the
+gateway does to it is told once for each cause and tried again a second later; a change is asked for until it is stored. Who made a change
+is asked of Unleash, in a thread of its own (console.authors): an Unleash that keeps somebody waiting keeps no state from being shown.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,8 +57,9 @@ class Look:
 class Watch:
     """The thread. `start` and `stop` it; `look` is what it found last, and may be read from any thread."""
 
-    def __init__(self, config: Config, *, address: str = "") -> None:
-        """`address` is the admin port's, where it is not the one that the configuration says."""
+    def __init__(self, config: Config, *, address: str = "", first: bool = True) -> None:
+        """`address` is the admin port's, where it is not the one that the configuration says. The `first` of several sees to what is to be
+        done once: judging gates, and removing what is too old."""
         self._config = config
         self._port = AdminPort(address or config.gateway.admin)
         self.look = Look(self._port.address, error="it has not been asked yet")
@@ -67,7 +69,7 @@ class Watch:
         self._told = Told()
         self._next_purge = 0.0
         self._authors = Authors(config)
-        self._chronicle = Chronicle(config, self._port.address)
+        self._chronicle = Chronicle(config, self._port.address, once=first)
         self.endpoints = EndpointWatch(config, self._port.address)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flag-watch", daemon=True)
@@ -82,13 +84,17 @@ class Watch:
     def stop(self, seconds: float = 10.0) -> bool:
         """Ends after the looks that are being taken, and what is being asked of Unleash. Whether all ended within `seconds`."""
         until = time.monotonic() + seconds
+        self.end()
+        self._thread.join(seconds)
+        ended = [each.ended(until - time.monotonic()) for each in (self._authors, self._chronicle, self.endpoints)]
+        return all(ended) and not self._thread.is_alive()
+
+    def end(self) -> None:
+        """Nothing more is looked at."""
         self._ending.set()
         self._authors.end()
         self._chronicle.end()
         self.endpoints.end()
-        self._thread.join(seconds)
-        ended = [each.ended(until - time.monotonic()) for each in (self._authors, self._chronicle, self.endpoints)]
-        return all(ended) and not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
@@ -158,22 +164,55 @@ class Watch:
             self._next_purge = time.monotonic() + PURGE_SECONDS
 
 
-_watch: Watch | None = None
+class Watches:
+    """One for each gateway."""
+
+    def __init__(self, config: Config, addresses: Sequence[str] = ()) -> None:
+        """`addresses`: admin ports, where they are not those of the configuration."""
+        chosen = list(addresses) or config.console.gateways or [config.gateway.admin]
+        self.each = [Watch(config, address=address, first=not number) for number, address in enumerate(chosen)]
+
+    def start(self) -> None:
+        """Begins with a look at each at once."""
+        for watch in self.each:
+            watch.start()
+
+    def stop(self, seconds: float = 10.0) -> bool:
+        """As Watch.stop, of all together."""
+        until = time.monotonic() + seconds
+        for watch in self.each:
+            watch.end()
+        ended = [watch.stop(max(0.0, until - time.monotonic())) for watch in self.each]
+        return all(ended)
 
 
-def run(config: Config, *, address: str = "") -> Watch:
-    """Starts the one watch of this process."""
-    global _watch  # noqa: PLW0603 - as there is one gateway, and Django's views have no other place to look
-    _watch = Watch(config, address=address)
-    _watch.start()
-    return _watch
+_watches: Watches | None = None
 
 
-def endpoints() -> EndpointWatch | None:
-    """What watches the endpoints; None where nothing does."""
-    return _watch.endpoints if _watch is not None else None
+def run(config: Config, addresses: Sequence[str] = ()) -> Watches:
+    """Starts the watches of this process."""
+    global _watches  # noqa: PLW0603 - as there is one set of gateways, and Django's views have no other place to look
+    _watches = Watches(config, addresses)
+    _watches.start()
+    return _watches
+
+
+def looks() -> tuple[Look, ...]:
+    """What was found last of each gateway; none where nobody watches."""
+    return tuple(watch.look for watch in _watches.each) if _watches is not None else ()
 
 
 def latest() -> Look | None:
-    """What the watch found last; None where none runs."""
-    return _watch.look if _watch is not None else None
+    """What pages go by: what was found of the first gateway that answers, or else of the first. None where nobody watches."""
+    found = looks()
+    return next((look for look in found if not look.error), found[0]) if found else None
+
+
+def endpoint_trouble() -> str | None:
+    """Why there is nothing new of endpoints, of each gateway that tells none; "" where all is well, None where nobody watches."""
+    if _watches is None:
+        return None
+    wrong = [(watch.look.address, watch.endpoints.error) for watch in _watches.each if watch.endpoints.error]
+    if len(_watches.each) == 1:
+        return wrong[0][1] if wrong else ""
+    return "; ".join(f"{address}: {error}" for address, error in wrong)

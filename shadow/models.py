@@ -283,6 +283,7 @@ class FlagChange(models.Model):
     why = models.TextField()
     missed = models.BigIntegerField(default=0)
     after = models.FloatField(null=True, help_text="Unix seconds: when the source had last confirmed the state before it")
+    again = models.BooleanField(db_default=False, default=False, help_text="another gateway had told of it: pages show it once")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["gateway", "number"], name="flagchange_once")]

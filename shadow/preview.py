@@ -7,7 +7,7 @@ values. From samples: how many of the few that are kept would be, which says not
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,7 +35,7 @@ class Hidden:
     kind: str
     path: str
     exchanges: int
-    """In the window, of those whose combination is kept."""
+    """In the window, of those whose combination is kept; 0 of one that is open, was not seen in it, and would be expected all the same."""
     state: str
 
 
@@ -122,7 +122,7 @@ def of_adding(route: str, rule: Rule, base: Rules, *, terms: Terms, since: float
         rule,
         rule.kind in COUNTED,
         *sides,
-        tuple(Hidden(kind, path, count, states.get((kind, path), "")) for (kind, path), count in moved.items()),
+        _hidden(sides[0], moved, states, [rule]),
         samples=other.judged,
         of=sum(count for members, count in counts if any((member.kind, member.path) in places for member in members)),
         samples_matching=len(gained),
@@ -147,6 +147,7 @@ class Together:
     after: RouteReport
     gate_before: GateResult
     gate_after: GateResult
+    hidden: tuple[Hidden, ...] = ()
 
     @property
     def matches_gained(self) -> int:
@@ -156,10 +157,16 @@ class Together:
 def of_adding_all(route: str, rules: Sequence[Rule], *, terms: Terms, since: float) -> Together:
     """`of_adding` of several of shadow.rules.COUNTED kinds since `since`: from counts alone."""
     held = rulebook.in_force([route], time.time())[route]
-    before, after = (report.summary(route, since, each) for each in (held, [*held, *rules]))
-    for rule in rules:
-        after = _without(after, rule, ())
-    return Together(before, after, _gate(before, terms), _gate(after, terms))
+
+    def changed(after: RouteReport) -> RouteReport:
+        for rule in rules:
+            after = _without(after, rule, ())
+        return after
+
+    then = [*held, *rules]
+    sides = _sides(route, held, then, terms, since, changed)
+    states = dict(_states(route, since))
+    return Together(*sides, _hidden(sides[0], _moved(route, held, then, since)[1], states, rules))
 
 
 def of_ending(route: str, row: Row, base: Rules, *, terms: Terms, since: float = 0.0) -> Preview:
@@ -175,8 +182,7 @@ def of_ending(route: str, row: Row, base: Rules, *, terms: Terms, since: float =
     left = [each for each in held if each != rule]
     sides = _sides(route, held, left, terms, since, lambda after: _with(after, row, rule))
     _, moved = _moved(route, left, held, since)
-    states = {(each.kind, each.path): each.state for each in SignatureRow.objects.filter(route=route, last_seen__gte=since)}
-    hidden = tuple(Hidden(kind, path, count, states.get((kind, path), "")) for (kind, path), count in moved.items())
+    hidden = _hidden(sides[0], moved, dict(_states(route, since)), ())
     return Preview(rule, True, *sides, hidden, ending=True)
 
 
@@ -191,10 +197,17 @@ def _sides(
 
     before, after = both(since)
     # The gate goes by its own window, whatever else is shown.
-    one, other = (
-        _gate(each, terms) for each in ((before, after) if since else both(gate_start.since([route], {route: terms}, time.time())[route]))
-    )
+    begin = _gate_begin(route, terms, since)
+    one, other = (_gate(each, terms) for each in ((before, after) if begin == since else both(begin)))
     return before, after, one, other
+
+
+def _gate_begin(route: str, terms: Terms, since: float) -> float:
+    """From when on the gate counts: since `since`, where that is said, or since somebody began it anew after that."""
+    if not since:
+        return gate_start.since([route], {route: terms}, time.time())[route]
+    begun = gate_start.in_force(route)
+    return max(since, begun.at) if begun is not None else since
 
 
 def _moved(
@@ -203,6 +216,25 @@ def _moved(
     """The combinations that are kept, and what of them `more` rules hide beyond what `fewer` do."""
     counts = counted(report.tallies([route], since)).get(route, [])
     return counts, newly(recompute(counts, fewer).hidden, recompute(counts, more).hidden)
+
+
+def _states(route: str, since: float) -> Iterator[tuple[tuple[str, str], str]]:
+    """(kind, path) and state of what was seen since then."""
+    rows = SignatureRow.objects.filter(route=route, last_seen__gte=since)
+    return (((kind, path), state) for kind, path, state in rows.values_list("kind", "path", "state"))
+
+
+def _hidden(
+    before: RouteReport, moved: Mapping[tuple[str, str], int], states: Mapping[tuple[str, str], str], rules: Sequence[Rule]
+) -> tuple[Hidden, ...]:
+    """What was seen and would be hidden, the most frequent first; then what is open and covered by `rules`, though it is not counted."""
+    seen = [Hidden(kind, path, count, states.get((kind, path), "")) for (kind, path), count in moved.items()]
+    also = [
+        Hidden(line.kind, line.path, 0, line.state)
+        for line in (*before.signatures, *before.unmended)
+        if (line.kind, line.path) not in moved and any(covers(rule, Kind(line.kind), line.path) for rule in rules)
+    ]
+    return (*seen, *also)
 
 
 def _gate(counted: RouteReport, terms: Terms) -> GateResult:

@@ -107,6 +107,8 @@ class Recomputed:
     """(kind, path) of what rules excuse → exchanges."""
     by_rule: dict[Rule, int] = field(default_factory=dict)
     """Exchanges in which each rule excuses something."""
+    alone: dict[Rule, int] = field(default_factory=dict)
+    """Of `matched`, those that would differ without that one rule."""
 
 
 def recompute(counts: Iterable[tuple[Combination, int]], rules: Collection[Rule]) -> Recomputed:
@@ -124,6 +126,8 @@ def recompute(counts: Iterable[tuple[Combination, int]], rules: Collection[Rule]
                 places[place] = places.get(place, True) and bool(by)
         if cover.whole(members):
             found.matched += count
+            for rule in {by[0] for member in members if len(by := cover.by(member)) == 1}:
+                found.alone[rule] = found.alone.get(rule, 0) + count
         else:
             found.differing += count
         for place, excused in places.items():

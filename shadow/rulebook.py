@@ -31,6 +31,9 @@ LONGEST_WHY = states.MAX_WHY - 100
 GRACE_SECONDS = 10.0
 """For every worker to have a new rule: what is seen until then says nothing against it."""
 
+BUGS = "bugs"
+"""In what a rule rests on: (kind, path) of bugs that it leaves alone though it was made after them, for it was only made again."""
+
 
 def add(
     route: str,
@@ -193,17 +196,22 @@ def settle(at: float, routes: Sequence[str] | None = None, *, by: str = "", why:
         for row in rows if held else rows.filter(state=Signature.State.EXPECTED):
             found = next((held_row for held_row, rule in reversed(held) if expects(held_row, rule, row)), None)
             if found is not None and row.state != Signature.State.EXPECTED:
-                if row.state == Signature.State.BUG and found.created <= row.state_since:  # the newest of them: the others are older
+                if row.state == Signature.State.BUG and _older(found, row):  # the newest of them: the others are older
                     continue
-                changed += (
-                    states.change(row.pk, states.EXPECTED, by=found.author, why=f"rule {found.pk}: {found.reason}"[: states.MAX_WHY])
-                    is not None
-                )
+                changed += _change(row, states.EXPECTED, by=found.author, why=f"rule {found.pk}: {found.reason}"[: states.MAX_WHY])
             elif found is None and row.state == Signature.State.EXPECTED:
-                changed += (
-                    states.change(row.pk, unexpected(row), by=by or states.BANYAN, why=why or "no rule covers it any more") is not None
-                )
+                changed += _change(row, unexpected(row), by=by or states.BANYAN, why=why or "no rule covers it any more")
     return changed
+
+
+def _change(row: Signature, new: str, *, by: str, why: str) -> bool:
+    """Whether it was done: not where somebody has decided about the signature since `row` was read."""
+    return states.change(row.pk, new, by=by, why=why, since=row.state_since) is not None
+
+
+def _older(rule: Row, bug: Signature) -> bool:
+    """Whether somebody has said that it is a bug with the rule before him."""
+    return rule.created <= bug.state_since or [bug.kind, bug.path] in rule.rested_on.get(BUGS, [])
 
 
 def unexpected(signature: Signature) -> str:

@@ -47,8 +47,9 @@ class Change:
     why: str
 
 
-def change(signature: int, new: str, *, by: str, why: str) -> Change | None:
-    """Gives a signature a state; None where it has that already, which leaves its history as it is.
+def change(signature: int, new: str, *, by: str, why: str, since: float | None = None) -> Change | None:
+    """Gives a signature a state; None where it has that already, which leaves its history as it is. `since`: and where the state that it
+    has is not of that moment (its state_since), for who decides by what he read before.
 
     A rule's author makes it `expected` through here too, with the rule's reason; what has no path of its own (shadow.batch.OTHER) can't be.
 
@@ -73,7 +74,7 @@ def change(signature: int, new: str, *, by: str, why: str) -> Change | None:
             raise UnknownSignatureError(f"there is no signature {signature}")
         if row.path == OTHER and new == EXPECTED:
             raise StateError(f"{OTHER} are many, and not all of them known: no rule expects them")
-        if row.state == new:
+        if row.state == new or (since is not None and row.state_since != since):
             return None
         # The time is taken now that the row is locked: whatever was counted before happened before.
         made = Change(time.time(), row.state, new, by, why)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from django import template
+from django.utils.translation import gettext_lazy
 
+from console import glossary
+from console.echo import echo
 from shadow import gate_start, words
 from shadow.models import GateStart
 
@@ -17,21 +21,51 @@ register.filter(words.thousands)
 register.filter(words.utc)
 
 
+for named in (
+    glossary.action,
+    glossary.flag_role,
+    glossary.form,
+    glossary.kind,
+    glossary.origin,
+    glossary.outcome,
+    glossary.role,
+    glossary.side,
+    glossary.state,
+    glossary.why_not,
+):
+    register.filter(named)
+register.filter(echo)
+
+
+@register.filter
+def kinds(keys: Iterable[object]) -> str:
+    """Kinds of differences, one after the other."""
+    return ", ".join(map(glossary.kind, keys))
+
+
+# As static/console/live.js has them, from the same messages: what it counts on is what stands there.
+_AGO = {"d": gettext_lazy("{n} d ago"), "h": gettext_lazy("{n} h ago"), "min": gettext_lazy("{n} min ago"), "s": gettext_lazy("{n} s ago")}
+
+
+def _ago(unit: str, number: str) -> str:
+    return str(_AGO[unit]).replace("{n}", number)
+
+
 @register.filter
 def ago(moment: float) -> str:
     """How long ago Unix seconds were, in one unit."""
     seconds = max(0, time.time() - moment)
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
-            return f"{int(seconds / length)} {unit} ago"
-    return f"{int(seconds)} s ago"
+            return _ago(unit, str(int(seconds / length)))
+    return _ago("s", str(int(seconds)))
 
 
 @register.filter
 def age(moment: float) -> str:
     """As `ago`, with tenths of a second where it is not long ago."""
     seconds = max(0.0, time.time() - moment)
-    return f"{seconds:.1f} s ago" if seconds < 10 else ago(moment)
+    return _ago("s", f"{seconds:.1f}") if seconds < 10 else ago(moment)
 
 
 @register.filter

@@ -10,6 +10,7 @@ from typing import Any
 from django import template
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext_lazy
 
 from console.reasons import EXPIRING_SECONDS
 from console.seen import token
@@ -74,14 +75,21 @@ def before_last(numbers: Sequence[int]) -> int:
     return numbers[-2] if len(numbers) > 1 else 0
 
 
+_LENGTHS = {"d": gettext_lazy("{n} d"), "h": gettext_lazy("{n} h"), "min": gettext_lazy("{n} min"), "s": gettext_lazy("{n} s")}
+
+
+def _length(unit: str, number: str) -> str:
+    return str(_LENGTHS[unit]).replace("{n}", number)
+
+
 @register.filter
 def span(seconds: float) -> str:
     """A length of time in its largest whole unit, such as 24 h."""
     for unit, length, least in (("d", 86400, 2 * 86400), ("h", 3600, 3600), ("min", 60, 60)):
         if seconds >= least:
             number = seconds / length
-            return f"{number:g} {unit}" if number == int(number) else f"{number:.1f} {unit}"
-    return f"{seconds:g} s"
+            return _length(unit, f"{number:g}" if number == int(number) else f"{number:.1f}")
+    return _length("s", f"{seconds:g}")
 
 
 @register.inclusion_tag("console/rules_link.html")
@@ -98,5 +106,5 @@ def until(moment: float, now: float) -> str:
     seconds = max(0.0, moment - now)
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
-            return f"{round(seconds / length)} {unit}"
-    return f"{round(seconds)} s"
+            return _length(unit, str(round(seconds / length)))
+    return _length("s", str(round(seconds)))

@@ -22,6 +22,8 @@ SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 METHODS: Final = SAFE | {"POST", "PUT", "PATCH", "DELETE"}
 OTHER_METHOD: Final = "OTHER"
 
+LEAST: Final = 1e-6
+"""Answers: what is less is what sums of floats are wrong by."""
 MOST_ROUTES: Final = 4
 """Routes that one endpoint is told apart by."""
 
@@ -49,6 +51,8 @@ class Figures(msgspec.Struct, omit_defaults=True):
     """The same of whoever answered."""
     times: dict[int, float] = {}
     """Bucket (shadow/guard.py) → answers, by the same."""
+    candidate_times: dict[int, float] = {}
+    """Of these, the candidate's; all others are legacy's."""
 
     def observe(self, row: Row, weight: float) -> None:
         """Adds one request that stands for `weight`."""
@@ -63,7 +67,10 @@ class Figures(msgspec.Struct, omit_defaults=True):
             if side == "legacy":
                 self.legacy += seconds * weight
             if status:
-                add(self.times, bucket(seconds), weight)
+                number = bucket(seconds)
+                add(self.times, number, weight)
+                if side == "candidate":
+                    add(self.candidate_times, number, weight)
                 add(self.caches, CACHES[cache], weight)
 
     def merge(self, other: Figures) -> None:
@@ -74,7 +81,11 @@ class Figures(msgspec.Struct, omit_defaults=True):
         for mine, theirs in ((self.sides, other.sides), (self.routes, other.routes), (self.caches, other.caches)):
             for name, count in theirs.items():
                 add(mine, name, count)
-        for numbers, more in ((self.statuses, other.statuses), (self.times, other.times)):
+        for numbers, more in (
+            (self.statuses, other.statuses),
+            (self.times, other.times),
+            (self.candidate_times, other.candidate_times),
+        ):
             for number, count in more.items():
                 add(numbers, number, count)
 
@@ -85,15 +96,13 @@ class Figures(msgspec.Struct, omit_defaults=True):
 
     def quantile(self, share: float) -> float | None:
         """Seconds within which that share of the answers began, to 10 %; None: there is none."""
-        total = sum(self.times.values())
-        if not total:
-            return None
-        passed = 0.0
-        for number in sorted(self.times):
-            passed += self.times[number]
-            if passed >= share * total * (1 - 1e-9):
-                return upper(number)
-        return None
+        return _quantile(self.times, share)
+
+    def quantile_of(self, side: str, share: float) -> float | None:
+        """The same of legacy's answers or the candidate's alone."""
+        if side == "candidate":
+            return _quantile(self.candidate_times, share)
+        return _quantile({number: count - self.candidate_times.get(number, 0.0) for number, count in self.times.items()}, share)
 
     @property
     def cacheable(self) -> float | None:
@@ -113,6 +122,18 @@ class Figures(msgspec.Struct, omit_defaults=True):
 def add[Key](table: dict[Key, float], key: Key, number: float) -> None:
     """Adds to one entry."""
     table[key] = table.get(key, 0.0) + number
+
+
+def _quantile(times: Mapping[int, float], share: float) -> float | None:
+    total = sum(times.values())
+    if total <= LEAST:
+        return None
+    passed = 0.0
+    for number in sorted(times):
+        passed += times[number]
+        if passed >= share * total * (1 - 1e-9):
+            return upper(number)
+    return None
 
 
 def by_class(statuses: Mapping[int, float]) -> dict[str, float]:

@@ -231,6 +231,11 @@ def described(figures: Figures, total: Figures, seconds: float) -> dict[str, Any
         "cut_off": round(figures.share(0, 0), 4),
         "p50": _rounded(figures.quantile(0.5)),
         "p95": _rounded(figures.quantile(0.95)),
+        "sides": {
+            side: {"p50": _rounded(figures.quantile_of(side, 0.5)), "p95": _rounded(slow)}
+            for side in ("legacy", "candidate")
+            if (slow := figures.quantile_of(side, 0.95)) is not None
+        },
         "route": figures.route or None,
         "routes": {name: round(count) for name, count in sorted(figures.routes.items())},
         "cacheable": _rounded(figures.cacheable),

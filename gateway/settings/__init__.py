@@ -15,6 +15,7 @@ from flags.splits import Split
 from gateway.request_fields import BELIEVED
 from gateway.settings.addresses import parse_address
 from gateway.settings.concurrency import Concurrency
+from gateway.settings.console import Console
 from gateway.settings.django_session import DjangoSession
 from gateway.settings.flags import FlagSource
 from gateway.settings.gateway import Certificate, Gateway, Limits
@@ -31,6 +32,7 @@ __all__ = [
     "Compare",
     "Concurrency",
     "Config",
+    "Console",
     "DjangoSession",
     "FlagSource",
     "Gate",
@@ -61,6 +63,7 @@ class Config(Section):
     routes: list[Route] = []
     shadow: Shadow = Shadow()
     ledger: Ledger = Ledger()
+    console: Console = Console()
     _path: Path = PrivateAttr(default=Path("banyan.toml"))
     _files: dict[str, bytes] = PrivateAttr(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""A route over time as an SVG picture: the match rate above, how much was compared below. Drawn by numbers alone, of nothing foreign."""
+"""A route over time as an SVG picture: the match rate above, below what was compared of what was to be. Drawn by numbers alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def chart(series: Series) -> str:
     if not rates:
         return ""
     bottom = next(floor_ for floor_ in _FLOORS if floor_ <= min(rates))
-    most = max(point.compared for point in points)
+    most = max(_wanted(point) for point in points)
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{_summary(series, rates, most)}">',
         *_scale(RATE_TOP, RATE_BOTTOM, "100 %", percent(bottom, 1).replace(".0 ", " ")),
@@ -35,6 +35,11 @@ def chart(series: Series) -> str:
         "</svg>",
     ]
     return "".join(parts)
+
+
+def _wanted(point: Point) -> int:
+    """Exchanges that were to be compared: what a step compares may have been asked for in the step before."""
+    return max(point.eligible, point.compared)
 
 
 def _x(points: tuple[Point, ...], index: float) -> float:
@@ -50,12 +55,13 @@ def _scale(top: int, bottom: int, above: str, below: str) -> Iterator[str]:
 def _bars(points: tuple[Point, ...], most: int) -> Iterator[str]:
     width = max(0.6, (WIDTH - LEFT - RIGHT) / len(points) * 0.8)
     for index, point in enumerate(points):
-        if not point.compared:
+        if not _wanted(point):
             continue
         x = _x(points, index + 0.1)
+        all_ = (VOLUME_BOTTOM - VOLUME_TOP) * _wanted(point) / most
         whole = (VOLUME_BOTTOM - VOLUME_TOP) * point.compared / most
         bad = 0.0 if not point.mismatched else max(1.0, whole * point.mismatched / point.compared)
-        for name, top, height in (("matched", whole, whole - bad), ("mismatched", bad, bad)):
+        for name, top, height in (("left-out", all_, all_ - whole), ("matched", whole, whole - bad), ("mismatched", bad, bad)):
             if height > 0:
                 y = VOLUME_BOTTOM - top
                 yield f'<rect class="{name}" x="{x:.1f}" width="{width:.1f}" y="{y:.1f}" height="{height:.1f}"/>'
@@ -90,9 +96,11 @@ def _times(series: Series) -> Iterator[str]:
 
 def _summary(series: Series, rates: list[float], most: int) -> str:
     """For whoever does not see it."""
+    covered = [point.compared / _wanted(point) for point in series.points if _wanted(point)]
     return (
-        f"Match rate between {percent(min(rates))} and {percent(max(rates))}, and up to {thousands(most)} comparisons, "
-        f"in each of {len(series.points)} spans of {span(series.step)}"
+        f"Match rate between {percent(min(rates))} and {percent(max(rates))}, coverage between {percent(min(covered))} and "
+        f"{percent(max(covered))}, and up to {thousands(most)} exchanges to compare, in each of {len(series.points)} spans of "
+        f"{span(series.step)}"
     )
 
 

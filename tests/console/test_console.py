@@ -24,6 +24,7 @@ import pytest
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from console import bodies
 from demo.processes import Running, answers, listen, start
 from shadow.exchange import Answer, Exchange, RouteCounts, Summary, encode
 from tests.support.console import PASSWORD, USER, new_page, open_logged_in
@@ -209,6 +210,23 @@ def test_what_anybody_can_send_is_refused_without_a_word_in_the_log(
     token = {"Cookie": f"banyan_console_csrf={'a' * 32}"}
     assert client.post("/login/", content=body, headers={"Content-Type": content, **token}).status_code == 400
     assert console.running.log.read_text() == before
+
+
+def head_of_answer(port: int, fields: str, body: bytes) -> bytes:
+    """What is answered to a POST of so much, though its end never comes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        head = f"POST /login/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n{fields}\r\n\r\n"
+        sock.sendall(head.encode() + body)
+        return sock.recv(4096)
+
+
+def test_a_body_without_end_is_not_read_to_its_end(console: Console, client: httpx.Client) -> None:
+    """Nobody has logged in, and it would be a file on this machine's disk."""
+    assert head_of_answer(console.running.port, f"Content-Length: {bodies.MOST + 1}", b"").startswith(b"HTTP/1.1 413 ")
+    part = b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n'.ljust(bodies.MOST + 1, b"a")
+    chunk = f"{2 * len(part):x}\r\n".encode() + part
+    assert head_of_answer(console.running.port, "Transfer-Encoding: chunked", chunk).startswith(b"HTTP/1.1 413 ")
+    assert client.post("/login/", content=b"a" * 100_000).status_code == 403, "shorter ones are Django's"
 
 
 @pytest.mark.parametrize("password", ["tiny9", "password123"])

@@ -199,6 +199,19 @@ def test_a_rule_is_undone_from_its_signature(ada: Client, lee: Client) -> None:
     assert [each.action for each in Audit.objects.order_by("pk")] == ["rule-made", "rule-ended", "rule-made"]
 
 
+def test_a_reason_that_reads_like_a_rules_end_is_a_reason(ada: Client, lee: Client) -> None:
+    row, other = found("$.a"), found("$.t")
+    ada.post(f"/signatures/{other.pk}/expect/", form(other, choice="0", why="meant", days="90", do="make", previewed="ignore $.t"))
+    rule = Rule.objects.get()
+    mark(lee, row, why=f"rule {rule.pk} ended: no")
+    page = text(ada.get(f"/signatures/{row.pk}/"))
+    assert "new became bug: set it back to new" in page
+    answer = ada.post(f"/signatures/{row.pk}/undo/", form(row, change="0", rule=str(rule.pk)))
+    assert answer.status_code == 409
+    rule.refresh_from_db()
+    assert rule.ended_at is None
+
+
 def test_comments_are_text_with_links_that_tell_nothing(ada: Client) -> None:
     row = found("$.a")
     said = "see https://tracker.test/1, <script>alert(1)</script> javascript:alert(1) https://a@b.test/\nsecond\u202eline"

@@ -111,6 +111,22 @@ def test_endpoints_are_listed_by_what_they_take_of_legacys_time(viewer: Client) 
 
 
 @pytest.mark.django_db
+def test_where_both_answer_each_ones_times_are_told_apart(viewer: Client) -> None:
+    both = figures(90, 0.2)
+    both.merge(figures(10, 0.004, side="candidate"))
+    told = minute(time.time(), ("GET", "/api/v1/reviews/{id}", both), ("GET", "/one", figures(9, 0.2)))
+    endpoint_store.record("run-1", [told], now=time.time())
+    for address in ("/endpoints/", "/endpoints/start/?method=GET&template=/api/v1/reviews/{id}"):
+        shown = text(viewer.get(address).content.decode())
+        found = re.search(r"L (\d+) ms / (\d+) ms C (\d\.\d) ms / (\d\.\d) ms", shown)
+        assert found is not None, shown
+        assert 190 <= int(found[1]) == int(found[2]) <= 220
+        assert 3.9 <= float(found[3]) == float(found[4]) <= 4.5
+    alone = text(viewer.get("/endpoints/start/?method=GET&template=/one").content.decode())
+    assert not re.search(r"C \d", alone)
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -347,7 +363,7 @@ def test_a_person_finds_what_to_migrate_and_takes_what_to_write(port: AdminPort,
             more = shop(time.time())
             more.endpoints.append(("GET", "/new", figures(5000, 0.5)))
             port.minutes = told(more)
-            page.set_viewport_size({"width": 390, "height": 900})
+            page.set_viewport_size({"width": 800, "height": 900})
             page.evaluate("document.querySelector('.scroll').scrollLeft = 200")
             page.get_by_role("link", name="start migrating GET /broken").focus()
             left = page.evaluate("document.querySelector('.scroll').scrollLeft")

@@ -13,13 +13,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 
 from demo.processes import Running
 from shadow.exchange import Answer, Exchange
-from tests.support.console import give_role, log_in, new_page, open_logged_in, running_console, send, store_exchanges
+from tests.support.console import PASSWORD, give_role, log_in, new_page, open_logged_in, running_console, send, store_exchanges, users
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -91,6 +92,13 @@ class World:
         samples = self.rows("SELECT signature_id, sample_id FROM shadow_sighting")
         rules = [number for (number,) in self.rows("SELECT id FROM shadow_rule")]
         return [
+            "/?span=all",
+            "/timeline/",
+            "/audit/",
+            *(f"/audit/{number}/" for (number,) in self.rows("SELECT id FROM console_audit")),
+            *(f"/flags/changes/{number}/" for (number,) in self.rows("SELECT id FROM shadow_flagchange")),
+            "/endpoints/",
+            f"/endpoints/start/?{urlencode({'method': 'GET', 'template': f'/{EVIL}'})}",
             "/routes/reviews/?span=all",
             "/routes/reviews/rules/",
             "/flags/",
@@ -111,6 +119,7 @@ def world() -> Iterator[World]:
     with running_console(config) as running:
         give_role(folder, "reviewer")
         flip_an_evil_flag(folder)
+        ask_for_an_evil_endpoint(folder)
         made = World(running, folder)
         say_evil_things(made)
         yield made
@@ -123,6 +132,20 @@ def flip_an_evil_flag(folder: Path) -> None:
             "INSERT INTO shadow_flagchange (gateway, number, at, kind, flag, old, new, source, by, why, missed)"
             " VALUES ('g', 1, ?, 'flag', ?, '{}', '{}', 'file', ?, ?, 0)",
             [time.time(), EVIL, EVIL, EVIL],
+        )
+
+
+def ask_for_an_evil_endpoint(folder: Path) -> None:
+    """And deploy something with an evil name."""
+    figures = '{"count":9,"sides":{"legacy":9},"statuses":{"200":9},"legacy":0.9,"seconds":0.9,"times":{"40":9}}'
+    with closing(sqlite3.connect(folder / "var" / "banyan.sqlite3", timeout=20)) as database, database:
+        database.execute(
+            "INSERT INTO shadow_endpointspan (gateway, at, width, method, template, figures) VALUES ('g', ?, 60, 'GET', ?, ?)",
+            [int(time.time()) // 60 * 60, f"/{EVIL}", figures],
+        )
+        database.execute(
+            "INSERT INTO shadow_event (at, kind, route, text, by, detail, key) VALUES (?, 'deployment', '', ?, ?, '{}', '')",
+            [time.time(), EVIL + "z" * 3000, EVIL],
         )
 
 
@@ -208,6 +231,29 @@ def test_nothing_is_executed_and_nothing_overflows(world: World, page: Page, wid
     assert bad == []
 
 
+def test_a_viewers_browser_changes_nothing_by_page_or_by_hand(world: World, page: Page) -> None:
+    """With the session and the token that its own pages have. In test_viewers every address is tried."""
+    assert users(world.folder / "banyan.toml", "add", "vera", "--role", "viewer").returncode == 0
+    before = [world.rows(query) for query in DECIDED]
+    page.goto("/")
+    page.get_by_label("Name").fill("vera")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    (number,) = world.rows("SELECT MIN(id) FROM shadow_signature")[0]
+    page.goto(f"/signatures/{number}/")
+    assert page.locator("main form[method=post]").count() == 0
+    assert "Deciding is for reviewers." in page.locator("main").inner_text()
+    for path in ("mark/", "expect/", "comments/", "undo/"):
+        status = page.evaluate(BY_HAND, f"/signatures/{number}/{path}")
+        assert status == 403, path
+    for path in ("/signatures/mark/", "/flags/reviews/override/", "/flags/refresh/", "/routes/reviews/gate/begin/", "/suggestions/accept/"):
+        assert page.evaluate(BY_HAND, path) == 403, path
+    assert page.goto("/audit/").status == 403  # type: ignore[union-attr]  # it is no anchor
+    assert [world.rows(query) for query in DECIDED] == before
+    ((refused,),) = world.rows("SELECT COUNT(*) FROM console_audit WHERE by = 'vera' AND action = 'refused'")
+    assert refused >= 5
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_pages_are_accessible(world: World, page: Page, scheme: Any) -> None:
     from axe_playwright_python.sync_playwright import Axe
@@ -244,6 +290,14 @@ def test_the_pages_are_accessible(world: World, page: Page, scheme: Any) -> None
     assert results.violations_count == 0, f"{scheme} many\n{results.generate_report()}"
 
 
+DECIDED = ("SELECT id, state, state_since FROM shadow_signature", "SELECT * FROM shadow_rule", "SELECT * FROM console_comment")
+BY_HAND = """async (path) => {
+  const token = document.querySelector("[name=csrfmiddlewaretoken]").value; // of the form that logs out
+  const body = new URLSearchParams({ csrfmiddlewaretoken: token, to: "bug", why: "because", text: "hm", seen: "new@0.000000", do: "make",
+    kind: "ignore", path: "$.t", choice: "0", days: "90", state: "off", minutes: "5", confirmed: "yes", route: "reviews", change: "0" });
+  return (await fetch(path, { method: "POST", body, redirect: "manual" })).status;
+}"""
+"""As somebody would who writes the request himself."""
 WIDEST = """() => [...document.querySelectorAll('main *')].filter(each => each.scrollWidth > each.clientWidth + 1
   && getComputedStyle(each).overflowX === 'visible' && !each.closest('.scroll')).slice(-5).map(each => each.outerHTML.slice(0, 120))"""
 """For the message of a failure: what sticks out of its own box, the innermost."""

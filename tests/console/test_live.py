@@ -245,6 +245,28 @@ def test_a_box_stays_ticked_on_its_own_signature(page: Page, console: Console) -
 
 
 @pytest.mark.browser
+def test_what_was_ticked_before_somebody_else_decided_is_a_conflict(page: Page, console: Console) -> None:
+    """The page goes on beneath the tick, and shows the other's decision; that the second has seen it, nobody can know."""
+    console.write(
+        "INSERT INTO auth_user_groups (user_id, group_id) SELECT u.id, g.id FROM auth_user u, auth_group g"
+        " WHERE u.username = ? AND g.name = 'reviewer'",
+        USER,
+    )
+    try:
+        open_logged_in(page, "/routes/alpha/?span=15m")
+        page.get_by_label("value $.items[*].name").check()
+        console.write("UPDATE shadow_signature SET state = 'bug', state_since = ? WHERE path = '$.items[*].name'", time.time())
+        page.locator("table.signatures tbody tr").filter(has_text="$.items[*].name").get_by_text("bug", exact=True).wait_for()
+        page.get_by_label("Reason").fill("it is mended")
+        page.get_by_role("button", name="Fixed").click()
+        page.get_by_role("heading", name="Not changed").wait_for()
+        assert "Somebody was faster" in page.get_by_role("alert").inner_text()
+    finally:
+        console.write("DELETE FROM auth_user_groups")
+        console.write("UPDATE shadow_signature SET state = 'new', state_since = 0 WHERE path = '$.items[*].name'")
+
+
+@pytest.mark.browser
 def test_pages_are_accessible_and_fit_a_telephone(page: Page) -> None:
     from axe_playwright_python.sync_playwright import Axe
 

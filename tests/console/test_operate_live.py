@@ -205,8 +205,8 @@ def test_the_pages_are_accessible_and_fit(eventful: tuple[Running, AdminPort, Pa
             page.get_by_label("Language").select_option("ko")
             page.get_by_role("button", name="Choose").click()
             assert page.locator("html").get_attribute("lang") == "ko"
-            page.get_by_label("Language").select_option("en")
-            page.get_by_role("button", name="Choose").click()
+            page.get_by_label("언어").select_option("en")
+            page.get_by_role("button", name="선택").click()
             open_logged_in(page)
             for path in PAGES:
                 page.goto(path)

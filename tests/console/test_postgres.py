@@ -9,11 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from subprocess import run
 
 import httpx
+import psycopg
 import pytest
 
 from console import limits
@@ -131,6 +133,41 @@ def test_from_the_first_start_to_the_timeline(config: Path, port: AdminPort) -> 
         assert text(viewer.get("/timeline/")).count("the gateway was started") == 1
         new = {"old_password": PASSWORD, "new_password1": "another horse 77", "new_password2": "another horse 77"}
         assert "is changed" in text(send(viewer, "/account/password/", **new))
+
+
+def test_pages_leave_no_connections_behind(config: Path) -> None:
+    """A PostgreSQL has a hundred for everybody: the shippers, the workers, and each console."""
+    people, pages = 8, 25
+    url = re.search(r'database = "(.+)"', config.read_text())
+    assert url is not None
+    with running_console(config) as running, closing(log_in(running)) as first:
+
+        def look(_: int) -> set[int]:
+            with httpx.Client(base_url=running.url, cookies=first.cookies, timeout=60) as client:
+                return {client.get(path).status_code for path in ("/", "/flags/", "/timeline/", "/account/", "/endpoints/") * (pages // 5)}
+
+        with ThreadPoolExecutor(people) as pool:
+            assert set().union(*pool.map(look, range(people))) == {200}
+        with closing(psycopg.connect(url[1])) as database:
+            found = database.execute("SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()").fetchone()
+        assert found is not None
+        assert found[0] < 2 * people, "its own threads have four, this question one"
+
+
+def test_what_no_text_can_hold_is_no_error(config: Path) -> None:
+    with running_console(config) as running, closing(log_in(running)) as client:
+        for path in (
+            "/routes/%00/",
+            "/routes/%00/series.json",
+            "/routes/%00/rules/",
+            "/flags/%00/override/",
+            "/endpoints/start/?template=%00",
+        ):
+            assert client.get(path).status_code in (403, 404), path
+        for path in ("/?q=%00", "/flags/?flag=%00", "/endpoints/?q=%00", "/audit/export/?by=%00"):
+            assert client.get(path).status_code == 200, path
+        with httpx.Client(base_url=running.url, timeout=60) as nobody:
+            assert "don't belong together" in text(send(nobody, "/login/", username="a\0b", password="wrong")).replace("\u2019", "'")
 
 
 def send_followed(client: httpx.Client, path: str, **form: str) -> httpx.Response:

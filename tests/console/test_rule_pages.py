@@ -12,9 +12,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from console import ruleviews
 from console.models import Audit
-from shadow import report
+from shadow import gate_start, report, rulebook
 from shadow.models import Decline, Rule, Signature
+from shadow.recompute import recompute
 from tests.support.reviewing import form, found, pair, person, see
 
 pytestmark = pytest.mark.django_db
@@ -66,6 +68,18 @@ def test_the_preview_says_what_it_hides_and_changes_nothing(ada: Client) -> None
     assert "1 value $.t.x new" in page, "what is below it is touched too"
     assert "no pairs of legacy's own answers were made" in page
     assert Rule.objects.count() == Audit.objects.count() == 0
+
+
+def test_a_preview_of_the_gate_counts_from_where_somebody_began_it_anew(ada: Client) -> None:
+    row = found("$.t")
+    gate_start.begin("reviews", by="ola", why="another candidate", at=time.time() - 2)
+    see(*(pair({"t": 1}, {"t": 2}, at=time.time()) for _ in range(2)))
+    page = text(ada.get(f"/signatures/{row.pk}/expect/"))
+    assert "93 → 102 of 102 comparisons" in page, "the rate is of the whole window"
+    assert "Gate not yet → not yet 2 comparisons, 5 are needed" in page
+    page = text(ada.post("/signatures/mark/", {"chosen": f"{row.pk}:{form(row)['seen']}", "to": "expected"}))
+    assert "Gate not yet → not yet 2 comparisons, 5 are needed" in page
+    assert "Gate not yet" in text(ada.get(make(ada, row)["location"]))
 
 
 def test_the_rule_is_made_and_the_rate_is_counted_anew_at_once(ada: Client) -> None:
@@ -198,6 +212,47 @@ def test_undo_of_a_rule_on_its_own_page(ada: Client) -> None:
     assert ada.post(f"/rules/{again.pk}/undo/", {"ended": ""}).status_code == 422, "too late"
 
 
+def test_undoing_the_end_of_a_rule_leaves_what_others_have_decided_since(ada: Client) -> None:
+    """One was called a bug while the rule was there, one after it had ended; a third is a bug again only because it had ended."""
+    lee = person("lee", "reviewer")
+    see(pair({"t": {"x": 1, "y": 1}}, {"t": {"x": 2, "y": 2}}))
+    whole, inner, other = found("$.t"), found("$.t.x"), found("$.t.y")
+    lee.post(f"/signatures/{other.pk}/mark/", form(other, to="bug", why="before the rule"))
+    make(ada, whole)
+    rule = Rule.objects.get()
+    assert {row.state for row in Signature.objects.all()} == {"expected"}
+    assert lee.post(f"/signatures/{inner.pk}/mark/", form(inner, to="bug", why="not this one")).status_code == 302
+    ada.post(f"/rules/{rule.pk}/end/", {"why": "too wide"})
+    assert lee.post(f"/signatures/{whole.pk}/mark/", form(whole, to="bug", why="it is wrong")).status_code == 302
+    assert ada.post(f"/rules/{rule.pk}/undo/", {"ended": "1"}).status_code == 302
+    assert {row.path: row.state for row in Signature.objects.all()} == {"$.t": "bug", "$.t.x": "bug", "$.t.y": "expected"}
+    rulebook.settle(time.time())
+    assert {row.path: row.state for row in Signature.objects.all()} == {"$.t": "bug", "$.t.x": "bug", "$.t.y": "expected"}, (
+        "and so for workers"
+    )
+    # Once more, of the rule that was made again.
+    again = Rule.objects.get(ended_at=None)
+    ada.post(f"/rules/{again.pk}/end/", {"why": "after all"})
+    assert ada.post(f"/rules/{again.pk}/undo/", {"ended": "1"}).status_code == 302
+    assert {row.path: row.state for row in Signature.objects.all()} == {"$.t": "bug", "$.t.x": "bug", "$.t.y": "expected"}
+    # Who makes a rule for it after that means it.
+    assert make(lee, found("$.t.x"), choice="0", previewed="ignore $.t.x").status_code == 302
+    assert found("$.t.x").state == "expected"
+
+
+def test_the_end_of_a_rule_is_not_undone_once_it_was_made_again_and_that_has_ended(ada: Client) -> None:
+    row = found("$.t")
+    make(ada, row)
+    first = Rule.objects.get()
+    ada.post(f"/rules/{first.pk}/end/", {"why": "a mistake"})
+    make(ada, row)
+    second = Rule.objects.get(ended_at=None)
+    person("lee", "reviewer").post(f"/rules/{second.pk}/end/", {"why": "it is a bug"})
+    assert "Undo" not in text(ada.get(f"/rules/{first.pk}/"))
+    assert ada.post(f"/rules/{first.pk}/undo/", {"ended": "1"}).status_code == 422
+    assert not Rule.objects.filter(ended_at=None).exists()
+
+
 def test_a_routes_rules_are_told_by_what_becomes_of_them(ada: Client) -> None:
     now = time.time()
     base = {"author": "kim", "reason": "see https://tracker.test/3", "created": now - 100}
@@ -277,6 +332,20 @@ def test_many_are_expected_after_a_preview_of_all_of_them(ada: Client) -> None:
     assert sorted(Rule.objects.values_list("kind", "path", "reason")) == [("ignore", "$.b", "agreed"), ("ignore", "$.t", "agreed")]
     assert {found("$.b").state, found("$.t").state} == {"expected"}
     assert Audit.objects.filter(action="rule-made").count() == 2
+
+
+def test_what_is_hidden_beside_what_was_meant_is_told(ada: Client) -> None:
+    """A rule for a place is one for all that is below it: also for a bug, and for one that was not seen lately."""
+    see(pair({"t": {"x": 1}}, {"t": {"x": 2}}), pair({"t": {"y": 1}}, {"t": {"y": 2}}, at=time.time() - 3 * 3600))
+    for path in ("$.t.x", "$.t.y"):
+        ada.post(f"/signatures/{found(path).pk}/mark/", form(found(path), to="bug", why="it is wrong"))
+    row = found("$.t")
+    one = text(ada.get(f"/signatures/{row.pk}/expect/"))
+    many = text(ada.post("/signatures/mark/", {"chosen": f"{row.pk}:{form(row)['seen']}", "to": "expected"}))
+    for page in (one, many):
+        assert "Other signatures that it touches 1 value $.t.x bug 0 value $.t.y bug" in page
+    make(ada, row)
+    assert found("$.t.x").state == found("$.t.y").state == "expected"
 
 
 def test_one_that_no_rule_excuses_keeps_all_from_being_expected(ada: Client) -> None:
@@ -369,3 +438,16 @@ def test_a_page_sums_its_counters_up_once_and_asks_no_more_for_more_rules(ada: C
         assert len(queries) < 25, path
     Rule.objects.bulk_create(Rule(route="reviews", kind="ignore", path=f"$.k{number}", **base) for number in range(1, 30))
     assert {path: len(asked(path)) for path in paths} == {path: len(queries) for path, queries in before.items()}
+
+
+def test_a_page_counts_history_anew_once_however_many_rules_there_are(ada: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """100 rules of 500 combinations took nine seconds, when the page was counted anew without each of them."""
+    for number in range(12):
+        Rule.objects.create(route="reviews", kind="ignore", path=f"$.k{number}", author="kim", reason="r", created=time.time() - 100)
+    see(*(pair({f"k{number}": 1}, {f"k{number}": 2}) for number in range(12)), pair({"k0": 1, "k1": 1}, {"k0": 2, "k1": 2}))
+    asked: list[int] = []
+    monkeypatch.setattr(ruleviews, "recompute", lambda counts, rules: [asked.append(len(rules)), recompute(counts, rules)][1])
+    ada.get("/routes/reviews/rules/")
+    assert asked == [12]
+    rule = Rule.objects.get(path="$.k0")
+    assert "It hides 2 exchanges; 2 would differ again without it" in text(ada.get(f"/rules/{rule.pk}/"))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from difflib import Match, SequenceMatcher
 from typing import Any
 
 import pytest
 
+from console.aligning import WORK, Aligner
 from console.sidebyside import MAX_LINES, Block, Row, bodies
 from shadow.words import quoted, visible
 
@@ -95,3 +97,27 @@ def test_a_text_has_places_and_a_page_has_lines() -> None:
 def test_what_does_not_show_is_written_out() -> None:
     assert visible("a\u202eb\x1b[31m\x00\ttab\nline é 漢") == "a\\u202eb\\x1b[31m\\x00\ttab\nline é 漢"
     assert quoted("\u200b<b>") == '"\\u200b<b>"'
+
+
+def test_a_list_whose_every_element_differs_is_not_looked_through_again_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its braces read the same a thousand times, and no two of its other lines do."""
+    looked = 0
+    real = SequenceMatcher.find_longest_match
+
+    def counted(self: Aligner, alo: int, ahi: int, blo: int, bhi: int) -> Match:
+        nonlocal looked
+        looked += sum(1 + len(self.b2j.get(line, ())) for line in self.a[alo:ahi])
+        return real(self, alo, ahi, blo, bhi)
+
+    monkeypatch.setattr(SequenceMatcher, "find_longest_match", counted)
+    one, other = [{"id": number} for number in range(480)], [{"id": -1 - number} for number in range(480)]
+    blocks = bodies(side(one), side(other), [difference("value", f"$[{number}].id") for number in range(480)])
+    assert 0 < looked <= 2 * WORK
+    assert marked(blocks) == [(f'"id": {number}', f'"id": {-1 - number}') for number in range(480)]
+    assert not marked(blocks, "quiet")
+
+
+def test_lines_are_aligned_as_by_difflib_where_there_is_time() -> None:
+    left, right = list("abcxabcyabc"), list("bcxabcabczz")
+    assert Aligner(left, right).get_opcodes() == SequenceMatcher(None, left, right, autojunk=False).get_opcodes()
+    assert Aligner(left, right, work=0).get_opcodes() == [("replace", 0, 11, 0, 11)]

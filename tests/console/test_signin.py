@@ -209,6 +209,10 @@ def test_the_clients_address_behind_proxies(settings: Settings) -> None:
     assert signin.address(request) == "203.0.113.7"
     settings.PROXIES = 9
     assert signin.address(request) == "10.0.0.1"
+    settings.PROXIES = 1
+    for hop, expected in (("203.0.113.7:4711", "203.0.113.7"), ("[2001:db8::1]:4711", "2001:db8::1"), ("2001:db8::1", "2001:db8::1")):
+        request = RequestFactory().get("/", REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR=hop)
+        assert signin.address(request) == expected, "some proxies say from which port"
     assert (count(""), count("2")) == (0, 2)
     for wrong in ("-1", "x", "99", "²"):
         with pytest.raises(ImproperlyConfigured, match="BANYAN_CONSOLE_PROXIES"):

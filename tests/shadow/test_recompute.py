@@ -39,6 +39,22 @@ def test_what_a_rule_excused_differs_again_without_it() -> None:
     assert recompute([((Member("value", "$.n"),), 3)], [checked("tolerance", "$.n", "9")]).matched == 0, "counts have no values"
 
 
+PLACES = [Member("value", f"$.{name}") for name in ("a", "b", "a.x", "c")]
+RULES = [checked("ignore", path) for path in ("$.a", "$.b", "$.a.x", "$.*")]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sets(st.sampled_from(PLACES), min_size=1).map(lambda found: tuple(sorted(found))), st.integers(1, 9)), max_size=6
+    ),
+    st.sets(st.sampled_from(RULES)),
+)
+def test_what_rests_on_one_rule_alone_is_what_is_lost_without_it(counts: list[tuple[Combination, int]], rules: set[Rule]) -> None:
+    found = recompute(counts, rules)
+    for rule in rules:
+        assert found.alone.get(rule, 0) == found.matched - recompute(counts, rules - {rule}).matched
+
+
 def test_nothing_is_no_match() -> None:
     assert recompute([((), 5)], [IGNORE_A]).matched == 0
     assert not Cover([IGNORE_A]).whole(())

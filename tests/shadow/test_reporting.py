@@ -181,13 +181,18 @@ def test_a_sample_of_before_requests_were_kept(document: Document) -> None:
 
 
 def test_a_chart_is_broken_where_nothing_is_known() -> None:
-    rates = [Point(0, matched=9, mismatched=1), Point(60, matched=1), Point(120), Point(180, matched=5), Point(240)]
+    first = Point(0, matched=9, mismatched=1, eligible=20)
+    rates = [first, Point(60, matched=1, eligible=1), Point(120), Point(180, matched=5), Point(240)]
     drawn = chart(Series(60, tuple(rates)))
     root = parsed(drawn)
     assert len(root.findall("polyline")) == 1
     assert len(root.findall("circle")) == 1
     assert len([bar for bar in root.iter("rect") if bar.get("class") == "mismatched"]) == 1
-    assert root.get("aria-label") == "Match rate between 90.00 % and 100.00 %, and up to 10 comparisons, in each of 5 spans of a minute"
+    rates_said = "Match rate between 90.00 % and 100.00 %, coverage between 50.00 % and 100.00 %"
+    assert root.get("aria-label") == f"{rates_said}, and up to 20 exchanges to compare, in each of 5 spans of a minute"
+    bars = root.findall("rect")
+    heights = {bar.get("class"): float(bar.attrib["height"]) for bar in bars if bar.get("x") == bars[0].get("x")}
+    assert heights == {"left-out": 40.0, "matched": 36.0, "mismatched": 4.0}, "half of what was to be compared in the first minute was not"
     top, bottom = (float(point.split(",")[1]) for point in reversed(root.findall("polyline")[0].attrib["points"].split()))
     assert (top, bottom) == (14.0, 124.0), "100 % is at the top, and 90 % at the bottom of a scale that begins there"
     assert chart(Series(60, (Point(0),))) == chart(Series(60)) == ""

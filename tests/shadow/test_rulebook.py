@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from gateway.settings.routes import Gate
 from shadow import counters, preview, report, rulebook, states, store
@@ -314,6 +315,28 @@ def test_a_bug_stays_one_whatever_rules_others_make() -> None:
     row.refresh_from_db()
     assert row.state == "bug", "nobody has said that it is fixed"
     assert [(change.old, change.new, change.by) for change in states.history(row.pk)][-1] == ("expected", "bug", "kim")
+
+
+@pytest.mark.django_db
+def test_what_somebody_decides_while_states_are_brought_in_line_stays() -> None:
+    """A rule for two signatures; of one of them somebody says in the same moment that it is a bug."""
+    see(judge(), TIME, ({"t": {"x": 1}}, {"t": {"x": 2}}))
+    rulebook.add("r", IGNORE, BASE, author="kim", reason="the clock", at=time.time(), settling=False)
+    row = Signature.objects.get(path="$.t")
+    begun: list[str] = []
+
+    def meanwhile(execute: Any, sql: str, params: Any, many: Any, context: Any) -> Any:
+        done = execute(sql, params, many, context)
+        if not begun and sql.startswith("SELECT") and 'FROM "shadow_signature"' in sql:
+            begun.append(sql)
+            states.change(row.pk, "bug", by="lee", why="it is none of the clock's")
+        return done
+
+    with connection.execute_wrapper(meanwhile):
+        assert rulebook.settle(time.time(), ["r"]) == 1
+    assert begun
+    assert {each.path: each.state for each in Signature.objects.all()} == {"$.t": "bug", "$.t.x": "expected"}
+    assert [(each.new, each.by) for each in states.history(row.pk)] == [("bug", "lee")]
 
 
 @pytest.mark.django_db

@@ -48,18 +48,25 @@
           ctx.save();
           ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
           ctx.textAlign = "center";
+          const labels = []; // of marks that are close to each other there is one, such as 1–3
           data.marks.forEach((mark, place) => {
             if (mark.at < plot.scales.x.min || mark.at > plot.scales.x.max) return;
             const x = Math.round(plot.valToPos(mark.at, "x", true));
-            ctx.strokeStyle = ctx.fillStyle = colour(mark.bad ? "bad" : "soft");
+            const last = labels.at(-1);
+            if (last && x - last.right < 22 * devicePixelRatio) Object.assign(last, { right: x, to: place + 1, bad: last.bad || mark.bad });
+            else labels.push({ left: x, right: x, from: place + 1, to: place + 1, bad: mark.bad });
+            ctx.strokeStyle = colour(mark.bad ? "bad" : "soft");
             ctx.lineWidth = (mark.bad ? 2 : 1) * devicePixelRatio;
             ctx.setLineDash(mark.bad ? [] : [3 * devicePixelRatio, 3 * devicePixelRatio]);
             ctx.beginPath();
             ctx.moveTo(x, bbox.top);
             ctx.lineTo(x, bbox.top + bbox.height);
             ctx.stroke();
-            ctx.fillText(String(place + 1) + (mark.bad ? "!" : ""), x, bbox.top - 3 * devicePixelRatio);
           });
+          for (const { left, right, from, to, bad } of labels) {
+            ctx.fillStyle = colour(bad ? "bad" : "soft");
+            ctx.fillText((from === to ? `${from}` : `${from}–${to}`) + (bad ? "!" : ""), (left + right) / 2, bbox.top - 3 * devicePixelRatio);
+          }
           ctx.restore();
         },
       },
@@ -69,11 +76,11 @@
   function options(chart, width) {
     const axis = { stroke: colour("soft"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line"), width: 1 }, font: "12px system-ui, sans-serif" };
     return {
-      width, height: 170, padding: [14, 8, 0, 0],
+      width, height: 170, padding: [14, 20, 0, 0],
       tzDate: (at) => window.uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
       cursor: { sync: { key: SYNC, setSeries: false }, drag: { x: true, y: false, setScale: false } },
       scales: {
-        x: { time: true, range: () => [data.since, Math.max(data.until, data.since + 1)] },
+        x: { time: true, range: () => [Math.min(data.since, data.columns.at[0] ?? data.since), Math.max(data.until, data.since + 1)] }, // a step may begin before
         y: {
           range: (_, low, high) => {
             if (low == null) return [chart.floor ?? 0, chart.ceiling ?? 1];

@@ -71,6 +71,8 @@
     children(old, fresh);
   }
   function kept(element, name) {
+    // What is ticked says what its person saw: whatever somebody else has made of it since, the server is to find out by that.
+    if (name === "value" && element.matches("input[type=checkbox]:checked")) return true;
     return (name === "open" && element.nodeName === "DETAILS") || name === "class" && element.classList.contains("htmx-request");
   }
   function children(old, fresh) {
@@ -113,7 +115,7 @@
   }
   function lay(part, text) {
     const fresh = new DOMParser().parseFromString(text, "text/html").getElementById(part.id);
-    if (!fresh) return;
+    if (!fresh) return false; // another page, such as the login
     const focused = document.activeElement;
     const within = part.contains(focused);
     const selection = document.getSelection();
@@ -132,6 +134,7 @@
     if (window.scrollX !== left || window.scrollY !== top) window.scrollTo(left, top);
     count();
     part.dispatchEvent(new CustomEvent("banyan:laid", { bubbles: true }));
+    return true;
   }
 
   document.addEventListener("htmx:configRequest", (event) => {
@@ -141,17 +144,24 @@
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (event.detail.elt.matches("[data-live]") && document.hidden) event.preventDefault();
   });
+  // Who is logged out meanwhile is led to the login, but not away from what he has typed: then the page only says that it is old.
+  const typed = () => [...document.querySelectorAll("textarea, input:not([type=hidden], [type=checkbox], [type=radio])")]
+    .some((field) => field.value !== field.defaultValue);
+  document.addEventListener("htmx:beforeOnLoad", (event) => {
+    const { elt, xhr } = event.detail;
+    if (elt.matches("[data-live]") && xhr.getResponseHeader("HX-Refresh") && typed()) event.preventDefault();
+  });
   document.addEventListener("htmx:afterRequest", (event) => {
     const part = event.detail.elt;
     const xhr = event.detail.xhr;
     if (!part.matches("[data-live]") || !xhr) return;
     if (xhr.status !== 200 && xhr.status !== 304) return;
-    answered();
     const confirmed = xhr.getResponseHeader("Banyan-Confirmed");
     if (xhr.status === 200) {
+      if (!lay(part, xhr.responseText)) return;
       tags.set(part.id, xhr.getResponseHeader("ETag"));
-      lay(part, xhr.responseText);
     }
+    answered();
     if (confirmed) for (const each of document.querySelectorAll("time[data-live=confirmed]")) each.dataset.at = confirmed;
   });
   document.addEventListener("visibilitychange", () => {

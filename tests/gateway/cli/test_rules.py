@@ -5,7 +5,9 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,17 @@ def told(folder: Path, *arguments: str) -> Any:
     done = banyan(folder, *arguments, "--json")
     assert done.stderr == ""
     return json.loads(done.stdout)
+
+
+def test_a_gate_is_not_passed_on_a_rule_that_has_expired_though_no_worker_has_noticed(folder: Path) -> None:
+    for path in ("$.generated_at", "$.n"):
+        assert banyan(folder, "rules", "add", "reviews", "ignore", path, "--reason", "agreed", "--for", "1h").returncode == 0
+    assert banyan(folder, "gate", "reviews").returncode == 0
+    with closing(sqlite3.connect(folder / "store.sqlite3")) as database, database:
+        database.execute("UPDATE shadow_rule SET created = created - 9000, expires = expires - 9000 WHERE path = '$.n'")
+    done = banyan(folder, "gate", "reviews")
+    assert done.returncode == 1
+    assert done.stdout.startswith("reviews: not passed. 1 signature still open: value $.n (new) (")
 
 
 def test_a_rule_from_its_preview_to_its_end(folder: Path) -> None:

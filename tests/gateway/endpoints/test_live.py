@@ -39,8 +39,13 @@ def test_endpoints_are_listed_by_what_they_take_of_legacys_time() -> None:
     assert found["total"]["requests"] == 180
     assert found["total"]["legacy_seconds"] == pytest.approx(7.2)
     assert listed(top, order="requests")["endpoints"][0]["template"] == "/api/fast"
+    assert set(found["endpoints"][1]["sides"]) == {"legacy"}
+    top.hear([row("/api/fast", 0.5, side="candidate")], 1, NOON + 59)
+    fast = next(one for one in listed(top)["endpoints"] if one["template"] == "/api/fast")
+    assert fast["sides"]["legacy"]["p95"] == pytest.approx(0.01, rel=0.1)
+    assert fast["sides"]["candidate"] == {"p50": pytest.approx(0.5, rel=0.1), "p95": pytest.approx(0.5, rel=0.1)}
     one = listed(top, limit=1)
-    assert (len(one["endpoints"]), one["known"], one["rest"]["requests"]) == (1, found["known"], 122)
+    assert (len(one["endpoints"]), one["known"], one["rest"]["requests"]) == (1, found["known"], 123)
 
 
 def test_what_stands_for_more_counts_as_more_and_the_sum_is_exact() -> None:

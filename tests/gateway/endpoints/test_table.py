@@ -108,6 +108,13 @@ def test_figures_say_who_answered_how_and_how_fast() -> None:
     assert by_class(figures.statuses) == {"2xx": 180.0, "5xx": 20.0, "4xx": 2.0}
     assert figures.quantile(0.5) == pytest.approx(0.1, rel=0.1)
     assert figures.quantile(0.99) == pytest.approx(2.0, rel=0.1)
+    assert figures.quantile_of("legacy", 0.5) == pytest.approx(0.1, rel=0.1)
+    assert figures.quantile_of("legacy", 0.99) == pytest.approx(2.0, rel=0.1)
+    assert figures.quantile_of("candidate", 0.01) == figures.quantile_of("candidate", 0.99) == pytest.approx(0.5, rel=0.1)
+    twice = msgspec.json.decode(msgspec.json.encode(figures), type=Figures)
+    twice.merge(figures)
+    assert twice.candidate_times == {number: 2 * count for number, count in figures.candidate_times.items()}
+    assert Figures().quantile_of("legacy", 0.5) is Figures().quantile_of("candidate", 0.5) is None
     assert figures.cacheable == pytest.approx(67 / 133)
     assert figures.route == "", "most belong to none"
     assert Figures().quantile(0.5) is Figures().cacheable is None
