@@ -101,6 +101,8 @@ def suspicion(names: frozenset[str]) -> re.Pattern[bytes]:
 # could hide.
 _PIVOTS: Final = b"._-J+ \t:%AzV\\#;?&"
 _DIGITS: Final = b"0123456789"
+_UNHINTED: Final = _DIGITS + b"?&"
+"""With which nothing begins that _HINT finds."""
 _ELSE: Final = bytes(code for code in range(256) if code not in _PIVOTS + _DIGITS)
 _HINT: Final = re.compile(
     rb"(?s)[._\-J+ \t:%AzV\\#;](?:"
@@ -132,12 +134,17 @@ def _numbered(target: bytes) -> bool:
     return target.translate(_ROW, _BETWEEN).find(_THIRTEEN) >= 0 and _CARD.search(target) is not None
 
 
+_SHORT_QUERY: Final = 100
+
+
 class Mask:
     """Keeps secrets out of logged targets, as `[shadow] redact` and `redact_patterns` say."""
 
     def __init__(self, redact: Iterable[str], patterns: Iterable[str] = KINDS) -> None:
         self._names = secret_names(redact)
         self._suspicion = suspicion(self._names)
+        self._words = frozenset(name.encode() for name in self._names)
+        self._plain = not any(mark in name for name in self._names for mark in "?&=")
         self._patterns = Patterns(list(patterns), self._names)
 
     def presentable(self, target: bytes) -> bytes:
@@ -149,15 +156,33 @@ class Mask:
         if rest.find(b"?") >= 0 or rest.find(b"&") >= 0:  # bytes in bytes costs an exception inside
             query, following = target.find(b"?"), target.find(b"&")
             astray = query < 0 or 0 <= following < query
-            if self._suspicion.search(target, 0 if astray else query) is not None:
+            if self._suspicious(target[0 if astray else query :]):
                 # Fields elsewhere than between & in the one query are found by the search alone.
                 search = astray or target.count(b"?") > 1
                 target = masked(target.decode("latin-1"), self._names).encode("latin-1")
-        if not (search or _HINT.search(target) is not None or (len(rest) >= 13 and _numbered(target))):
+        hinted = bool(rest.strip(_UNHINTED)) and _HINT.search(target) is not None
+        if not (search or hinted or (len(rest) >= 13 and _numbered(target))):
             return target
         text = target.decode("latin-1")
         shown = self._patterns.replace(text, _star)
         return target if shown is text else shown.encode("latin-1")
+
+    def _suspicious(self, query: bytes) -> bool:
+        """As `suspicion` finds it. Of short queries each name is looked up, which takes a quarter of the time."""
+        if not self._plain or len(query) > _SHORT_QUERY:
+            return self._suspicion.search(query) is not None
+        first = True
+        for part in query.replace(b"?", b"&").split(b"&"):
+            if first:
+                first = False  # what is before the first mark is no field
+                continue
+            equals = part.find(b"=")
+            name = part if equals < 0 else part[:equals]
+            if equals >= 0 and name.lower() in self._words:
+                return True
+            if name.find(b"%") >= 0 or name.find(b"+") >= 0:
+                return True
+        return False
 
 
 def _star(_kind: str, _secret: str) -> str:

@@ -31,15 +31,21 @@ MAX_VARYING: Final = 4
 PATIENCE: Final = 8
 """Heads in a row that were not as expected. After that only two of PATIENCE are learnt from, for learning costs half of what it saves: two,
 because one shows what a head is like, and the next what varies in it."""
+SHORT: Final = 64
+"""Bytes of a value, or a target, up to which compiled code looks at each of them, for less than a pattern takes."""
 
 _VALUE: Final = re.compile(rb"[" + VALUE + rb"]*+")
+_METHODS: Final = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+_LONGEST_METHOD: Final = 7
+_HASH: Final = 0x23
+_BACKSLASH: Final = 0x5C
 _MAY_VARY: Final = frozenset((PLAIN, LENGTH, CUT, FORWARDED, REQUEST_ID, TRACE, UNDERSCORED))
 
 
 class Shape:
     """What a head is made of: constant bytes, and between them the values that vary."""
 
-    __slots__ = ("_kept", "_shown", "constants", "ends", "length", "lines", "request_id", "starts", "trace", "varying")
+    __slots__ = ("_kept", "_shown", "constants", "ends", "hidden", "length", "lines", "request_id", "starts", "trace", "varying")
 
     def __init__(self, lines: list[bytes], fields: bytes, varying: list[int]) -> None:
         self.lines = lines
@@ -52,6 +58,8 @@ class Shape:
         """The same for a trusted proxy's X-Request-ID."""
         self.trace = -1
         """The same for its traceparent."""
+        self.hidden: list[int] = []
+        """Which lines must not be captured, where some of these vary."""
         self.constants = _pieces(lines, varying)
         self.starts: list[int] = [0] * len(varying)
         """Where the varying values were in the head that was matched last."""
@@ -81,9 +89,7 @@ class Shape:
             if data[begin:at] != constant:
                 return -1
             self.starts[number] = at
-            found = _VALUE.match(data, at)
-            assert found is not None  # noqa: S101 - it matches nothing, too
-            at = found.end()
+            at = _value_end(data, at)
             self.ends[number] = at
             constant = constants[number + 1]
         end = at + len(constant)
@@ -105,6 +111,17 @@ class Shape:
     def value(self, data: bytes, which: int) -> bytes:
         """A varying value of the head that was matched last, without white space around it."""
         return data[self.starts[which] : self.ends[which]].strip(b" \t")
+
+    def secrets(self, data: bytes) -> list[bytes]:
+        """The lines of the head that was matched last that must not be captured. Only where there are `hidden` ones."""
+        found: list[bytes] = []
+        for number in self.hidden:
+            line = self.lines[number]
+            if number in self.varying:
+                place = self.varying.index(number)
+                line = data[self.starts[place] - line.find(b":") - 1 : self.ends[place]]
+            found.append(line)
+        return found
 
     def content_length(self, data: bytes) -> int:
         """The Content-Length of the head that was matched last; -1: it is not valid. Only where `length` says that it varies."""
@@ -130,9 +147,11 @@ def learn(last: Shape | None, lines: list[bytes], fields: bytes, known: Lines, *
                 break
             varying.append(number)
     shape = Shape(lines, fields, varying)
+    secret = False
     for place, number in enumerate(varying):
         name = lines[number][: lines[number].find(b":")].lower()
         kind = known.kind(name)
+        secret = secret or known.secret(name)
         if kind == LENGTH:
             shape.length = place
         elif trusted and kind in (REQUEST_ID, TRACE):
@@ -142,6 +161,8 @@ def learn(last: Shape | None, lines: list[bytes], fields: bytes, known: Lines, *
                 shape.request_id = place
             elif name == b"traceparent":
                 shape.trace = place
+    if secret:
+        shape.hidden = [number for number in range(1, len(lines)) if known.secret(lines[number][: lines[number].find(b":")].lower())]
     return shape
 
 
@@ -151,7 +172,21 @@ def _worth_learning(misses: int) -> bool:
 
 
 def _may_vary(name: bytes, known: Lines) -> bool:
-    return known.kind(name) in _MAY_VARY and not known.secret(name)
+    return known.kind(name) in _MAY_VARY
+
+
+def _value_end(data: bytes, start: int) -> int:
+    """Where what begins at `start` ceases to be a field's value, as _VALUE has it."""
+    end = data.find(b"\r", start)
+    if end < 0 or end - start > SHORT:
+        found = _VALUE.match(data, start)
+        assert found is not None  # noqa: S101 - it matches nothing, too
+        return found.end()
+    for at in range(start, end):
+        byte = data[at]
+        if (byte < 0x20 and byte != 0x09) or byte == 0x7F:
+            return at
+    return end
 
 
 def _pieces(lines: list[bytes], varying: list[int]) -> list[bytes]:
@@ -212,15 +247,13 @@ class Requests:
 
 def _again(data: bytes, shape: Shape, last: RequestHead, limit: int) -> RequestHead | None:
     """The head that `data` begins with, if it has this shape."""
-    line = REQUEST_LINE.match(data)
-    if line is None:
+    method, target, start = _request_line(data)
+    if start == 0:
         return None
-    start = line.end()
     end = shape.match(data, start)
     if end < 0 or end > limit:
         return None
-    method, target, minor = line.groups()
-    if (minor == b"1") != last.http11:
+    if (data[start - 1] == 0x31) != last.http11:
         return None
     length = last.length
     if shape.length >= 0:
@@ -228,7 +261,7 @@ def _again(data: bytes, shape: Shape, last: RequestHead, limit: int) -> RequestH
         if length < 0:
             return None
     head = RequestHead()
-    head.method = method.decode("ascii")
+    head.method = method
     head.target = target
     head.size = end
     head.length = length
@@ -245,11 +278,30 @@ def _again(data: bytes, shape: Shape, last: RequestHead, limit: int) -> RequestH
         if not last.traceparent or not valid(head.traceparent):
             return None
     head.underscored = last.underscored
-    head.secrets = last.secrets
+    head.secrets = shape.secrets(data) if shape.hidden else last.secrets
     head.host = last.host
     head.upgrade = last.upgrade
     check_target(head)
     return head
+
+
+def _request_line(data: bytes) -> tuple[str, bytes, int]:
+    """(method, target, where the request line ends), as REQUEST_LINE has it; the last is 0 where it is none."""
+    space = data.find(b" ", 0, _LONGEST_METHOD + 1)
+    method = _METHODS.get(data[:space]) if space > 0 else None
+    end = data.find(b" ", space + 1)
+    # Longer than a target that ends within SHORT: a pattern is quicker.
+    if method is None or end < 0 or end - space > SHORT:
+        line = REQUEST_LINE.match(data)
+        return ("", b"", 0) if line is None else (line[1].decode("ascii"), line[2], line.end())
+    for at in range(space + 1, end):
+        byte = data[at]
+        if byte < 0x21 or byte > 0x7E or byte in (_HASH, _BACKSLASH):
+            return "", b"", 0
+    version = data[end : end + 9]
+    if end == space + 1 or (version != b" HTTP/1.1" and version != b" HTTP/1.0"):
+        return "", b"", 0
+    return method, data[space + 1 : end], end + 9
 
 
 class Responses:
@@ -288,7 +340,7 @@ class Responses:
                 head.fields = shape.fields(data, start, end) if shape.varying else last.fields
                 head.chunked = last.chunked
                 head.keep_alive = last.keep_alive
-                head.secrets = last.secrets
+                head.secrets = shape.secrets(data) if shape.hidden else last.secrets
                 head.upgrade = last.upgrade
                 return head
         end = data.find(b"\r\n\r\n") + 4

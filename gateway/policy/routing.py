@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-_SUSPICIOUS: Final = re.compile(rb"%|//|/\.|\\|;")
-"""What a tidy path does not have. Anything else cannot decode to another path."""
+_DOT: Final = 0x2E
 MAX_READINGS: Final = 32
 """Readings of one path. What can be read in more ways was made for it; ordinary ones with %20 or a dot segment have two or three."""
 MAX_READ: Final = 2048
@@ -72,8 +71,9 @@ class Table:
         Raises:
             AmbiguousPathError: another route, or none, would match the decoded path.
         """
-        found = self._walk(self._root, path.split(b"/"), 1, method)
-        if _SUSPICIOUS.search(path) is not None:
+        segments = path.split(b"/")
+        found = self._walk(self._root, segments, 1, method)
+        if not _tidy(path, segments):
             # Both matter: a candidate that decodes must see the same API, and so must legacy's own URLconf.
             for other in _readings(path):
                 if self._walk(self._root, other.split(b"/"), 1, method) != found:
@@ -102,6 +102,22 @@ class Table:
             if found is not None:
                 return found
         return node.below.get(method) or node.below.get("")
+
+
+def _tidy(path: bytes, segments: list[bytes]) -> bool:
+    """Has it no %, \\ or ;, no // and no segment that begins with a dot? Then it cannot be decoded to another path. `segments`: split at /.
+
+    A pattern that says so takes four times as long.
+    """
+    last = len(segments) - 1
+    for index in range(1, last + 1):
+        segment = segments[index]
+        if segment:
+            if segment[0] == _DOT:
+                return False
+        elif index < last:
+            return False
+    return path.find(b"%") < 0 and path.find(b"\\") < 0 and path.find(b";") < 0
 
 
 def _readings(path: bytes) -> set[bytes]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from demo.processes import ROOT
 from gateway import access
-from gateway.access import AccessLog, Mask, line, secret_names
+from gateway.access import AccessLog, Mask, line, secret_names, suspicion
 from gateway.impressions import Impressions
 from gateway.secret_fields import masked
 from gateway.secret_patterns import KINDS, PREFIXES, Patterns
@@ -366,3 +366,15 @@ def test_what_cannot_be_written_is_named(tmp_path: Path, caplog: pytest.LogCaptu
         f"the access log {nowhere}",
         f"the impressions' file {nowhere}",
     ]
+
+
+QUERY = st.lists(st.sampled_from([b"?", b"&", b"&", b"=", b"=", b"token", b"TOKEN", b"a", b"%", b"+", b"/", b"x" * 60]), max_size=10).map(
+    b"".join
+)
+
+
+@given(QUERY)
+def test_a_short_query_is_suspected_where_a_long_one_is(query: bytes) -> None:
+    for names in (["$..pin", "$..token"], ['$..["a=a"]']):
+        mask = Mask(names)
+        assert mask._suspicious(query) == (suspicion(secret_names(names)).search(query) is not None)

@@ -1,10 +1,12 @@
 """Which route a path meets, and which paths no candidate ever gets."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy.routing import AmbiguousPathError, Pattern, Rewrite, Table
+from gateway.policy.routing import AmbiguousPathError, Pattern, Rewrite, Table, _tidy
 
 TABLE = Table(
     [
@@ -108,3 +110,8 @@ def test_whatever_matches_stays_itself_when_decoded(segments: list[bytes]) -> No
 )
 def test_rewrite(match: str, rewrite: str, target: bytes, expected: bytes) -> None:
     assert Rewrite(match, rewrite)(target) == expected
+
+
+@given(st.lists(st.sampled_from([b"/", b"/", b".", b"a", b"%", b"\\", b";", b"\xff", b"*"]), max_size=8).map(b"".join))
+def test_a_path_is_tidy_where_nothing_in_it_could_be_decoded_to_another(path: bytes) -> None:
+    assert _tidy(path, path.split(b"/")) == (re.search(rb"%|//|/\.|\\|;", path) is None)
