@@ -88,12 +88,12 @@ class World:
 
 
 @asynccontextmanager
-async def served(folder: Path, open_for: str) -> AsyncIterator[World]:
+async def served(folder: Path, open_for: str, **flags: bool) -> AsyncIterator[World]:
     legacy, new = Upstream(ok), Upstream(ok)
     await legacy.start()
     await new.start()
     try:
-        async with gateway(folder, TOML.format(legacy=legacy.port, new=new.port, open=open_for), work=True, alone=True) as running:
+        async with gateway(folder, TOML.format(legacy=legacy.port, new=new.port, open=open_for), work=True, alone=True, **flags) as running:
             yield World(running, legacy, new, folder)
     finally:
         await legacy.stop()
@@ -302,6 +302,24 @@ async def test_a_reload_forgets_nothing_of_an_upstream_that_stays_as_it_was(worl
 def post(admin: int) -> int:
     with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{admin}/reload", method="POST"), timeout=20) as answer:
         return int(answer.status)
+
+
+async def test_legacy_is_not_asked_twice_where_it_answers_in_the_place_of_who_is_compared(tmp_path: Path) -> None:
+    """After the switch legacy is asked beside the candidate. While the breaker is open it answers: once."""
+    async with served(tmp_path, "60s", work__shadow=True) as world:
+        (before,) = await world.ask(GET % b"work/x")
+        assert before.header("Banyan-Route") == "work; served-by=candidate; reason=flag"
+        for _ in range(100):
+            if len(world.legacy.requests) == 1:
+                break
+            await asyncio.sleep(0.05)
+        assert world.legacy.requests[0].header("Banyan-Shadow") == ["1"]
+        world.new.handler = reset
+        await world.opened()
+        await world.ask(GET % b"work/x", 10)
+        await asyncio.sleep(1.3)
+        assert [each.header("Banyan-Shadow") for each in world.legacy.requests[1:]] == [[]] * 10
+        assert 'banyan_shadow_skipped_total{reason="fallback",route="work"} 10.0' in await asyncio.to_thread(world.gateway.metrics)
 
 
 async def test_what_is_gathered_is_answered_in_one_way(world: World) -> None:
