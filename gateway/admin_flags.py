@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from flags import overrides
 from flags.overrides import OverrideError
-from gateway import explain
+from gateway import explain, upstreams
 from gateway.admin_answers import answer, problem
 from gateway.explain import QuestionError
 from gateway.explaining import BusyError, Explainer
@@ -105,6 +105,7 @@ def routes(supervisor: Supervisor) -> list[Route]:
         try:
             # In a thread: 1,000 flags are compiled in 40 ms, and this loop feeds the workers.
             found = await explainer.ask(explain.explain, supervisor.config, board.snapshot, dict(board.overrides.by_flag), question)
+            found["notes"] += upstreams.remarks(supervisor, found["decision"])
         except BusyError:
             return problem(503, "busy", "Too many explanations are asked for.", "They are worked out one after the other. Ask again.")
         return answer(found)

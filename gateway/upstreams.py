@@ -38,7 +38,7 @@ def _upstream(supervisor: Supervisor, name: str, upstream: Upstream) -> dict[str
         "addresses": [_address(supervisor, name, address, sums) for address in addresses(upstream)],
         "repeated": sums.repeated,
         "not_repeated": sums.not_repeated,
-        "breaker": upstream.breaker.model_dump() if upstream.breaker else None,
+        "breaker": upstream.breaker.model_dump() if upstream.breaker is not None else None,
         "health": upstream.health.model_dump() if upstream.health is not None else None,
         "concurrency": upstream_limits.state(supervisor, name),
     }
@@ -73,6 +73,25 @@ def _opinions(supervisor: Supervisor, name: str, address: str) -> Iterator[tuple
         stats = upstream.addresses.get(address) if upstream is not None else None
         if stats is not None:
             yield worker, stats
+
+
+def remarks(supervisor: Supervisor, decision: dict[str, Any] | None) -> list[str]:
+    """For an explanation: what of the upstream that would serve says that another may have to."""
+    name = decision["serve"] if decision is not None else None
+    upstream = supervisor.config.upstreams.get(name) if name is not None else None
+    if name is None or upstream is None:
+        return []
+    found = []
+    for address in addresses(upstream):
+        opinions = [stats for _, stats in _opinions(supervisor, name, address)]
+        workers = f"of {len(opinions)} worker{'s' if len(opinions) > 1 else ''}"
+        if closed := sum(stats.breaker != "closed" for stats in opinions):
+            found.append(f"the breaker of {name} at {address} is open in {closed} {workers}: it is hardly asked (GET /upstreams)")
+        if unwell := sum(stats.unwell for stats in opinions):
+            found.append(f"{name} at {address} is not well, by its health in {unwell} {workers}")
+        if left_out := sum(stats.left_out for stats in opinions):
+            found.append(f"{name} at {address} is left out by {left_out} {workers}, since it failed alone")
+    return found
 
 
 def families(supervisor: Supervisor) -> Iterator[Metric]:

@@ -21,5 +21,9 @@ def unfit(config: Config) -> Iterator[str]:
             yield f"upstreams.{name}.concurrency: the mitmproxy engine does not count; run the edge engine, or remove it"
         if upstream.urls:
             yield f"upstreams.{name}.urls: the mitmproxy engine takes one address; run the edge engine"
+        if upstream.health is not None:
+            yield f"upstreams.{name}.health: the mitmproxy engine does not ask for it; run the edge engine"
+        if upstream.breaker is not None and "breaker" in upstream.model_fields_set:
+            yield f"upstreams.{name}.breaker: the mitmproxy engine has none; remove it, or run the edge engine"
         if upstream.url.startswith("unix:"):
             yield f"upstreams.{name}.url: the mitmproxy engine reaches no unix sockets; run the edge engine"

@@ -42,6 +42,8 @@ def consider(relay: Relay, decision: Decision) -> Capture | None:
         skip(counts, "sampled_out")
     elif relay.head.length > relay.terms.replay_buffer:
         skip(counts, "body_too_large")
+    elif decision.fallback is not None and relay.terms.pools[decision.serve.upstream].barred:
+        skip(counts, "fallback")  # legacy is about to answer: to ask it beside itself would double its load, just now
     elif edge.mirrors.get(decision.route, 0) >= relay.terms.shadow.concurrency:
         drop(counts, "concurrency")
     else:

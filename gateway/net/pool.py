@@ -132,6 +132,12 @@ class Pool:
         return task
 
     @property
+    def barred(self) -> bool:
+        """Is a request that could be answered elsewhere not going to be sent here?"""
+        now = self.clock.now
+        return self.unwell or all(not place.breaker.admits(now) for place in self.places)
+
+    @property
     def retry_after(self) -> int:
         """Whole seconds until a breaker lets a request through; at least 1."""
         now = self.clock.now

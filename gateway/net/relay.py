@@ -675,9 +675,7 @@ class Relay(Sink):
     def _request_complete(self) -> None:
         capture = self.capture
         if capture is not None and not self._mirrored and not self.done:
-            if self.fell_back:
-                self._skip_shadow("fallback")  # known at once: legacy need not be asked beside itself
-            elif not self._replayable or self._replay_size > self.terms.replay_buffer:
+            if not self._replayable or self._replay_size > self.terms.replay_buffer:
                 self._skip_shadow("body_too_large")
             else:
                 self._mirrored = True

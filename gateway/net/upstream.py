@@ -180,8 +180,12 @@ class UpstreamConnection:
 
     def abandon(self) -> None:
         """Nobody waits for the answer any more: throws the connection away, silently."""
-        if self.state is State.HEAD and self.sink is not None and self.place is not None:
-            self._unheard(self.place)
+        place = self.place
+        if place is not None:
+            if self.state is State.HEAD and self.sink is not None:
+                self._unheard(place)
+            elif self.state is State.IDLE:
+                place.breaker.abandoned(self.epoch)  # opened as a probe, perhaps, for somebody who is gone by now
         self.sink = None
         if self._ended and self.state is State.TUNNEL and self.transport.get_write_buffer_size():
             # The last words of a tunnel's client are still on their way.

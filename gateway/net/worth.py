@@ -52,7 +52,7 @@ def pool_of(
 def breaker_of(name: str, upstream: Upstream) -> Breaker:
     """An address's."""
     settings = upstream.breaker
-    if settings is False:
+    if settings is None:
         return Breaker()
     errors = settings.errors
     if errors is None:

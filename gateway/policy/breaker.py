@@ -76,8 +76,8 @@ class Breaker:
         self._bads = [0] * SLICES
         self._sum_good = 0
         self._sum_bad = 0
-        self._turned = 0.0
-        """When the slice under way began."""
+        self._turned = -1.0
+        """When the slice under way began; below 0: nobody has said what time it is."""
         self._probe_until = 0.0
         """Until when the probe under way is waited for; 0.0: there is none."""
 
@@ -152,6 +152,9 @@ class Breaker:
         """Moves the window on. Called several times in each slice."""
         passed = now - self._turned
         if passed < self._slice:
+            return
+        if self._turned < 0:
+            self._turned = now
             return
         if passed >= self._slice * (SLICES + 1):
             self._forget()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import field_validator, model_validator
@@ -54,12 +53,21 @@ class Upstream(Section):
     To it alone: no other upstream knows its keys."""
     concurrency: Concurrency | None = None
     """How many requests it is sent at once. Without this section nobody counts: docs/guide/overload.md."""
-    breaker: Breaker | Literal[False] = Breaker()
-    """When an address is not asked for a while."""
+    breaker: Breaker | None = Breaker()
+    """When an address is not asked for a while. None: `breaker = false`."""
     health: Health | None = None
     """Its addresses are asked how they are."""
     tls: UpstreamTls = UpstreamTls()
     """For https."""
+
+    @field_validator("breaker", mode="before")
+    @classmethod
+    def _breaker(cls, value: object) -> object:
+        if isinstance(value, bool):
+            if value:
+                raise ValueError("there is one anyway: remove this, or write breaker = { errors = 0.5 }, for example, or breaker = false")
+            return None
+        return value
 
     @field_validator("urls")
     @classmethod

@@ -11,6 +11,7 @@ from gateway.net.clock import Clock
 from gateway.net.deadlines import Deadlines
 from gateway.net.pool import AGE_SECONDS, IDLE_SECONDS, MAX_IDLE, Pool
 from gateway.net.upstream import UpstreamConnection
+from gateway.policy.breaker import Breaker
 
 
 class Transport:
@@ -90,3 +91,30 @@ async def test_idle_ones_are_let_go_and_bounded(kept: Kept) -> None:
     assert kept.place.total == len(kept.place.idle) == MAX_IDLE
     kept.pool.tick(kept.clock.now + IDLE_SECONDS + 0.1)
     assert kept.place.total == len(kept.place.idle) == 0
+
+
+async def test_a_probe_for_somebody_who_left_while_it_connected_makes_room(kept: Kept) -> None:
+    breaker = Breaker(errors=0.5, minimum=1, open_seconds=5.0, lease=1000.0)
+    kept.place.breaker = breaker
+    now = kept.clock.now
+    breaker.failed(breaker.enter(now), now)
+    assert kept.pool.acquire(repeatable=True) is None
+    kept.clock.now = now = now + 5.0
+    epoch = breaker.enter(now)
+    connection = kept.opened()
+    connection.epoch = epoch
+    assert not breaker.admits(now)
+    connection.abandon()
+    assert breaker.admits(now)
+
+
+async def test_what_lies_in_the_pool_makes_no_room_for_a_second_probe(kept: Kept) -> None:
+    breaker = Breaker(errors=0.5, minimum=1, open_seconds=5.0, lease=1000.0)
+    kept.place.breaker = breaker
+    idle = kept.opened()
+    kept.pool.release(idle)
+    now = kept.clock.now
+    breaker.failed(breaker.enter(now), now)
+    breaker.enter(now + 5.0)
+    idle.abandon()
+    assert not breaker.admits(now + 5.0)

@@ -77,6 +77,14 @@ def test_a_loop_that_stood_still_forgets_all_of_it() -> None:
     assert it.requests == 0
 
 
+def test_what_comes_before_the_first_tick_counts() -> None:
+    it = breaker()
+    asked(it, 5000.0, bad=19)
+    it.tick(5000.05)
+    asked(it, 5000.1, bad=1)
+    assert it.state == OPEN
+
+
 def test_open_it_admits_nobody_then_one_at_a_time() -> None:
     it = opened()
     assert not it.admits(104.9)
