@@ -302,3 +302,14 @@ def test_a_full_disk_claims_nothing_and_forgets_nothing(tmp_path: Path) -> None:
     assert claim(ledger, replace(WANTED, token="t2")).verdict is Verdict.RUNNING
     assert book.finish(ledger, Held(1, "token-1"), 200, None)
     ledger.close()
+
+
+def test_an_attempt_whose_end_is_written_is_not_begun_again(ledger: Connection) -> None:
+    first = claim(ledger)
+    assert book.again(ledger, held(first))
+    book.doubt(ledger, held(first), "given-up")
+    assert not book.again(ledger, held(first))  # it was asked for before, and comes late
+    assert not book.move(ledger, held(first), "psp-b", ["psp-a"])
+    (found,) = book.doubts(ledger)
+    assert (found.attempts, found.provider, found.refused) == (2, "psp-a", ())
+    assert book.doubts(ledger) == [found]
