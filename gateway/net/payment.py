@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from gateway.ledger.desk import Desk
     from gateway.net.relay import Relay
 
+MOST_OTHERS: Final = 2
+"""Providers that are asked in another's place once a request was sent: so it is sent three times at most (edge.md 46)."""
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -209,7 +211,7 @@ class Payment:
         if not self.ledgered:
             if failure.sent and relay.head.method not in SAFE:
                 return False
-            return relay.at_hand(whole=failure.sent) and self._go_elsewhere(failure.code)
+            return relay.at_hand(whole=failure.sent) and self._go_elsewhere(failure.code, sent=failure.sent)
         if self._concluded:
             return True
         # TLS that is refused after the request was written: nothing of it was read. But what went out before that may have been.
@@ -236,7 +238,7 @@ class Payment:
         if not self.ledgered:
             if head.status < UNANSWERED or relay.head.method not in SAFE or not relay.at_hand(whole=True):
                 return False
-            return self._go_elsewhere(f"status-{head.status}")
+            return self._go_elsewhere(f"status-{head.status}", sent=True)
         if head.status >= UNANSWERED:
             self._drop(complete)
             if self._step() is Step.AGAIN and not relay.done:
@@ -312,9 +314,11 @@ class Payment:
             self._refused.append(refused)
         return self._claim.elsewhere(self._relay.terms.policy.flags, self._context, self._by, self._refused)
 
-    def _go_elsewhere(self, why: str) -> bool:
+    def _go_elsewhere(self, why: str, *, sent: bool) -> bool:
         relay = self._relay
         serve = relay.serve
+        if sent and len(self._refused) >= MOST_OTHERS:
+            return False
         target = self._next(serve.upstream if serve is not None else "")
         if target is None:
             return False

@@ -1,7 +1,6 @@
 """Payments while workers are killed and providers fail in every way: by three ledgers (clients', the gateway's, providers') nothing is paid
 twice, nothing is lost, and what nobody knows is listed."""
 
-
 from __future__ import annotations
 
 import asyncio
