@@ -25,9 +25,10 @@ from gateway.net.again import elsewhere
 from gateway.net.answers import problem
 from gateway.net.chunked import LAST, chunk
 from gateway.net.head import RequestHead, ResponseHead
+from gateway.net.keyed import choose
 from gateway.net.mirror import Capture, consider
 from gateway.net.outgoing import request_head
-from gateway.net.payment import Payment, choose
+from gateway.net.payment import Payment
 from gateway.net.reply import debug, reply
 from gateway.net.tunnel import Tunnel
 from gateway.net.turnstile import Turnstile, Waiting
@@ -204,12 +205,12 @@ class Relay(Sink):
         if connection is not None:
             connection.write(out, last=last)
         elif self._gathering:
+            if self.payment is not None and self._replay_size > self.terms.replay_buffer:
+                self.payment.too_long()
+                return
             if last:
                 self._gathering = False
                 self._begin_sending()
-            elif self.payment is not None and self._replay_size > self.terms.replay_buffer:
-                self.payment.too_long()
-                return
         elif self._replay_size > self.terms.replay_buffer:
             self.client.pause_reading()  # until there is a connection to pass it on to
         if last:
