@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from cyclopts import App
 
+from gateway.cli.drill.provider import provider
+
 app = App(
     name="drill",
     help="""Runs an incident on this machine, without the gateway and with it, and says what came of it.
 
+    Example: banyan drill provider
+
     Exit status 0: every bar was reached; 1: one was missed; 2: wrong use. --help after a drill says more of it.""",
 )
+app.command(provider, sort_key=2)

@@ -1,0 +1,286 @@
+"""The outage of a payment provider, twice: as it was, with the shop asking one provider by itself; and with the gateway before two of them.
+
+What was charged is read from the providers' own ledgers, by what it was for. What people were told, and what the gateway lists as in doubt,
+is held against that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import time
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import uvloop
+
+from demo.processes import ROOT, Running, StartError, python
+from demo.providers import start_provider
+from demo.shop import Shop, manage_shop, start_shop
+from drills import timeline
+from drills.customers import FAILED, PAID, UNKNOWN, Customers
+from drills.gateway import Gateway, start_gateway
+from drills.killing import STAGES, Death, Killer
+from drills.load import Connections, OpenLoop, Phase, Seen
+from drills.report import Bar, Chart, Figure, Level, Line, Mark, Report
+from drills.stage import Say, Stage, stage
+
+OUTAGE_SECONDS: Final = 1.5
+"""From a death to the start of the next process, which takes a second more until it answers."""
+COMPLETED: Final = 0.99
+LISTED_SECONDS: Final = 5.0
+"""For the gateway to write down what it owes its ledger after the last payment."""
+PATIENCE_SECONDS: Final = 15.0
+
+TOML: Final = """\
+[upstreams]
+legacy = "http://127.0.0.1:{shop}"
+[upstreams.psp-a]
+url = "http://127.0.0.1:{psp_a}"
+connect_timeout = "500ms"
+response_timeout = "3s"
+[upstreams.psp-b]
+url = "http://127.0.0.1:{psp_b}"
+connect_timeout = "500ms"
+response_timeout = "3s"
+
+[[routes]]
+name = "payments"
+match = "/api/v1/payments/*"
+split = {{ psp-a = 70, psp-b = 30 }}
+sticky = "idempotency-key"
+failover = "safe"
+require_key = true
+"""
+
+
+@dataclass(slots=True)
+class Side:
+    """What one of the two runs has shown."""
+
+    seconds: float
+    """That the load was sent for."""
+    seen: list[Seen]
+    customers: Customers
+    began: float
+    """Of time.monotonic()."""
+    deaths: list[Death]
+    charged: Counter[int]
+    """How often each order was charged, by all providers together."""
+    elsewhere: int
+    """Charged by the other provider than the one that is killed."""
+    listed: set[int]
+    """Orders that the gateway says are in doubt."""
+
+    def orders(self, outcome: str) -> set[int]:
+        """Those that ended so for whoever pays them."""
+        return {self.customers.first_order + one.number for one in self.seen if one.outcome == outcome}
+
+    @property
+    def doubled(self) -> set[int]:
+        return {order for order, times in self.charged.items() if times > 1}
+
+    @property
+    def lost(self) -> set[int]:
+        """Charged while whoever paid was not told that it is paid, or told so and not charged; and in no list that somebody looks at."""
+        paid = self.orders(PAID)
+        return (set(self.charged) ^ paid) - self.listed
+
+
+def run(say: Say, *, payments: int, rate: float, keep: bool = False, outage: float = OUTAGE_SECONDS) -> Report:
+    """Both runs.
+
+    Raises:
+        StartError: something did not come up, did not die, or cannot be read.
+    """
+    with stage("provider", say, keep=keep) as found:
+        say("seeding a shop with orders to pay")
+        manage_shop(found.folder, "seed")
+        first, last = map(int, manage_shop(found.folder, "orders", str(2 * payments)).split())
+        if last - first + 1 != 2 * payments:
+            raise StartError(f"the shop has placed orders {first} to {last}, and not {2 * payments}")
+        say(f"without the gateway: {payments} payments at {rate:g} a second, and one provider")
+        without = _side(found, False, first, payments, rate, outage)
+        say(f"with the gateway: {payments} payments at {rate:g} a second, and two providers")
+        with_gateway = _side(found, True, first + payments, payments, rate, outage)
+        return report(without, with_gateway, payments, rate)
+
+
+def _side(found: Stage, with_gateway: bool, first: int, payments: int, rate: float, outage: float) -> Side:
+    folder = found.folder / ("with" if with_gateway else "without")
+    psp_a = found.start(lambda: start_provider("psp-a", folder))
+    others = [found.start(lambda: start_provider("psp-b", folder))] if with_gateway else []
+    shop_port = _free_port()
+    gateway: Gateway | None = None
+    settings = {"BANYAN_SHOP_PAYMENTS_URL": f"{psp_a.url}/api/v1/payments/", "BANYAN_SHOP_PAYMENTS_CARELESS": "1"}
+    if with_gateway:
+        toml = TOML.format(shop=shop_port, psp_a=psp_a.port, psp_b=others[0].port)
+        gateway = start_gateway(found, toml)
+        settings = {"BANYAN_SHOP_PAYMENTS_URL": f"{gateway.url}/api/v1/payments/"}
+    shop: Shop = found.start(lambda: start_shop(found.folder, port=shop_port, env=settings))
+    entrance: Running = gateway or shop
+    customers = Customers(Connections(entrance.port), first)
+    load = OpenLoop([Phase("outage", payments / rate, rate)], customers.pay, patience=PATIENCE_SECONDS)
+    again = partial(found.start, partial(start_provider, "psp-a", folder, port=psp_a.port))
+    killer = Killer(psp_a, again, outage)
+    seen = uvloop.run(_play(load, customers, killer, payments / rate))
+    listed = _in_doubt(gateway) if gateway is not None else set()
+    references = [reference for provider in (killer.provider, *others) for _, reference in provider.charges()]
+    elsewhere = sum(len(provider.charges()) for provider in others)
+    for running in (shop, *([gateway] if gateway is not None else ()), killer.provider, *others):
+        found.end(running)
+    charged = Counter(_order(reference) for reference in references)
+    return Side(payments / rate, seen, customers, load.began, killer.deaths, charged, elsewhere, listed)
+
+
+async def _play(load: OpenLoop, customers: Customers, killer: Killer, seconds: float) -> list[Seen]:
+    try:
+        async with asyncio.TaskGroup() as group:
+            paying = group.create_task(load.run(), name="paying")
+            group.create_task(killer.run(seconds), name="killing")
+        return paying.result()
+    except* StartError as errors:
+        raise errors.exceptions[0] from None
+    finally:
+        customers.connections.close()
+        await asyncio.sleep(0)
+
+
+def _in_doubt(gateway: Gateway) -> set[int]:
+    """The orders that `banyan payments in-doubt` lists, once the gateway owes its ledger nothing."""
+    command = python("-m", "gateway.cli", "payments", "in-doubt", "--json", "--config", str(gateway.config))
+    deadline = time.monotonic() + LISTED_SECONDS
+    before: set[int] | None = None
+    while True:
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603 - our own
+        if ended.returncode not in (0, 1):
+            raise StartError(f"banyan payments in-doubt ended with status {ended.returncode}: {ended.stderr.strip()}")
+        listed = {_order(str(line["key"])) for line in json.loads(ended.stdout)["payments"]}
+        if listed == before or time.monotonic() > deadline:
+            return listed
+        before = listed
+        time.sleep(1.0)
+
+
+def _order(text: str) -> int:
+    """Of a reference, "order-17", or of a key, "order-17-1"."""
+    return int(text.split("-")[1])
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def report(without: Side, with_gateway: Side, payments: int, rate: float) -> Report:
+    """What both have shown."""
+    sides = (without, with_gateway)
+    figures = [
+        _figure("paid", "orders paid", [len(side.orders(PAID)) for side in sides]),
+        _figure("goodput", "orders paid, a second", [round(len(side.orders(PAID)) / side.seconds, 1) for side in sides]),
+        _figure("p99_ms", "p99 until an order was paid", [_p99(side) for side in sides], "ms"),
+        _figure("failed", "failed orders: told to try again, and gave up", [_failed(side) for side in sides]),
+        _figure("doubled", "double charges", [len(side.doubled) for side in sides]),
+        _figure("lost", "charged and told that it failed, or the reverse", [len(side.lost) for side in sides]),
+        Figure("in_doubt", "in doubt, and listed", None, len(with_gateway.listed)),
+        Figure("in_doubt_charged", "of these, charged", None, len(with_gateway.listed & set(with_gateway.charged))),
+        Figure("elsewhere", "charged by the other provider", None, with_gateway.elsewhere),
+        _figure("restarts", "restarts of the provider", [len(side.deaths) for side in sides]),
+    ]
+    return Report(
+        "provider",
+        f"A payment provider dies at {len(STAGES)} stages, {payments:,} payments",
+        figures,
+        _bars(with_gateway, payments),
+        [_chart(without, with_gateway, rate)],
+        [
+            "Every order is tried twice, a second apart. What is in doubt was sent to the provider that died, and is sent to nobody again:",
+            f"`banyan payments in-doubt` lists it, with the key by which the provider can be asked; {_resolved(with_gateway)}",
+        ],
+        {"payments": payments, "rate": rate, "stages": [_plain(side) for side in sides], "orders": _plain_orders(with_gateway)},
+    )
+
+
+def _figure(key: str, name: str, values: list[Any], unit: str = "") -> Figure:
+    return Figure(key, name, values[0], values[1], unit)
+
+
+def _p99(side: Side) -> float:
+    return round(1000 * timeline.percentile(timeline.took(side.seen, {PAID}), 0.99), 1)
+
+
+def _failed(side: Side) -> int:
+    return len(side.seen) - len(side.orders(PAID)) - len(side.orders(UNKNOWN))
+
+
+def _resolved(side: Side) -> str:
+    charged = len(side.listed & set(side.charged))
+    return f"asked so, it says that {charged} of {len(side.listed)} were charged."
+
+
+def _bars(side: Side, payments: int) -> list[Bar]:
+    charged, paid, unknown = set(side.charged), side.orders(PAID), side.orders(UNKNOWN)
+    doubtful = unknown | (charged - paid)
+    open_to_others = payments - len(side.listed - paid)
+    share = len(paid) / open_to_others if open_to_others else 0.0
+    dying: set[int] = set()
+    for death in side.deaths:
+        dying |= side.customers.under_way(death.armed, death.seen)
+    reached = {death.stage.key for death in side.deaths}
+    return [
+        Bar("killed at each of five stages", "5", f"{len(reached)}", len(reached) == len(STAGES)),
+        Bar("payments made", f"{payments:,}", f"{len(side.seen):,}", len(side.seen) == payments),
+        Bar("payments doubled", "0", f"{len(side.doubled)}", not side.doubled),
+        Bar("payments lost", "0", f"{len(side.lost)}", not side.lost),
+        Bar("unknown, and listed", "every one", f"{len(doubtful & side.listed)} of {len(doubtful)}", doubtful <= side.listed),
+        Bar(
+            "listed, and under way when the provider died",
+            "every one",
+            f"{len(side.listed & dying)} of {len(side.listed)}",
+            side.listed <= dying,
+        ),
+        Bar(
+            "completed, of those that could be completed elsewhere",
+            f">= {COMPLETED:.0%}",
+            f"{100 * share:.2f} %, {len(paid)} of {open_to_others}",
+            share >= COMPLETED,
+        ),
+    ]
+
+
+def _chart(without: Side, with_gateway: Side, rate: float) -> Chart:
+    seconds = max(without.seconds, with_gateway.seconds)
+    lines = [
+        Line(label, timeline.rate(side.seen, {PAID}, seconds), with_it)
+        for label, side, with_it in (("without the gateway", without, False), ("with the gateway", with_gateway, True))
+    ]
+    marks = [
+        Mark(death.seen - with_gateway.began, death.stage.label, (death.back or death.seen) - with_gateway.began)
+        for death in with_gateway.deaths
+    ]
+    return Chart("Orders paid", "a second", timeline.STEP_SECONDS, lines, marks, [Level(rate, "asked for")])
+
+
+def _plain(side: Side) -> list[dict[str, Any]]:
+    return [
+        {"stage": death.stage.key, "died": round(death.seen - side.began, 3), "back": round(death.back - side.began, 3)}
+        for death in side.deaths
+    ]
+
+
+def _plain_orders(side: Side) -> dict[str, Any]:
+    """What to look at where a bar is missed."""
+    return {
+        "doubled": sorted(side.doubled),
+        "lost": sorted(side.lost),
+        "in_doubt": sorted(side.listed),
+        "unknown_and_not_listed": sorted(side.orders(UNKNOWN) - side.listed),
+        "failed": len(side.orders(FAILED)),
+        "statuses": {str(status): count for status, count in sorted(side.customers.statuses().items())},
+    }
