@@ -18,7 +18,8 @@ def policy(config: Config, flags: Flags) -> Policy:
 def _rules(route: Route) -> RouteRules | SplitRules:
     pattern = Pattern(route.name, route.match, frozenset(route.methods))
     if route.split:
-        return SplitRules(pattern, route.split, route.split_flag, route.sticky)
+        failover, key = route.failover == "safe", route.require_key
+        return SplitRules(pattern, route.split, route.split_flag, route.sticky, failover=failover, ledger=route.ledgered, require_key=key)
     return RouteRules(
         pattern,
         Target(

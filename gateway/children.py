@@ -122,6 +122,8 @@ class WorkerProcess:
         """The number of the overrides that it decides by."""
         self.gauges = (0, 0)
         """Connections and requests in flight, as last reported."""
+        self.ledger = False
+        """It can use the ledger, as last reported."""
         self.configured = asyncio.Event()
         """It has taken, or refused, the newest configuration."""
         self.number = -1
@@ -159,6 +161,7 @@ class WorkerProcess:
                 self.ready.clear()
                 self.number = self.overrides = -1
                 self.gauges = (0, 0)
+                self.ledger = False
                 if self.stopping:
                     break
                 ended(f"worker {self.index}", status)

@@ -23,11 +23,7 @@ PLANNED = {
     "upstreams.*.concurrency": "concurrency limits",
     "upstreams.*.breaker": "breakers",
     "upstreams.*.health": "health checks",
-    "upstreams.*.idempotent": "idempotent upstreams",
     "routes.*.priority": "shedding by priority",
-    "routes.*.sticky = idempotency-key": "stickiness by idempotency key (it comes with the ledger)",
-    "routes.*.failover": "failover between providers (it comes with the ledger)",
-    "routes.*.require_key": "required idempotency keys (they come with the ledger)",
     "domains": "calls between domains",
 }
 """Keys of the design without code behind them yet, or `key = value` where it is that value; and what they will do."""

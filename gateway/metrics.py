@@ -97,6 +97,27 @@ class Collector(Base):
         words.add_metric([], live.templates.size)
         yield from (requests, displaced, words)
 
+    def _payments(self) -> Iterator[Metric]:
+        supervisor = self._supervisor
+        payments = CounterMetricFamily(
+            "banyan_payments",
+            "Requests of split routes by what the ledger or another provider did",
+            labels=["route", "outcome"],
+        )
+        for route, counts in supervisor.totals.payments.items():
+            for outcome, count in counts.items():
+                payments.add_metric([route, outcome], count)
+        yield payments
+        if not supervisor.config.ledgered:
+            return
+        doubts = GaugeMetricFamily("banyan_payments_in_doubt", "Requests in the ledger of which nobody knows what came", labels=["route"])
+        for route in supervisor.config.ledgered:
+            doubts.add_metric([route], supervisor.in_doubt.get(route, 0))
+        up = GaugeMetricFamily("banyan_ledger_up", "1: the worker can use the ledger; else its routes are answered 503", labels=["worker"])
+        for worker in supervisor.workers:
+            up.add_metric([str(worker.index)], float(worker.ledger))
+        yield from (doubts, up)
+
     def _rest(self) -> Iterator[Metric]:
         supervisor = self._supervisor
         problems = CounterMetricFamily("banyan_problems", "Requests that the gateway itself answered", labels=["code"])
@@ -152,6 +173,7 @@ class Collector(Base):
         )
         since.add_metric([], reloads.succeeded_at)
         yield from self._endpoints()
+        yield from self._payments()
         yield from self._keys()
         yield from families(supervisor.guard)
         started = GaugeMetricFamily("banyan_start_time_seconds", "Unix time of the supervisor's start")

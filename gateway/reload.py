@@ -43,6 +43,7 @@ FIXED = (
     "flags.overrides",
     "shadow.sink",
     "shadow.database",
+    "ledger.database",
 )
 """What a reload does not change: sockets, processes and the flag source belong to the supervisor's life."""
 

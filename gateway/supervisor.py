@@ -72,6 +72,8 @@ class Supervisor:
         self.number = 0
         """Of the configuration that is in force."""
         self.restarts: dict[str, int] = {}
+        self.in_doubt: dict[str, int] = {}
+        """Route → payments in doubt, as a worker read last."""
         self._text = text
         self._engine = engine
         self._announce = announce
@@ -263,6 +265,9 @@ class Supervisor:
             self.keys.missing(worker, message.origin)
         if isinstance(message, Report):
             worker.gauges = (message.stats.connections, message.stats.in_flight)
+            worker.ledger = message.stats.in_doubt is not None
+            if message.stats.in_doubt is not None:
+                self.in_doubt = message.stats.in_doubt
             merge(self.totals, message.stats)
             self.live.hear(message.stats.seen, message.stats.seen_of, time.time())
             self.guard.heard(message.stats)

@@ -127,13 +127,14 @@ class RouteTally:
 class Tally:
     """Everything since the last report."""
 
-    __slots__ = ("_callers", "_events", "_problems", "_routes")
+    __slots__ = ("_callers", "_events", "_payments", "_problems", "_routes")
 
     def __init__(self) -> None:
         self._routes: dict[str, RouteTally] = {}
         self._problems: dict[str, int] = {}
         self._events: dict[str, int] = {}
         self._callers: dict[str, int] = {}
+        self._payments: dict[str, dict[str, int]] = {}
 
     def route(self, name: str) -> RouteTally:
         tally = self._routes.get(name)
@@ -149,10 +150,18 @@ class Tally:
         """It was found out who is calling, or not."""
         self._callers[standing] = self._callers.get(standing, 0) + 1
 
+    def payment(self, route: str, outcome: str) -> None:
+        """Something came of a request that is kept in the ledger, or went to another provider."""
+        counts = self._payments.get(route)
+        if counts is None:
+            counts = self._payments[route] = {}
+        counts[outcome] = counts.get(outcome, 0) + 1
+
     def problem(self, code: str) -> None:
         """The gateway itself answered."""
         self._problems[code] = self._problems.get(code, 0) + 1
 
     def report(self) -> Stats:
         """What was counted. The tally must not be used afterwards: a new one takes its place."""
-        return Stats({name: tally.report() for name, tally in self._routes.items()}, self._problems, self._events, callers=self._callers)
+        routes = {name: tally.report() for name, tally in self._routes.items()}
+        return Stats(routes, self._problems, self._events, callers=self._callers, payments=self._payments)

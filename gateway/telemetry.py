@@ -66,6 +66,10 @@ class Stats(msgspec.Struct):
     """Finished requests, or a fair part of them (gateway/sampling.py). The supervisor's sums have neither this nor the next …"""
     seen_of: int = 0
     """… which is how many there were."""
+    payments: dict[str, dict[str, int]] = {}
+    """Route → what came of its requests by the ledger → how many (gateway/net/payment.py)."""
+    in_doubt: dict[str, int] | None = None
+    """Route → payments in doubt, in the whole ledger; None: this worker keeps none, or cannot read it."""
     connections: int = 0
     in_flight: int = 0
 
@@ -114,6 +118,8 @@ def merge(total: Stats, part: Stats) -> None:
     _add(total.events, part.events)
     _add(total.callers, part.callers)
     _add(total.questions, part.questions)
+    for name, counts in part.payments.items():
+        _add(total.payments.setdefault(name, {}), counts)
     for flag, (on, off) in part.flags.items():
         was_on, was_off = total.flags.get(flag, (0, 0))
         total.flags[flag] = (was_on + on, was_off + off)

@@ -10,6 +10,7 @@ from pathlib import Path
 from gateway import tls
 from gateway.config import Config
 from gateway.identity import stamping
+from gateway.ledger.database import AwayError, connect
 from gateway.listening import why_not
 from gateway.mitm.unfit import unfit
 from gateway.reload import unwritable
@@ -109,13 +110,19 @@ def unfit_keys(config: Config) -> list[str]:
 
 def unprepared(config: Config) -> list[str]:
     """Before a start: makes the database's tables and the key that redacts, where they are not there. What a child would stumble over."""
-    url = config.shadow.database
+    url, key = config.shadow.database, "shadow.database"
     try:
         if config.shadow.sink == "local":
             database.prepare(url, config.folder)
         load_key(database.state_folder(url, config.folder) / "redact.key")
+        if config.ledgered:
+            url, key = config.ledger.database, "ledger.database"
+            if config.ledger.local:  # else whoever is away at the start may be back later
+                connect(url, config.folder, timeout=config.ledger.timeout).close()
+    except AwayError as error:
+        return [f"ledger.database: {error}. Name another file"]
     except OSError as error:
-        return [f"shadow.database: {error.filename}: {error.strerror}. Name another file"]
+        return [f"{key}: {error.filename}: {error.strerror}. Name another file"]
     except ValueError as error:
-        return [f"shadow.database: {error}"]
+        return [f"{key}: {error}"]
     return []

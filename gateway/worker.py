@@ -34,6 +34,8 @@ class EdgeEngine:
         stats.connections = len(edge.connections) + len(self._listener.handshakes)
         stats.in_flight = edge.in_flight
         stats.questions = edge.questions()
+        if edge.ledger is not None and edge.ledger.up:
+            stats.in_doubt = edge.ledger.in_doubt
         stats.seen, stats.seen_of = edge.sample.hand_over()
         return stats
 
@@ -64,6 +66,8 @@ class EdgeEngine:
 
     async def close(self) -> None:
         self._edge.close()
+        if self._edge.ledger is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._edge.ledger.close)
 
 
 if __name__ == "__main__":

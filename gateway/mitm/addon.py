@@ -154,7 +154,8 @@ class GatewayAddon:
             told = terms.flag_headers.read(lines)
             user, session, claims = caller.user_id, caller.session_id, caller.claims
             asked = context(found.route, head.method, relay.address, user, session, claims, told, caller.fleeting)
-            decision = terms.policy.decide(found, asked)
+            by = find(head.fields, found.field.encode()) if found.field else None
+            decision = terms.policy.decide(found, asked, by.decode("latin-1") if by is not None else "")
         relay.decision = decision
         # `stream` was set by mitmproxy (option stream_large_bodies) for a declared length over the replay buffer.
         relay.capture = prepare(shared, terms, decision, relay.outgoing, replayable=not request.stream, caller=relay.caller)

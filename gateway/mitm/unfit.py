@@ -11,6 +11,11 @@ def unfit(config: Config) -> Iterator[str]:
     """One line for each key that cannot be kept."""
     if config.gateway.proxy_protocol:
         yield "gateway.proxy_protocol: the mitmproxy engine does not read it; run the edge engine"
+    for route in config.routes:
+        if route.ledgered:
+            yield f'route {route.name!r}: sticky = "idempotency-key": the mitmproxy engine keeps no ledger; run the edge engine'
+        if route.failover == "safe":
+            yield f'route {route.name!r}: failover = "safe": the mitmproxy engine asks no other provider; run the edge engine'
     for name, upstream in config.upstreams.items():
         if upstream.urls:
             yield f"upstreams.{name}.urls: the mitmproxy engine takes one address; run the edge engine"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 def account(relay: Relay, side: str, status: int) -> None:
     """The request is done: it is counted, and has its line in the access log. `status` 0: its answer did not come to an end."""
     relay.done = True
+    if relay.payment is not None:
+        relay.payment.ended()
     edge = relay.edge
     relay.terms.in_flight -= 1
     seconds = edge.clock.now - relay.started_at

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gateway.access import AccessLog
+from gateway.ledger.desk import Desk
 from gateway.net.clock import Clock
 from gateway.net.deadlines import Deadlines
 from gateway.net.terms import Terms
@@ -53,6 +54,9 @@ class Edge:
         """Terms of before, by which requests still go."""
         self.deadlines.watch(self._sweep)
         self.ids = Ids()
+        self.ledger: Desk | None = None
+        """Where routes keep one."""
+        self._open_ledger(config)
         self.ended: Callable[[bytes], None] | None = None
         """Told of the key of each cookie that legacy ended: the other workers know it too."""
 
@@ -66,6 +70,14 @@ class Edge:
         before = self.terms
         self.terms = Terms(self.loop, self.deadlines, config, policy, before)
         self.retired.append(before)
+        self._open_ledger(config)
+
+    def _open_ledger(self, config: Config) -> None:
+        """Once there was a route that keeps one, it stays: keys may be under way."""
+        if self.ledger is not None:
+            self.ledger.configure(config.ledger)
+        elif config.ledgered:
+            self.ledger = Desk(self.loop, config.ledger, config.folder)
 
     def end(self, key: bytes) -> None:
         """Legacy has ended the cookie with this key, here or before another worker."""

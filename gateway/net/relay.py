@@ -24,11 +24,12 @@ from gateway.net.chunked import LAST, chunk
 from gateway.net.head import RequestHead, ResponseHead
 from gateway.net.mirror import Capture, consider
 from gateway.net.outgoing import request_head
+from gateway.net.payment import Payment, choose
 from gateway.net.reply import debug, reply
 from gateway.net.tunnel import Tunnel
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.admission import refusal
-from gateway.policy.decision import Claim, Decision, Policy, Target
+from gateway.policy.decision import Claim, Decision, Policy, SplitClaim, Target
 from gateway.policy.failover import SAFE, may_repeat
 from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
@@ -75,6 +76,7 @@ class Relay(Sink):
         "edge",
         "fell_back",
         "head",
+        "payment",
         "request_id",
         "response",
         "sent",
@@ -127,6 +129,8 @@ class Relay(Sink):
         self.capture: Capture | None = None
         self.claim: Claim | None = None
         self._rule: Rule | None = None
+        self.payment: Payment | None = None
+        """Of a request that must not be executed twice, and of one that another provider may answer."""
         self.caller: Caller | None = None
         """Who is calling; None where that is nobody's matter."""
         self.visitor = b""
@@ -177,8 +181,10 @@ class Relay(Sink):
         elif self._gathering:
             if last:
                 self._gathering = False
-                assert self.decision is not None  # noqa: S101 - made before anything is gathered
-                self._send(self.decision.serve)
+                self._begin_sending()
+            elif self.payment is not None and self._replay_size > self.terms.replay_buffer:
+                self.payment.too_long()
+                return
         elif self._replay_size > self.terms.replay_buffer:
             self.client.pause_reading()  # until there is a connection to pass it on to
         if last:
@@ -211,7 +217,13 @@ class Relay(Sink):
         if terms.visitors is not None and caller.user_id is None and caller.session_id is None:
             caller = self._visiting(terms.visitors, claim)
         context = terms.context(self.client.peer, self.head, claim.route, self.address, caller)
-        self._go(terms.policy.decide(claim, context))
+        decision: Decision | None
+        if isinstance(claim, SplitClaim) and (claim.field or claim.careful):
+            decision = choose(self, claim, context)
+        else:
+            decision = terms.policy.decide(claim, context)
+        if decision is not None:
+            self._go(decision)
 
     def _limited(self, limit: RouteLimit, caller: Caller | None) -> bool:
         """Whether that was one request too many; then it is answered."""
@@ -231,14 +243,25 @@ class Relay(Sink):
         if decision.shadow is not None:
             self.capture = consider(self, decision)
         head = self.head
-        if self.body_complete:
-            self._send(decision.serve)
+        if self.payment is not None and self.payment.gathers():
+            self._gathering = True
+        elif self.done:
+            return
+        elif self.body_complete:
+            self._begin_sending()
             self._request_complete()
         elif 0 < head.length <= self.terms.replay_buffer and not head.expect:
             # It is kept in any case. A slow client occupies no upstream meanwhile, and where nobody can be reached, all of it is at hand.
             self._gathering = True
         else:
-            self._send(decision.serve)
+            self._begin_sending()
+
+    def _begin_sending(self) -> None:
+        if self.payment is not None:
+            self.payment.begin()
+        else:
+            assert self.decision is not None  # noqa: S101 - made before anything is gathered or sent
+            self._send(self.decision.serve)
 
     def _send(self, target: Target) -> None:
         self.serve = target
@@ -263,6 +286,8 @@ class Relay(Sink):
 
     def _begin(self, connection: UpstreamConnection, target: Target) -> None:
         self.connection = connection
+        if self.payment is not None:
+            self.payment.sending()
         stamp = self.stamp(target.upstream)
         data = request_head(self.head, target, self.client.peer.forwarding(self.head), self.request_id, self.trace, stamp)
         if self._body:
@@ -288,7 +313,7 @@ class Relay(Sink):
 
     def on_interim(self, head: ResponseHead) -> None:
         """1xx, passed on to clients that know it (edge.md 19)."""
-        if self.head.http11 and not self._started:
+        if self.head.http11 and not self._started and (self.payment is None or not self.payment.ledgered):
             self.client.write(head.line + head.fields + b"\r\n\r\n")
 
     def on_upgrade(self, head: ResponseHead, data: bytes) -> None:
@@ -323,6 +348,8 @@ class Relay(Sink):
         self.waited = self.edge.clock.now - self.asked_at
         if complete:
             self.connection = None
+        if self.payment is not None and self.payment.answered(head, data, complete):
+            return
         if decision.fallback is not None and not self.fell_back:
             other = Policy.on_response(decision, method, head.status, replayable=self._replayable and self.body_complete)
             if other is not None:
@@ -342,6 +369,8 @@ class Relay(Sink):
         """More of the answer's body."""
         if complete:
             self.connection = None
+        if self.payment is not None and self.payment.more(data, complete):
+            return
         if self._held is not None:
             self._held.append(data)
             if complete:
@@ -371,6 +400,8 @@ class Relay(Sink):
             self._sent_anew = True
             assert self.serve is not None  # noqa: S101 - it just failed
             self._send(self.serve)
+            return
+        if self.payment is not None and self.payment.failed(failure):
             return
         decision = self.decision
         assert decision is not None  # noqa: S101 - nothing is sent before it is decided
@@ -416,6 +447,8 @@ class Relay(Sink):
             # Clients mostly have less patience than [upstreams] response_timeout: a candidate that hangs must not go unseen by it.
             self.waited = waited
             watched(self, failed=False)
+        if self.payment is not None:
+            self.payment.client_gone()
         self._drop_upstream()
         self._skip_shadow("client_gone")
         account(self, self.serve.side if self.serve and self.decision else GATEWAY, 0)
@@ -495,6 +528,43 @@ class Relay(Sink):
         if self.connection is not None:
             self.connection.abandon()
             self.connection = None
+
+    # What a payment asks of its request (gateway/net/payment.py)
+
+    def ask(self, target: Target) -> None:
+        """Sends it there."""
+        self._send(target)
+
+    def ask_anew(self, target: Target) -> None:
+        """Sends it there once more, over a connection of its own."""
+        self._sent_anew = True
+        self._send(target)
+
+    def go_elsewhere(self, target: Target, why: str) -> None:
+        """Sends it there, in the place of who was asked before."""
+        self._fall_back(target, why)
+
+    def at_hand(self, *, whole: bool) -> bool:
+        """Whether what has come of the body is all here; `whole`: and has come to its end."""
+        return self._replayable and (self.body_complete or not whole)
+
+    def gathered(self) -> bytes:
+        """What has come of the body, framed as it goes out."""
+        return b"".join(self._body)
+
+    def deliver(self, head: ResponseHead, data: bytes, complete: bool) -> None:
+        """The answer, or its beginning."""
+        self._respond(head, data, complete)
+
+    def replay(self, target: Target, head: ResponseHead, body: bytes) -> None:
+        """The answer that `target` gave before."""
+        self.serve = target
+        self.response = head
+        self.status = head.status
+        self._started = True
+        self.sent += len(body)
+        self.client.write(reply(self, head, body, True))
+        self._end(GATEWAY, self.client.closing_after)
 
     # Shadow
 

@@ -9,7 +9,7 @@ A Decision holds nothing of the request, so the few that a route can have are ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
@@ -38,6 +38,10 @@ class Reason(StrEnum):
     """It is one of the callers of one of several providers."""
     OVERRIDE = "override"
     """A person set the flag on this gateway for a while (`banyan flags override`), past where it lives."""
+    REPLAYED = "replayed"
+    """The same request was answered before: it gets that answer, from the ledger."""
+    PINNED = "pinned"
+    """The same request was sent to this provider before, and is in doubt there: it goes to no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,12 @@ class SplitRules:
     weights: Mapping[str, int]
     flag: str
     sticky: str = USER
+    failover: bool = False
+    """Another provider may be asked, where that can execute nothing twice."""
+    ledger: bool = False
+    """What writes is kept in the ledger, by its Idempotency-Key, and never executed twice."""
+    require_key: bool = False
+    """What writes without one is refused."""
 
     @property
     def name(self) -> str:
@@ -142,9 +152,13 @@ class Claim:
         self.route = route
         self.flags = flags
         """Those that it reads, and the role of each: serve and shadow, or split."""
+        self.field = ""
+        """The header field, in lower case, whose value `decide` wants to know; "" for none."""
+        self.careful = False
+        """Of several providers another may be asked, or what is sent to one is kept in the ledger: gateway/net/payment.py."""
 
-    def decide(self, flags: Flags, context: Context) -> Decision:
-        """Who answers, for the caller in `context`."""
+    def decide(self, flags: Flags, context: Context, by: str = "") -> Decision:
+        """Who answers, for the caller in `context`. `by`: what the field says."""
         raise NotImplementedError
 
     def by_session(self, flags: Flags) -> bool:
@@ -162,7 +176,7 @@ class CandidateClaim(Claim):
         self._decisions = _decisions(rules)
         """(serve flag, shadow flag, the serve flag is overridden) → Decision."""
 
-    def decide(self, flags: Flags, context: Context) -> Decision:
+    def decide(self, flags: Flags, context: Context, by: str = "") -> Decision:
         serve, shadow = flags.enabled(self._serve_flag, context), flags.enabled(self._shadow_flag, context)
         return self._decisions[serve, shadow, flags.overridden(self._serve_flag)]
 
@@ -176,15 +190,23 @@ class SplitClaim(Claim):
     def __init__(self, rules: SplitRules, chance: Callable[[], float]) -> None:
         super().__init__(rules.name, {rules.flag: "split"})
         self.splitter = Splitter(rules.name, rules.weights, rules.flag, rules.sticky, chance)
+        self.rules = rules
+        self.field = self.splitter.field
+        self.careful = rules.failover or rules.ledger
         self._made = {(name, by_hand): _split_to(rules.name, name, by_hand) for name, by_hand in product(rules.weights, (False, True))}
         """(provider, the flag is overridden) → Decision."""
 
-    def decide(self, flags: Flags, context: Context) -> Decision:
+    def decide(self, flags: Flags, context: Context, by: str = "") -> Decision:
         splitter = self.splitter
-        return self._made[splitter.choose(flags, context), flags.overridden(splitter.flag)]
+        return self._made[splitter.choose(flags, context, by), flags.overridden(splitter.flag)]
+
+    def elsewhere(self, flags: Flags, context: Context, by: str, tried: Collection[str]) -> Target | None:
+        """Who is asked in the place of those in `tried`, to whom nothing was sent; None: nobody may be."""
+        found = self.splitter.next(flags, context, by, tried) if self.rules.failover else None
+        return None if found is None else Target(found)
 
     def by_session(self, flags: Flags) -> bool:
-        return self.splitter.sticky != RANDOM or flags.by_session(self.splitter.flag)
+        return (self.splitter.sticky != RANDOM and not self.field) or flags.by_session(self.splitter.flag)
 
 
 class Policy:
@@ -212,9 +234,9 @@ class Policy:
             return AMBIGUOUS
         return UNROUTED if name is None else self._claims[name]
 
-    def decide(self, claim: Claim, context: Context) -> Decision:
-        """Who answers the request that `claim` is laid to, for the caller in `context`."""
-        return claim.decide(self.flags, context)
+    def decide(self, claim: Claim, context: Context, by: str = "") -> Decision:
+        """Who answers the request that `claim` is laid to, for the caller in `context`. `by`: what its field says, if it has one."""
+        return claim.decide(self.flags, context, by)
 
     @staticmethod
     def on_response(decision: Decision, method: str, status: int, *, replayable: bool) -> Target | None:

@@ -12,12 +12,17 @@ class Problem(StrEnum):
     """The code is what clients see in `Banyan-Error` and in the problem document's type (RFC 9457)."""
 
     FRAMING = "framing"
+    KEY = "idempotency-key"
     UNAUTHENTICATED = "unauthenticated"
     METHOD = "method-not-allowed"
     REQUEST_TIMEOUT = "request-timeout"
+    KEY_RUNNING = "key-running"
+    IN_DOUBT = "in-doubt"
+    ANSWERED_BEFORE = "answered-before"
     BODY_TOO_LARGE = "body-too-large"
     TARGET_TOO_LONG = "target-too-long"
     EXPECTATION = "expectation-failed"
+    KEY_REUSED = "key-reused"
     RATE_LIMITED = "rate-limited"
     HEAD_TOO_LARGE = "head-too-large"
     CODING = "unknown-transfer-coding"
@@ -29,6 +34,7 @@ class Problem(StrEnum):
     DRAINING = "draining"
     CONNECTIONS = "too-many-connections"
     IDENTITY_UNAVAILABLE = "identity-unavailable"
+    LEDGER_UNAVAILABLE = "ledger-unavailable"
     CONNECT_TIMEOUT = "upstream-connect-timeout"
     UPSTREAM_TIMEOUT = "upstream-timeout"
     OUTCOME_UNKNOWN_TIMEOUT = "outcome-unknown-timeout"
@@ -48,12 +54,17 @@ class Problem(StrEnum):
 
 _ANSWERS: dict[Problem, tuple[int, str]] = {
     Problem.FRAMING: (400, "The request is not valid HTTP/1.1"),
+    Problem.KEY: (400, "The request needs one valid Idempotency-Key"),
     Problem.UNAUTHENTICATED: (401, "Somebody has to be logged in for this"),
     Problem.METHOD: (405, "This method is not relayed"),
     Problem.REQUEST_TIMEOUT: (408, "The request did not arrive in time"),
+    Problem.KEY_RUNNING: (409, "A request with this Idempotency-Key is under way"),
+    Problem.IN_DOUBT: (409, "What came of the request with this Idempotency-Key is not known"),
+    Problem.ANSWERED_BEFORE: (409, "The request with this Idempotency-Key was executed before"),
     Problem.BODY_TOO_LARGE: (413, "The request's body is too large"),
     Problem.TARGET_TOO_LONG: (414, "The request's target is too long"),
     Problem.EXPECTATION: (417, "Only 100-continue can be expected"),
+    Problem.KEY_REUSED: (422, "The Idempotency-Key came with another request before"),
     Problem.RATE_LIMITED: (429, "Too many requests"),
     Problem.HEAD_TOO_LARGE: (431, "The request's header fields are too large"),
     Problem.CODING: (501, "This transfer coding is not known"),
@@ -65,6 +76,7 @@ _ANSWERS: dict[Problem, tuple[int, str]] = {
     Problem.DRAINING: (503, "The gateway is shutting down"),
     Problem.CONNECTIONS: (503, "Too many connections are open"),
     Problem.IDENTITY_UNAVAILABLE: (503, "Nobody can say at the moment who is calling"),
+    Problem.LEDGER_UNAVAILABLE: (503, "It cannot be written down at the moment what is sent, so nothing is"),
     Problem.CONNECT_TIMEOUT: (504, "The upstream did not accept a connection in time"),
     Problem.UPSTREAM_TIMEOUT: (504, "The upstream did not answer in time"),
     Problem.OUTCOME_UNKNOWN_TIMEOUT: (504, "The upstream did not answer in time and the request's outcome is unknown"),

@@ -13,7 +13,7 @@ What follows from that, whoever decides, in whichever worker or gateway, with no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from hashlib import blake2b
 from math import log
 from typing import Final
@@ -23,6 +23,9 @@ from flags.snapshot import Context, Flags
 USER: Final = "user"
 SESSION: Final = "session"
 RANDOM: Final = "random"
+CALLERS: Final = frozenset((USER, SESSION, RANDOM))
+KEY: Final = "idempotency-key"
+HEADER: Final = "header:"
 
 _DRAWS: Final = 2.0**64
 
@@ -67,6 +70,10 @@ class Shares:
                 best, least = draw, cost
         return best.provider
 
+    def rank(self, caller: bytes) -> list[str]:
+        """All whom `caller` may meet, the one whom he does first, and then whom he would meet without those before."""
+        return [draw.provider for draw in sorted(self._draws, key=lambda draw: draw.cost(caller))]
+
     def at(self, place: float) -> str:
         """Whom somebody meets for whom a die has fallen on `place`, in [0, 1)."""
         left = place * self._total
@@ -80,13 +87,15 @@ class Shares:
 class Splitter:
     """One split route: its providers, by whose weights they are chosen now, and by what a caller is known.
 
-    `configured`: one provider or more, each of a weight above 0. `sticky`: USER, SESSION or RANDOM. `chance`: a number in [0, 1), a new one
-    each time.
+    `configured`: one provider or more, each of a weight above 0. `sticky`: USER, SESSION, RANDOM, KEY, or HEADER and a field's name.
+    `chance`: a number in [0, 1), a new one each time.
     """
 
     def __init__(self, route: str, configured: Mapping[str, int], flag: str, sticky: str, chance: Callable[[], float]) -> None:
         self.flag = flag
         self.sticky = sticky
+        self.field = field_of(sticky)
+        """The header field, in lower case, by whose value a request keeps its provider; "" where that is a matter of who calls."""
         self.configured = Shares(route, configured)
         self._route = route
         self._chance = chance
@@ -94,12 +103,20 @@ class Splitter:
         self._moved = self.configured
         """What came of `_told`. The flags give the same object until they change."""
 
-    def choose(self, flags: Flags, context: Context) -> str:
-        """The provider for the caller in `context`."""
+    def choose(self, flags: Flags, context: Context, by: str = "") -> str:
+        """The provider for the caller in `context`, or for whoever comes with the value `by` in the field."""
         shares = self.shares(flags, context)
-        found = shares.at(self._chance()) if self.sticky == RANDOM else shares.of(known_by(self.sticky, context)[1])
+        found = shares.at(self._chance()) if self.sticky == RANDOM else shares.of(known_by(self.sticky, context, by)[1])
         flags.chose(self.flag, "" if shares is self.configured else found)
         return found
+
+    def next(self, flags: Flags, context: Context, by: str, tried: Collection[str]) -> str | None:
+        """Whom the same request meets when those in `tried` could not be reached; None: there is nobody left."""
+        caller = str(self._chance()).encode() if self.sticky == RANDOM else known_by(self.sticky, context, by)[1]
+        for provider in self.shares(flags, context).rank(caller):
+            if provider not in tried:
+                return provider
+        return None
 
     def shares(self, flags: Flags, context: Context) -> Shares:
         """Those in force for the caller: the flag's where it is on for him and its variants can be used, else the configured."""
@@ -121,10 +138,20 @@ def usable(weights: Mapping[str, int], providers: Iterable[str]) -> bool:
     return all(name in known and weight >= 0 for name, weight in weights.items()) and any(weights.values())
 
 
-def known_by(sticky: str, context: Context) -> tuple[str, bytes]:
-    """By what the caller stays the same: the name of it in Unleash's words, and its value, told from the same one of another kind."""
-    first, second = (context.user_id, context.session_id) if sticky == USER else (context.session_id, context.user_id)
-    names = ("userId", "sessionId") if sticky == USER else ("sessionId", "userId")
+def field_of(sticky: str) -> str:
+    """The header field, in lower case, that is meant; "" for none."""
+    return "" if sticky in CALLERS else sticky.removeprefix(HEADER).lower()
+
+
+def known_by(sticky: str, context: Context, by: str = "") -> tuple[str, bytes]:
+    """By what the caller stays the same: the name of it in Unleash's words, or the header field, and its value, told from the same one of
+    another kind. `by`: what the field says, where `sticky` names one; a request without it is known by its user."""
+    if by:
+        name = field_of(sticky)
+        return name, f"{name}\0{by}".encode("utf-8", "surrogatepass")
+    by_user = sticky != SESSION
+    first, second = (context.user_id, context.session_id) if by_user else (context.session_id, context.user_id)
+    names = ("userId", "sessionId") if by_user else ("sessionId", "userId")
     if first is not None:
         name, value = names[0], first
     elif second is not None:

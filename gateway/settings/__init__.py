@@ -18,6 +18,7 @@ from gateway.settings.django_session import DjangoSession
 from gateway.settings.flags import FlagSource
 from gateway.settings.gateway import Certificate, Gateway, Limits
 from gateway.settings.identity import RESERVED, Identity, Visitor
+from gateway.settings.ledger import Ledger
 from gateway.settings.routes import Compare, Gate, Guard, Route, RouteShadow
 from gateway.settings.section import Section
 from gateway.settings.shadow import Shadow
@@ -34,6 +35,7 @@ __all__ = [
     "Gateway",
     "Guard",
     "Identity",
+    "Ledger",
     "Limits",
     "Route",
     "RouteShadow",
@@ -56,6 +58,7 @@ class Config(Section):
     identity: Identity = Identity()
     routes: list[Route] = []
     shadow: Shadow = Shadow()
+    ledger: Ledger = Ledger()
     _path: Path = PrivateAttr(default=Path("banyan.toml"))
     _files: dict[str, bytes] = PrivateAttr(default_factory=dict)
 
@@ -146,7 +149,15 @@ class Config(Section):
             if name in BELIEVED and not self.gateway.trusted_proxies:
                 raise ValueError(f"flags.headers: {name!r} is believed from gateway.trusted_proxies only, and there are none")
         self._check_visitor()
+        self._check_ledger()
         return self
+
+    def _check_ledger(self) -> None:
+        if self.ledgered and self.ledger.local and self.ledger.database == self.shadow.database:
+            raise ValueError(
+                "ledger.database is shadow.database, and a payment would wait for whatever is written there; give it a file of its own, "
+                'such as "sqlite:///var/ledger.sqlite3"'
+            )
 
     def _check_visitor(self) -> None:
         visitor = self.identity.visitor
@@ -186,6 +197,11 @@ class Config(Section):
     def splits(self) -> list[Split]:
         """The routes with several providers, and by whose variants each goes."""
         return [Split(route.split_flag, route.name, tuple(route.split)) for route in self.routes if route.split]
+
+    @property
+    def ledgered(self) -> list[str]:
+        """The names of the routes that keep a ledger."""
+        return [route.name for route in self.routes if route.ledgered]
 
     @property
     def path(self) -> Path:

@@ -9,6 +9,7 @@ from typing import Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from flags import names
+from gateway.request_fields import BELIEVED, never_passed_on
 from gateway.settings.identity import cookie_name, scheme_name
 from gateway.settings.rate_limit import RateLimit
 from gateway.settings.section import TOKEN, Section, host_name
@@ -24,6 +25,8 @@ HEAVIEST: Final = 1_000_000
 _OF_A_CANDIDATE: Final = ("rewrite", "host", "fallback", "shadow", "gate", "guard")
 """Keys that say what is to become of a candidate, or of the comparison with one."""
 
+_NEVER_STICKY: Final = BELIEVED | {"authorization", "cookie", "content-length", "host", "via"}
+"""Credentials, and what says nothing of whoever sends it."""
 _NEVER_RELAYED: Final = ("CONNECT", "TRACE")
 
 SHORTEST_WINDOW: Final = 5.0
@@ -207,9 +210,17 @@ class Route(Section):
     split: dict[str, int] = {}
     """Several providers in place of a candidate, each with its share: { psp-a = 70, psp-b = 30 }. While the flag `<flag>.split` is on, the
     weights of its variants, named as the upstreams, take the place of these. Legacy answers only if it is one of them."""
-    sticky: Literal["user", "session", "random"] = "user"
+    sticky: str = "user"
     """With `split`, who keeps meeting the same provider. user: a user, else a session or visitor, else an address. session: a session or
-    visitor, else a user, else an address. random: nobody."""
+    visitor, else a user, else an address. random: nobody. idempotency-key: whoever comes with the same Idempotency-Key; what was sent
+    where, and what came of it, is kept in the [ledger], and nothing is sent twice (docs/guide/payments.md). header:Name: whoever comes with
+    the same value of that field. Without the field: as user."""
+    failover: Literal["safe", "never"] = "never"
+    """With `split`, what happens when a provider fails. safe: another is asked, where that can execute nothing twice: of nothing was sent,
+    or it is a GET, HEAD or OPTIONS. never: nobody else is asked."""
+    require_key: bool = False
+    """With `sticky = "idempotency-key"`: a request that writes and has no Idempotency-Key is answered 400. Else it is sent, and one that
+    goes unanswered is in doubt, but a repeat of it is another request."""
     rewrite: str | None = None
     """The candidate's own path, with the names and the * of `match`."""
     host: str | None = None
@@ -272,6 +283,20 @@ class Route(Section):
                 )
         return value
 
+    @field_validator("sticky")
+    @classmethod
+    def _sticky(cls, value: str) -> str:
+        kind, mark, name = value.partition(":")
+        if value in ("user", "session", "random", "idempotency-key"):
+            return value
+        if kind != "header" or not mark or not TOKEN.fullmatch(name):
+            raise ValueError(f"expected 'user', 'session', 'random', 'idempotency-key' or 'header:Name', not {value[:100]!r}")
+        if name.lower() in _NEVER_STICKY or never_passed_on(name.lower()):
+            raise ValueError(f"{name} is a credential, or is not the client's to say: name another field")
+        if name.lower() == "idempotency-key":
+            raise ValueError("write 'idempotency-key': then nothing is sent twice, either")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _one_or_several(cls, value: object) -> object:
@@ -280,6 +305,9 @@ class Route(Section):
         if "split" not in value:
             if "sticky" in value and "candidate" in value:
                 raise ValueError("sticky means nothing without split: its flag says who stays with the candidate (docs/guide/flags.md)")
+            for key in ("failover", "require_key"):
+                if key in value and "candidate" in value:
+                    raise ValueError(f"{key} means nothing without split: it is about several providers")
             return value
         if "candidate" in value:
             raise ValueError("candidate and split exclude one another: a route has one candidate, or several providers")
@@ -287,6 +315,12 @@ class Route(Section):
         if lost:
             raise ValueError(f"{', '.join(lost)}: means nothing with split, which has no candidate; remove it")
         return {**value, "candidate": ""}
+
+    @model_validator(mode="after")
+    def _keyed(self) -> Route:
+        if self.require_key and not self.ledgered:
+            raise ValueError('require_key means nothing without sticky = "idempotency-key"')
+        return self
 
     @model_validator(mode="after")
     def _rewritable(self) -> Route:
@@ -314,6 +348,11 @@ class Route(Section):
             if not names.possible(flag):
                 raise ValueError(f"{flag!r}, which is to be its flag, cannot be a flag's name: {names.RULE}")
         return self
+
+    @property
+    def ledgered(self) -> bool:
+        """What it writes is kept in the ledger."""
+        return bool(self.split) and self.sticky == "idempotency-key"
 
     @property
     def serve_flag(self) -> str:

@@ -46,6 +46,9 @@ class Upstream(Section):
     """How long opening a connection may take, the TLS handshake included."""
     response_timeout: Timeout = 5.0
     """How long the answer's head may take, counted from the last byte that was sent."""
+    idempotent: bool = False
+    """It executes the same Idempotency-Key once, however often it comes. So of a request with one that went unanswered it is asked again,
+    and only this upstream: no other knows its keys."""
     tls: UpstreamTls = UpstreamTls()
     """For https."""
 

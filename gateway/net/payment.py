@@ -1,0 +1,499 @@
+"""One request of a route that keeps a ledger, or whose providers stand in for each other.
+
+Invariants (design, section 8; gateway/policy/payments.py):
+- Nothing of what writes is sent before its key is claimed in the ledger for just this provider. Is the ledger away, nothing is.
+- What was sent is sent to no other provider, whatever comes of it. It is answered, or in doubt, and the ledger says which before the client
+  hears of it; where the ledger is away by then the client is answered all the same, and the ledger is told later.
+- A client that leaves does not end a request that was sent: its answer is awaited, and written down (in the place of edge.md 37).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+from gateway.ledger import sealing
+from gateway.ledger.entries import Claim as Wanted
+from gateway.ledger.entries import Held, Outcome
+from gateway.net.accounting import failed
+from gateway.net.chunked import unframed
+from gateway.net.fields import values, without
+from gateway.net.head import ResponseHead, parse_response
+from gateway.net.upstream import Sink, UpstreamConnection
+from gateway.policy.decision import Decision, Reason, SplitClaim, Target
+from gateway.policy.failover import SAFE, problem_of
+from gateway.policy.failure import Failure
+from gateway.policy.payments import UNANSWERED, Step, Verdict, after_failure
+from gateway.policy.problems import Problem
+
+if TYPE_CHECKING:
+    from flags.snapshot import Context
+    from gateway.ledger.desk import Desk
+    from gateway.net.relay import Relay
+
+FIELD: Final = b"idempotency-key"
+# draft-ietf-httpapi-idempotency-key-header: a string of its client's making. As it came it is a key, quotes and all.
+_KEY: Final = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+REPLAYED: Final = b"\r\nBanyan-Replayed: true"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NOBODY_KEPT: Final = frozenset((b"set-cookie", b"content-length"))
+"""Fields of an answer that are not kept: the first is a credential, the second is made anew."""
+_BODILESS: Final = (204, 304)
+
+_TOLD: Final = {
+    Verdict.RUNNING: (Problem.KEY_RUNNING, "Wait for its answer, or ask again later with the same key."),
+    Verdict.OTHER: (Problem.KEY_REUSED, "Each request needs a key of its own."),
+    Verdict.NOT_KEPT: (Problem.ANSWERED_BEFORE, "Its answer is not kept any more, or was too large to keep."),
+    Verdict.IN_DOUBT: (
+        Problem.IN_DOUBT,
+        "It was sent and not answered. It is not sent again before somebody has found out what became of it.",
+    ),
+    Verdict.SETTLED: (Problem.ANSWERED_BEFORE, "It was not answered, and found to have been executed."),
+}
+
+
+def choose(relay: Relay, claim: SplitClaim, context: Context) -> Decision | None:
+    """Who answers; None: the gateway has, since its key is not one. What has to be watched over is watched over from here."""
+    head, rules = relay.head, claim.rules
+    by = ""
+    if claim.field:
+        found = values(head.fields, claim.field.encode())
+        writes = rules.ledger and head.method not in SAFE
+        if writes and (len(found) > 1 or (found and _KEY.fullmatch(found[0]) is None)):
+            relay.answer(Problem.KEY, "The Idempotency-Key is one field of 1 to 255 visible characters.")
+            return None
+        if writes and not found and rules.require_key:
+            relay.answer(Problem.KEY, "This route executes nothing that has no Idempotency-Key.")
+            return None
+        by = found[0].decode("latin-1") if found else ""
+    decision = relay.terms.policy.decide(claim, context, by)
+    if claim.careful:
+        relay.payment = Payment(relay, claim, context, by)
+    return decision
+
+
+class Payment:
+    """See the module's docstring. `by`: what stands in the field that the route is sticky by."""
+
+    __slots__ = (
+        "_by",
+        "_claim",
+        "_concluded",
+        "_context",
+        "_desk",
+        "_head",
+        "_held",
+        "_known",
+        "_over",
+        "_parts",
+        "_pinned",
+        "_refused",
+        "_relay",
+        "_repeated",
+        "_sent",
+        "_size",
+        "_streaming",
+        "_token",
+        "ledgered",
+    )
+
+    def __init__(self, relay: Relay, claim: SplitClaim, context: Context, by: str) -> None:
+        self.ledgered = claim.rules.ledger and relay.head.method not in SAFE
+        """It is kept in the ledger: it writes."""
+        self._relay = relay
+        self._claim = claim
+        self._context = context
+        self._by = by
+        self._desk: Desk | None = relay.edge.ledger if self.ledgered else None
+        self._refused: list[str] = []
+        """Providers to whom nothing could be sent."""
+        self._token = ""
+        self._known = b""
+        self._held: Held | None = None
+        """The attempt, once the key is claimed."""
+        self._pinned = False
+        """It was sent to its provider at an earlier time, by this request or by one before it."""
+        self._sent = False
+        """Bytes of it went out since the last connection was asked for."""
+        self._repeated = False
+        self._concluded = False
+        """The ledger was told how the attempt ended."""
+        self._over = False
+        """The client is gone, and the request is under way for the ledger alone."""
+        self._head: ResponseHead | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._streaming = False
+        """The answer is too long to be kept, and goes on to the client as it comes."""
+
+    # Before anything is sent
+
+    def gathers(self) -> bool:
+        """Whether the body has to be whole first: its digest is part of the claim. False, too, where the request was refused for it."""
+        relay = self._relay
+        head = relay.head
+        if not self.ledgered:
+            return False
+        if head.upgrade:
+            relay.answer(Problem.FRAMING, "What is written down in the ledger cannot be upgraded.")
+            return False
+        if head.length > relay.terms.replay_buffer or (head.chunked and len(relay.gathered()) > relay.terms.replay_buffer):
+            self.too_long()
+            return False
+        if head.expect and not relay.body_complete:
+            relay.client.write(CONTINUE)
+        return not relay.body_complete
+
+    def too_long(self) -> None:
+        """The body cannot be held whole."""
+        most = self._relay.terms.replay_buffer
+        self._relay.answer(
+            Problem.BODY_TOO_LARGE, f"What is written down in the ledger is held whole first, up to {most} bytes.", close=True
+        )
+
+    def begin(self) -> None:
+        """Claims the key, where there is one to claim, and sends."""
+        relay, desk = self._relay, self._desk
+        decision = relay.decision
+        assert decision is not None  # noqa: S101 - it is made before anything begins
+        if not self.ledgered:
+            relay.ask(decision.serve)
+            return
+        if desk is None:
+            relay.answer(Problem.LEDGER_UNAVAILABLE, "There is no ledger yet.")
+            return
+        head, caller = relay.head, relay.caller
+        body = relay.gathered()
+        if head.chunked:
+            body = unframed(body)
+        self._token = uuid4().hex
+        keyed = self._by != ""
+        whose = sealing.scope(caller.user_id if caller is not None else None) if keyed else "-"
+        key = self._by or self._token
+        self._known = sealing.secret(whose, key, head.method, head.target, body)
+        upstreams = relay.terms.config.upstreams
+        wanted = Wanted(
+            decision.route,
+            whose,
+            key,
+            keyed,
+            sealing.digest(self._known),
+            decision.serve.upstream,
+            head.method,
+            relay.terms.mask.presentable(head.target).decode("latin-1"),
+            len(body),
+            relay.request_id.decode("latin-1"),
+            self._token,
+            frozenset([name for name, upstream in upstreams.items() if upstream.idempotent]) if keyed else frozenset(),
+        )
+        desk.claim(wanted, self._claimed)
+
+    def _claimed(self, outcome: Outcome | None) -> None:
+        relay = self._relay
+        relay.edge.clock.read()  # it is a thread that has brought this
+        if outcome is None:
+            self._count("away")
+            if not relay.done:
+                relay.answer(Problem.LEDGER_UNAVAILABLE, "The ledger is away. Nothing was sent: try again.")
+            return
+        verdict = outcome.verdict
+        self._count(verdict.value)
+        if verdict is Verdict.CLAIMED or verdict is Verdict.AGAIN:
+            self._held = Held(outcome.number, self._token)
+            self._pinned = verdict is Verdict.AGAIN
+            if relay.done:
+                self.ended()
+                return
+            decision = relay.decision
+            assert decision is not None  # noqa: S101 - as above
+            if self._pinned:
+                decision = relay.decision = Decision(decision.route, Target(outcome.provider), None, None, Reason.PINNED)
+            relay.ask(decision.serve)
+        elif relay.done:
+            return
+        elif verdict is Verdict.REPLAY:
+            self._replay(outcome)
+        else:
+            kind, detail = _TOLD[verdict]
+            relay.answer(kind, detail)
+
+    def _replay(self, outcome: Outcome) -> None:
+        relay = self._relay
+        kept = sealing.opened(self._known, outcome.answer)
+        at = kept.find(b"\r\n\r\n") + 4 if kept is not None else 0
+        if kept is None or at < 4:
+            kind, detail = _TOLD[Verdict.NOT_KEPT]
+            relay.answer(kind, detail)
+            return
+        head = parse_response(kept[:at])
+        head.fields += REPLAYED
+        decision = relay.decision
+        assert decision is not None  # noqa: S101 - as above
+        relay.decision = Decision(decision.route, Target(outcome.provider), None, None, Reason.REPLAYED)
+        relay.replay(Target(outcome.provider), head, kept[at:])
+
+    def sending(self) -> None:
+        """Bytes of it are about to go out."""
+        self._sent = True
+
+    # What a provider does
+
+    def failed(self, failure: Failure) -> bool:
+        """A provider gave no answer. Whether that is seen to here."""
+        relay = self._relay
+        if not self.ledgered:
+            if failure.sent and relay.head.method not in SAFE:
+                return False
+            return relay.at_hand(whole=failure.sent) and self._go_elsewhere(failure.code)
+        if self._concluded:
+            return True
+        # Where the connection was refused nothing went out; what did is said by the failure, and not by whether there was a connection.
+        self._sent = failure.sent
+        step = self._step()
+        if step is Step.ELSEWHERE and not relay.done:
+            serve = relay.serve
+            target = self._next(serve.upstream if serve is not None else "")
+            if target is not None and self._held is not None and self._desk is not None:
+                self._desk.move(self._held, target.upstream, self._refused, lambda may: self._moved(may, target, failure))
+                return True
+        if step is Step.ELSEWHERE:
+            self.ended()  # nothing was sent to anybody: the key is given back, and whoever has it may try again
+            return False
+        if step is Step.AGAIN and not relay.done:
+            self._ask_again(failure.code, 0)
+        else:
+            self._doubt(failure.code, 0, problem_of(failure, relay.head.method) if failure.sent else Problem.OUTCOME_UNKNOWN)
+        return True
+
+    def answered(self, head: ResponseHead, data: bytes, complete: bool) -> bool:
+        """The head of an answer. Whether it is held back here."""
+        relay = self._relay
+        if not self.ledgered:
+            if head.status < UNANSWERED or relay.head.method not in SAFE or not relay.at_hand(whole=True):
+                return False
+            return self._go_elsewhere(f"status-{head.status}")
+        if head.status >= UNANSWERED:
+            self._drop(complete)
+            if self._step() is Step.AGAIN and not relay.done:
+                self._ask_again(f"status-{head.status}", head.status)
+            else:
+                self._doubt(f"status-{head.status}", head.status, Problem.OUTCOME_UNKNOWN)
+            return True
+        self._head = head
+        self._parts = [data]
+        self._size = len(data)
+        if complete:
+            self._write_down(head)
+        elif head.length > relay.terms.config.ledger.answer_bytes or self._size > relay.terms.config.ledger.answer_bytes:
+            self._stream(head)
+        elif relay.connection is not None:
+            relay.connection.hurry()
+        return True
+
+    def more(self, data: bytes, complete: bool) -> bool:
+        """More of the answer's body. Whether it is held back here."""
+        head = self._head
+        if head is None:
+            return False
+        if self._streaming:
+            if complete:
+                self._finish(head.status, None)
+            return False
+        self._parts.append(data)
+        self._size += len(data)
+        if complete:
+            self._write_down(head)
+        elif self._size > self._relay.terms.config.ledger.answer_bytes:
+            self._stream(head)
+        return True
+
+    def _stream(self, head: ResponseHead) -> None:
+        self._streaming = True
+        parts, self._parts = self._parts, []
+        if not self._relay.done:
+            self._relay.deliver(head, b"".join(parts), False)
+
+    def _write_down(self, head: ResponseHead) -> None:
+        """The answer is whole: first the ledger has it, then the client."""
+        relay = self._relay
+        body = b"".join(self._parts)
+        fields = without(head.fields, _NOBODY_KEPT)
+        if head.status not in _BODILESS:
+            fields += b"\r\nContent-Length: %d" % len(body)
+        most = relay.terms.config.ledger.answer_bytes
+        kept = b"".join((head.line, fields, b"\r\n\r\n", body)) if len(body) <= most else None
+
+        def written(_result: object) -> None:
+            relay.edge.clock.read()
+            if not relay.done:
+                relay.deliver(head, body, True)
+
+        self._finish(head.status, kept, written)
+
+    def _finish(self, status: int, answer: bytes | None, then: Callable[[object], None] | None = None) -> None:
+        desk, held = self._desk, self._held
+        assert desk is not None and held is not None  # noqa: PT018, S101 - nothing is sent before
+        self._count("answered")
+        self._concluded = True
+        desk.finish(held, status, answer, self._known, then)
+        self._end_over()
+
+    # Going on
+
+    def _step(self) -> Step:
+        serve = self._relay.serve
+        upstream = self._relay.terms.config.upstreams.get(serve.upstream) if serve is not None else None
+        idempotent = upstream is not None and upstream.idempotent and self._by != ""
+        return after_failure(sent=self._sent, sent_before=self._pinned, idempotent=idempotent, repeated=self._repeated)
+
+    def _next(self, refused: str) -> Target | None:
+        if refused not in self._refused:
+            self._refused.append(refused)
+        return self._claim.elsewhere(self._relay.terms.policy.flags, self._context, self._by, self._refused)
+
+    def _go_elsewhere(self, why: str) -> bool:
+        relay = self._relay
+        serve = relay.serve
+        target = self._next(serve.upstream if serve is not None else "")
+        if target is None:
+            return False
+        self._drop(False)
+        self._count("elsewhere")
+        relay.go_elsewhere(target, why)
+        return True
+
+    def _moved(self, may: bool | None, target: Target, failure: Failure) -> None:
+        relay = self._relay
+        relay.edge.clock.read()
+        if relay.done:
+            self.ended()
+        elif may:
+            self._count("elsewhere")
+            relay.go_elsewhere(target, failure.code)
+        else:
+            # Nobody knows whose key it is by the ledger, so nobody else is asked.
+            self.ended()
+            relay.answer(Problem.LEDGER_UNAVAILABLE, "The ledger is away. Nothing was sent: try again.")
+
+    def _ask_again(self, why: str, status: int) -> None:
+        desk, held = self._desk, self._held
+        assert desk is not None and held is not None  # noqa: PT018, S101 - nothing is sent before
+        self._repeated = self._pinned = True
+        self._sent = False
+        desk.again(held, lambda may: self._may_again(may, why, status))
+
+    def _may_again(self, may: bool | None, why: str, status: int) -> None:
+        relay = self._relay
+        relay.edge.clock.read()
+        if relay.done or self._concluded:
+            self.ended()
+        elif may:
+            serve = relay.serve
+            assert serve is not None  # noqa: S101 - it was asked before
+            self._count("repeated")
+            relay.ask_anew(serve)
+        else:
+            self._doubt(why, status, Problem.OUTCOME_UNKNOWN)
+
+    def _doubt(self, reason: str, status: int, kind: Problem) -> None:
+        relay = self._relay
+        desk, held = self._desk, self._held
+        assert desk is not None and held is not None  # noqa: PT018, S101 - nothing is sent before
+        self._concluded = True
+        self._count("in-doubt")
+        failed(relay, begun=False)
+        provider = relay.serve.upstream if relay.serve is not None else "upstream"
+        desk.doubt(held, reason, status, lambda _result: self._tell(kind, f"{provider}: {reason}"))
+        self._end_over()
+
+    def _tell(self, kind: Problem, detail: str) -> None:
+        self._relay.edge.clock.read()
+        if not self._relay.done:
+            self._relay.answer(kind, f"{detail}. Whether it was executed is not known; it is written down, and not sent again.")
+
+    def _drop(self, complete: bool) -> None:
+        """Nothing more is wanted of the connection."""
+        relay = self._relay
+        if relay.connection is not None:
+            if not complete:
+                relay.connection.abandon()
+            relay.connection = None
+
+    def _count(self, outcome: str) -> None:
+        relay = self._relay
+        if self.ledgered or outcome == "elsewhere":
+            relay.edge.tally.payment(self._claim.route, outcome)
+
+    # The client's end
+
+    def client_gone(self) -> None:
+        """The client has left. What was sent is awaited without it."""
+        relay = self._relay
+        connection = relay.connection
+        if self._held is None or self._concluded or connection is None:
+            return
+        relay.connection = None
+        self._over = True
+        relay.terms.in_flight += 1  # drained as any other
+        connection.sink = _Alone(self, connection)
+        connection.pause(False)
+        self._count("client-gone")
+
+    def ended(self) -> None:
+        """The request has come to its end, by whatever way. What the ledger was not told of it yet, it is told now."""
+        desk, held = self._desk, self._held
+        if self._concluded or self._over or held is None or desk is None:
+            return
+        self._concluded = True
+        if self._sent or self._pinned:
+            self._count("in-doubt")
+            desk.doubt(held, "cut-off" if self._streaming else "given-up", self._head.status if self._head is not None else 0, None)
+        else:
+            self._count("released")
+            desk.release(held)
+
+    def _end_over(self) -> None:
+        if self._over:
+            self._over = False
+            self._relay.terms.in_flight -= 1
+
+    def lost(self, failure: Failure) -> None:
+        """The provider failed, and no client waits."""
+        if self._streaming and not self._concluded:
+            self._over = False
+            self._relay.terms.in_flight -= 1
+            self.ended()
+        else:
+            self.failed(failure)
+
+
+class _Alone(Sink):
+    """Awaits an answer for the ledger, when the client is gone."""
+
+    __slots__ = ("_connection", "_payment")
+
+    def __init__(self, payment: Payment, connection: UpstreamConnection) -> None:
+        self._payment = payment
+        self._connection = connection
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """Nobody is there to be told."""
+
+    def on_upgrade(self, head: ResponseHead, data: bytes) -> None:
+        """Never: none was asked for."""
+
+    def on_response(self, head: ResponseHead, data: bytes, complete: bool) -> None:
+        self._payment.answered(head, data, complete)
+        if not complete and head.status >= UNANSWERED:
+            self._connection.abandon()
+
+    def on_data(self, data: bytes, complete: bool) -> None:
+        self._payment.more(data, complete)
+
+    def on_failure(self, failure: Failure, stale: bool) -> None:
+        self._payment.lost(failure)
+
+    def on_upstream_paused(self, paused: bool) -> None:
+        """The request is out as far as it came."""
