@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 from demo.processes import Running, answers, listen, python, start
 from services.psp.faults import Fault
@@ -23,6 +25,16 @@ class Provider(Running):
     def charges(self) -> list[tuple[str, str]]:
         """(name, reference) of everything that it has charged, whether it runs or not."""
         return charges(self.ledger)
+
+    def search(self, key: str) -> list[dict[str, object]]:
+        """What it says that it has charged by `key`.
+
+        Raises:
+            OSError: it does not answer.
+        """
+        with urllib.request.urlopen(f"{self.url}/api/v1/payments/?{urlencode({'key': key})}", timeout=5) as answer:  # noqa: S310 - as below
+            found: list[dict[str, object]] = json.load(answer)["results"]
+            return found
 
     def switch(self, faults: str) -> None:
         """How it fails from now on, as `services.psp.faults` has it.

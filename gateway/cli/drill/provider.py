@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from drills.stage import Say
 
 
-def provider(*, payments: int = 1000, rate: float = 50.0, as_json: Json = False, picture: Picture = None, keep: Keep = False) -> int:
+def provider(*, payments: int = 1000, rate: float = 40.0, as_json: Json = False, picture: Picture = None, keep: Keep = False) -> int:
     """A payment provider is killed at each of five stages while people pay; without the gateway, then with it and a second provider.
 
     Example: banyan drill provider --picture provider.png
