@@ -18,10 +18,13 @@ from django.db import connection
 from django.db.models import Max
 from django.utils import timezone
 
-from console import audit, configured, limits
+from console import audit, configured, limits, payments
 from console.admin_port import AdminPort, GatewayError
 from console.told import Told
 from gateway.config import Config, ConfigError
+from gateway.ledger import book
+from gateway.ledger.database import AwayError
+from gateway.ledger.entries import Doubt, Settled
 from shadow import events, report, store
 from shadow.gate import GateResult
 from shadow.models import Event
@@ -34,6 +37,8 @@ GATES_INTERVAL: Final = 15.0
 GATES_SHARE: Final = 0.05
 """Of the time, for judging them."""
 UPKEEP_INTERVAL: Final = 600.0
+OVERLAP_SECONDS: Final = 60.0
+"""What came into the ledger so long before the last look is looked at again: gateways' clocks differ, and commits come late."""
 QUIET_SECONDS: Final = 60.0
 """A burst is over when nothing was turned away for so long."""
 TURNED_AWAY: Final = ("429", "503")
@@ -65,6 +70,11 @@ class Chronicle:
         self._counts: dict[tuple[str, str], dict[str, int]] = {}
         """(run of the gateway, route) → what was turned away by the last look."""
         self._bursts: dict[tuple[str, str], _Burst] = {}
+        self._doubted = 0.0
+        """The moment, by the ledger, up to which payments in doubt are written down."""
+        self._settled = 0.0
+        self._told_of: set[int] = set()
+        """Payments that the last look has found; what is older is not asked for any more."""
         self._next_gates = 0.0
         self._next_upkeep = 0.0
         self._told = Told()
@@ -102,7 +112,8 @@ class Chronicle:
 
     def _once(self, now: float) -> None:
         """One look. Nothing that happens in it may end the thread."""
-        for what, look in (("the gateway", self._gateway), ("gates", self._gates), ("what is too old", self._upkeep)):
+        looks = (("the gateway", self._gateway), ("gates", self._gates), ("payments", self._payments), ("what is too old", self._upkeep))
+        for what, look in looks:
             try:
                 look(now)
             except GatewayError as error:
@@ -110,6 +121,8 @@ class Chronicle:
                     self._told.once(f"{what} {error.kind}", f"the timeline has nothing of the gateway at {self._address}: {error}")
             except (ConfigError, OSError) as error:
                 self._told.once(f"{what} configuration", f"the timeline has no gates: {error}")
+            except AwayError as error:
+                self._told.once(f"{what} ledger", f"the timeline has no payments in doubt: the ledger cannot be read ({error})")
             except DatabaseError as error:
                 store.renew_connection()
                 self._told.once(
@@ -207,6 +220,27 @@ class Chronicle:
         newest = [last for _name, last in turns.values_list("route").annotate(last=Max("pk")).values_list("route", "last")]
         return {row.route: (row.pk, bool(row.detail.get("passed"))) for row in Event.objects.filter(pk__in=newest)}
 
+    # Payments
+
+    def _payments(self, _now: float) -> None:
+        """An event for each payment that came into doubt, and for each that was settled."""
+        try:
+            with payments.opened(configured.configuration() or self._config) as ledger:
+                doubts = book.doubts(ledger, after=self._doubted - OVERLAP_SECONDS)
+                settled = book.settlements(ledger, limit=1000, after=self._settled - OVERLAP_SECONDS)
+        except payments.NoLedgerError:
+            return
+        for doubt in doubts:
+            if doubt.number not in self._told_of:
+                _doubted(doubt)
+        for each in settled:
+            if each.doubt.number not in self._told_of or each.at > self._settled:
+                _doubted(each.doubt)  # it may have been settled before this console looked
+                _settled(each)
+        self._told_of = {doubt.number for doubt in doubts} | {each.doubt.number for each in settled}
+        self._doubted = max([self._doubted, *(doubt.doubted for doubt in doubts)])
+        self._settled = max([self._settled, *(each.at for each in settled)])
+
     # What is too old
 
     def _upkeep(self, now: float) -> None:
@@ -217,6 +251,21 @@ class Chronicle:
         limits.purge(now)
         Session.objects.filter(expire_date__lt=timezone.now()).delete()
         self._next_upkeep = time.monotonic() + UPKEEP_INTERVAL
+
+
+def _doubted(doubt: Doubt) -> None:
+    about = {"payment": doubt.number, "provider": doubt.provider, "reason": doubt.reason, "request_id": doubt.request_id, "key": doubt.key}
+    text = f"payment {doubt.number}, sent to {doubt.provider}: {doubt.reason}"
+    key = events.key("in-doubt", doubt.number, doubt.route, doubt.began)
+    events.record(Event.Kind.IN_DOUBT, doubt.doubted, text, route=doubt.route, detail=about, key=key)
+
+
+def _settled(each: Settled) -> None:
+    doubt = each.doubt
+    text = f"payment {doubt.number} was {each.outcome.replace('-', ' ')}"
+    about = {"payment": doubt.number, "settled": each.outcome, "why": each.why}
+    key = events.key("settled", doubt.number, doubt.route, doubt.began)
+    events.record(Event.Kind.IN_DOUBT, each.at, text, route=doubt.route, by=each.by, detail=about, key=key)
 
 
 def _gate_text(result: GateResult) -> str:

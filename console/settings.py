@@ -65,6 +65,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "console.roles.context",
+                "console.payments.context",
             ],
         },
     },

@@ -298,8 +298,9 @@ _WELL: Final[dict[str, str]] = {Event.Kind.GATE: "passed", Event.Kind.RELOAD: "o
 
 def _event_line(row: Event, place: Place, _names: Names) -> Line:
     detail: dict[str, Any] = row.detail if isinstance(row.detail, dict) else {}
-    bad = row.kind in (Event.Kind.SHED, Event.Kind.IN_DOUBT) or detail.get(_WELL.get(row.kind, "")) is False
-    link = reverse("route", args=[row.route]) if row.route else ""
+    doubted = row.kind == Event.Kind.IN_DOUBT and "settled" not in detail
+    bad = row.kind == Event.Kind.SHED or doubted or detail.get(_WELL.get(row.kind, "")) is False
+    link = reverse("payments") if row.kind == Event.Kind.IN_DOUBT else reverse("route", args=[row.route]) if row.route else ""
     return Line(place, row.kind, row.route, _event_text(row, detail), row.by, str(detail.get("why", "")), link, bad)
 
 
@@ -307,6 +308,13 @@ def _event_text(row: Event, detail: dict[str, Any]) -> str:
     """In the reader's language, where Banyan itself wrote it."""
     if row.kind == Event.Kind.SHED and isinstance(detail.get("count"), int):
         return ngettext("%(count)d request turned away", "%(count)d requests turned away", detail["count"]) % {"count": detail["count"]}
+    if row.kind == Event.Kind.IN_DOUBT and "payment" in detail:
+        if detail.get("settled") == "executed":
+            return _("payment %(number)s was executed") % {"number": detail["payment"]}
+        if "settled" in detail:
+            return _("payment %(number)s was not executed") % {"number": detail["payment"]}
+        about = {"number": detail["payment"], "provider": detail.get("provider"), "reason": detail.get("reason")}
+        return _("payment %(number)s, sent to %(provider)s: %(reason)s") % about
     if row.kind == Event.Kind.RELOAD and "asked_by" in detail:
         said = _("configuration %(number)s is in force") if detail.get("ok") else _("refused; configuration %(number)s serves on")
         return said % {"number": detail.get("number")}

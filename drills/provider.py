@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sqlite3
 import subprocess
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import uvloop
@@ -22,7 +25,7 @@ from demo.processes import ROOT, Running, StartError, python
 from demo.providers import Provider, start_provider
 from demo.shop import Shop, manage_shop, start_shop
 from drills import timeline
-from drills.customers import FAILED, PAID, UNKNOWN, Customers
+from drills.customers import PAID, Customers
 from drills.gateway import Gateway, start_gateway
 from drills.killing import STAGES, Death, Killer
 from drills.load import Connections, OpenLoop, Phase, Seen
@@ -34,11 +37,12 @@ OUTAGE_SECONDS: Final = 1.5
 COMPLETED: Final = 0.99
 LISTED_SECONDS: Final = 5.0
 """For the gateway to write down what it owes its ledger after the last payment."""
-PATIENCE_SECONDS: Final = 15.0
+PATIENCE_SECONDS: Final = 20.0
 
 TOML: Final = """\
-[upstreams]
-legacy = "http://127.0.0.1:{shop}"
+[upstreams.legacy]
+url = "http://127.0.0.1:{shop}"
+response_timeout = "15s"
 [upstreams.psp-a]
 url = "http://127.0.0.1:{psp_a}"
 connect_timeout = "500ms"
@@ -69,20 +73,28 @@ class Side:
     began: float
     """Of time.monotonic()."""
     deaths: list[Death]
+    states: dict[int, str]
+    """What the shop has written down of each order's payment."""
     charged: Counter[int]
     """How often each order was charged, by all providers together."""
     elsewhere: int
     """Charged by the other provider than the one that is killed."""
     doubts: dict[int, bool]
-    """Orders that the gateway lists as in doubt; and whether the provider that is listed, asked by the key that is listed, has charged it."""
+    """Orders that the gateway lists as in doubt; and whether the provider that is listed has charged it by the key that is listed."""
 
     @property
     def listed(self) -> set[int]:
         return set(self.doubts)
 
-    def orders(self, outcome: str) -> set[int]:
-        """Those that ended so for whoever pays them."""
-        return {self.customers.first_order + one.number for one in self.seen if one.outcome == outcome}
+    @property
+    def paid(self) -> set[int]:
+        """The orders that are, for the shop."""
+        return {order for order, state in self.states.items() if state == "paid"}
+
+    @property
+    def unknown(self) -> set[int]:
+        """The orders of which the shop does not know it."""
+        return {order for order, state in self.states.items() if state in ("unknown", "started")}
 
     @property
     def doubled(self) -> set[int]:
@@ -90,9 +102,8 @@ class Side:
 
     @property
     def lost(self) -> set[int]:
-        """Charged while whoever paid was not told that it is paid, or told so and not charged; and in no list that somebody looks at."""
-        paid = self.orders(PAID)
-        return (set(self.charged) ^ paid) - self.listed
+        """Charged and not paid for the shop, or the reverse; and in no list that somebody looks at."""
+        return (set(self.charged) ^ self.paid) - self.listed
 
 
 def run(say: Say, *, payments: int, rate: float, keep: bool = False, outage: float = OUTAGE_SECONDS) -> Report:
@@ -137,10 +148,11 @@ def _side(found: Stage, with_gateway: bool, first: int, payments: int, rate: flo
         doubts = _cleared_up(_in_doubt(gateway), [killer.provider, *others])
     references = [reference for provider in (killer.provider, *others) for _, reference in provider.charges()]
     elsewhere = sum(len(provider.charges()) for provider in others)
+    states = _states(found.folder / "shop.sqlite3", first, first + payments)
     for running in (shop, *([gateway] if gateway is not None else ()), killer.provider, *others):
         found.end(running)
     charged = Counter(_order(reference) for reference in references)
-    return Side(payments / rate, seen, customers, load.began, killer.deaths, charged, elsewhere, doubts)
+    return Side(payments / rate, seen, customers, load.began, killer.deaths, states, charged, elsewhere, doubts)
 
 
 async def _play(load: OpenLoop, customers: Customers, killer: Killer, seconds: float) -> list[Seen]:
@@ -154,6 +166,13 @@ async def _play(load: OpenLoop, customers: Customers, killer: Killer, seconds: f
     finally:
         customers.connections.close()
         await asyncio.sleep(0)
+
+
+def _states(path: Path, first: int, end: int) -> dict[int, str]:
+    """By order, what became of its last try to be paid, in the shop's own words; of those from `first` until before `end`."""
+    query = "SELECT order_id, state FROM orders_payment WHERE order_id >= ? AND order_id < ? ORDER BY attempt"
+    with closing(sqlite3.connect(path, timeout=10)) as connection:
+        return {int(order): str(state) for order, state in connection.execute(query, (first, end))}
 
 
 def _in_doubt(gateway: Gateway) -> list[dict[str, Any]]:
@@ -197,12 +216,12 @@ def report(without: Side, with_gateway: Side, payments: int, rate: float) -> Rep
     """What both have shown."""
     sides = (without, with_gateway)
     figures = [
-        _figure("paid", "orders paid", [len(side.orders(PAID)) for side in sides]),
-        _figure("goodput", "orders paid, a second", [round(len(side.orders(PAID)) / side.seconds, 1) for side in sides]),
+        _figure("paid", "orders paid", [len(side.paid) for side in sides]),
+        _figure("goodput", "orders paid, a second", [round(len(side.paid) / side.seconds, 1) for side in sides]),
         _figure("p99_ms", "p99 until an order was paid", [_p99(side) for side in sides], "ms"),
-        _figure("failed", "failed orders: told to try again, and gave up", [_failed(side) for side in sides]),
+        _figure("failed", "failed orders", [len(side.seen) - len(side.paid) - len(side.unknown) for side in sides]),
         _figure("doubled", "double charges", [len(side.doubled) for side in sides]),
-        _figure("lost", "charged and told that it failed, or the reverse", [len(side.lost) for side in sides]),
+        _figure("lost", "charged and not paid for the shop, or the reverse", [len(side.lost) for side in sides]),
         Figure("in_doubt", "in doubt, and listed", None, len(with_gateway.listed)),
         Figure("in_doubt_charged", "of these, charged, says the provider when it is asked", None, sum(with_gateway.doubts.values())),
         Figure("elsewhere", "charged by the other provider", None, with_gateway.elsewhere),
@@ -230,13 +249,9 @@ def _p99(side: Side) -> float:
     return round(1000 * timeline.percentile(timeline.took(side.seen, {PAID}), 0.99), 1)
 
 
-def _failed(side: Side) -> int:
-    return len(side.seen) - len(side.orders(PAID)) - len(side.orders(UNKNOWN))
-
-
 def _bars(side: Side, payments: int) -> list[Bar]:
-    charged, paid, unknown = set(side.charged), side.orders(PAID), side.orders(UNKNOWN)
-    doubtful = unknown | (charged - paid)
+    charged, paid = set(side.charged), side.paid
+    doubtful = side.unknown | (charged - paid)
     open_to_others = payments - len(side.listed - paid)
     share = len(paid) / open_to_others if open_to_others else 0.0
     dying: set[int] = set()
@@ -296,7 +311,7 @@ def _plain_orders(side: Side) -> dict[str, Any]:
         "doubled": sorted(side.doubled),
         "lost": sorted(side.lost),
         "in_doubt": sorted(side.listed),
-        "unknown_and_not_listed": sorted(side.orders(UNKNOWN) - side.listed),
-        "failed": len(side.orders(FAILED)),
+        "unknown_and_not_listed": sorted(side.unknown - side.listed),
+        "failed": sorted(order for order, state in side.states.items() if state == "failed"),
         "statuses": {str(status): count for status, count in sorted(side.customers.statuses().items())},
     }

@@ -119,7 +119,7 @@ def application(supervisor: Supervisor) -> Starlette:
                     "name": route.name,
                     "match": route.match,
                     "methods": route.methods,
-                    **(_split(route, supervisor.flags) if route.split else _candidate(route, states)),
+                    **(_split(route, supervisor.flags, supervisor.in_doubt) if route.split else _candidate(route, states)),
                     "rate_limit": route.rate_limit.model_dump() if route.rate_limit is not None else None,
                     "answered": stats.answered,
                     "fallbacks": stats.fallbacks,
@@ -198,11 +198,20 @@ def _candidate(route: RouteSettings, states: Mapping[str, bool]) -> dict[str, An
     }
 
 
-def _split(route: RouteSettings, flags: Switchboard) -> dict[str, Any]:
+def _split(route: RouteSettings, flags: Switchboard, in_doubt: Mapping[str, int]) -> dict[str, Any]:
     """In the same shape: what only a candidate has is null."""
     feature = flags.changes.features.get(route.split_flag)
     found = standing(feature, flags.overrides.answers.get(route.split_flag), route.split)
-    split = {"configured": route.split, "weights": found.weights, "from": found.source, "sticky": route.sticky}
+    split = {
+        "configured": route.split,
+        "weights": found.weights,
+        "from": found.source,
+        "sticky": route.sticky,
+        "failover": route.failover,
+        "ledger": route.ledgered,
+        "require_key": route.require_key,
+        "in_doubt": in_doubt.get(route.name, 0) if route.ledgered else None,
+    }
     enabled = None if feature is None else bool(feature.get("enabled"))
     return {
         "candidate": None,

@@ -25,9 +25,11 @@ from flags.snapshot import Context, Snapshot
 from gateway import build
 from gateway.config import Config
 from gateway.explaining_caller import who
+from gateway.explaining_payment import notes_on
 from gateway.identity.caller import Caller
 from gateway.identity.callers import told
 from gateway.identity.visitors import Visitors
+from gateway.net.fields import values
 from gateway.net.head import HeadError, RequestHead, parse_request
 from gateway.policy.decision import AMBIGUOUS, Claim, Decision, Policy, SplitClaim, SplitRules
 from gateway.policy.forwarded import unmapped
@@ -171,9 +173,11 @@ def explain(config: Config, snapshot: Snapshot, overrides: Mapping[str, Override
             override = overrides.get(flag)
             flags.append({"name": flag, "role": role, "override": override and asdict(override), "explanation": asdict(how)})
         policy.flags = _Thrown(decisions, thrown)
-        decision = policy.decide(found, known)
+        by = (values(head.fields, found.field.encode()) or [b""])[0].decode("latin-1") if found.field else ""
+        decision = policy.decide(found, known, by)
         if isinstance(found, SplitClaim):
-            split = _split(found, decision, policy, known, notes)
+            split = _split(found, decision, policy, known, by, notes)
+            notes += notes_on(found, head.method, by)
     else:
         decision = found
         if found is AMBIGUOUS:
@@ -215,11 +219,12 @@ def _route(config: Config, policy: Policy, name: str) -> dict[str, Any] | None:
     return None
 
 
-def _split(claim: SplitClaim, decision: Decision, policy: Policy, context: Context, notes: list[str]) -> dict[str, Any]:
+def _split(claim: SplitClaim, decision: Decision, policy: Policy, context: Context, by: str, notes: list[str]) -> dict[str, Any]:
     splitter = claim.splitter
     shares = splitter.shares(policy.flags, context)
     by_chance = splitter.sticky == RANDOM
-    name = known_by(splitter.sticky, context)[0]
+    name = known_by(splitter.sticky, context, by)[0]
+    then = claim.elsewhere(policy.flags, context, by, (decision.serve.upstream,))
     if by_chance:
         notes.append("sticky is random: dice were thrown, and the next request of the same caller may meet another provider")
     elif name == "remoteAddress" and context.remote_address is not None:
@@ -231,6 +236,9 @@ def _split(claim: SplitClaim, decision: Decision, policy: Policy, context: Conte
         "configured": splitter.configured.weights,
         "sticky": splitter.sticky,
         "known_by": None if by_chance else name,
+        "then": then and then.upstream,
+        "failover": "safe" if claim.rules.failover else "never",
+        "ledger": claim.rules.ledger,
     }
 
 

@@ -17,6 +17,7 @@ _REASONS: Final = {
     "split": "it is this caller's provider by the weights in force",
     "override": "somebody set it on this gateway for a while",
 }
+_LEDGER: Final = "what was sent and not answered is in doubt (banyan payments in-doubt)"
 _STANDINGS: Final = {
     "known": "logged in",
     "nobody": "nobody who is logged in",
@@ -83,7 +84,8 @@ def _outline(answer: Json, now: float) -> Iterator[tuple[str, str]]:
     if split:
         yield "shares", _shares(split)
         yield "stays with", _stays_with(split)
-        yield "if it fails", "nobody else is asked: the caller is told"
+        then = f"{_cut(split['then'])} is asked, if nothing was sent" if split.get("then") else "nobody else is asked: the caller is told"
+        yield "if it fails", f"{then}; {_LEDGER}" if split.get("ledger") else then
     elif decision["fallback"]:
         yield "if it fails", f"{decision['fallback']} answers, where that is safe"
     if decision["shadow"]:

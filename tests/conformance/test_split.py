@@ -134,6 +134,10 @@ async def test_an_override_turns_the_flags_weights_off(running: Shop) -> None:
         "weights": {"psp-a": 70, "psp-b": 30},
         "from": "configuration",
         "sticky": "user",
+        "failover": "never",
+        "ledger": False,
+        "require_key": False,
+        "in_doubt": None,
     }
     assert (route["candidate"], route["shadow_flag"], route["fallback"]) == (None, None, False)
     assert route["flag"] == {"name": "payments.split", "enabled": True}

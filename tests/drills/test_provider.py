@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from drills import provider
-from drills.customers import FAILED, PAID, UNKNOWN, Customers, Press
+from drills.customers import PAID, UNKNOWN, Customers, Press
 from drills.killing import STAGES, Death
 from drills.load import Connections, Seen
 from drills.provider import Side
@@ -52,7 +52,8 @@ def side() -> Side:
     customers.presses[109] = [Press(9.0, 9.1, UNKNOWN, 202), Press(10.1, 10.2, UNKNOWN, 202)]
     seen = [Seen(number, "", float(number), 0.1, PAID) for number in range(9)] + [Seen(9, "", 9.0, 1.2, UNKNOWN)]
     deaths = [Death(stage, 9.05, 9.08, 9.5) for stage in STAGES]
-    return Side(10.0, seen, customers, 0.0, deaths, Counter(range(100, 110)), 3, {109: True})
+    states = {100 + number: "paid" for number in range(9)} | {109: "unknown"}
+    return Side(10.0, seen, customers, 0.0, deaths, states, Counter(range(100, 110)), 3, {109: True})
 
 
 def missed(found: Side) -> list[str]:
@@ -85,7 +86,7 @@ def test_what_is_unknown_has_to_be_listed() -> None:
 def test_what_nobody_died_of_may_not_be_listed() -> None:
     """Or whatever is put in doubt would count as well done."""
     found = side()
-    found.seen[3] = replace(found.seen[3], outcome=UNKNOWN)
+    found.states[103] = "unknown"
     assert missed(replace(found, doubts={109: True, 103: True})) == ["listed, and under way when the provider died"]
 
 
@@ -95,7 +96,7 @@ def test_what_the_provider_says_when_it_is_asked_has_to_be_so() -> None:
 
 def test_what_could_be_completed_has_to_be() -> None:
     found = side()
-    found.seen[3] = replace(found.seen[3], outcome=FAILED)
+    found.states[103] = "failed"
     del found.charged[103]
     assert missed(found) == ["completed, of those that could be completed elsewhere"]
 

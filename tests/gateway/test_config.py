@@ -271,15 +271,24 @@ def test_a_split_route_has_providers_and_a_flag_of_its_own(tmp_path: Path) -> No
         (split("{ reviews = '70' }"), ["and not '70'"]),
         (split("70"), ["routes[0].split (route 'reviews'): expected a table of names and values"]),
         (split("{ reveiws = 1 }"), ["route 'reviews': split names 'reveiws', which is not under [upstreams] (there: legacy, reviews)"]),
-        (split("{ reviews = 1 }\nsticky = 'ip'"), ["routes[0].sticky (route 'reviews'): expected 'user', 'session' or 'random'"]),
         (
-            split("{ reviews = 1 }\nsticky = 'idempotency-key'\nfailover = 'safe'\nrequire_key = true"),
-            [
-                'routes[0].sticky: stickiness by idempotency key (it comes with the ledger) not built yet in this version; write "user"',
-                "routes[0].failover: failover between providers (it comes with the ledger) not built yet in this version; remove the key",
-                "routes[0].require_key: required idempotency keys (they come with the ledger) not built yet",
-            ],
+            split("{ reviews = 1 }\nsticky = 'ip'"),
+            ["routes[0].sticky (route 'reviews'): expected 'user', 'session', 'random', 'idempotency-key' or "],
         ),
+        (split("{ reviews = 1 }\nsticky = 'header:a b'"), ["routes[0].sticky (route 'reviews'): expected 'user', 'session', 'random'"]),
+        (split("{ reviews = 1 }\nsticky = 'header:Cookie'"), ["Cookie is a credential, or is not the client's to say"]),
+        (split("{ reviews = 1 }\nsticky = 'header:X-Forwarded-For'"), ["X-Forwarded-For is a credential, or is not the client's to say"]),
+        (split("{ reviews = 1 }\nsticky = 'header:X_Cart'"), ["X_Cart is a credential, or is not the client's to say"]),
+        (split("{ reviews = 1 }\nsticky = 'header:Idempotency-Key'"), ["write 'idempotency-key': then nothing is sent twice"]),
+        (split("{ reviews = 1 }\nrequire_key = true"), ['require_key means nothing without sticky = "idempotency-key"']),
+        (split("{ reviews = 1 }\nfailover = 'always'"), ["routes[0].failover (route 'reviews'): expected 'safe' or 'never'"]),
+        (GOOD + "failover = 'safe'", ["routes[0] (route 'reviews'): failover means nothing without split"]),
+        (
+            split("{ reviews = 1 }\nsticky = 'idempotency-key'") + "\n[ledger]\ndatabase = 'sqlite:///var/banyan.sqlite3'",
+            ["ledger.database is shadow.database, and a payment would wait"],
+        ),
+        (GOOD + "[ledger]\ndatabase = 'mysql://u:hunter2@h/x'", ['ledger.database: write "sqlite:///path" or "postgres://']),
+        (GOOD + "[ledger]\nanswer_bytes = '1B'", ["ledger.answer_bytes: expected 1024 or more"]),
         *(
             (split(f"{{ reviews = 1 }}\n{text}"), [f"routes[0] (route 'reviews'): {key}: means nothing with split"])
             for key, text in {

@@ -1,0 +1,120 @@
+"""`banyan payments`: what is in doubt, told to people and machines, and settled once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.ledger import book
+from gateway.ledger.database import connect
+from gateway.ledger.entries import Claim, Held
+from tests.gateway.cli.test_comparison import banyan
+
+CONFIG = """
+[upstreams]
+legacy = "http://127.0.0.1:1"
+psp-a = "http://127.0.0.1:2"
+psp-b = "http://127.0.0.1:3"
+[[routes]]
+name = "payments"
+match = "/payments"
+split = { psp-a = 1, psp-b = 1 }
+sticky = "idempotency-key"
+[[routes]]
+name = "refunds"
+match = "/refunds"
+split = { psp-a = 1, psp-b = 1 }
+sticky = "idempotency-key"
+"""
+WANTED = Claim("payments", "", "order-1", True, b"d" * 32, "psp-a", "POST", "/payments", 4, "r-1", "t-1")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "banyan.toml").write_text(CONFIG)
+    return tmp_path
+
+
+def doubted(folder: Path, *wanted: Claim) -> list[int]:
+    ledger = connect("sqlite:///var/ledger.sqlite3", folder, timeout=5)
+    numbers = []
+    for each in wanted:
+        number = book.claim(ledger, each, "w").number
+        book.move(ledger, Held(number, each.token), "psp-b", ["psp-a"])
+        book.doubt(ledger, Held(number, each.token), "status-503", 503)
+        numbers.append(number)
+    ledger.close()
+    return numbers
+
+
+def test_what_is_in_doubt_has_all_that_it_takes_to_find_out(folder: Path) -> None:
+    hostile = replace(WANTED, key="k\u202e\x1b[2J", target="/refunds\x1b]0;x\x07", route="refunds", token="t-2", keyed=False)
+    first, second = doubted(folder, WANTED, hostile)
+    done = banyan(folder, "payments", "in-doubt")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{first}  payments  since " in done.stdout
+    for part in (
+        "POST /payments to psp-b, sent once, after psp-a got nothing of it: status-503 (it answered 503)",
+        "Idempotency-Key order-1; X-Request-ID r-1; 4 bytes, digest 6464",
+        "no Idempotency-Key",
+    ):
+        assert part in done.stdout
+    assert "\x1b" not in done.stdout
+    told = json.loads(banyan(folder, "payments", "in-doubt", "--json").stdout)
+    assert [each["number"] for each in told] == [first, second]
+    assert {key: told[0][key] for key in ("route", "provider", "key", "request_id", "reason", "status", "attempts", "refused", "size")} == {
+        "route": "payments",
+        "provider": "psp-b",
+        "key": "order-1",
+        "request_id": "r-1",
+        "reason": "status-503",
+        "status": 503,
+        "attempts": 1,
+        "refused": ["psp-a"],
+        "size": 4,
+    }
+    one = json.loads(banyan(folder, "payments", "in-doubt", "--route", "refunds", "--json").stdout)
+    assert [each["number"] for each in one] == [second]
+
+
+def test_it_is_settled_once_and_remembered(folder: Path) -> None:
+    first, second = doubted(folder, WANTED, replace(WANTED, key="order-2", token="t-2"))
+    done = banyan(folder, "payments", "settle", str(first), "executed", "--why", "psp-b: charge 81", "--by", "ana")
+    assert (done.returncode, done.stdout) == (0, f"{first}: executed, says ana\n")
+    again = banyan(folder, "payments", "settle", str(first), "not-executed", "--why", "no")
+    assert (again.returncode, again.stdout) == (1, "")
+    assert f"payment {first} is not in doubt" in again.stderr
+    other = banyan(folder, "payments", "settle", str(second), "not-executed", "--why", "psp-b: unknown there", "--json")
+    assert json.loads(other.stdout)["outcome"] == "not-executed"
+    assert "@" in json.loads(other.stdout)["by"]
+    assert banyan(folder, "payments", "in-doubt").stdout == "nothing is in doubt\n"
+    told = json.loads(banyan(folder, "payments", "settled", "--json").stdout)
+    assert [(each["number"], each["outcome"], each["why"]) for each in told] == [
+        (second, "not-executed", "psp-b: unknown there"),
+        (first, "executed", "psp-b: charge 81"),
+    ]
+    assert f"{first}  payments  executed, " in banyan(folder, "payments", "settled").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("settle", "1", "perhaps", "--why", "x"), 2, "perhaps"),
+        (("settle", "1", "executed", "--why", " "), 2, "who says so, and why"),
+        (("settle", "99", "executed", "--why", "x"), 1, "payment 99 is not in doubt"),
+        (("in-doubt", "--route", "carts"), 2, "no route 'carts' keeps a ledger; there are: payments, refunds"),
+    ],
+)
+def test_wrong_use(folder: Path, arguments: tuple[str, ...], status: int, said: str) -> None:
+    doubted(folder, WANTED)
+    done = banyan(folder, "payments", *arguments)
+    assert (done.returncode, said in done.stderr) == (status, True), done.stderr
+
+
+def test_without_a_ledger(folder: Path) -> None:
+    assert "nothing was paid yet" in banyan(folder, "payments", "in-doubt").stderr
+    (folder / "banyan.toml").write_text(CONFIG.replace('sticky = "idempotency-key"', ""))
+    assert "no route keeps a ledger" in banyan(folder, "payments", "in-doubt").stderr
