@@ -56,6 +56,8 @@ class Killer:
         """`again` starts it where it was, and blocks until it answers. `outage`: how long nobody does so, in seconds."""
         self.provider = provider
         self.deaths: list[Death] = []
+        self.over = False
+        """Every stage was reached, and the last time it came back."""
         self._again = again
         self._outage = outage
 
@@ -74,6 +76,7 @@ class Killer:
             await asyncio.sleep(self._outage)
             self.provider = await asyncio.to_thread(self._again)
             death.back = time.monotonic()
+        self.over = True
 
     async def _kill(self, stage: Stage) -> Death:
         armed = time.monotonic()

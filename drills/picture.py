@@ -127,7 +127,6 @@ def _chart(pen: _Pen, chart: Chart, top: float) -> None:
         pen.text(x(at), bottom + 8, f"{at:g} s", PALE, 13, "ma")
     for level in chart.levels:
         pen.line([(LEFT, y(level.value)), (end, y(level.value))], PALE, dashed=True)
-        pen.text(end - 4, y(level.value) - 4, level.label, PALE, 13, "rd")
     for number, mark in enumerate(chart.marks, 1):
         pen.line([(x(mark.at), ceiling), (x(mark.at), bottom)], PALE)
         pen.text(x(mark.at) + 4, ceiling + 2, str(number), PALE, 13)
@@ -136,6 +135,10 @@ def _chart(pen: _Pen, chart: Chart, top: float) -> None:
         points = [(x((place + 0.5) * chart.step), y(value)) for place, value in enumerate(line.values)]
         if len(points) > 1:
             pen.line(points, _colour(line), 2.5, dashed=not line.with_gateway)
+    for level in chart.levels:  # last, and on paper of their own: curves run close by
+        wide = pen.width(level.label, 13)
+        pen.box(end - wide - 10, y(level.value) - 22, end - 2, y(level.value) - 3, PAPER)
+        pen.text(end - 6, y(level.value) - 5, level.label, PALE, 13, "rd")
     _legend(pen, chart.lines, top)
     for number, mark in enumerate(chart.marks):
         left = LEFT if number % 2 == 0 else LEFT + (end - LEFT) / 2
