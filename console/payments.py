@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.http import HttpRequest
 
-from console import routes
+from console import configured
 from gateway.config import Config, ConfigError
 from gateway.ledger.database import Connection, connect
 from shadow.database import sqlite_path
@@ -45,7 +45,7 @@ def opened(config: Config | None) -> Iterator[Connection]:
 def context(_request: HttpRequest) -> dict[str, Any]:
     """For templates: whether there is a page of payments to be led to."""
     try:
-        config = routes.configuration()
+        config = configured.configuration()
     except (ConfigError, OSError):  # the pages that show routes say so
         config = None
     return {"ledgered": config is not None and bool(config.ledgered)}

@@ -49,11 +49,13 @@ def items() -> tuple[Item, ...]:
     return tuple(found)
 
 
-def summary(passed: set[str], others: set[str]) -> str:
-    """How many of the behaviours hold, by the tests that ran. `others`: the ids of those that did not pass, for whatever reason."""
+def summary(passed: set[str], others: set[str], among: tuple[Item, ...] | None = None) -> str:
+    """How many of the behaviours hold, by the tests that ran. `others`: the ids of those that did not pass, for whatever reason. `among`:
+    in the place of those on the page."""
+    among = items() if among is None else among
     ran = passed | others
     said: dict[str, list[int]] = {"hold": [], "hold in part": [], "BROKEN": [], "only some or none of their tests ran": [], "to come": []}
-    for item in items():
+    for item in among:
         wanted = {test for name in item.tests for test in item.wanted(name, ran)}
         if item.comes_with:
             kind = "to come"
@@ -64,6 +66,6 @@ def summary(passed: set[str], others: set[str]) -> str:
         else:
             kind = "hold in part" if item.in_part else "hold"
         said[kind].append(item.number)
-    parts = [f"{len(said.pop('hold'))} of {len(items())} behaviours hold"]
+    parts = [f"{len(said.pop('hold'))} of {len(among)} behaviours hold"]
     parts += [f"{len(numbers)} {what} ({', '.join(map(str, numbers))})" for what, numbers in said.items() if numbers]
     return "edge.md: " + "; ".join(parts)

@@ -101,3 +101,39 @@ def test_how_often_a_route_may_be_asked_for_is_said() -> None:
     assert answer["route"]["rate_limit"] == {"per": "client", "rate": 2.5, "burst": 3}
     found = lines(json.loads(json.dumps(answer)), "answered by a test", time.time())
     assert "at most     2.5 requests a second from each client, 3 at once; then 429" in list(found)
+
+
+PAYMENTS = """
+[upstreams]
+legacy = "http://127.0.0.1:1"
+psp-a = "http://127.0.0.1:2"
+psp-b = "http://127.0.0.1:3"
+[[routes]]
+name = "payments"
+match = "/payments/*"
+split = { psp-a = 1, psp-b = 1 }
+sticky = "idempotency-key"
+failover = "safe"
+require_key = true
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "said"),
+    [
+        ("POST", [("Idempotency-Key", "order-1")], "note     the ledger is asked first"),
+        ("POST", [], "note     there is no Idempotency-Key, and the route requires one: the gateway itself would answer 400"),
+        ("GET", [], "note     a GET executes nothing: it is not written down in the ledger"),
+    ],
+)
+def test_a_payment(method: str, headers: list[tuple[str, str]], said: str) -> None:
+    data = b'{"version": 1, "features": []}'
+    snapshot = Snapshot(revision(data), data, "file", time.time())
+    answer = explain(parse(Path("banyan.toml"), PAYMENTS), snapshot, {}, Question("/payments/1", method=method, headers=headers))
+    found = list(lines(json.loads(json.dumps(answer)), "answered by a test", time.time()))
+    assert [line for line in found if line.startswith(said)]
+    split = answer["split"]
+    assert split["known_by"] == ("idempotency-key" if headers else "remoteAddress")
+    assert {split["provider"], split["then"]} == {"psp-a", "psp-b"}
+    (fails,) = [line for line in found if line.startswith("if it fails")]
+    assert f"{split['then']} is asked, if nothing was sent; what was sent and not answered is in doubt" in fails

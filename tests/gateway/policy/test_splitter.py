@@ -16,7 +16,7 @@ from gateway.policy.decision import Decision, Policy, Reason, SplitClaim, SplitR
 from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
 from gateway.policy.routing import Pattern
-from gateway.policy.splitter import RANDOM, SESSION, USER, Shares, known_by, usable
+from gateway.policy.splitter import KEY, RANDOM, SESSION, USER, Shares, known_by, usable
 
 CALLERS = [f"userId\0{number}".encode() for number in range(3000)]
 NAMES = ["psp-a", "psp-b", "psp-c", "psp-d"]
@@ -253,3 +253,45 @@ def test_a_visitor_gets_a_cookie_where_he_is_to_be_kept(flags: Flags, sticky: st
     claim = policy(flags, sticky).find("GET", b"/payments/3")
     assert isinstance(claim, SplitClaim)
     assert claim.by_session(flags) is expected
+
+
+def keyed(flags: Flags, *, failover: bool = True, sticky: str = KEY, weights: dict[str, int] | None = None) -> SplitClaim:
+    rules = SplitRules(
+        Pattern("payments", "/payments/*"), weights or PAIR, "payments.split", sticky, failover=failover, ledger=sticky == KEY
+    )
+    claim = Policy([rules], flags, lambda: 0.5).find("POST", b"/payments/3")
+    assert isinstance(claim, SplitClaim)
+    return claim
+
+
+def test_a_key_keeps_its_provider_whoever_comes_with_it(flags: Flags) -> None:
+    claim = keyed(flags)
+    met = {key: claim.decide(flags, Context(user_id="7"), key).serve.upstream for key in map(str, range(300))}
+    assert Counter(met.values())["psp-a"] > Counter(met.values())["psp-b"] > 50
+    for key, provider in met.items():
+        assert claim.decide(flags, Context(user_id="8", session_id="s"), key).serve.upstream == provider
+    users = {claim.decide(flags, Context(user_id=str(user))).serve.upstream for user in range(40)}
+    assert users == set(PAIR)  # without one, by the user
+    assert (claim.field, claim.by_session(flags)) == ("idempotency-key", False)
+    assert keyed(flags, sticky="header:X-Cart").field == "x-cart"
+
+
+def test_who_is_asked_next_is_whom_the_key_would_have_met_without_the_first(flags: Flags) -> None:
+    weights = {"psp-a": 5, "psp-b": 3, "psp-c": 2}
+    claim = keyed(flags, weights=weights)
+    for key in map(str, range(100)):
+        order = []
+        while (target := claim.elsewhere(flags, Context(), key, order)) is not None:
+            order.append(target.upstream)
+        assert sorted(order) == sorted(weights)
+        assert order[0] == claim.decide(flags, Context(), key).serve.upstream
+        left = {name: weight for name, weight in weights.items() if name != order[0]}
+        assert order[1] == keyed(flags, weights=left).decide(flags, Context(), key).serve.upstream
+
+
+def test_who_is_to_get_nothing_is_not_asked_in_anothers_place_either(flags: Flags) -> None:
+    flags.on, flags.variants = True, {"psp-a": 1000, "psp-b": 0}
+    assert keyed(flags).elsewhere(flags, Context(), "k", ["psp-a"]) is None
+    assert keyed(flags, failover=False).elsewhere(flags, Context(), "k", []) is None
+    flags.on = False
+    assert keyed(flags).elsewhere(flags, Context(), "k", ["psp-a"]) == Target("psp-b")

@@ -1,0 +1,197 @@
+"""A worker's way to the ledger: it never waits for it on its loop, and what was sent is written down in the end."""
+
+# ruff: noqa: ASYNC110 - what a thread has written has no event to wait for
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from demo.postgres import start_postgres
+from gateway.ledger import book, desk, sealing
+from gateway.ledger.database import Connection, connect
+from gateway.ledger.desk import Desk
+from gateway.ledger.entries import Claim, Held, Outcome
+from gateway.policy.payments import Verdict
+from gateway.settings import Ledger
+
+pytestmark = pytest.mark.asyncio
+WANTED = Claim("payments", "", "k-1", True, b"d" * 32, "psp-a", "POST", "/payments", 4, "r-1", "token-1")
+KNOWN = sealing.secret("", "k-1", "POST", b"/payments", b"body")
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = start_postgres(tmp_path_factory.mktemp("pg"))
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Ledger:
+    if request.param == "sqlite":
+        return Ledger.model_validate({"database": f"sqlite:///{tmp_path}/ledger.sqlite3", "timeout": "500ms"})
+    found: str = request.getfixturevalue("postgres")
+    made = connect(found, tmp_path, timeout=2)
+    for table in ("ledger_entry", "ledger_owner", "ledger_settled"):
+        made.change(f"DELETE FROM {table}")  # noqa: S608 - names of this test's own
+    made.close()
+    return Ledger.model_validate({"database": found, "timeout": "500ms"})
+
+
+@pytest.fixture
+async def at(settings: Ledger, tmp_path: Path) -> AsyncIterator[Desk]:
+    made = Desk(asyncio.get_running_loop(), settings, tmp_path)
+    first = await ask(made, replace(WANTED, key="first", token="first"), 10)
+    assert first is not None  # the tables are there
+    made.release(Held(first.number, "first"))
+    yield made
+    await asyncio.to_thread(made.close)
+
+
+@pytest.fixture
+def ledger(settings: Ledger, tmp_path: Path) -> Iterator[Connection]:
+    made = connect(settings.database, tmp_path, timeout=5)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+async def ask(at: Desk, wanted: Claim = WANTED, tries: int = 1) -> Outcome | None:
+    """What a claim is told; tried again while the ledger is away."""
+    outcome = None
+    for _ in range(tries):
+        told: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
+        at.claim(wanted, told.set_result)
+        outcome = await told
+        if outcome is not None:
+            break
+        await asyncio.sleep(0.3)
+    return outcome
+
+
+@contextmanager
+def away(ledger: Connection) -> Iterator[None]:
+    """Nobody else can write to it, or read, as long as this goes on."""
+    sqlite = type(ledger).__name__ == "_Sqlite"
+    ledger.change("BEGIN EXCLUSIVE" if sqlite else "BEGIN")
+    if not sqlite:
+        ledger.change("LOCK TABLE ledger_entry IN ACCESS EXCLUSIVE MODE")
+    try:
+        yield
+    finally:
+        ledger.rollback()
+
+
+async def until(database: Connection, sql: str, expected: object) -> None:
+    async with asyncio.timeout(15):
+        while database.rows(sql) != expected:
+            await asyncio.sleep(0.05)
+
+
+async def test_many_at_once_are_claimed_each_once(at: Desk, ledger: Connection) -> None:
+    wanted = [replace(WANTED, key=f"k-{number % 100}", token=f"t-{number}") for number in range(200)]
+    outcomes = await asyncio.gather(*(ask(at, each, 5) for each in wanted))
+    verdicts = [outcome.verdict for outcome in outcomes if outcome is not None]
+    assert (verdicts.count(Verdict.CLAIMED), verdicts.count(Verdict.RUNNING)) == (100, 100)
+    for outcome, each in zip(outcomes, wanted, strict=True):
+        if outcome is not None and outcome.verdict is Verdict.CLAIMED:
+            at.finish(Held(outcome.number, each.token), 200, b"answer", KNOWN, None)
+    await until(ledger, "SELECT count(*) FROM ledger_entry WHERE state = 'answered'", [(100,)])
+
+
+async def test_while_it_is_away_nobody_claims_and_nothing_is_left_of_the_try(at: Desk, ledger: Connection) -> None:
+    with away(ledger):
+        began = time.monotonic()
+        assert await ask(at) is None
+        assert time.monotonic() - began < 5
+    outcome = await ask(at, replace(WANTED, token="t-2"), 20)
+    assert outcome is not None
+    if outcome.verdict is Verdict.RUNNING:  # the first came through after all, and is being given back
+        async with asyncio.timeout(10):
+            while outcome is None or outcome.verdict is Verdict.RUNNING:
+                outcome = await ask(at, replace(WANTED, token="t-2"), 20)
+    assert outcome.verdict is Verdict.CLAIMED
+    await until(ledger, "SELECT token FROM ledger_entry WHERE key = 'k-1'", [("t-2",)])
+
+
+async def test_what_was_sent_is_written_when_it_is_back(at: Desk, ledger: Connection) -> None:
+    first, second, third = [await ask(at, replace(WANTED, key=f"k-{number}", token=f"t-{number}"), 5) for number in range(3)]
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    told: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    with away(ledger):
+        at.finish(Held(first.number, "t-0"), 201, b"answer", KNOWN, told.set_result)
+        at.doubt(Held(second.number, "t-1"), "timeout", 0, None)
+        at.release(Held(third.number, "t-2"))
+        await told  # the client does not wait for it
+        await asyncio.sleep(1)
+    await until(
+        ledger, "SELECT key, state, reason FROM ledger_entry ORDER BY key", [("k-0", "answered", ""), ("k-1", "in-doubt", "timeout")]
+    )
+
+
+async def test_more_questions_than_may_wait_are_told_so_at_once(at: Desk, ledger: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk, "WAITING", 5)
+    with away(ledger):
+        outcomes = await asyncio.gather(*(ask(at, replace(WANTED, key=f"k-{number}", token=f"t-{number}")) for number in range(50)))
+    assert outcomes == [None] * 50
+    await until(ledger, "SELECT count(*) FROM ledger_entry", [(0,)])
+
+
+async def test_a_worker_with_something_under_way_says_that_it_lives(at: Desk, ledger: Connection) -> None:
+    assert await ask(at, tries=5) is not None
+    (before,) = ledger.rows("SELECT seen FROM ledger_owner WHERE owner = ?", (at.owner,))
+    async with asyncio.timeout(15):
+        while ledger.rows("SELECT seen FROM ledger_owner WHERE owner = ?", (at.owner,)) == [before]:
+            await asyncio.sleep(0.1)
+    assert book.doubts(ledger) == []
+
+
+async def test_one_that_is_dead_is_found_out_by_another(at: Desk, ledger: Connection) -> None:
+    book.claim(ledger, WANTED, "dead")
+    async with asyncio.timeout(15):
+        while not (found := book.doubts(ledger)):
+            await asyncio.sleep(0.1)
+    assert found[0].reason == "worker-lost"
+    async with asyncio.timeout(15):
+        while at.in_doubt != {"payments": 1}:
+            await asyncio.sleep(0.1)
+
+
+async def test_one_that_ends_in_order_leaves_nothing_under_way(settings: Ledger, ledger: Connection, tmp_path: Path) -> None:
+    ending = Desk(asyncio.get_running_loop(), settings, tmp_path)
+    first, second = [await ask(ending, replace(WANTED, key=f"k-{number}", token=f"t-{number}"), 10) for number in range(2)]
+    assert first is not None
+    assert second is not None
+    ending.finish(Held(first.number, "t-0"), 200, b"answer", KNOWN, None)
+    await asyncio.to_thread(ending.close, 10.0)
+    states = ledger.rows("SELECT key, state, reason FROM ledger_entry ORDER BY key")
+    assert states == [("k-0", "answered", ""), ("k-1", "in-doubt", "worker-lost")]
+    assert ledger.rows("SELECT count(*) FROM ledger_owner WHERE owner = ?", (ending.owner,)) == [(0,)]
+
+
+async def test_a_database_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "var").write_text("in the way")
+    waiting = Desk(asyncio.get_running_loop(), Ledger.model_validate({"timeout": "500ms"}), tmp_path)
+    try:
+        assert await ask(waiting) is None
+        assert not waiting.up
+        (tmp_path / "var").unlink()
+        outcome = await ask(waiting, tries=20)
+        assert outcome is not None
+        assert outcome.verdict is Verdict.CLAIMED
+        async with asyncio.timeout(10):
+            while not waiting.up:
+                await asyncio.sleep(0.05)
+    finally:
+        await asyncio.to_thread(waiting.close)
