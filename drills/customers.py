@@ -35,7 +35,7 @@ class Press:
 
 @dataclass(slots=True)
 class Customers:
-    """Of one run. Order number n is paid by the user whose it is (`manage.py orders` gives them to all in turn)."""
+    """Of one run. Each order is paid by the user whose it is: `manage.py orders` gives them to all in turn, the first to user01."""
 
     connections: Connections
     first_order: int
@@ -71,6 +71,11 @@ class Customers:
     def statuses(self) -> Counter[int]:
         """How often each status was answered; 0: no whole answer came."""
         return Counter(press.status for presses in self.presses.values() for press in presses)
+
+    def since(self, moment: float) -> str:
+        """In words, what became of requests that began after `moment` (of time.monotonic())."""
+        statuses = Counter(press.status for presses in self.presses.values() for press in presses if press.began >= moment)
+        return ", ".join(f"{count} times {status or 'no answer'}" for status, count in sorted(statuses.items())) or "nothing"
 
     def under_way(self, since: float, until: float) -> set[int]:
         """The orders of which a request was under way at some time between the two (of time.monotonic())."""

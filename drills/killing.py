@@ -11,7 +11,7 @@ from typing import Final
 from demo.processes import StartError
 from demo.providers import Fault, Provider
 
-PATIENCE_SECONDS: Final = 10.0
+PATIENCE_SECONDS: Final = 20.0
 """For a payment to come by that it dies of."""
 SETTLE_SECONDS: Final = 0.5
 """Between its coming back and its next death: a provider that is never up would be another drill."""
@@ -52,14 +52,16 @@ class Death:
 class Killer:
     """Of one provider."""
 
-    def __init__(self, provider: Provider, again: Callable[[], Provider], outage: float) -> None:
-        """`again` starts it where it was, and blocks until it answers. `outage`: how long nobody does so, in seconds."""
+    def __init__(self, provider: Provider, again: Callable[[], Provider], outage: float, seen: Callable[[float], str]) -> None:
+        """`again` starts it where it was, and blocks until it answers. `outage`: how long nobody does so, in seconds. `seen` says what
+        those who pay have seen since a moment: where it does not die, that is what one wants to know."""
         self.provider = provider
         self.deaths: list[Death] = []
         self.over = False
         """Every stage was reached, and the last time it came back."""
         self._again = again
         self._outage = outage
+        self._seen = seen
 
     async def run(self, seconds: float) -> None:
         """All stages, spread over `seconds` as far as its deaths leave time for that.
@@ -88,4 +90,7 @@ class Killer:
             if not self.provider.alive():
                 return Death(stage, armed, time.monotonic())
             await asyncio.sleep(0.005)
-        raise StartError(f"{self.provider.name} did not die ({stage.label}): no payment came by within {PATIENCE_SECONDS:g} s")
+        raise StartError(
+            f"{self.provider.name} did not die ({stage.label}) within {PATIENCE_SECONDS:g} s. Those who paid saw: {self._seen(armed)}. "
+            f"The last lines of its log:\n{self.provider.tail(5)}"
+        )

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ import uvloop
 
 from demo.processes import ROOT, StartError, python
 from demo.providers import Provider, start_provider
-from demo.shop import Shop, manage_shop, start_shop
+from demo.shop import USERS, Shop, manage_shop, start_shop
 from drills import timeline
 from drills.customers import PAID, Customers
 from drills.gateway import Gateway, start_gateway
@@ -118,7 +119,7 @@ def run(say: Say, *, payments: int, rate: float, keep: bool = False, outage: flo
     with stage("provider", say, keep=keep) as found:
         say("seeding a shop with orders to pay")
         manage_shop(found.folder, "seed")
-        orders = LONGEST * payments
+        orders = ceil(LONGEST * payments / len(USERS)) * len(USERS)  # whole turns: the second run begins with the first user, too
         first, last = map(int, manage_shop(found.folder, "orders", str(2 * orders)).split())
         if last - first + 1 != 2 * orders:
             raise StartError(f"the shop has placed orders {first} to {last}, and not {2 * orders}")
@@ -134,7 +135,7 @@ def _side(found: Stage, with_gateway: bool, first: int, payments: int, rate: flo
     psp_a, others, gateway = world.psp_a, world.others, world.gateway
     customers = Customers(Connections((gateway or world.shop).port), first)
     again = partial(found.start, partial(start_provider, "psp-a", psp_a.ledger.parent, port=psp_a.port))
-    killer = Killer(psp_a, again, outage)
+    killer = Killer(psp_a, again, outage, customers.since)
     load = OpenLoop(
         [Phase("outage", LONGEST * payments / rate, rate)],
         customers.pay,

@@ -14,13 +14,14 @@ from drills.load import Connections, Seen
 from drills.provider import Side
 from drills.report import Report
 
+pytestmark = pytest.mark.timeout(240)  # both runs take half a minute, and several times that on a machine that does other things
+
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return provider.run(print, payments=90, rate=10.0, outage=0.2)
+    return provider.run(print, payments=60, rate=10.0, outage=0.2)
 
 
-@pytest.mark.timeout(180)
 def test_every_bar_is_held(report: Report) -> None:
     assert report.ok, [bar for bar in report.bars if not bar.ok]
 
