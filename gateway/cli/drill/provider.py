@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cli.drill.running import Json, Keep, Picture, missing, run
+from gateway.cli.shared import RefusalError
 
 if TYPE_CHECKING:
     from drills.report import Report
@@ -25,6 +26,8 @@ def provider(*, payments: int = 1000, rate: float = 40.0, as_json: Json = False,
     rate
         Payments a second.
     """
+    if payments < 1 or not 0.1 <= rate <= 1000:
+        raise RefusalError("--payments: at least 1; --rate: from 0.1 to 1000 a second")
 
     def drill(say: Say) -> Report:
         try:
