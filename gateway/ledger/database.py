@@ -55,8 +55,12 @@ class AwayError(Exception):
     """The database cannot be used now. The message says why, and nothing of its address."""
 
 
+class RefusedError(Exception):
+    """The database can be used, and does not take just this: a mistake of ours."""
+
+
 class Connection(Protocol):
-    """Every method raises AwayError where the database does not do it."""
+    """Every method raises AwayError where the database does not do it now, and RefusedError where it never will."""
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """What a statement gives."""
@@ -135,16 +139,20 @@ class _Sqlite:
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise AwayError(_said(error)) from error
+            raise self._why(error) from error
 
     def change(self, sql: str, values: Sequence[object] = ()) -> int:
         try:
             return self._connection.execute(sql, values).rowcount
         except sqlite3.Error as error:
-            raise AwayError(_said(error)) from error
+            raise self._why(error) from error
 
     def now(self) -> float:
         return time.time()
+
+    def _why(self, error: sqlite3.Error) -> AwayError | RefusedError:
+        mistake = isinstance(error, sqlite3.DataError | sqlite3.IntegrityError)
+        return RefusedError(_said(error)) if mistake else AwayError(_said(error))
 
     def begin(self) -> None:
         self.rows("BEGIN IMMEDIATE")
@@ -175,6 +183,7 @@ class _Postgres:
         import psycopg
 
         self._error = psycopg.Error
+        self._mistake = (psycopg.DataError, psycopg.IntegrityError)
         known = addresses.settings(url, folder)
         options = {**known["OPTIONS"], "connect_timeout": str(CONNECT_SECONDS)}
         waiting = max(1, round(1000 * timeout))
@@ -208,13 +217,13 @@ class _Postgres:
         try:
             return self._connection.execute(_placed(sql), values).fetchall()
         except self._error as error:
-            raise AwayError(_said(error)) from error
+            raise self._why(error) from error
 
     def change(self, sql: str, values: Sequence[object] = ()) -> int:
         try:
             return self._connection.execute(_placed(sql), values).rowcount
         except self._error as error:
-            raise AwayError(_said(error)) from error
+            raise self._why(error) from error
 
     def now(self) -> float:
         return float(self.rows("SELECT extract(epoch FROM clock_timestamp())")[0][0])
@@ -236,6 +245,9 @@ class _Postgres:
             self._connection.close()
         except self._error:
             pass
+
+    def _why(self, error: Exception) -> AwayError | RefusedError:
+        return RefusedError(_said(error)) if isinstance(error, self._mistake) else AwayError(_said(error))
 
 
 def _placed(sql: str) -> bytes:

@@ -231,8 +231,11 @@ class Desk:
                     database.close()
                     database = None
             except Exception:  # a mistake of ours must not leave every payment without a ledger
-                _log.exception("the ledger could not be asked")
-                self._refuse([question for question in found if not question.must])
+                if database is None or len(found) < 2:
+                    _log.exception("the ledger could not be asked")
+                    self._tell([(question, None) for question in found])
+                else:
+                    self._one_by_one(database, found)
         if database is not None:
             if first:
                 try:
@@ -278,6 +281,19 @@ class Desk:
             self._tell(list(zip(wanted, results, strict=True)))
         late = [question for question in found if question not in wanted]
         self._tell([(question, None) for question in late])
+
+    def _one_by_one(self, database: Connection, found: list[_Question]) -> None:
+        """One of these cannot be done, and the others must not suffer for it."""
+        for number, question in enumerate(found):
+            try:
+                self._carry_out(database, [question])
+            except AwayError as error:
+                self._away(str(error))
+                self._refuse(found[number:], unsure=True)
+                return
+            except Exception:
+                _log.exception("the ledger could not be asked")
+                self._tell([(question, None)])
 
     def _look_after(self, database: Connection) -> None:
         now = time.monotonic()

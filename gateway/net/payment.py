@@ -92,6 +92,7 @@ class Payment:
         "_refused",
         "_relay",
         "_repeated",
+        "_sends",
         "_sent",
         "_size",
         "_streaming",
@@ -115,8 +116,10 @@ class Payment:
         """The attempt, once the key is claimed."""
         self._pinned = False
         """It was sent to its provider at an earlier time, by this request or by one before it."""
+        self._sends = 0
+        """How often it went out to the provider that has the key now, whoever had it sent again."""
         self._sent = False
-        """Bytes of it went out since the last connection was asked for."""
+        """Somebody may have read some of it."""
         self._repeated = False
         self._concluded = False
         """The ledger was told how the attempt ended."""
@@ -236,6 +239,7 @@ class Payment:
 
     def sending(self) -> None:
         """Bytes of it are about to go out."""
+        self._sends += 1
         self._sent = True
 
     # What a provider does
@@ -249,8 +253,8 @@ class Payment:
             return relay.at_hand(whole=failure.sent) and self._go_elsewhere(failure.code)
         if self._concluded:
             return True
-        # Where the connection was refused nothing went out; what did is said by the failure, and not by whether there was a connection.
-        self._sent = failure.sent
+        # TLS that is refused after the request was written: nothing of it was read. But what went out before that may have been.
+        self._sent = failure.sent or self._sends > 1
         step = self._step()
         if step is Step.ELSEWHERE and not relay.done:
             serve = relay.serve
@@ -371,6 +375,7 @@ class Payment:
             self.ended()
         elif may:
             self._count("elsewhere")
+            self._sends = 0
             relay.go_elsewhere(target, failure.code)
         else:
             # Nobody knows whose key it is by the ledger, so nobody else is asked.
@@ -381,6 +386,7 @@ class Payment:
         desk, held = self._desk, self._held
         assert desk is not None and held is not None  # noqa: PT018, S101 - nothing is sent before
         self._repeated = self._pinned = True
+        self._sends = 0
         self._sent = False
         desk.again(held, lambda may: self._may_again(may, why, status))
 

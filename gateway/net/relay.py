@@ -179,12 +179,12 @@ class Relay(Sink):
         if connection is not None:
             connection.write(out, last=last)
         elif self._gathering:
+            if self.payment is not None and self._replay_size > self.terms.replay_buffer:
+                self.payment.too_long()
+                return
             if last:
                 self._gathering = False
                 self._begin_sending()
-            elif self.payment is not None and self._replay_size > self.terms.replay_buffer:
-                self.payment.too_long()
-                return
         elif self._replay_size > self.terms.replay_buffer:
             self.client.pause_reading()  # until there is a connection to pass it on to
         if last:

@@ -138,9 +138,13 @@ async def _nothing(_exchange: Exchange) -> None:
 
 
 @asynccontextmanager
-async def till(folder: Path, *, workers: int = 1, idempotent: bool = False, database: str = SQLITE) -> AsyncIterator[Till]:
-    legacy, providers = Upstream(_nothing), {name: charging(name) for name in ("psp-a", "psp-b")}
-    every = [legacy, *providers.values()]
+async def till(
+    folder: Path, *, workers: int = 1, idempotent: bool = False, database: str = SQLITE, providers: dict[str, Upstream] | None = None
+) -> AsyncIterator[Till]:
+    """`providers`: those that several gateways share, started by the first."""
+    legacy = Upstream(_nothing)
+    providers = providers or {name: charging(name) for name in ("psp-a", "psp-b")}
+    every = [legacy, *(upstream for upstream in providers.values() if not upstream.port)]
     for upstream in every:
         await upstream.start()
     try:

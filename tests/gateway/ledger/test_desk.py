@@ -195,3 +195,19 @@ async def test_a_database_that_is_not_there_is_waited_for(tmp_path: Path) -> Non
                 await asyncio.sleep(0.05)
     finally:
         await asyncio.to_thread(waiting.close)
+
+
+async def test_one_that_cannot_be_done_does_not_keep_others(at: Desk, ledger: Connection, caplog: pytest.LogCaptureFixture) -> None:
+    first = await ask(at, tries=5)
+    assert first is not None
+    refused = replace(WANTED, key="k-2", route=None)  # type: ignore[arg-type] # a mistake
+    with away(ledger):  # so that they come together
+        asking = [asyncio.create_task(ask(at, each)) for each in (refused, replace(WANTED, key="k-3", token="t-3"))]
+        at.finish(Held(first.number, "token-1"), 200, None, KNOWN, None)
+        await asyncio.sleep(0.1)
+    refusal, other = await asyncio.gather(*asking)
+    assert refusal is None
+    assert other is None or other.verdict is Verdict.CLAIMED
+    await until(ledger, "SELECT state FROM ledger_entry WHERE key = 'k-1'", [("answered",)])
+    assert await ask(at, replace(WANTED, key="k-4", token="t-4"), 5) is not None
+    assert "NOT NULL" in caplog.text or "not-null" in caplog.text
