@@ -15,7 +15,7 @@ from demo.processes import ROOT, Running, StartError, answers, listen, python, s
 from legacy_django.accounts.seeded import PASSWORD, USERS
 from services.faults import Fault
 
-__all__ = ["PASSWORD", "USERS", "Shop", "start_recommendations", "start_reviews", "start_shop"]
+__all__ = ["PASSWORD", "USERS", "Shop", "manage_shop", "start_recommendations", "start_reviews", "start_shop"]
 
 # 50 sign-ins within seconds, with a password that everybody knows: legacy_django/accounts/hashers.py says why that is no lesson.
 _CHEAP_SIGN_IN = {"BANYAN_SHOP_PASSWORD_ITERATIONS": "1000"}
@@ -46,16 +46,7 @@ def start_shop(
     Raises:
         StartError: it could not be seeded or did not come up.
     """
-    workdir = workdir.resolve()
-    workdir.mkdir(parents=True, exist_ok=True)
-    url = database or f"sqlite:///{workdir / 'shop.sqlite3'}"
-    environment = {
-        "DJANGO_SETTINGS_MODULE": "legacy_django.settings",  # whoever starts it may be the console
-        "BANYAN_SHOP_VAR": str(workdir),
-        "DATABASE_URL": url,
-        **_CHEAP_SIGN_IN,
-        **(env or {}),
-    }
+    url, environment = _shop_environment(workdir, database, env)
     _run("seeding the shop", python("legacy_django/manage.py", "seed"), environment)
     gunicorn = python(
         "-m", "gunicorn", "--config", "python:legacy_django.gunicorn_config", "--bind", "fd://{fd}", "--workers", str(workers),
@@ -64,6 +55,30 @@ def start_shop(
     )  # fmt: skip
     running = start("shop", gunicorn, log_dir=workdir, sock=listen(port), env=environment, ready=answers("/healthz"))
     return Shop(running.name, running.process, running.log, running.port, url)
+
+
+def manage_shop(workdir: Path, *arguments: str, database: str | None = None) -> str:
+    """What one of the shop's management commands prints, of the shop that `start_shop` serves with the same `workdir` and `database`.
+
+    Raises:
+        StartError: it failed.
+    """
+    _, environment = _shop_environment(workdir, database, None)
+    return _run(f"manage.py {arguments[0]}", python("legacy_django/manage.py", *arguments), environment)
+
+
+def _shop_environment(workdir: Path, database: str | None, env: Mapping[str, str] | None) -> tuple[str, dict[str, str]]:
+    """(its DATABASE_URL, its environment)"""
+    workdir = workdir.resolve()
+    workdir.mkdir(parents=True, exist_ok=True)
+    url = database or f"sqlite:///{workdir / 'shop.sqlite3'}"
+    return url, {
+        "DJANGO_SETTINGS_MODULE": "legacy_django.settings",  # whoever starts it may be the console
+        "BANYAN_SHOP_VAR": str(workdir),
+        "DATABASE_URL": url,
+        **_CHEAP_SIGN_IN,
+        **(env or {}),
+    }
 
 
 def start_reviews(workdir: Path, shop: Shop, faults: Iterable[Fault] = (), *, port: int = 0, stamp_key: str = "") -> Running:
@@ -98,7 +113,8 @@ def _start_service(name: str, workdir: Path, shop: Shop, faults: Iterable[Fault]
     return start(name, command, log_dir=workdir, sock=listen(port), env=environment, ready=answers("/healthz"))
 
 
-def _run(what: str, command: list[str], environment: Mapping[str, str]) -> None:
+def _run(what: str, command: list[str], environment: Mapping[str, str]) -> str:
+    """What it prints."""
     try:
         done = subprocess.run(  # noqa: S603 - the commands are this project's own
             command,
@@ -114,3 +130,4 @@ def _run(what: str, command: list[str], environment: Mapping[str, str]) -> None:
         raise StartError(f"{what} took more than {error.timeout:g} s") from error
     if done.returncode:
         raise StartError(f"{what} failed with status {done.returncode}:\n{(done.stdout + done.stderr).strip()[-2000:]}")
+    return done.stdout

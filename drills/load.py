@@ -58,8 +58,17 @@ class Seen:
 class OpenLoop:
     """One load, phase after phase. Its figures are complete when `run` has returned."""
 
-    def __init__(self, phases: Sequence[Phase], act: Act, *, most: int = MOST, patience: float = 10.0) -> None:
-        """`patience`: how long the last answers are waited for, in seconds."""
+    def __init__(
+        self,
+        phases: Sequence[Phase],
+        act: Act,
+        *,
+        most: int = MOST,
+        patience: float = 10.0,
+        enough: Callable[[int], bool] = lambda number: False,
+    ) -> None:
+        """`patience`: how long the last answers are waited for, in seconds. `enough`: asked before each request, by its number; once it
+        says so, no more are made."""
         self.seen: list[Seen] = []
         self.began = 0.0
         """Of time.monotonic()."""
@@ -67,6 +76,7 @@ class OpenLoop:
         self._act = act
         self._most = most
         self._patience = patience
+        self._enough = enough
         self._under_way: dict[asyncio.Task[None], tuple[int, str, float]] = {}
         self._mistakes: list[BaseException] = []
 
@@ -86,6 +96,8 @@ class OpenLoop:
         for number, (phase, due) in enumerate(_plan(self._phases)):
             if (early := due - self.elapsed) > 0:
                 await asyncio.sleep(early)
+            if self._enough(number):
+                break
             if len(self._under_way) >= self._most:
                 self.seen.append(Seen(number, phase, due, 0.0, UNSENT))
             else:

@@ -22,7 +22,7 @@ INK, PALE, GRID, PAPER = "#1f2933", "#616e7c", "#e4e7eb", "#ffffff"
 WITH, WITHOUT, SPAN = "#0f766e", "#c2410c", "#eef1f4"
 """Told apart by their strokes too: the run without the gateway is dashed."""
 LEFT, RIGHT = 80, 30
-_ROUND: Final = (1, 2, 2.5, 5, 10)
+_ROUND: Final = (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10)
 
 
 def draw(report: Report, path: Path) -> None:
@@ -45,7 +45,7 @@ def draw(report: Report, path: Path) -> None:
     for bar in report.bars:
         _bar(pen, bar, top)
         top += 26
-    pen.text(LEFT - 50, top + 14, f"banyan drill {report.drill}, on {machine()}", PALE, 13)
+    pen.text(LEFT - 50, top + 14, f"banyan drill {report.drill}, on {machine()}{_busy(report)}", PALE, 13)
     small = image.resize((WIDTH, height), Image.Resampling.LANCZOS)
     # 64 colours are enough for two inks and their edges, and a quarter of the bytes.
     small.quantize(64).save(path, "PNG", optimize=True)
@@ -127,7 +127,6 @@ def _chart(pen: _Pen, chart: Chart, top: float) -> None:
         pen.text(x(at), bottom + 8, f"{at:g} s", PALE, 13, "ma")
     for level in chart.levels:
         pen.line([(LEFT, y(level.value)), (end, y(level.value))], PALE, dashed=True)
-        pen.text(end - 4, y(level.value) - 4, level.label, PALE, 13, "rd")
     for number, mark in enumerate(chart.marks, 1):
         pen.line([(x(mark.at), ceiling), (x(mark.at), bottom)], PALE)
         pen.text(x(mark.at) + 4, ceiling + 2, str(number), PALE, 13)
@@ -136,6 +135,10 @@ def _chart(pen: _Pen, chart: Chart, top: float) -> None:
         points = [(x((place + 0.5) * chart.step), y(value)) for place, value in enumerate(line.values)]
         if len(points) > 1:
             pen.line(points, _colour(line), 2.5, dashed=not line.with_gateway)
+    for level in chart.levels:  # last, and on paper of their own: curves run close by
+        wide = pen.width(level.label, 13)
+        pen.box(end - wide - 10, y(level.value) - 22, end - 2, y(level.value) - 3, PAPER)
+        pen.text(end - 6, y(level.value) - 5, level.label, PALE, 13, "rd")
     _legend(pen, chart.lines, top)
     for number, mark in enumerate(chart.marks):
         left = LEFT if number % 2 == 0 else LEFT + (end - LEFT) / 2
@@ -154,6 +157,10 @@ def _legend(pen: _Pen, lines: Sequence[Line], top: float) -> None:
 def _bar(pen: _Pen, bar: Bar, top: float) -> None:
     pen.text(LEFT - 50, top, "held" if bar.ok else "MISSED", WITH if bar.ok else WITHOUT, 15)
     pen.text(LEFT + 20, top, f"{bar.name}: {bar.measured} (wanted: {bar.wanted})", INK, 15)
+
+
+def _busy(report: Report) -> str:
+    return "" if report.load_before is None else f"; load average before it began {report.load_before:.1f}"
 
 
 def _colour(line: Line) -> str:

@@ -100,6 +100,8 @@ class Report:
     """For machines only."""
     seconds: float = 0.0
     """How long all of it took."""
+    load_before: float | None = None
+    """The machine's load average, over a minute, before it began: others' work, which slows a drill down. None: not known."""
 
     @property
     def ok(self) -> bool:
@@ -113,6 +115,7 @@ class Report:
             "ok": self.ok,
             "seconds": round(self.seconds, 1),
             "machine": machine(),
+            "load_before": self.load_before,
             "without": {figure.key: figure.without for figure in self.figures},
             "with": {figure.key: figure.with_gateway for figure in self.figures},
             "bars": [asdict(bar) for bar in self.bars],

@@ -36,6 +36,19 @@ def number(name: str, default: int, environ: Mapping[str, str] = os.environ) -> 
     return int(value)
 
 
+def http_url(name: str, environ: Mapping[str, str] = os.environ) -> str:
+    """An http:// address; "" where it is unset. Nothing of a wrong one is repeated: it may hold a password."""
+    value = environ.get(name, "").strip()
+    try:
+        parts = urlsplit(value)
+        right = not value or (parts.scheme == "http" and bool(parts.hostname) and parts.port != 0 and "@" not in value)
+    except ValueError:
+        right = False
+    if not right:
+        raise ImproperlyConfigured(f"{name}: expected http://host:port/path")
+    return value
+
+
 def folder(name: str, default: Path, environ: Mapping[str, str] = os.environ) -> Path:
     """A folder, made where it is missing."""
     path = Path(environ.get(name) or default)

@@ -9,6 +9,10 @@ BANYAN_SHOP_TRUSTED_PROXY        1 where nobody but a proxy can reach the shop: 
 BANYAN_SHOP_SESSION_ENGINE       where sessions are kept, as Django names it; default: django.contrib.sessions.backends.db
 BANYAN_SHOP_PASSWORD_ITERATIONS  cost of a password hash; default: Django's own
 BANYAN_SHOP_QUERY_MS             milliseconds that every database query takes longer, for drills; default: none
+BANYAN_SHOP_PAYMENTS_URL         where orders are paid, such as http://127.0.0.1:8080/api/v1/payments/; default: nowhere
+BANYAN_SHOP_PAYMENTS_SECONDS     how long the answer to a payment may take; default: 10
+BANYAN_SHOP_PAYMENTS_CARELESS    1 for the checkout as it was before docs/incidents/payment-provider.md: without an Idempotency-Key, and a
+                                 payment of which nothing is known counts as failed
 """
 
 import os
@@ -81,6 +85,10 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
 CSRF_FAILURE_VIEW = "legacy_django.accounts.views.csrf_failure"
+
+PAYMENTS_URL = environment.http_url("BANYAN_SHOP_PAYMENTS_URL")
+PAYMENTS_SECONDS = environment.number("BANYAN_SHOP_PAYMENTS_SECONDS", 10)
+PAYMENTS_CARELESS = environment.flag("BANYAN_SHOP_PAYMENTS_CARELESS")
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -8,6 +8,7 @@ from django.views.static import serve
 from legacy_django import pages
 from legacy_django.accounts import views as accounts
 from legacy_django.items import views as items
+from legacy_django.orders import checkout
 from legacy_django.orders import views as orders
 from legacy_django.recommendations import views as recommendations
 from legacy_django.reviews import views as reviews
@@ -25,6 +26,7 @@ api = [
     path("recommendations/<str:user_id>", recommendations.for_user),
     path("orders/", orders.orders),
     path("orders/<str:order_id>", orders.order),
+    path("orders/<str:order_id>/payment", checkout.payment),
 ]
 
 urlpatterns = [

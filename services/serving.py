@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -118,8 +119,7 @@ def application(
         routes=routes,
         lifespan=lifespan,
         exception_handlers={
-            ProblemError: _problem,
-            HTTPException: _http_exception,
+            **PROBLEMS,
             DatabaseError: _unavailable,
             StampError: _refused,
         },
@@ -144,6 +144,10 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         return _answer(405, "method_not_allowed", f"{request.method} is not allowed here.", error.headers)
     return _answer(error.status_code, "error", error.detail, error.headers)
+
+
+PROBLEMS: Final = {ProblemError: _problem, HTTPException: _http_exception}
+"""The handlers of what every service answers alike."""
 
 
 async def _refused(request: Request, error: Exception) -> Response:

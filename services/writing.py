@@ -50,11 +50,29 @@ async def fields(request: Request) -> dict[str, Any]:
     Raises:
         ProblemError: 413, 400.
     """
+    return parsed(await whole(request))
+
+
+async def whole(request: Request) -> bytes:
+    """The body.
+
+    Raises:
+        ProblemError: 413.
+    """
     data = bytearray()
     async for part in request.stream():
         data += part
         if len(data) > MOST_BYTES:
             raise ProblemError(413, "too_large", "The body is too large.")
+    return bytes(data)
+
+
+def parsed(data: bytes) -> dict[str, Any]:
+    """The fields of the JSON object that `data` is.
+
+    Raises:
+        ProblemError: 400.
+    """
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):

@@ -32,3 +32,31 @@ class Line(models.Model):
 
     def __str__(self) -> str:
         return f"{self.quantity} x {self.option_id}"
+
+
+class Payment(models.Model):
+    """One try to have an order paid. Written down before the provider is asked: a shop that dies meanwhile knows that it has asked."""
+
+    class State(models.TextChoices):
+        STARTED = "started"
+        PAID = "paid"
+        DECLINED = "declined"
+        FAILED = "failed", "nobody was charged"
+        UNKNOWN = "unknown", "nobody can say yet whether it was charged"
+
+    order = models.ForeignKey(Order, models.PROTECT, related_name="payments")
+    attempt = models.PositiveSmallIntegerField(help_text="from 1; another one only after a card was declined")
+    key = models.CharField(max_length=64, unique=True, help_text="the Idempotency-Key: it stays until the outcome is known")
+    state = models.CharField(max_length=10, choices=State, default=State.STARTED)
+    amount = models.DecimalField(max_digits=11, decimal_places=2)
+    currency = models.CharField(max_length=3, default="EUR")
+    provider = models.CharField(max_length=40, blank=True)
+    reference = models.CharField(max_length=64, blank=True, help_text="the provider's name for it")
+    created_at = models.DateTimeField(default=timezone.now)
+    settled_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["order", "attempt"], name="one_payment_of_an_attempt")]
+
+    def __str__(self) -> str:
+        return self.key

@@ -119,3 +119,10 @@ async def test_a_gauge_has_a_value_for_every_step_also_for_those_that_were_slept
     found = gauges.series["n"]
     assert found == sorted(found)
     assert abs(len(found) - load.elapsed / 0.04) <= 2
+
+
+async def test_it_ends_where_that_is_enough() -> None:
+    async def act(number: int) -> str:
+        return "good"
+
+    assert len(await OpenLoop([Phase("", 1.0, 500)], act, enough=lambda number: number >= 7).run()) == 7

@@ -128,3 +128,17 @@ def test_the_shop_says_in_one_line_that_its_folder_cannot_be_made(tmp_path: Path
     assert ended.stderr == (
         f"shop: BANYAN_SHOP_VAR: {tmp_path}/file/var cannot be made: Not a directory; name a folder that can be written\n"
     )
+
+
+@pytest.mark.parametrize("url", ["", "http://127.0.0.1:8080/api/v1/payments/", "http://gateway/"])
+def test_an_address_over_http(url: str) -> None:
+    assert environment.http_url("WHERE", {"WHERE": url}) == url
+
+
+@pytest.mark.parametrize(
+    "url", ["https://gateway/", "gateway:8080", "http://", "http://user:secret@gateway/", "http://gateway:0/", "http://gateway:x/"]
+)
+def test_a_wrong_address_is_named_and_not_shown(url: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as found:
+        environment.http_url("WHERE", {"WHERE": url})
+    assert str(found.value) == "WHERE: expected http://host:port/path"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
+from gateway.cli.drill.provider import provider
 from gateway.cli.drill.surge import surge
 
 app = App(
@@ -15,3 +16,4 @@ app = App(
     Exit status 0: every bar was reached; 1: one was missed; 2: wrong use. --help after a drill says more of it.""",
 )
 app.command(surge, sort_key=1)
+app.command(provider, sort_key=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -41,6 +42,7 @@ def run(drill: Callable[[Say], Report], *, as_json: bool, picture: Path | None) 
     # A drill that was started in the background ignores Ctrl-C unless told otherwise; and however it is ended, it tidies up.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
+    load_before = round(os.getloadavg()[0], 1)
     began = time.monotonic()
 
     def say(line: str) -> None:
@@ -51,6 +53,7 @@ def run(drill: Callable[[Say], Report], *, as_json: bool, picture: Path | None) 
     except StartError as error:
         raise RefusalError(str(error), status=1) from error
     report.seconds = time.monotonic() - began
+    report.load_before = load_before
     try:
         return tell(report, say, as_json=as_json, to=picture)
     except OSError as error:

@@ -57,3 +57,14 @@ def test_the_page_of_rules_names_the_verb_and_its_options(verb: str) -> None:
     page = (REFERENCE / "rules.md").read_text()
     assert f"`rules {verb} " in page
     assert not [option for option in options if not re.search(rf"{option}\b", page)]
+
+
+def test_the_page_names_the_options_of_the_drills() -> None:
+    done = subprocess.run(
+        python("-m", "gateway.cli", "drill", "provider", "--help"), capture_output=True, text=True, timeout=60, check=True
+    )
+    options = set(re.findall(r"(?m)^│ +(--[a-z-]+)", done.stdout))
+    assert {"--json", "--picture", "--keep", "--payments", "--rate"} <= options
+    page = PAGE.read_text()
+    assert "`banyan drill provider`" in page
+    assert not [option for option in options if not re.search(rf"{option}\b", page)]
