@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from gateway.control import Applied, Channel, Configure, Configured, CredentialEnded, Missing, Ready, Report, ToSupervisor, ToWorker
-from gateway.telemetry import UpstreamStats
+from gateway.telemetry import TurnstileStats
 
 _log = logging.getLogger("banyan.supervisor")
 
@@ -123,7 +123,7 @@ class WorkerProcess:
         """The number of the overrides that it decides by."""
         self.gauges = (0, 0)
         """Connections and requests in flight, as last reported."""
-        self.upstreams: dict[str, UpstreamStats] = {}
+        self.turnstiles: dict[str, TurnstileStats] = {}
         """How the upstreams' limits are, likewise."""
         self.configured = asyncio.Event()
         """It has taken, or refused, the newest configuration."""
@@ -162,7 +162,7 @@ class WorkerProcess:
                 self.ready.clear()
                 self.number = self.overrides = -1
                 self.gauges = (0, 0)
-                self.upstreams = {}
+                self.turnstiles = {}
                 if self.stopping:
                     break
                 ended(f"worker {self.index}", status)

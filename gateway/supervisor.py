@@ -263,7 +263,7 @@ class Supervisor:
             self.keys.missing(worker, message.origin)
         if isinstance(message, Report):
             worker.gauges = (message.stats.connections, message.stats.in_flight)
-            worker.upstreams = message.stats.upstreams
+            worker.turnstiles = message.stats.turnstiles
             merge(self.totals, message.stats)
             self.live.hear(message.stats.seen, message.stats.seen_of, time.time())
             self.guard.heard(message.stats)

@@ -46,7 +46,7 @@ class RouteStats(msgspec.Struct):
     """Of a route with a guard: candidate, legacy, or shadow (legacy asked beside). The supervisor's sums do not have it."""
 
 
-class UpstreamStats(msgspec.Struct):
+class TurnstileStats(msgspec.Struct):
     """What came of one upstream's limit (gateway/net/turnstile.py), and how it is now."""
 
     waited: int = 0
@@ -85,7 +85,7 @@ class Stats(msgspec.Struct):
     """Finished requests, or a fair part of them (gateway/sampling.py). The supervisor's sums have neither this nor the next …"""
     seen_of: int = 0
     """… which is how many there were."""
-    upstreams: dict[str, UpstreamStats] = {}
+    turnstiles: dict[str, TurnstileStats] = {}
     """Of upstreams with a limit. The supervisor's sums have the counts alone."""
     connections: int = 0
     in_flight: int = 0
@@ -131,10 +131,10 @@ def merge(total: Stats, part: Stats) -> None:
             mine = shadow.latency.setdefault(side, {})
             for number, count in times.items():
                 mine[number] = mine.get(number, 0) + count
-    for name, upstream in part.upstreams.items():
-        sums = total.upstreams.setdefault(name, UpstreamStats())
-        sums.waited += upstream.waited
-        _add(sums.shed, upstream.shed)
+    for name, turnstile in part.turnstiles.items():
+        sums = total.turnstiles.setdefault(name, TurnstileStats())
+        sums.waited += turnstile.waited
+        _add(sums.shed, turnstile.shed)
     _add(total.problems, part.problems)
     _add(total.events, part.events)
     _add(total.callers, part.callers)

@@ -34,7 +34,7 @@ class EdgeEngine:
         stats.connections = len(edge.connections) + len(self._listener.handshakes)
         stats.in_flight = edge.in_flight
         stats.questions = edge.questions()
-        stats.upstreams = edge.upstreams()
+        stats.turnstiles = edge.turnstiles()
         stats.seen, stats.seen_of = edge.sample.hand_over()
         return stats
 
