@@ -112,8 +112,9 @@ class Pod:
             "BANYAN_SHOP_PASSWORD_ITERATIONS": "1000",
             "BANYAN_SHOP_QUERY_MS": str(query_ms),
         }
-        self.port = 0
-        self._running: Running | None = None
+        self._sock: socket.socket | None = listen()
+        self.port: int = self._sock.getsockname()[1]
+        self.process: Running | None = None
         self._probe: Probe | None = None
 
     def begin(self) -> None:
@@ -157,9 +158,12 @@ class Pod:
     def end(self) -> None:
         """Ends it, and the probe."""
         self.unwatch()
-        if self._running is not None:
-            self._running.kill()
-            self._running = None
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        if self.process is not None:
+            self.process.kill()
+            self.process = None
 
     def _start(self, ready: Callable[[Running], bool] | None) -> None:
         # As the shop's own configuration, but with one process: threads wait for the database as well as processes would.
@@ -167,14 +171,13 @@ class Pod:
             "-m", "gunicorn", "--config", "python:legacy_django.gunicorn_config", "--bind", "fd://{fd}",
             "--workers", "1", "--threads", str(self._threads), "legacy_django.wsgi",
         )  # fmt: skip
-        sock = _listening(self.port)
-        self.port = sock.getsockname()[1]
-        self._running = start("shop", command, log_dir=self.folder, sock=sock, env=self._environment, ready=ready)
+        sock, self._sock = self._sock or _listening(self.port), None
+        self.process = start("shop", command, log_dir=self.folder, sock=sock, env=self._environment, ready=ready)
 
     def _restart(self) -> None:
         self.restarts.append(time.monotonic())
-        if self._running is not None:
-            self._running.kill()
+        if self.process is not None:
+            self.process.kill()
         try:
             self._start(None)
         except OSError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from drills.gateway import start_gateway
 from drills.load import Connections, OpenLoop, Phase, Seen
 from drills.pod import Pod, Probe
 from drills.report import Bar, Chart, Figure, Level, Line, Mark, Report
-from drills.stage import Say, Stage, stage
+from drills.stage import Say, stage
 
 OK: Final = "answered"
 SHED: Final = "shed"
@@ -35,13 +36,13 @@ QUERY_MS: Final = 50
 """A page of the catalogue takes three queries."""
 TARGET: Final = "/api/v1/items/{}"
 ITEMS: Final = 20
-CALM_SECONDS: Final = 4.0
+CALM_SECONDS: Final = 3.0
 CALM: Final = 0.4
 """Of the capacity, before and after."""
-AFTER_SECONDS: Final = 5.0
-WARM_SECONDS: Final = 2.0
+AFTER_SECONDS: Final = 3.5
+WARM_SECONDS: Final = 1.0
 """Every thread has opened its database by then, and Django has imported what it imports at first use."""
-MEASURE_SECONDS: Final = 4
+MEASURE_SECONDS: Final = 3
 """The capacity is what was answered in the best of these seconds."""
 CLIENTS: Final = 5000
 """Different addresses."""
@@ -112,10 +113,13 @@ def run(say: Say, *, seconds: float = 30.0, times: float = 10.0, keep: bool = Fa
         StartError: something did not come up.
     """
     with stage("surge", say, keep=keep) as found:
-        say("starting a shop")
+        say("starting a shop, and a gateway")
         pod = Pod(found.folder, threads=THREADS, query_ms=QUERY_MS)
         try:
-            pod.begin()
+            with ThreadPoolExecutor(thread_name_prefix="start") as threads:
+                shop = threads.submit(pod.begin)
+                gateway = threads.submit(start_gateway, found, TOML.format(shop=pod.port), workers=1).result()
+                shop.result()
             capacity = uvloop.run(_capacity(pod.port))
             say(f"the shop answers {capacity:.0f} requests a second, and not more")
             rate = times * capacity
@@ -123,18 +127,10 @@ def run(say: Say, *, seconds: float = 30.0, times: float = 10.0, keep: bool = Fa
             without = _side(pod, pod.port, capacity, rate, seconds, None)
             pod.renew()
             say(f"with the gateway: {rate:.0f} requests a second for {seconds:g} s")
-            with_gateway = _behind(found, pod, capacity, rate, seconds)
+            with_gateway = _side(pod, gateway.port, capacity, rate, seconds, gateway.admin)
         finally:
             pod.end()
         return report(without, with_gateway, capacity, rate)
-
-
-def _behind(found: Stage, pod: Pod, capacity: float, rate: float, seconds: float) -> Side:
-    gateway = start_gateway(found, TOML.format(shop=pod.port), workers=1)
-    try:
-        return _side(pod, gateway.port, capacity, rate, seconds, gateway.admin)
-    finally:
-        found.end(gateway)
 
 
 def _side(pod: Pod, port: int, capacity: float, rate: float, seconds: float, admin: int | None) -> Side:
