@@ -462,9 +462,12 @@ class Relay(Sink):
             # Clients mostly have less patience than [upstreams] response_timeout: a candidate that hangs must not go unseen by it.
             self.waited = waited
             watched(self, failed=False)
+        asked = self.serve is not None and self.waiting is None
+        if asked and self.turnstile is not None and self.response is None:
+            self.turnstile.abandoned(waited)
         self._drop_upstream()
         self._skip_shadow("client_gone")
-        account(self, self.serve.side if self.serve and self.decision else GATEWAY, 0)
+        account(self, self.serve.side if asked and self.serve and self.decision else GATEWAY, 0)
 
     def _respond(self, head: ResponseHead, data: bytes, complete: bool) -> None:
         self.response = head
