@@ -270,7 +270,7 @@ def _chart(sides: tuple[Side, Side], capacity: float) -> Chart:
     ]
     marks = [
         Mark(CALM_SECONDS, "surge", with_gateway.over),
-        *(Mark(killed - without.began, "restart") for killed in without.restarts),
+        *(Mark(killed - without.began, "restart") for killed in without.restarts if killed - without.began < seconds),
     ]
     return Chart("Answered in time", "a second", timeline.STEP_SECONDS, lines, marks, [Level(capacity, "capacity")])
 
