@@ -2,13 +2,15 @@
 
 The probe is Kubernetes' own in everything but its haste: an HTTP GET to the shop itself, past any gateway, which fails after a second;
 after three that failed in a row the container is killed and started again. It is asked every second, where Kubernetes' default is ten, so
-that half a minute shows what there takes five.
+that half a minute shows what there takes five. A container that has just been started has some seconds before it is asked; and it has the
+crowd before it at once, as there it has the one that its neighbours could not take.
 """
 
 from __future__ import annotations
 
 import http.client
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -23,6 +25,10 @@ PERIOD_SECONDS: Final = 1.0
 TIMEOUT_SECONDS: Final = 1.0
 FAILURES: Final = 3
 """In a row."""
+INITIAL_SECONDS: Final = 5.0
+"""After a start, before it is asked."""
+FREE_SECONDS: Final = 5.0
+"""Within which a killed container's port is free."""
 
 
 def healthy(port: int, path: str = "/healthz") -> bool:
@@ -74,24 +80,28 @@ class Probe:
             if row >= FAILURES:
                 row = 0
                 self.failed()
-                due = time.monotonic() + PERIOD_SECONDS
+                due = time.monotonic() + INITIAL_SECONDS
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
-    """Times of time.monotonic()."""
-
-    killed: float
-    back: float
-    """Its first good answer; or when it was given up."""
+def _listening(port: int) -> socket.socket:
+    """On the port of a process that was just killed: its children have it for a moment longer."""
+    deadline = time.monotonic() + FREE_SECONDS
+    while True:
+        try:
+            return listen(port)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 class Pod:
-    """A shop on a port that stays the same. `threads`: requests that it answers at once; `query_ms`: what each database query takes longer."""
+    """A shop on a port that stays the same. `threads`: requests that it answers at once; `query_ms`: what is added to each query."""
 
     def __init__(self, folder: Path, *, threads: int, query_ms: int) -> None:
         self.folder = folder
-        self.restarts: list[Restart] = []
+        self.restarts: list[float] = []
+        """When it was killed, of time.monotonic()."""
         self.trouble = ""
         """Why it could not be started again."""
         self._threads = threads
@@ -102,8 +112,9 @@ class Pod:
             "BANYAN_SHOP_PASSWORD_ITERATIONS": "1000",
             "BANYAN_SHOP_QUERY_MS": str(query_ms),
         }
-        self.port = 0
-        self._running: Running | None = None
+        self._sock: socket.socket | None = listen()
+        self.port: int = self._sock.getsockname()[1]
+        self.process: Running | None = None
         self._probe: Probe | None = None
 
     def begin(self) -> None:
@@ -119,7 +130,7 @@ class Pod:
         )
         if done.returncode:
             raise StartError(f"seeding the shop failed with status {done.returncode}:\n{done.stderr.strip()[-2000:]}")
-        self._start()
+        self._start(answers("/healthz"))
 
     def watch(self) -> None:
         """From now on it is probed, and started anew when it seems dead."""
@@ -141,32 +152,33 @@ class Pod:
             StartError: it did not come up.
         """
         self.end()
-        self._start()
+        self._start(answers("/healthz"))
         self.restarts = []
 
     def end(self) -> None:
         """Ends it, and the probe."""
         self.unwatch()
-        if self._running is not None:
-            self._running.kill()
-            self._running = None
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        if self.process is not None:
+            self.process.kill()
+            self.process = None
 
-    def _start(self) -> None:
+    def _start(self, ready: Callable[[Running], bool] | None) -> None:
         # As the shop's own configuration, but with one process: threads wait for the database as well as processes would.
         command = python(
             "-m", "gunicorn", "--config", "python:legacy_django.gunicorn_config", "--bind", "fd://{fd}",
             "--workers", "1", "--threads", str(self._threads), "legacy_django.wsgi",
         )  # fmt: skip
-        sock = listen(self.port)
-        self.port = sock.getsockname()[1]
-        self._running = start("shop", command, log_dir=self.folder, sock=sock, env=self._environment, ready=answers("/healthz"))
+        sock, self._sock = self._sock or _listening(self.port), None
+        self.process = start("shop", command, log_dir=self.folder, sock=sock, env=self._environment, ready=ready)
 
     def _restart(self) -> None:
-        killed = time.monotonic()
-        if self._running is not None:
-            self._running.kill()
+        self.restarts.append(time.monotonic())
+        if self.process is not None:
+            self.process.kill()
         try:
-            self._start()
-        except (StartError, OSError) as error:
-            self.trouble = str(error)
-        self.restarts.append(Restart(killed, time.monotonic()))
+            self._start(None)
+        except OSError as error:
+            self.trouble = f"the shop could not be started again: {error}"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from gateway.control import Applied, Channel, Configure, Configured, CredentialEnded, Missing, Ready, Report, ToSupervisor, ToWorker
-from gateway.telemetry import LimitStats, UpstreamStats
+from gateway.telemetry import TurnstileStats, UpstreamStats
 
 _log = logging.getLogger("banyan.supervisor")
 
@@ -125,7 +125,7 @@ class WorkerProcess:
         """Connections and requests in flight, as last reported."""
         self.upstreams: dict[str, UpstreamStats] = {}
         """How it finds the upstreams, as last reported."""
-        self.limits: dict[str, LimitStats] = {}
+        self.turnstiles: dict[str, TurnstileStats] = {}
         """How the upstreams' limits are, likewise."""
         self.ledger = False
         """It can use the ledger, as last reported."""
@@ -167,7 +167,7 @@ class WorkerProcess:
                 self.number = self.overrides = -1
                 self.gauges = (0, 0)
                 self.ledger = False
-                self.limits = {}
+                self.turnstiles = {}
                 if self.stopping:
                     break
                 ended(f"worker {self.index}", status)

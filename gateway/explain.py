@@ -206,11 +206,13 @@ def _route(config: Config, policy: Policy, name: str) -> dict[str, Any] | None:
     for rules in policy.routes:
         if rules.name == name:
             pattern = rules.pattern
-            limit = next(route.rate_limit for route in config.routes if route.name == name)
+            settings = next(route for route in config.routes if route.name == name)
+            limit = settings.rate_limit
             about: dict[str, Any] = {
                 "name": name,
                 "match": pattern.match,
                 "methods": sorted(pattern.methods),
+                "priority": settings.priority,
                 "rate_limit": None if limit is None else {"per": limit.per, "rate": limit.rate, "burst": limit.most_at_once},
             }
             if isinstance(rules, SplitRules):

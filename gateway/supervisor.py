@@ -266,7 +266,7 @@ class Supervisor:
         if isinstance(message, Report):
             worker.gauges = (message.stats.connections, message.stats.in_flight)
             worker.upstreams = message.stats.upstreams
-            worker.limits = message.stats.limits
+            worker.turnstiles = message.stats.turnstiles
             worker.ledger = message.stats.in_doubt is not None
             if message.stats.in_doubt is not None:
                 self.in_doubt = message.stats.in_doubt

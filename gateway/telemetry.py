@@ -81,7 +81,7 @@ class UpstreamStats(msgspec.Struct):
     """… and those that were not, for want of a budget."""
 
 
-class LimitStats(msgspec.Struct):
+class TurnstileStats(msgspec.Struct):
     """What came of one upstream's limit (gateway/net/turnstile.py), and how it is now."""
 
     waited: int = 0
@@ -124,7 +124,7 @@ class Stats(msgspec.Struct):
     """Route → what came of its requests by the ledger → how many (gateway/net/payment.py)."""
     in_doubt: dict[str, int] | None = None
     """Route → payments in doubt, in the whole ledger; None: this worker keeps none, or cannot read it."""
-    limits: dict[str, LimitStats] = {}
+    turnstiles: dict[str, TurnstileStats] = {}
     """Of upstreams with a limit. The supervisor's sums have the counts alone."""
     connections: int = 0
     in_flight: int = 0
@@ -171,10 +171,10 @@ def merge(total: Stats, part: Stats) -> None:
             mine = shadow.latency.setdefault(side, {})
             for number, count in times.items():
                 mine[number] = mine.get(number, 0) + count
-    for name, limit in part.limits.items():
-        limits = total.limits.setdefault(name, LimitStats())
-        limits.waited += limit.waited
-        _add(limits.shed, limit.shed)
+    for name, turnstile in part.turnstiles.items():
+        passed = total.turnstiles.setdefault(name, TurnstileStats())
+        passed.waited += turnstile.waited
+        _add(passed.shed, turnstile.shed)
     _add(total.problems, part.problems)
     _add(total.events, part.events)
     _add(total.callers, part.callers)

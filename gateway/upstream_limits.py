@@ -16,10 +16,10 @@ def state(supervisor: Supervisor, upstream: str) -> dict[str, Any] | None:
     settings = supervisor.config.upstreams[upstream].concurrency
     if settings is None:
         return None
-    counts = supervisor.totals.limits.get(upstream)
+    counts = supervisor.totals.turnstiles.get(upstream)
     workers = {}
     for worker in supervisor.workers:
-        stats = worker.limits.get(upstream)
+        stats = worker.turnstiles.get(upstream)
         if stats is not None:
             workers[str(worker.index)] = {
                 "limit": stats.limit,
@@ -45,7 +45,7 @@ def families(supervisor: Supervisor) -> Iterator[Metric]:
         "banyan_upstream_base_seconds", "What an answer takes without a crowd, as an adaptive limit sees it", labels=["upstream", "worker"]
     )
     for worker in supervisor.workers:
-        for name, stats in worker.limits.items():
+        for name, stats in worker.turnstiles.items():
             label = [name, str(worker.index)]
             limit.add_metric(label, stats.limit)
             inside.add_metric(label, stats.inside)
@@ -54,7 +54,7 @@ def families(supervisor: Supervisor) -> Iterator[Metric]:
                 base.add_metric(label, stats.base)
     waited = CounterMetricFamily("banyan_upstream_waited", "Requests that waited for a place and got one", labels=["upstream"])
     shed = CounterMetricFamily("banyan_shed", "Requests that were told to come again", labels=["upstream", "priority", "reason"])
-    for name, counts in supervisor.totals.limits.items():
+    for name, counts in supervisor.totals.turnstiles.items():
         waited.add_metric([name], counts.waited)
         for key, count in counts.shed.items():
             shed.add_metric([name, *key.split(" ")], count)

@@ -35,7 +35,7 @@ class EdgeEngine:
         stats.in_flight = edge.in_flight
         stats.questions = edge.questions()
         stats.upstreams = edge.upstreams()
-        stats.limits = edge.limits()
+        stats.turnstiles = edge.turnstiles()
         if edge.ledger is not None and edge.ledger.up:
             stats.in_doubt = edge.ledger.in_doubt
         stats.seen, stats.seen_of = edge.sample.hand_over()

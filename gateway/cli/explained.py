@@ -27,6 +27,10 @@ _STANDINGS: Final = {
 }
 _ROLES: Final = {"serve": "who answers", "shadow": "whether answers are compared", "split": "the providers' shares"}
 _PER: Final = {"client": "from each client", "user": "from each user, or client without one", "route": "from all clients together"}
+_PRIORITIES: Final = {
+    "critical": "let in before others where an upstream is full",
+    "sheddable": "the first to be told to come again where an upstream is full",
+}
 _MOST: Final = 3
 """Strategies of a flag, and conditions of a strategy, that are shown; those that matter most among them."""
 _WIDEST: Final = 120
@@ -69,6 +73,8 @@ def _outline(answer: Json, now: float) -> Iterator[tuple[str, str]]:
         methods = ", ".join(route["methods"]) or "every method"
         whose = f"split between {_cut(', '.join(route['split']))}" if route.get("split") else f"candidate {route['candidate']}"
         yield "route", f"{route['name']}: {methods} {route['match']}, {whose}"
+        if (priority := route.get("priority", "normal")) != "normal":
+            yield "priority", f"{priority}: {_PRIORITIES[priority]}"
         if limit := route.get("rate_limit"):
             yield (
                 "at most",

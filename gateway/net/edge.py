@@ -18,7 +18,7 @@ from gateway.sampling import Sample
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
 from gateway.tally import Tally
-from gateway.telemetry import LimitStats, UpstreamStats
+from gateway.telemetry import TurnstileStats, UpstreamStats
 from gateway.trace import Ids
 
 if TYPE_CHECKING:
@@ -102,9 +102,9 @@ class Edge:
                     found[outcome] = found.get(outcome, 0) + count
         return found
 
-    def limits(self) -> dict[str, LimitStats]:
+    def turnstiles(self) -> dict[str, TurnstileStats]:
         """What came of the upstreams' limits, since the last time, and how they are."""
-        found: dict[str, LimitStats] = {}
+        found: dict[str, TurnstileStats] = {}
         for terms in (*self.retired, self.terms):
             for name, turnstile in terms.turnstiles.items():
                 shed, turnstile.shed = turnstile.shed, {}
@@ -115,7 +115,7 @@ class Edge:
                     for key, count in known.shed.items():
                         shed[key] = shed.get(key, 0) + count
                 inside, waiting = turnstile.inside, len(turnstile.room)
-                found[name] = LimitStats(waited, shed, turnstile.limit, inside, waiting, turnstile.base, turnstile.latency)
+                found[name] = TurnstileStats(waited, shed, turnstile.limit, inside, waiting, turnstile.base, turnstile.latency)
         return found
 
     def _sweep(self, now: float) -> None:

@@ -541,18 +541,22 @@ class Relay(Sink):
         """The client is gone: nobody is asked any further."""
         if self.done:
             return
+        asked = self.serve is not None and self.waiting is None
         self.unanswered()
         self._drop_upstream()
         self._skip_shadow("client_gone")
-        account(self, self.serve.side if self.serve and self.decision else GATEWAY, 0)
+        account(self, self.serve.side if asked and self.serve and self.decision else GATEWAY, 0)
 
     def unanswered(self) -> None:
         """Its client waits no longer."""
-        waited = self.edge.clock.now - self.asked_at
-        if waited >= GONE_SECONDS and self.serve is not None and self.waiting is None and self.response is None:
-            # Clients mostly have less patience than [upstreams] response_timeout: a candidate that hangs must not go unseen by it.
-            self.waited = waited
-            watched(self, failed=False)
+        if self.serve is not None and self.waiting is None and self.response is None:
+            waited = self.edge.clock.now - self.asked_at
+            if waited >= GONE_SECONDS:
+                # Clients mostly have less patience than [upstreams] response_timeout: a candidate that hangs must not go unseen by it.
+                self.waited = waited
+                watched(self, failed=False)
+            if self.turnstile is not None:
+                self.turnstile.abandoned(waited)
         if self.payment is not None:
             self.payment.client_gone()
 

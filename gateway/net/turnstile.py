@@ -103,6 +103,12 @@ class Turnstile:
         if adaptive is not None and adaptive.answered(seconds, self.inside, self._clock.now):
             self.limit = adaptive.limit
 
+    def abandoned(self, seconds: float) -> None:
+        """A client left after `seconds` without an answer: it would have taken longer still."""
+        adaptive = self._adaptive
+        if adaptive is not None and seconds > adaptive.latency:
+            self.answered(seconds)
+
     def leave(self) -> None:
         """One goes out; whoever is next comes in."""
         self.inside -= 1

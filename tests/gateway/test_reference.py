@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from gateway import admin, admin_flags, admin_top, metrics, reference, reload, upstreams
+from gateway import admin, admin_flags, admin_top, metrics, reference, reload, upstream_limits, upstreams
 from gateway.guard import metrics as guard_metrics
 from shadow import figures
 
@@ -20,7 +20,8 @@ def test_every_setting_is_described() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    source = "".join(Path(str(module.__file__)).read_text() for module in (metrics, guard_metrics, upstreams, figures))
+    modules = (metrics, guard_metrics, upstreams, upstream_limits, figures)
+    source = "".join(Path(str(module.__file__)).read_text() for module in modules)
     names = set(re.findall(r'MetricFamily\(\s*"(\w+)"', source))
     assert len(names) > 10
     page = (DOCS / "metrics.md").read_text()

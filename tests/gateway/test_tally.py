@@ -1,7 +1,7 @@
 """What a worker counts is what it reports, and what the supervisor adds up."""
 
 from gateway.tally import Tally
-from gateway.telemetry import BUCKETS, Stats, merge
+from gateway.telemetry import BUCKETS, Stats, TurnstileStats, merge
 
 
 def test_a_report_says_what_was_counted() -> None:
@@ -69,3 +69,12 @@ def test_reports_add_up() -> None:
     assert total.routes["reviews"].latency["legacy"].buckets[1] == 4
     assert (total.routes["reviews"].shadow.legacy, total.routes["reviews"].shadow.unfinished) == (3, 1)
     assert total.events == {"x": 4}
+
+
+def test_what_was_shed_adds_up_and_gauges_do_not() -> None:
+    total = Stats()
+    for shed in ({"normal queue-full": 2}, {"normal queue-full": 1, "critical displaced": 1}):
+        merge(total, Stats(turnstiles={"legacy": TurnstileStats(waited=3, shed=shed, limit=8, inside=5, waiting=2)}))
+    found = total.turnstiles["legacy"]
+    assert (found.waited, found.shed) == (6, {"normal queue-full": 3, "critical displaced": 1})
+    assert (found.limit, found.inside, found.waiting) == (0, 0, 0)

@@ -151,7 +151,14 @@ async def test_it_is_what_happens(tmp_path: Path) -> None:
 
 async def explained_well(started: Gateway) -> None:
     _, app = await ask(started, {"target": "/api/v1/reviews/3?page=2", "headers": [["X-App-Version", "4.2.0"]]})
-    route = {"name": "reviews", "match": "/api/v1/reviews/*", "methods": ["GET", "HEAD"], "candidate": "new", "rate_limit": None}
+    route = {
+        "name": "reviews",
+        "match": "/api/v1/reviews/*",
+        "methods": ["GET", "HEAD"],
+        "candidate": "new",
+        "priority": "normal",
+        "rate_limit": None,
+    }
     assert app["route"] == route
     assert app["decision"] == {
         "serve": "new",

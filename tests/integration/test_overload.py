@@ -259,6 +259,8 @@ async def test_who_leaves_gives_his_place_back(tmp_path: Path, how: str) -> None
         if how == "waiting":
             second.reset()
             await at.settled("legacy", inside=1, waiting=0)
+            metrics = await asyncio.to_thread(at.running.metrics)
+            assert 'banyan_requests_total{route="none",served_by="gateway",status="0"} 1.0' in metrics, "legacy was not asked"
             go.set()
             assert (await first.response()).status == 200
         else:
