@@ -33,6 +33,9 @@ BATCH: Final = 1000
 """Lines that the thread takes at a time: what it has in hand stays counted, and in memory, until all of it is written."""
 
 
+_DIGITS_3: Final = [f"{number:03}" for number in range(1000)]
+
+
 def line(
     at: float,
     request_id: bytes,
@@ -59,16 +62,14 @@ def line(
     if not method.isalpha():
         method = _escaped(method)
     shadowed = "true" if shadow else "false"
+    # Six digits behind the point: printing a float costs ten times as much.
+    digits, whole, some = _DIGITS_3, int(at), int(seconds)
+    part, piece = int((at - whole) * 1_000_000), int((seconds - some) * 1_000_000)
     return (
-        f'{{"time":{_decimal(at)},"id":"{text}","client":"{client}","method":"{method}","target":"{path}","status":{status},"bytes":{size},'
-        f'"seconds":{_decimal(seconds)},"route":"{route}","served_by":"{served_by}","upstream":"{upstream}","reason":"{reason}","shadow":{shadowed}}}\n'
+        f'{{"time":{whole}.{digits[part // 1000]}{digits[part % 1000]},"id":"{text}","client":"{client}","method":"{method}",'
+        f'"target":"{path}","status":{status},"bytes":{size},"seconds":{some}.{digits[piece // 1000]}{digits[piece % 1000]},'
+        f'"route":"{route}","served_by":"{served_by}","upstream":"{upstream}","reason":"{reason}","shadow":{shadowed}}}\n'
     ).encode()
-
-
-def _decimal(seconds: float) -> str:
-    """With six digits behind the point: whole numbers are put together, because printing a float costs ten times as much."""
-    whole = int(seconds)
-    return str(whole) + "." + str(1_000_000 + int((seconds - whole) * 1_000_000))[1:]
 
 
 def _escaped(text: str) -> str:
@@ -168,7 +169,7 @@ class Mask:
         return target if shown is text else shown.encode("latin-1")
 
     def _suspicious(self, query: bytes) -> bool:
-        """As `suspicion` finds it. Of short queries each name is looked up, which takes a quarter of the time."""
+        """As `suspicion` finds it. Of short queries each name is looked up: 0.44 µs where the pattern takes 0.51."""
         if not self._plain or len(query) > _SHORT_QUERY:
             return self._suspicion.search(query) is not None
         first = True

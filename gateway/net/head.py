@@ -77,6 +77,7 @@ class RequestHead:
         "keep_alive",
         "length",
         "method",
+        "named",
         "patience",
         "request_id",
         "secrets",
@@ -102,6 +103,8 @@ class RequestHead:
     """The client waits for 100 Continue."""
     patience: int
     """Milliseconds that it may still take, by a trusted proxy; -1: nothing is said."""
+    named: bool
+    """Connection names fields that end here."""
     request_id: bytes
     """From a trusted proxy, else b''."""
     underscored: int
@@ -114,6 +117,16 @@ class RequestHead:
     """From a trusted proxy, and valid, else b''."""
     upgrade: bytes
     """The protocol that the client asks to go on in, else b''."""
+
+    def credentials(self) -> bytes:
+        """Of `fields` the lines that must not be captured, each with its CRLF before it: all that say who calls are among them, and few
+        others: to look among these spares 0.5 µs a request."""
+        secrets = self.secrets
+        if self.named:
+            return self.fields  # some of the lines may be gone from there
+        if secrets is None:
+            return b""
+        return b"\r\n" + (secrets[0] if len(secrets) == 1 else b"\r\n".join(secrets))
 
 
 class ResponseHead:
@@ -154,7 +167,7 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
         raise HeadError(Problem.HEAD_TOO_LARGE, f"More than {max_fields} header fields.")
     head.size = len(data)
     head.length = 0
-    head.chunked = head.expect = False
+    head.chunked = head.expect = head.named = False
     head.request_id = b""
     head.patience = -1
     head.underscored = 0
@@ -244,6 +257,7 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
             if b"traceparent" in options:
                 head.traceparent = b""
             head.fields = without(head.fields, frozenset(options))
+            head.named = True
     if coding is not None:
         _check_coding(coding, length, head.http11)
         head.chunked = True

@@ -32,7 +32,9 @@ PATIENCE: Final = 8
 """Heads in a row that were not as expected. After that only two of PATIENCE are learnt from, for learning costs half of what it saves: two,
 because one shows what a head is like, and the next what varies in it."""
 SHORT: Final = 64
-"""Bytes of a value, or a target, up to which compiled code looks at each of them, for less than a pattern takes."""
+"""Bytes of a value, or a target, up to which compiled code looks at each of them.
+
+10 take 0.07 µs, and a pattern 0.18; 39 take 0.25 and 0.29."""
 
 _VALUE: Final = re.compile(rb"[" + VALUE + rb"]*+")
 _METHODS: Final = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
@@ -277,6 +279,7 @@ def _again(data: bytes, shape: Shape, last: RequestHead, limit: int) -> RequestH
         head.traceparent = shape.value(data, shape.trace)
         if not last.traceparent or not valid(head.traceparent):
             return None
+    head.named = last.named
     head.underscored = last.underscored
     head.secrets = shape.secrets(data) if shape.hidden else last.secrets
     head.host = last.host

@@ -182,7 +182,7 @@ class Relay(Sink):
         rule = self._rule = terms.rules.get(found.route)
         caller: Caller | None = ANONYMOUS
         if rule is not None:
-            caller = terms.recall(rule, head.fields) or terms.who(rule, head.fields, self._told, self.edge.clock.wall)
+            caller = terms.recall(rule, head.credentials()) or terms.who(rule, head.fields, self._told, self.edge.clock.wall)
         if caller is not None:  # else it is asked for, and _told goes on
             self._identified(caller)
 
