@@ -26,6 +26,13 @@ async def shop(tmp_path: Path) -> AsyncIterator[Till]:
         yield started
 
 
+@pytest.fixture
+async def hasty(tmp_path: Path) -> AsyncIterator[Till]:
+    """Whose providers have a second."""
+    async with till(tmp_path, edit=lambda toml: toml.replace('response_timeout = "20s"', 'response_timeout = "1s"')) as started:
+        yield started
+
+
 def error(response: object) -> str | None:
     return response.header("Banyan-Error")  # type: ignore[attr-defined, no-any-return] # a Response
 
@@ -121,17 +128,17 @@ async def test_who_refuses_gets_nothing_and_the_other_is_asked(shop: Till) -> No
     await shop.counted(claimed=1, elsewhere=1, answered=1, replayed=1)
 
 
-async def test_a_key_that_met_the_second_because_the_first_refused_never_meets_the_first(shop: Till) -> None:
-    await shop.providers["psp-a"].stop()
-    shop.providers["psp-b"].handler = never
-    key = shop.key_of("psp-a")
-    lost = await shop.pay(key)
+async def test_a_key_that_met_the_second_because_the_first_refused_never_meets_the_first(hasty: Till) -> None:
+    await hasty.providers["psp-a"].stop()
+    hasty.providers["psp-b"].handler = never
+    key = hasty.key_of("psp-a")
+    lost = await hasty.pay(key)
     assert (lost.status, error(lost)) == (504, "outcome-unknown-timeout")
-    await shop.providers["psp-a"].start(shop.providers["psp-a"].port)
-    again = await shop.pay(key)
+    await hasty.providers["psp-a"].start(hasty.providers["psp-a"].port)
+    again = await hasty.pay(key)
     assert (again.status, error(again)) == (409, "in-doubt")
-    assert shop.charged() == {"psp-a": 0, "psp-b": 1}
-    found = await shop.doubt()
+    assert hasty.charged() == {"psp-a": 0, "psp-b": 1}
+    found = await hasty.doubt()
     assert (found.provider, found.refused, found.reason, found.key) == ("psp-b", ("psp-a",), "timeout", key)
 
 
@@ -159,7 +166,7 @@ async def test_where_all_refuse_the_key_is_given_back(shop: Till) -> None:
     ],
 )
 async def test_what_was_sent_and_not_answered_is_in_doubt(
-    shop: Till, fault: object, status: int, code: str, reason: str, provider_status: int
+    hasty: Till, fault: object, status: int, code: str, reason: str, provider_status: int
 ) -> None:
     raw = {
         "half": b"HTTP/1.1 201 Created\r\nContent-Length: 10\r\n\r\nhalf",
@@ -175,15 +182,15 @@ async def test_what_was_sent_and_not_answered_is_in_doubt(
         elif "half" in str(fault):
             await never(exchange)
 
-    shop.providers["psp-a"].handler = answer if isinstance(fault, str) else fault  # type: ignore[assignment] # a handler
-    key = shop.key_of("psp-a")
-    lost = await shop.pay(key, head="X-Extra: 1\r\n")
+    hasty.providers["psp-a"].handler = answer if isinstance(fault, str) else fault  # type: ignore[assignment] # a handler
+    key = hasty.key_of("psp-a")
+    lost = await hasty.pay(key, head="X-Extra: 1\r\n")
     assert (lost.status, error(lost)) == (status, code)
     assert "not known" in orjson.loads(lost.body)["detail"]
-    again = await shop.pay(key)
+    again = await hasty.pay(key)
     assert (again.status, error(again)) == (409, "in-doubt")
-    assert shop.charged() == {"psp-a": 1, "psp-b": 0}
-    found = await shop.doubt()
+    assert hasty.charged() == {"psp-a": 1, "psp-b": 0}
+    found = await hasty.doubt()
     assert (found.reason, found.status, found.provider, found.key, found.method, found.target) == (
         reason,
         provider_status,
@@ -192,10 +199,10 @@ async def test_what_was_sent_and_not_answered_is_in_doubt(
         "POST",
         "/payments/1",
     )
-    assert found.request_id == shop.providers["psp-a"].requests[0].header("X-Request-ID")[0]
+    assert found.request_id == hasty.providers["psp-a"].requests[0].header("X-Request-ID")[0]
     assert (found.size, found.attempts, found.refused) == (3, 1, ())
-    client = await shop.gateway.connect()
-    assert (await client.request(request(shop.key_of("psp-b")))).status == 201  # the gateway goes on
+    client = await hasty.gateway.connect()
+    assert (await client.request(request(hasty.key_of("psp-b")))).status == 201  # the gateway goes on
 
 
 async def test_a_provider_that_knows_keys_is_asked_once_more(tmp_path: Path) -> None:

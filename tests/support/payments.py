@@ -25,11 +25,11 @@ drain_timeout = "5s"
 legacy = "http://127.0.0.1:{legacy}"
 [upstreams.psp-a]
 url = "http://127.0.0.1:{a}"
-response_timeout = "1s"
+response_timeout = "20s"
 idempotent = {idempotent}
 [upstreams.psp-b]
 url = "http://127.0.0.1:{b}"
-response_timeout = "1s"
+response_timeout = "20s"
 [ledger]
 database = "{database}"
 answer_bytes = "4KiB"
