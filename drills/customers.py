@@ -44,7 +44,7 @@ class Customers:
     """By order id."""
 
     async def pay(self, number: int) -> str:
-        """Order number `number` of the run; an `drills.load.Act`."""
+        """Order number `number` of the run; a `drills.load.Act`."""
         order = self.first_order + number
         made = self.presses[order] = []
         for pause in PAUSES:
