@@ -26,7 +26,7 @@ PLANNED = {
     "routes.*.priority": "shedding by priority",
     "domains": "calls between domains",
 }
-"""Keys of the design without code behind them yet, or `key = value` where it is that value; and what they will do."""
+"""Keys of the design without code behind them yet, and what they will do."""
 
 EXPECTED = {
     "bool_type": "expected true or false",
@@ -126,8 +126,7 @@ def parse(path: Path, text: str) -> Config:
         raise ConfigError(path, ["is nested too deeply"]) from error
     planned = list(_planned(document))
     for key, pattern in planned:
-        instead = 'write "user", "session" or "random"' if " = " in pattern else "remove the key"
-        problems.append(f"{key}: {PLANNED[pattern]} not built yet in this version; {instead}")
+        problems.append(f"{key}: {PLANNED[pattern]} not built yet in this version; remove the key")
     if problems:
         raise ConfigError(path, problems)
     try:
@@ -185,8 +184,7 @@ def _planned(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(key as written, pattern) of every key that is designed but not built."""
     for pattern in PLANNED:
         found: list[tuple[str, Any]] = [("", document)]
-        path, valued, value = pattern.partition(" = ")
-        for part in path.split("."):
+        for part in pattern.split("."):
             step: list[tuple[str, Any]] = []
             for where, node in found:
                 if part == "*" and isinstance(node, list):
@@ -196,9 +194,8 @@ def _planned(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 elif isinstance(node, dict) and part in node:
                     step.append((f"{where}.{part}" if where else part, node[part]))
             found = step
-        for where, node in found:
-            if not valued or node == value:
-                yield where, pattern
+        for where, _node in found:
+            yield where, pattern
 
 
 def _shape(where: tuple[str | int, ...], otherwise: str) -> str:

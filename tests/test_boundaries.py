@@ -100,6 +100,12 @@ def test_the_comparison_imports_neither_django_nor_mitmproxy() -> None:
     assert "shadow.compare" in seen
 
 
+@pytest.mark.parametrize("path", modules("gateway/ledger"), ids=lambda path: path.name)
+def test_the_ledger_knows_no_engine(path: Path) -> None:
+    # The command line and the console read it, too.
+    assert not [name for name in imports(path) if within(name, "gateway.net", "gateway.mitm", "gateway.supervisor", "mitmproxy", "uvloop")]
+
+
 @pytest.mark.parametrize("path", modules("flags/snapshot.py"), ids=lambda path: path.name)
 def test_the_snapshot_is_standard_library_only(path: Path) -> None:
     assert all(name.partition(".")[0] in sys.stdlib_module_names for name in imports(path))

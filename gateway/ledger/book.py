@@ -90,14 +90,23 @@ def _known(database: Connection, wanted: Claim, owner: str, now: float) -> Outco
 
 def move(database: Connection, held: Held, provider: str, refused: Sequence[str]) -> bool:
     """`provider` has the key from now on; those in `refused` got nothing of it. False: it is not this attempt's any more."""
-    return _changed(
-        database, held, "state = 'started', provider = ?, refused = ?, changed = ?", (provider, ",".join(refused), database.now())
+    values = (provider, ",".join(refused), database.now(), held.number, held.token)
+    # Not of one that is in doubt: then its end was written meanwhile, and nobody will write another.
+    return bool(
+        database.change(
+            "UPDATE ledger_entry SET provider = ?, refused = ?, changed = ? WHERE number = ? AND token = ? AND state = 'started'", values
+        )
     )
 
 
 def again(database: Connection, held: Held) -> bool:
     """It is sent once more, to the same provider. False: it is not this attempt's any more."""
-    return _changed(database, held, "state = 'started', attempts = attempts + 1, changed = ?", (database.now(),))
+    values = (database.now(), held.number, held.token)
+    return bool(
+        database.change(
+            "UPDATE ledger_entry SET attempts = attempts + 1, changed = ? WHERE number = ? AND token = ? AND state = 'started'", values
+        )
+    )
 
 
 def finish(database: Connection, held: Held, status: int, answer: bytes | None) -> bool:

@@ -221,6 +221,7 @@ class Desk:
                     database = connect(self._settings.database, self._folder, timeout=self._settings.timeout)
                 if database is not None:
                     self._carry_out(database, found)
+                    found = []  # whatever goes wrong from here on: these are done, and their owners know
                     if first:
                         self._look_after(database)
                     self._well()

@@ -9,7 +9,6 @@ Invariants (design, section 8; gateway/policy/payments.py):
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -18,10 +17,10 @@ from gateway.ledger import sealing
 from gateway.ledger.entries import Claim as Wanted
 from gateway.ledger.entries import Held, Outcome
 from gateway.net.accounting import failed
+from gateway.net.alone import Alone
 from gateway.net.chunked import unframed
-from gateway.net.fields import values, without
-from gateway.net.head import ResponseHead, parse_response
-from gateway.net.upstream import Sink, UpstreamConnection
+from gateway.net.head import ResponseHead
+from gateway.net.kept import TOLD, given_again, kept
 from gateway.policy.decision import Decision, Reason, SplitClaim, Target
 from gateway.policy.failover import SAFE, problem_of
 from gateway.policy.failure import Failure
@@ -33,45 +32,9 @@ if TYPE_CHECKING:
     from gateway.ledger.desk import Desk
     from gateway.net.relay import Relay
 
-FIELD: Final = b"idempotency-key"
-# draft-ietf-httpapi-idempotency-key-header: a string of its client's making. As it came it is a key, quotes and all.
-_KEY: Final = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
-REPLAYED: Final = b"\r\nBanyan-Replayed: true"
+MOST_OTHERS: Final = 2
+"""Providers that are asked in another's place once a request was sent: so it is sent three times at most (edge.md 46)."""
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_NOBODY_KEPT: Final = frozenset((b"set-cookie", b"content-length"))
-"""Fields of an answer that are not kept: the first is a credential, the second is made anew."""
-_BODILESS: Final = (204, 304)
-
-_TOLD: Final = {
-    Verdict.RUNNING: (Problem.KEY_RUNNING, "Wait for its answer, or ask again later with the same key."),
-    Verdict.OTHER: (Problem.KEY_REUSED, "Each request needs a key of its own."),
-    Verdict.NOT_KEPT: (Problem.ANSWERED_BEFORE, "Its answer is not kept any more, or was too large to keep."),
-    Verdict.IN_DOUBT: (
-        Problem.IN_DOUBT,
-        "It was sent and not answered. It is not sent again before somebody has found out what became of it.",
-    ),
-    Verdict.SETTLED: (Problem.ANSWERED_BEFORE, "It was not answered, and found to have been executed."),
-}
-
-
-def choose(relay: Relay, claim: SplitClaim, context: Context) -> Decision | None:
-    """Who answers; None: the gateway has, since its key is not one. What has to be watched over is watched over from here."""
-    head, rules = relay.head, claim.rules
-    by = ""
-    if claim.field:
-        found = values(head.fields, claim.field.encode())
-        writes = rules.ledger and head.method not in SAFE
-        if writes and (len(found) > 1 or (found and _KEY.fullmatch(found[0]) is None)):
-            relay.answer(Problem.KEY, "The Idempotency-Key is one field of 1 to 255 visible characters.")
-            return None
-        if writes and not found and rules.require_key:
-            relay.answer(Problem.KEY, "This route executes nothing that has no Idempotency-Key.")
-            return None
-        by = found[0].decode("latin-1") if found else ""
-    decision = relay.terms.policy.decide(claim, context, by)
-    if claim.careful:
-        relay.payment = Payment(relay, claim, context, by)
-    return decision
 
 
 class Payment:
@@ -219,23 +182,21 @@ class Payment:
         elif verdict is Verdict.REPLAY:
             self._replay(outcome)
         else:
-            kind, detail = _TOLD[verdict]
+            kind, detail = TOLD[verdict]
             relay.answer(kind, detail)
 
     def _replay(self, outcome: Outcome) -> None:
         relay = self._relay
-        kept = sealing.opened(self._known, outcome.answer)
-        at = kept.find(b"\r\n\r\n") + 4 if kept is not None else 0
-        if kept is None or at < 4:
-            kind, detail = _TOLD[Verdict.NOT_KEPT]
+        found = given_again(sealing.opened(self._known, outcome.answer))
+        if found is None:
+            kind, detail = TOLD[Verdict.NOT_KEPT]
             relay.answer(kind, detail)
             return
-        head = parse_response(kept[:at])
-        head.fields += REPLAYED
+        head, body = found
         decision = relay.decision
         assert decision is not None  # noqa: S101 - as above
         relay.decision = Decision(decision.route, Target(outcome.provider), None, None, Reason.REPLAYED)
-        relay.replay(Target(outcome.provider), head, kept[at:])
+        relay.replay(Target(outcome.provider), head, body)
 
     def sending(self) -> None:
         """Bytes of it are about to go out."""
@@ -250,7 +211,7 @@ class Payment:
         if not self.ledgered:
             if failure.sent and relay.head.method not in SAFE:
                 return False
-            return relay.at_hand(whole=failure.sent) and self._go_elsewhere(failure.code)
+            return relay.at_hand(whole=failure.sent) and self._go_elsewhere(failure.code, sent=failure.sent)
         if self._concluded:
             return True
         # TLS that is refused after the request was written: nothing of it was read. But what went out before that may have been.
@@ -277,7 +238,7 @@ class Payment:
         if not self.ledgered:
             if head.status < UNANSWERED or relay.head.method not in SAFE or not relay.at_hand(whole=True):
                 return False
-            return self._go_elsewhere(f"status-{head.status}")
+            return self._go_elsewhere(f"status-{head.status}", sent=True)
         if head.status >= UNANSWERED:
             self._drop(complete)
             if self._step() is Step.AGAIN and not relay.done:
@@ -323,18 +284,14 @@ class Payment:
         """The answer is whole: first the ledger has it, then the client."""
         relay = self._relay
         body = b"".join(self._parts)
-        fields = without(head.fields, _NOBODY_KEPT)
-        if head.status not in _BODILESS:
-            fields += b"\r\nContent-Length: %d" % len(body)
-        most = relay.terms.config.ledger.answer_bytes
-        kept = b"".join((head.line, fields, b"\r\n\r\n", body)) if len(body) <= most else None
+        answer = kept(head, body) if len(body) <= relay.terms.config.ledger.answer_bytes else None
 
         def written(_result: object) -> None:
             relay.edge.clock.read()
             if not relay.done:
                 relay.deliver(head, body, True)
 
-        self._finish(head.status, kept, written)
+        self._finish(head.status, answer, written)
 
     def _finish(self, status: int, answer: bytes | None, then: Callable[[object], None] | None = None) -> None:
         desk, held = self._desk, self._held
@@ -357,9 +314,11 @@ class Payment:
             self._refused.append(refused)
         return self._claim.elsewhere(self._relay.terms.policy.flags, self._context, self._by, self._refused)
 
-    def _go_elsewhere(self, why: str) -> bool:
+    def _go_elsewhere(self, why: str, *, sent: bool) -> bool:
         relay = self._relay
         serve = relay.serve
+        if sent and len(self._refused) >= MOST_OTHERS:
+            return False
         target = self._next(serve.upstream if serve is not None else "")
         if target is None:
             return False
@@ -408,6 +367,8 @@ class Payment:
         desk, held = self._desk, self._held
         assert desk is not None and held is not None  # noqa: PT018, S101 - nothing is sent before
         self._concluded = True
+        if not status and self._head is not None:
+            status = self._head.status  # its answer had begun
         self._count("in-doubt")
         failed(relay, begun=False)
         provider = relay.serve.upstream if relay.serve is not None else "upstream"
@@ -443,7 +404,7 @@ class Payment:
         relay.connection = None
         self._over = True
         relay.terms.in_flight += 1  # drained as any other
-        connection.sink = _Alone(self, connection)
+        connection.sink = Alone(self, connection)
         connection.pause(False)
         self._count("client-gone")
 
@@ -467,39 +428,8 @@ class Payment:
 
     def lost(self, failure: Failure) -> None:
         """The provider failed, and no client waits."""
-        if self._streaming and not self._concluded:
-            self._over = False
-            self._relay.terms.in_flight -= 1
+        self._end_over()
+        if self._streaming:
             self.ended()
         else:
             self.failed(failure)
-
-
-class _Alone(Sink):
-    """Awaits an answer for the ledger, when the client is gone."""
-
-    __slots__ = ("_connection", "_payment")
-
-    def __init__(self, payment: Payment, connection: UpstreamConnection) -> None:
-        self._payment = payment
-        self._connection = connection
-
-    def on_interim(self, head: ResponseHead) -> None:
-        """Nobody is there to be told."""
-
-    def on_upgrade(self, head: ResponseHead, data: bytes) -> None:
-        """Never: none was asked for."""
-
-    def on_response(self, head: ResponseHead, data: bytes, complete: bool) -> None:
-        self._payment.answered(head, data, complete)
-        if not complete and head.status >= UNANSWERED:
-            self._connection.abandon()
-
-    def on_data(self, data: bytes, complete: bool) -> None:
-        self._payment.more(data, complete)
-
-    def on_failure(self, failure: Failure, stale: bool) -> None:
-        self._payment.lost(failure)
-
-    def on_upstream_paused(self, paused: bool) -> None:
-        """The request is out as far as it came."""

@@ -22,9 +22,10 @@ from gateway.net.accounting import account, failed, watched
 from gateway.net.answers import problem
 from gateway.net.chunked import LAST, chunk
 from gateway.net.head import RequestHead, ResponseHead
+from gateway.net.keyed import choose
 from gateway.net.mirror import Capture, consider
 from gateway.net.outgoing import request_head
-from gateway.net.payment import Payment, choose
+from gateway.net.payment import Payment
 from gateway.net.reply import debug, reply
 from gateway.net.tunnel import Tunnel
 from gateway.net.upstream import Sink, UpstreamConnection

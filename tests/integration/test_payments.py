@@ -7,9 +7,10 @@ import asyncio
 import os
 import signal
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import httpx
 import orjson
 import pytest
 
@@ -151,7 +152,7 @@ async def test_where_all_refuse_the_key_is_given_back(shop: Till) -> None:
     [
         (never, 504, "outcome-unknown-timeout", "timeout", 0),
         (dies, 502, "outcome-unknown", "reset", 0),
-        ("half", 502, "outcome-unknown", "reset", 0),
+        ("half", 502, "outcome-unknown", "reset", 201),
         ("garbage", 502, "outcome-unknown", "bad-answer", 0),
         ("503", 502, "outcome-unknown", "status-503", 503),
         ("half a 500", 502, "outcome-unknown", "status-500", 500),
@@ -506,3 +507,54 @@ async def test_no_secret_reaches_the_ledger(shop: Till, tmp_path: Path) -> None:
     assert shop.key_of("psp-a").encode() in data
     for secret in (b"hunter2", b"4111111111111111", b"secret=1", answer.body):
         assert secret not in data
+
+
+async def test_a_route_keeps_a_ledger_from_a_reload_on(tmp_path: Path) -> None:
+    def without(toml: str) -> str:
+        for line in ('sticky = "idempotency-key"\n', "require_key = true\n"):
+            toml = toml.replace(line, "")
+        return toml
+
+    async def reload(edit: Callable[[str], str]) -> int:
+        path = tmp_path / "banyan.toml"
+        await asyncio.to_thread(path.write_text, edit(await asyncio.to_thread(path.read_text)))
+        async with httpx.AsyncClient() as client:
+            return (await client.post(f"http://127.0.0.1:{shop.gateway.admin}/reload", timeout=20)).status_code
+
+    async with till(tmp_path, edit=without) as shop:
+        assert (await shop.pay("k")).status == 201
+        assert (await shop.pay("k")).header("Banyan-Replayed") is None
+        assert not (tmp_path / "var" / "ledger.sqlite3").exists()
+        assert await reload(lambda toml: toml.replace('name = "payments"\n', 'name = "payments"\nsticky = "idempotency-key"\n')) == 200
+        async with asyncio.timeout(10):
+            while (first := await shop.pay("k")).status != 201:
+                assert error(first) == "ledger-unavailable"  # for as long as it takes to make it
+        held = Held()
+        for provider in shop.providers.values():
+            provider.handler = held
+        paying = asyncio.create_task(shop.pay("k-2"))
+        before = sum(shop.charged().values())
+        while sum(shop.charged().values()) == before:
+            await asyncio.sleep(0.01)
+        assert await reload(lambda toml: toml.replace('answer_bytes = "4KiB"', 'answer_bytes = "2KiB"')) == 200
+        assert error(await shop.pay("k-2")) == "key-running"
+        held.go.set()
+        assert (await paying).status == 200
+        assert [(await shop.pay(key)).header("Banyan-Replayed") for key in ("k", "k-2")] == ["true", "true"]
+        assert await reload(lambda toml: toml.replace("var/ledger.sqlite3", "var/other.sqlite3")) == 422
+        assert (await shop.pay("k")).header("Banyan-Replayed") == "true"
+
+
+async def test_what_is_said_of_it_to_operators(shop: Till) -> None:
+    shop.providers["psp-a"].handler = dies
+    await shop.pay(shop.key_of("psp-a"))
+    async with asyncio.timeout(15):
+        while 'banyan_payments_in_doubt{route="payments"} 1.0' not in (text := await asyncio.to_thread(shop.gateway.metrics)):
+            await asyncio.sleep(0.1)
+    assert 'banyan_ledger_up{worker="0"} 1.0' in text
+    assert 'banyan_payments_in_doubt{route="refunds"} 0.0' in text
+    assert "carts" not in "".join(line for line in text.splitlines() if "in_doubt" in line)
+    routes = {route["name"]: route["split"] for route in (await asyncio.to_thread(shop.gateway.get, "/routes"))["routes"]}
+    shown = {key: routes["payments"][key] for key in ("sticky", "failover", "ledger", "require_key", "in_doubt")}
+    assert shown == {"sticky": "idempotency-key", "failover": "safe", "ledger": True, "require_key": True, "in_doubt": 1}
+    assert (routes["carts"]["sticky"], routes["carts"]["ledger"], routes["carts"]["in_doubt"]) == ("header:X-Cart", False, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -139,9 +139,15 @@ async def _nothing(_exchange: Exchange) -> None:
 
 @asynccontextmanager
 async def till(
-    folder: Path, *, workers: int = 1, idempotent: bool = False, database: str = SQLITE, providers: dict[str, Upstream] | None = None
+    folder: Path,
+    *,
+    workers: int = 1,
+    idempotent: bool = False,
+    database: str = SQLITE,
+    providers: dict[str, Upstream] | None = None,
+    edit: Callable[[str], str] = str,
 ) -> AsyncIterator[Till]:
-    """`providers`: those that several gateways share, started by the first."""
+    """`providers`: those that several gateways share, started by the first. `edit`: changes banyan.toml before the start."""
     legacy = Upstream(_nothing)
     providers = providers or {name: charging(name) for name in ("psp-a", "psp-b")}
     every = [legacy, *(upstream for upstream in providers.values() if not upstream.port)]
@@ -156,7 +162,7 @@ async def till(
             idempotent=str(idempotent).lower(),
             database=database,
         )
-        async with gateway(folder, toml, workers=workers) as started:
+        async with gateway(folder, edit(toml), workers=workers) as started:
             yield Till(started, providers, folder, database)
     finally:
         for upstream in every:

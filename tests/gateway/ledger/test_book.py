@@ -285,3 +285,31 @@ def test_what_is_away_says_so_without_its_password(tmp_path: Path) -> None:
     with pytest.raises(AwayError):
         connect("sqlite:///file", tmp_path, timeout=0.5)
     assert database.CONNECT_SECONDS < 5
+
+
+def test_a_full_disk_claims_nothing_and_forgets_nothing(tmp_path: Path) -> None:
+    ledger = connect("sqlite:///ledger.sqlite3", tmp_path, timeout=2)
+    claim(ledger)
+    ledger.rows("PRAGMA max_page_count = 1")  # as many as there are
+    said = Counter[str]()
+    for number in range(200):
+        try:
+            said[claim(ledger, replace(WANTED, key=f"k-{number + 2}", token=f"t-{number}", target="/" + "x" * 4000)).verdict.value] += 1
+        except AwayError as error:
+            said[str(error)] += 1
+            break
+    assert said["database or disk is full"] == 1
+    assert claim(ledger, replace(WANTED, token="t2")).verdict is Verdict.RUNNING
+    assert book.finish(ledger, Held(1, "token-1"), 200, None)
+    ledger.close()
+
+
+def test_an_attempt_whose_end_is_written_is_not_begun_again(ledger: Connection) -> None:
+    first = claim(ledger)
+    assert book.again(ledger, held(first))
+    book.doubt(ledger, held(first), "given-up")
+    assert not book.again(ledger, held(first))  # it was asked for before, and comes late
+    assert not book.move(ledger, held(first), "psp-b", ["psp-a"])
+    (found,) = book.doubts(ledger)
+    assert (found.attempts, found.provider, found.refused) == (2, "psp-a", ())
+    assert book.doubts(ledger) == [found]

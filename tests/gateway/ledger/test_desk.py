@@ -14,7 +14,7 @@ import pytest
 
 from demo.postgres import start_postgres
 from gateway.ledger import book, desk, sealing
-from gateway.ledger.database import Connection, connect
+from gateway.ledger.database import AwayError, Connection, connect
 from gateway.ledger.desk import Desk
 from gateway.ledger.entries import Claim, Held, Outcome
 from gateway.policy.payments import Verdict
@@ -211,3 +211,34 @@ async def test_one_that_cannot_be_done_does_not_keep_others(at: Desk, ledger: Co
     await until(ledger, "SELECT state FROM ledger_entry WHERE key = 'k-1'", [("answered",)])
     assert await ask(at, replace(WANTED, key="k-4", token="t-4"), 5) is not None
     assert "NOT NULL" in caplog.text or "not-null" in caplog.text
+
+
+async def test_what_was_claimed_stays_so_whatever_the_upkeep_meets(at: Desk, ledger: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_database: Connection) -> int:
+        raise AwayError("in the middle of it")
+
+    monkeypatch.setattr(book, "reap", broken)
+    monkeypatch.setattr(desk, "REAP_SECONDS", 0.0)
+    claimed = [await ask(at, replace(WANTED, key=f"k-{number}", token=f"t-{number}"), 20) for number in range(5)]
+    assert all(outcome is not None and outcome.verdict is Verdict.CLAIMED for outcome in claimed)
+    await asyncio.sleep(1.5)  # in which a claim that was taken for lost would be taken back
+    assert ledger.rows("SELECT count(*) FROM ledger_entry WHERE state = 'started'") == [(5,)]
+    assert at._under_way == 5
+
+
+async def test_a_clock_that_is_set_kills_nobody(
+    at: Desk, settings: Ledger, ledger: Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if not settings.local:
+        pytest.skip("PostgreSQL's clock is its own")
+    assert await ask(at, replace(WANTED, key="mine", token="mine"), 5) is not None
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 1000)
+    async with asyncio.timeout(15):
+        while "clock was set" not in caplog.text:
+            await asyncio.sleep(0.05)
+    book.claim(ledger, WANTED, "dead")
+    async with asyncio.timeout(15):
+        while not (found := book.doubts(ledger)):
+            await asyncio.sleep(0.1)
+    assert [each.key for each in found] == ["k-1"]  # who lives had said so by then

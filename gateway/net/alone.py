@@ -1,0 +1,43 @@
+"""What becomes of a payment whose client has left: its answer is awaited for the ledger (gateway/net/payment.py)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.net.head import ResponseHead
+from gateway.net.upstream import Sink, UpstreamConnection
+from gateway.policy.failure import Failure
+from gateway.policy.payments import UNANSWERED
+
+if TYPE_CHECKING:
+    from gateway.net.payment import Payment
+
+
+class Alone(Sink):
+    """Awaits an answer for the ledger, when the client is gone."""
+
+    __slots__ = ("_connection", "_payment")
+
+    def __init__(self, payment: Payment, connection: UpstreamConnection) -> None:
+        self._payment = payment
+        self._connection = connection
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """Nobody is there to be told."""
+
+    def on_upgrade(self, head: ResponseHead, data: bytes) -> None:
+        """Never: none was asked for."""
+
+    def on_response(self, head: ResponseHead, data: bytes, complete: bool) -> None:
+        self._payment.answered(head, data, complete)
+        if not complete and head.status >= UNANSWERED:
+            self._connection.abandon()
+
+    def on_data(self, data: bytes, complete: bool) -> None:
+        self._payment.more(data, complete)
+
+    def on_failure(self, failure: Failure, stale: bool) -> None:
+        self._payment.lost(failure)
+
+    def on_upstream_paused(self, paused: bool) -> None:
+        """The request is out as far as it came."""
