@@ -1,4 +1,4 @@
-"""People who pay their orders: each presses the button, and once more if it did not say that the order is paid."""
+"""People who pay their orders: each presses the button, and again if it did not say that the order is paid."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from demo.client import ClientError
 from drills.load import Connections
 from legacy_django.accounts.seeded import USERS, token
 
-PRESSES: Final = 2
-PAUSE_SECONDS: Final = 1.0
-"""Between the two. Who is then told again that it did not work goes away."""
+PAUSES: Final = (0.0, 1.0, 3.0)
+"""Seconds before each press. Who has twice been told that nobody can be paid at the moment goes away before the third; who was told that it
+failed, or that nobody knows yet, does press a third time."""
+UNAVAILABLE: Final = 503
 
 PAID: Final = "paid"
 UNKNOWN: Final = "unknown"
@@ -43,12 +44,13 @@ class Customers:
     """By order id."""
 
     async def pay(self, number: int) -> str:
-        """Order number `number` of the run; an `drills.load.Act`."""
+        """Order number `number` of the run; a `drills.load.Act`."""
         order = self.first_order + number
         made = self.presses[order] = []
-        for again in range(PRESSES):
-            if again:
-                await asyncio.sleep(PAUSE_SECONDS)
+        for pause in PAUSES:
+            if len(made) == 2 and all(press.status == UNAVAILABLE for press in made):
+                break
+            await asyncio.sleep(pause)
             made.append(await self._press(order, USERS[number % len(USERS)]))
             if made[-1].said == PAID:
                 return PAID

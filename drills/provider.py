@@ -266,8 +266,9 @@ def report(without: Side, with_gateway: Side, payments: int, rate: float) -> Rep
         _bars(with_gateway, payments),
         [_chart(without, with_gateway, rate)],
         [
-            "Every order is tried twice, a second apart. What is in doubt was sent to the provider that died, and is sent to nobody again:",
-            "`banyan payments in-doubt` lists it, with the key by which that provider is then asked.",
+            "Whoever is not told that his order is paid tries again a second later; and if he was told that it failed, or that nobody",
+            "knows, once more, three seconds after that.",
+            "What is in doubt was sent to the provider that died, and is sent to nobody again, however often the button is pressed.",
         ],
         {"payments": payments, "rate": rate, "stages": [_plain(side) for side in sides], "orders": _plain_orders(with_gateway)},
     )
