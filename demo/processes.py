@@ -30,9 +30,13 @@ class NotReadyError(Exception):
 def listen(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
     """A listening, inheritable TCP socket; its port is `sock.getsockname()[1]`. Port 0 picks a free one."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((host, port))
-    sock.listen(1024)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(1024)
+    except OSError:
+        sock.close()
+        raise
     sock.set_inheritable(True)
     return sock
 

@@ -23,7 +23,7 @@ OVER = CALM_SECONDS + SECONDS
 
 def seen() -> list[Seen]:
     """As it should be: a tenth is answered, the rest is shed at once."""
-    before = [Seen(number, "before", number / 20, 0.1, OK) for number in range(80)]
+    before = [Seen(number, "before", number / 20, 0.1, OK) for number in range(int(20 * CALM_SECONDS) - 2)]
     surge = [
         Seen(number, "surge", CALM_SECONDS + number / RATE, 0.15 if not number % 10 else 0.002, OK if not number % 10 else SHED)
         for number in range(int(RATE * SECONDS))
