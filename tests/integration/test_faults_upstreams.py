@@ -157,9 +157,11 @@ async def test_one_of_three_stands_still(tmp_path: Path) -> None:
         failed = other_than_answered(running.asked)
         for asked in failed:
             assert (asked.method, asked.status) == ("POST", 504), asked
-        # It was left out: most never came near it.
+        # Most never came near it: who has requests pending is asked last, and whoever fails five in a row, in one worker, is left out.
         assert sum(asked.seconds > 0.9 for asked in running.asked[:stopped]) < stopped / 5
-        assert (await world.addresses())[1]["ejections"] >= 1
+        stopped_one = (await world.addresses())[1]
+        assert stopped_one["failures"].get("timeout", 0) > 0
+        assert stopped_one["ejections"] >= 1 or not SOAK, "in the short run a worker may have met it fewer than five times"
 
 
 async def test_half_of_the_addresses_are_slow(tmp_path: Path) -> None:
