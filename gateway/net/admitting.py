@@ -16,7 +16,7 @@ from gateway.policy.problems import Problem
 from gateway.policy.waiting import DISPLACED, FULL, NORMAL
 
 if TYPE_CHECKING:
-    from gateway.net.relay import Relay
+    from gateway.net.outbound import Outbound
 
 SHED: Final = "More requests came than can be served. Try again after as many seconds as Retry-After says."
 """The detail of the answer."""
@@ -26,8 +26,8 @@ NO_ROOM: Final = "no-room"
 """Why legacy answers in the place of a candidate that has no room."""
 
 
-def admitted(relay: Relay, turnstile: Turnstile) -> bool:
-    """Whether it is let in now. If not, it waits and `Relay.let_in` follows, or it has been answered, or has gone elsewhere."""
+def admitted(relay: Outbound, turnstile: Turnstile) -> bool:
+    """Whether it is let in now. If not, it waits and `Outbound.let_in` follows, or it has been answered, or has gone elsewhere."""
     if turnstile.enter():
         relay.turnstile = turnstile
         return True
@@ -40,7 +40,7 @@ def admitted(relay: Relay, turnstile: Turnstile) -> bool:
     return False
 
 
-def shed(relay: Relay, turnstile: Turnstile, why: str) -> None:
+def shed(relay: Outbound, turnstile: Turnstile, why: str) -> None:
     """It has waited in vain, or could not even wait. Where it was for a candidate, legacy answers if it has room; it takes no seat there,
     which is for those who were legacy's from the beginning."""
     decision = relay.decision
@@ -56,7 +56,7 @@ def shed(relay: Relay, turnstile: Turnstile, why: str) -> None:
     relay.answer(Problem.SHED, SHED, retry=1 + int(relay.edge.chance() * RETRY_SECONDS))
 
 
-def give_back(relay: Relay) -> None:
+def give_back(relay: Outbound) -> None:
     """It needs its place, or its seat, no more."""
     turnstile, waiting = relay.turnstile, relay.waiting
     relay.turnstile = relay.waiting = None
@@ -73,13 +73,13 @@ def stream(head: ResponseHead) -> bool:
     return head.length < 0 and head.fields.lower().find(b"text/event-stream") >= 0
 
 
-def priority(relay: Relay) -> int:
+def priority(relay: Outbound) -> int:
     """Of its route."""
     decision = relay.decision
     return relay.terms.priorities.get(decision.route, NORMAL) if decision is not None else NORMAL
 
 
-def client(relay: Relay) -> str:
+def client(relay: Outbound) -> str:
     """Whom it is from, as fairness counts: a user, else an address."""
     caller = relay.caller
     if caller is not None and caller.user_id is not None:

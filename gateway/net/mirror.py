@@ -24,10 +24,10 @@ from shadow.exchange import Answer, Exchange, Side
 
 if TYPE_CHECKING:
     from gateway.net.edge import Edge
-    from gateway.net.relay import Relay
+    from gateway.net.outbound import Outbound
 
 
-def consider(relay: Relay, decision: Decision) -> Capture | None:
+def consider(relay: Outbound, decision: Decision) -> Capture | None:
     """Whether this request, which is eligible, is compared: a Capture of it, or the reason why not is counted."""
     edge = relay.edge
     rules = decision.rules
@@ -114,7 +114,7 @@ class Capture:
 
     __slots__ = ("_body", "_mirrors", "_over", "decision", "edge", "relay", "rules", "served", "terms")
 
-    def __init__(self, relay: Relay, decision: Decision, rules: ShadowRules) -> None:
+    def __init__(self, relay: Outbound, decision: Decision, rules: ShadowRules) -> None:
         self.relay = relay
         self.edge = relay.edge
         self.terms = relay.terms

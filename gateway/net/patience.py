@@ -12,7 +12,7 @@ from gateway.policy.failover import problem_of
 from gateway.policy.failure import Failure
 
 if TYPE_CHECKING:
-    from gateway.net.relay import Relay
+    from gateway.net.outbound import Outbound
 
 NAME: Final = b"\r\nBanyan-Timeout-Ms: "
 LATE: Final = "The time that the request may take was over before there was an answer."
@@ -23,7 +23,7 @@ def field(seconds: float) -> bytes:
     return NAME + b"%d" % max(1, int(seconds * 1000))
 
 
-def begin(relay: Relay) -> bool:
+def begin(relay: Outbound) -> bool:
     """The request says how long it may take. Whether that is over already; then it is answered."""
     seconds = relay.head.patience / 1000
     if not seconds:
@@ -34,12 +34,12 @@ def begin(relay: Relay) -> bool:
     return False
 
 
-def told(relay: Relay, seconds: float) -> bytes:
+def told(relay: Outbound, seconds: float) -> bytes:
     """The field for an upstream that has `seconds` by the configuration, where the request has a deadline."""
     return field(min(seconds, relay.deadline - relay.edge.clock.now))
 
 
-def _over(relay: Relay) -> None:
+def _over(relay: Outbound) -> None:
     relay.timer = None
     relay.edge.clock.read()
     if relay.done or relay.started:

@@ -18,7 +18,7 @@ from gateway.policy.concurrency import Adaptive
 from gateway.policy.waiting import PRIORITIES, TIMEOUT, Room, Waiter
 
 if TYPE_CHECKING:
-    from gateway.net.relay import Relay
+    from gateway.net.outbound import Outbound
 
 _log = logging.getLogger("banyan.worker")
 
@@ -31,7 +31,7 @@ class Waiting(Waiter):
 
     __slots__ = ("relay",)
 
-    def __init__(self, relay: Relay, priority: int, client: str, since: float) -> None:
+    def __init__(self, relay: Outbound, priority: int, client: str, since: float) -> None:
         super().__init__(priority, client, since)
         self.relay = relay
 
