@@ -2,8 +2,8 @@
 
 Scenarios: passthrough and shadow (CPU per request), bodies, idle, busy, latency, profile (where the pass-through's CPU goes); hung (the
 client's p99 and the worker's memory while a candidate in the shadow hangs); decisions, flagged (a route with flags beside none) and flips
-(until the last worker goes by one); identity (a caller who is remembered, and stamped); compare (what comparing two answers costs, beside
-DeepDiff); console (how long its pages take with a million exchanges stored).
+(until the last worker goes by one); policy (all of it beside none); identity (a caller who is remembered, and stamped); compare (what
+comparing two answers costs, beside DeepDiff); console (how long its pages take with a million exchanges stored).
 `edge` stands for the first of these but shadow, the pass-through as fast as answers come; `flags` for decisions, flagged and flips.
 """
 
@@ -31,6 +31,7 @@ from bench import (
     page,
     pages,
     passthrough,
+    policy,
     profile,
     proxies,
 )
@@ -49,6 +50,7 @@ RUN: dict[str, Callable[[Sequence[str], Say], Section]] = {
     "hung": lambda only, say: hung.run(only=only, say=say),
     "decisions": lambda only, say: decisions.run(only=only, say=say),
     "flagged": lambda only, say: flagged.run(only=only, say=say),
+    "policy": lambda only, say: policy.run(only=only, say=say),
     "identity": lambda only, say: identity.run(only=only, say=say),
     "flips": lambda only, say: flips.run(only=only, say=say),
     "compare": lambda only, say: compare.run(only=only, say=say),

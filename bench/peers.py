@@ -208,15 +208,17 @@ def banyan_from(
     engine: str = "edge",
     workers: int = 1,
     gateway: str = "",
+    upstream: str = "",
     env: Mapping[str, str] | None = None,
 ) -> Peer:
-    """`settings`: what banyan.toml has besides its addresses and upstreams; `gateway`: more of its section of that name. The flags are in
-    `folder`/flags.json. `env`: variables that it reads."""
+    """`settings`: what banyan.toml has besides its addresses and upstreams; `gateway`: more of its section of that name; `upstream`: more
+    of legacy's. The flags are in `folder`/flags.json. `env`: variables that it reads."""
     port, admin = _free_port(), _free_port()
     config = folder / "banyan.toml"
     config.write_text(
         f'[gateway]\nlisten = ["127.0.0.1:{port}"]\nadmin = "127.0.0.1:{admin}"\nworkers = {workers}\naccess_log = "{folder}/access.log"\n'
-        f'{gateway}[upstreams]\nlegacy = "http://127.0.0.1:{legacy}"\nreviews = "http://127.0.0.1:{mirror or legacy}"\n{settings}'
+        f'{gateway}[upstreams]\nlegacy = {{ url = "http://127.0.0.1:{legacy}"{upstream and ", "}{upstream} }}\n'
+        f'reviews = "http://127.0.0.1:{mirror or legacy}"\n{settings}'
     )
     command = python("-m", "gateway.cli", "run", "--config", str(config), "--engine", engine)
     process = start("banyan", command, log_dir=folder, port=port, ready=answers(f"{PATH}/3"), timeout=60, env=env)

@@ -18,7 +18,7 @@ def test_the_bars_are_what_was_promised() -> None:
     promised = {name: (bar.limit, bar.unit, bar.at_least) for name, bar in BARS.items()}
     assert promised == {
         "passthrough": (0.5, "", False),
-        "shadow": (0.65, "", False),
+        "shadow": (0.5, "", False),
         "upload": (0.5, "", True),
         "download": (0.5, "", True),
         "both": (0.5, "", True),
@@ -29,6 +29,7 @@ def test_the_bars_are_what_was_promised() -> None:
         "decision": (1.5, "µs", False),
         "flag-pause": (10.0, "ms", False),
         "flagged": (5.0, "µs", False),
+        "policy": (6.0, "µs", False),
         "identity": (6.0, "µs", False),
         "identity-asked": (2.0, "%", False),
         "flip-file": (200.0, "ms", False),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import bodies, busy, compare, decisions, descriptors, flagged, flips, hung, identity, idle, latency, pages, profile
+from bench import bodies, busy, compare, decisions, descriptors, flagged, flips, hung, identity, idle, latency, pages, policy, profile
 from bench.memory import MIB
 from bench.section import Section
 from bench.seeded import Size
@@ -116,6 +116,12 @@ def test_a_route_with_flags_beside_one_without() -> None:
     section = flagged.run(rounds=1, seconds=0.3, say=said)
     assert section.rows[0][0] == flagged.PLAIN
     assert -100 < bars(section)["CPU a request of a route with flags, over one without"] < 100
+
+
+def test_all_of_the_policy_beside_none() -> None:
+    section = policy.run(rounds=1, seconds=0.3, say=said)
+    assert [row[0] for row in section.rows] == list(policy._CASES)
+    assert -100 < bars(section)["CPU a request of all of the policy, over passing it on"] < 100
 
 
 def test_comparing() -> None:
