@@ -58,6 +58,8 @@ PAGES = {
 UNMEASURED = {
     "audit-export": "a file of up to 50,000 rows, which is written as long as it takes",
     "login": "nobody is logged in there, and nothing is looked up; checking a password is slow on purpose",
+    "payments": "it shows 220 rows at most of the gateway's ledger, another database, and stored exchanges are none of its business",
+    "payment-settle": "only of a payment that is in doubt, which takes a running gateway; it shows that one",
     "override-end": "only of a flag that is overridden, which takes a running gateway; it is the page of overriding with another button",
 }
 """Pages, by their names in console/urls.py, that are not measured, and why."""

@@ -75,6 +75,7 @@ ACTIONS: Final[Words] = {
     "flags-refreshed": pgettext_lazy("action", "flags-refreshed"),
     "gate-begun": pgettext_lazy("action", "gate-begun"),
     "gate-taken-back": pgettext_lazy("action", "gate-taken-back"),
+    "payment-settled": pgettext_lazy("action", "payment-settled"),
 }
 OUTCOMES: Final[Words] = {
     "pending": pgettext_lazy("outcome of a rollback", "pending"),

@@ -73,9 +73,9 @@ def settle(request: HttpRequest, number: int) -> HttpResponse:
             try:
                 book.settle(ledger, number, outcome, by=request.user.get_username(), why=why)
             except book.NotInDoubtError as error:
-                audit.conclude(row, {"outcome": "refused", "error": str(error), "gateway": _("the ledger")})
+                audit.conclude(row, {"outcome": "refused", "error": str(error), "gateway": "the ledger"})
             except AwayError as error:
-                audit.conclude(row, {"error": str(error), "gateway": _("the ledger")})
+                audit.conclude(row, {"error": str(error), "gateway": "the ledger"})
             else:
                 audit.conclude(row, {"outcome": "done"})
     except NoLedgerError:

@@ -27,9 +27,11 @@ access_log = "{folder}/access.log"
 [gateway.limits]
 header_timeout = "1s"
 body_bytes = "1MiB"
-[upstreams]
-legacy = "http://127.0.0.1:{legacy}"
+[upstreams.legacy]
+url = "http://127.0.0.1:{legacy}"
+breaker = false
 [upstreams.new]
+breaker = false
 url = "http://127.0.0.1:{new}"
 connect_timeout = "500ms"
 response_timeout = "700ms"

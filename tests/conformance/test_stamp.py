@@ -173,7 +173,7 @@ async def test_where_nobody_asks_who_calls_there_is_none_and_no_forged_one_eithe
     await served(world)
     await ask(world, path, f"{head}Banyan-Identity: forged\r\nBanyan_Identity: forged\r\n")
     [got] = asked(world.legacy)
-    assert b"banyan" not in got.head.lower().replace(b"via: 1.1 banyan", b"")
+    assert b"banyan" not in got.head.lower().replace(b"via: 1.1 banyan", b"").replace(b"banyan-timeout-ms: 5000", b"")
 
 
 @pytest.mark.parametrize("head", ["", "Cookie: sessionid=nobodys\r\n", "Cookie: sessionid=alice; sessionid=other\r\n"])

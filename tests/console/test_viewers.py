@@ -47,6 +47,7 @@ def arguments(row: Signature, text: str) -> dict[str, Any]:
     return {
         "pk": number,
         "sample": row.samples.values_list("pk", flat=True)[0],
+        "number": 1,
         "part": "curl",
         "name": "reviews",
         "route": "reviews",
