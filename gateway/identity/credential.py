@@ -91,9 +91,10 @@ class Credential:
             for part in line_of[7:].split(b";"):
                 pair = part.strip(b" \t")
                 if pair.startswith(self._begin):
-                    if found is not None and found != pair[len(self._begin) :]:
+                    value = pair[len(self._begin) :].lstrip(b" \t")  # as above, and as Django
+                    if found is not None and found != value:
                         raise CredentialError("doubled")
-                    found = pair[len(self._begin) :]
+                    found = value
                 elif self._name in pair and b"=" in pair and pair.partition(b"=")[0].decode(errors="replace").strip() == self.cookie:
                     # Django takes white space of any kind from a name, so that this is the session to it, and hides one before it.
                     raise CredentialError("malformed")

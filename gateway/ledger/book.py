@@ -185,14 +185,21 @@ def leave(database: Connection, owner: str) -> None:
 
 
 def purge(database: Connection, *, keep: float, settled: float, most: int) -> None:
-    """Removes answers that are older than `keep` seconds, with their lines, what was settled longer than `settled` seconds ago, and, while
-    all answers together have more than `most` bytes, the oldest of them: their lines stay, so that a repeat is known as one."""
+    """Removes answers that are older than `keep` seconds, with their lines, what was settled longer than `settled` seconds ago, with its
+    key, and, while all answers together have more than `most` bytes, the oldest of them: their lines stay, so that a repeat is known as
+    one."""
     now = database.now()
     _while_full(
         database,
-        "DELETE FROM ledger_entry WHERE number IN (SELECT number FROM ledger_entry WHERE state IN ('answered', 'settled') AND changed < ?"
+        "DELETE FROM ledger_entry WHERE number IN (SELECT number FROM ledger_entry WHERE state = 'answered' AND changed < ?"
         " ORDER BY changed LIMIT ?)",
         now - keep,
+    )
+    _while_full(  # its client may not know yet, and press again the next day
+        database,
+        "DELETE FROM ledger_entry WHERE number IN (SELECT number FROM ledger_entry WHERE state = 'settled' AND changed < ?"
+        " ORDER BY changed LIMIT ?)",
+        now - settled,
     )
     _while_full(
         database,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from gateway.net.head import ResponseHead
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.failure import Failure
-from gateway.policy.payments import UNANSWERED
 
 if TYPE_CHECKING:
     from gateway.net.payment import Payment
@@ -30,7 +29,7 @@ class Alone(Sink):
 
     def on_response(self, head: ResponseHead, data: bytes, complete: bool) -> None:
         self._payment.answered(head, data, complete)
-        if not complete and head.status >= UNANSWERED:
+        if not complete and self._payment.concluded:
             self._connection.abandon()
 
     def on_data(self, data: bytes, complete: bool) -> None:

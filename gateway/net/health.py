@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway.net.head import ResponseHead
 from gateway.net.place import Place
-from gateway.net.pool import Pool
+from gateway.net.pool import EXHAUSTED, Pool
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.failure import Failure
 from gateway.settings.health import Health as Settings
@@ -52,11 +52,13 @@ class Health:
             except Exception:  # whatever it is, the next question is asked; and this one says nothing about the address
                 _log.exception("upstream %s at %s could not be asked how it is", pool.name, place.name)
             else:
-                place.checked(well, rise=settings.rise, fall=settings.fall)
-                pool.unwell = all(each.unwell for each in pool.places)
+                if well is not None:
+                    place.checked(well, rise=settings.rise, fall=settings.fall)
+                    pool.unwell = all(each.unwell for each in pool.places)
             await asyncio.sleep(settings.interval * random.uniform(1 - SPREAD, 1 + SPREAD))  # noqa: S311
 
-    async def _ask(self, place: Place) -> bool:
+    async def _ask(self, place: Place) -> bool | None:
+        """None: nothing is known, for want of something of this process's own."""
         settings = self._settings
         host = settings.host or place.name
         if place.socket and not settings.host:
@@ -69,8 +71,8 @@ class Health:
                 answer = _Answer(self._pool.loop)
                 connection.begin(answer, request.encode(), head_only=False, whole=True)
                 return 200 <= await answer.status < 400
-        except (OSError, TimeoutError):
-            return False
+        except OSError as error:  # TimeoutError among them
+            return None if error.errno in EXHAUSTED else False
         finally:
             if connection is not None:
                 connection.abandon()

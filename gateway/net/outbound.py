@@ -335,6 +335,11 @@ class Outbound(Sink):
         return self._replayable and self.body_complete
 
     @property
+    def tried_before(self) -> bool:
+        """May an earlier try of it have been read, and executed?"""
+        return self._sent_anew
+
+    @property
     def started(self) -> bool:
         """Has the client some of its answer, or will it be given what is held?"""
         return self._started or self._held is not None

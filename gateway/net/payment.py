@@ -9,6 +9,7 @@ Invariants (design, section 8; gateway/policy/payments.py):
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
@@ -24,13 +25,15 @@ from gateway.net.kept import TOLD, given_again, kept
 from gateway.policy.decision import Decision, Reason, SplitClaim, Target
 from gateway.policy.failover import SAFE, problem_of
 from gateway.policy.failure import Failure
-from gateway.policy.payments import UNANSWERED, Step, Verdict, after_failure
+from gateway.policy.payments import UNANSWERED, UNSETTLED, UNTOUCHED, Step, Verdict, after_failure
 from gateway.policy.problems import Problem
 
 if TYPE_CHECKING:
     from flags.snapshot import Context
     from gateway.ledger.desk import Desk
     from gateway.net.relay import Relay
+
+_log = logging.getLogger("banyan.worker")
 
 MOST_OTHERS: Final = 2
 """Providers that are asked in another's place once a request was sent: so it is sent three times at most (edge.md 46)."""
@@ -154,7 +157,7 @@ class Payment:
             self._token,
             frozenset([name for name, upstream in upstreams.items() if upstream.idempotent]) if keyed else frozenset(),
         )
-        desk.claim(wanted, self._claimed)
+        desk.claim(wanted, lambda outcome: self._safely(lambda: self._claimed(outcome)))
 
     def _claimed(self, outcome: Outcome | None) -> None:
         relay = self._relay
@@ -209,24 +212,26 @@ class Payment:
         """A provider gave no answer. Whether that is seen to here."""
         relay = self._relay
         if not self.ledgered:
-            if failure.sent and relay.head.method not in SAFE:
+            if (failure.sent or relay.tried_before) and relay.head.method not in SAFE:
                 return False
             return relay.at_hand(whole=failure.sent) and self._go_elsewhere(failure.code, sent=failure.sent)
         if self._concluded:
             return True
         # TLS that is refused after the request was written: nothing of it was read. But what went out before that may have been.
-        self._sent = failure.sent or self._sends > 1
+        self._sent = failure.sent or self._sends > 1 or relay.tried_before
         step = self._step()
         if step is Step.ELSEWHERE and not relay.done:
             serve = relay.serve
             target = self._next(serve.upstream if serve is not None else "")
             if target is not None and self._held is not None and self._desk is not None:
-                self._desk.move(self._held, target.upstream, self._refused, lambda may: self._moved(may, target, failure))
+                self._desk.move(
+                    self._held, target.upstream, self._refused, lambda may: self._safely(lambda: self._moved(may, target, failure))
+                )
                 return True
         if step is Step.ELSEWHERE:
             self.ended()  # nothing was sent to anybody: the key is given back, and whoever has it may try again
             return False
-        if step is Step.AGAIN and not relay.done:
+        if step is Step.AGAIN and self._may_ask_again():
             self._ask_again(failure.code, 0)
         else:
             self._doubt(failure.code, 0, problem_of(failure, relay.head.method) if failure.sent else Problem.OUTCOME_UNKNOWN)
@@ -239,9 +244,10 @@ class Payment:
             if head.status < UNANSWERED or relay.head.method not in SAFE or not relay.at_hand(whole=True):
                 return False
             return self._go_elsewhere(f"status-{head.status}", sent=True)
-        if head.status >= UNANSWERED:
+        unsettled = self._pinned and head.status in UNSETTLED
+        if head.status >= UNANSWERED or unsettled:
             self._drop(complete)
-            if self._step() is Step.AGAIN and not relay.done:
+            if not unsettled and self._step() is Step.AGAIN and self._may_ask_again():
                 self._ask_again(f"status-{head.status}", head.status)
             else:
                 self._doubt(f"status-{head.status}", head.status, Problem.OUTCOME_UNKNOWN)
@@ -276,6 +282,8 @@ class Payment:
 
     def _stream(self, head: ResponseHead) -> None:
         self._streaming = True
+        if self._relay.connection is not None:
+            self._relay.connection.unhurry()
         parts, self._parts = self._parts, []
         if not self._relay.done:
             self._relay.deliver(head, b"".join(parts), False)
@@ -296,12 +304,28 @@ class Payment:
     def _finish(self, status: int, answer: bytes | None, then: Callable[[object], None] | None = None) -> None:
         desk, held = self._desk, self._held
         assert desk is not None and held is not None  # noqa: PT018, S101 - nothing is sent before
-        self._count("answered")
         self._concluded = True
-        desk.finish(held, status, answer, self._known, then)
+        if status in UNTOUCHED and not self._pinned:
+            self._count("released")
+            desk.release(held)  # it may be sent again with this key, when its client has waited
+            if then is not None:
+                then(None)
+        else:
+            self._count("answered")
+            desk.finish(held, status, answer, self._known, then)
         self._end_over()
 
     # Going on
+
+    @property
+    def concluded(self) -> bool:
+        """Has the ledger been told how the attempt ended?"""
+        return self._concluded
+
+    def _may_ask_again(self) -> bool:
+        """Is there a client to tell, and something left of the retry budget of who serves? It is counted."""
+        serve = self._relay.serve
+        return not self._relay.done and serve is not None and self._relay.terms.pools[serve.upstream].may_repeat()
 
     def _step(self) -> Step:
         serve = self._relay.serve
@@ -345,9 +369,11 @@ class Payment:
         desk, held = self._desk, self._held
         assert desk is not None and held is not None  # noqa: PT018, S101 - nothing is sent before
         self._repeated = self._pinned = True
+        self._head = None
+        self._parts = []
         self._sends = 0
         self._sent = False
-        desk.again(held, lambda may: self._may_again(may, why, status))
+        desk.again(held, lambda may: self._safely(lambda: self._may_again(may, why, status)))
 
     def _may_again(self, may: bool | None, why: str, status: int) -> None:
         relay = self._relay
@@ -379,6 +405,15 @@ class Payment:
         self._relay.edge.clock.read()
         if not self._relay.done:
             self._relay.answer(kind, f"{detail}. Whether it was executed is not known; it is written down, and not sent again.")
+
+    def _safely(self, go_on: Callable[[], None]) -> None:
+        """The ledger has answered. Whatever goes wrong then is this request's end, and of none that waited beside it."""
+        try:
+            go_on()
+        except Exception:
+            _log.exception("a payment could not go on")
+            self._relay.client.abort()
+            self.ended()
 
     def _drop(self, complete: bool) -> None:
         """Nothing more is wanted of the connection."""

@@ -23,7 +23,7 @@ from gateway.net.head import (
     parse_request,
     parse_response,
 )
-from gateway.net.lines import CUT, FORWARDED, LENGTH, PLAIN, REQUEST, REQUEST_ID, RESPONSE, TRACE, UNDERSCORED, VALUE, Lines
+from gateway.net.lines import CUT, FORWARDED, LENGTH, PLAIN, REQUEST, REQUEST_ID, RESPONSE, TRACE, UNDERSCORED, UPGRADE, VALUE, Lines
 from gateway.trace import valid
 
 MAX_VARYING: Final = 4
@@ -155,6 +155,8 @@ def learn(last: Shape | None, lines: list[bytes], fields: bytes, known: Lines, *
         kind = known.kind(name)
         secret = secret or known.secret(name)
         if kind == LENGTH:
+            if any(known.kind(line[: line.find(b":")].lower()) == UPGRADE for line in lines[1:]):
+                return Shape(lines, fields, [])  # whether a body may stand beside it, parse_request knows (edge.md 18)
             shape.length = place
         elif trusted and kind in (REQUEST_ID, TRACE):
             if len([line for line in lines if line.lower().startswith(name + b":")]) > 1:

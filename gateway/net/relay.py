@@ -22,7 +22,7 @@ from gateway.net.outbound import Outbound
 from gateway.net.reply import debug, reply
 from gateway.net.tunnel import Tunnel
 from gateway.policy.decision import Decision, Policy, SplitClaim, Target
-from gateway.policy.failover import SAFE, may_repeat
+from gateway.policy.failover import IDEMPOTENT, SAFE, may_repeat
 from gateway.policy.failure import Failure
 from gateway.policy.problems import Problem
 from gateway.telemetry import GATEWAY
@@ -154,8 +154,12 @@ class Relay(Outbound):
             return
         decision = self.decision
         assert decision is not None  # noqa: S101 - nothing is sent before it is decided
-        if self.fell_back:
-            outcome: Target | Problem = Policy.on_failure(decision, failure, method, replayable=False)
+        if (
+            self.tried_before and not failure.sent and method not in SAFE and (method not in IDEMPOTENT or not self.replaceable)
+        ):  # nothing was sent this time, but before: nobody else may execute it, and nobody knows whether it was
+            outcome: Target | Problem = Problem.OUTCOME_UNKNOWN
+        elif self.fell_back:
+            outcome = Policy.on_failure(decision, failure, method, replayable=False)
         else:
             # A connection that was refused may be followed by another while the body still arrives: all of it is still here.
             outcome = Policy.on_failure(decision, failure, method, replayable=self._replayable and (whole or not failure.sent))
@@ -268,7 +272,7 @@ class Relay(Outbound):
         if self._started:
             self._drop_upstream()
             self.cut_off("draining")
-        elif self.connection is None or self.head.method in SAFE:
+        elif not self.sends or self.head.method in SAFE:
             self.answer(Problem.DRAINING, "The gateway is shutting down. Try again.", close=True)
         else:
             self.answer(Problem.OUTCOME_UNKNOWN_TIMEOUT, "The gateway is shutting down and could not wait for the answer.", close=True)

@@ -77,7 +77,8 @@ class Terms:
         self.upstream_files = {name: material(upstream, config) for name, upstream in config.upstreams.items()}
         for name, upstream in config.upstreams.items():
             pool = shadow_pool = None
-            same = kept is not None and kept.config.upstreams.get(name) == upstream
+            # Limits are changed in place (`turnstiles`, below): breakers and connections are those of before.
+            same = kept is not None and _but_limits(kept.config.upstreams.get(name)) == _but_limits(upstream)
             if kept is not None and same and kept.upstream_files[name] == self.upstream_files[name]:
                 pool = kept.pools[name]
                 if kept.shadow.timeout == config.shadow.timeout:
@@ -186,6 +187,10 @@ class Terms:
         for pool in (*self.pools.values(), *self.shadow_pools.values()):
             if id(pool) not in used:
                 pool.end()
+
+
+def _but_limits(upstream: Upstream | None) -> Upstream | None:
+    return upstream.model_copy(update={"concurrency": None}) if upstream is not None else None
 
 
 def _same_legacy(before: Config, config: Config) -> bool:

@@ -178,6 +178,10 @@ class UpstreamConnection:
         """The whole answer is awaited as its head was: nobody has seen anything of it yet."""
         self.pool.answering.begin(self, self.pool.clock.now)
 
+    def unhurry(self) -> None:
+        """It is passed on as it comes after all."""
+        self.pool.answering.end(self)
+
     def abandon(self) -> None:
         """Nobody waits for the answer any more: throws the connection away, silently."""
         place = self.place
@@ -200,8 +204,11 @@ class UpstreamConnection:
             return
         if paused:
             pause_reading(self.transport, self.pool.secure)
+            self.pool.streaming.end(self)  # it is the client who is slow; the listener has a time for that
         else:
             resume_reading(self.transport, self.pool.secure)
+            if self.state in (State.LENGTH, State.CHUNKED, State.UNTIL_CLOSE):
+                self.pool.streaming.begin(self, self.pool.clock.now)
 
     def timed_out(self) -> None:
         """No head, or no more of the body, came in time."""

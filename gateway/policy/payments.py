@@ -12,6 +12,11 @@ from typing import Final
 UNANSWERED: Final = 500
 """An answer from this status on says as little of what was executed as none does (design, section 8)."""
 
+UNSETTLED: Final = frozenset((401, 403, 408, 409, 425, 429))
+"""Answers to a repeat which refuse this try, and say nothing of the one before: a provider that is still at it says 409."""
+UNTOUCHED: Final = frozenset((425, 429))
+"""Answers that refuse a request before it is looked at: whoever sent it may send it again (RFC 8470, 5.2; RFC 6585, 4)."""
+
 
 class State(StrEnum):
     """Of a line in the ledger."""

@@ -201,6 +201,7 @@ def test_settling(ledger: Connection, outcome: str, then: Verdict) -> None:
     assert book.doubts(ledger) == []
     assert book.settlements(ledger) == [done]
     assert not book.finish(ledger, held(first), 200, b"late")  # what was settled stays so
+    book.purge(ledger, keep=-1, settled=1000, most=10_000)  # its answer would be too old; that it was settled is not
     assert claim(ledger, replace(WANTED, token="t2")).verdict is then
     book.purge(ledger, keep=1000, settled=-1, most=10_000)
     assert book.settlements(ledger) == []

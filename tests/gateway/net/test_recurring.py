@@ -18,7 +18,25 @@ NAMES = (
 ).split()
 TRACE = b"00-" + b"a" * 31 + b"%b-" + b"b" * 16 + b"-01"
 VALUES = [
-    *(b"a", b"b", b"", b" ", b"5", b"17", b"05", b"+5", b"9" * 19, b"chunked", b"keep-alive", b"close", b"x-a", b"X-A, close", b"\xff"),
+    *(
+        b"a",
+        b"b",
+        b"",
+        b" ",
+        b"0",
+        b" 0",
+        b"5",
+        b"17",
+        b"05",
+        b"+5",
+        b"9" * 19,
+        b"chunked",
+        b"keep-alive",
+        b"close",
+        b"x-a",
+        b"X-A, close",
+        b"\xff",
+    ),
     *(TRACE % b"1", TRACE % b"2", b"00-" + b"0" * 32 + b"-" + b"b" * 16 + b"-01"),
     *(b"100-continue", b"1.1 banyan", b"a\rb", b"a\nb", b"a\x00", b"a\r\nX-B: c", b"a\r\n\r\nGET / HTTP/1.1", b" padded\t"),
 ]
@@ -62,7 +80,7 @@ def outcome(names: list[str], read: Callable[..., Any], *arguments: object, **ke
 
 
 BOTH_NAMES = ["chunked", "fields", "http11", "keep_alive", "length", "secrets", "size"]
-REQUEST_NAMES = ["expect", "host", "method", "request_id", "target", "traceparent", "underscored", "upgrade"]
+REQUEST_NAMES = ["expect", "host", "method", "named", "patience", "request_id", "target", "traceparent", "underscored", "upgrade"]
 RESPONSE_NAMES = ["line", "status", "upgrade"]
 
 
@@ -235,3 +253,12 @@ def test_learning_is_given_up_where_nothing_comes_again_and_taken_up_when_it_doe
     assert learnt == PATIENCE + 1 + 2 * 3 + 1
     same = [head(number) for number in range(3 * PATIENCE)]
     assert misses(requests, same) <= PATIENCE + 1
+
+
+def test_18_an_upgrade_with_a_body_is_none_though_lengths_have_varied() -> None:
+    requests = Requests(trusted=False, max_fields=100)
+    upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length:%b\r\n\r\n"
+    for nothing in (b" 0", b"  0", b" 0", b"  0"):
+        requests.read(upgrade % nothing, 1000)
+    with pytest.raises(HeadError, match="Upgrade"):
+        requests.read(upgrade % b" 5", 1000)

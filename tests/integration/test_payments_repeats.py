@@ -1,0 +1,126 @@
+"""What was sent once already, and a second try that is refused: that says nothing of the first, and closes nothing."""
+
+# ruff: noqa: ASYNC110 - what the ledger has written has no event to wait for
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.support.gateway import Exchange, Upstream, gateway, ok
+from tests.support.payments import request, till
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.mark.parametrize("status", ["409 Conflict", "429 Too Many Requests", "401 Unauthorized"])
+async def test_a_repeat_that_is_refused_leaves_the_doubt(tmp_path: Path, status: str) -> None:
+    """The provider is still at the first try when the second comes, says so, and charges."""
+
+    def hasty(toml: str) -> str:
+        return toml.replace('response_timeout = "20s"', 'response_timeout = "500ms"')
+
+    async with till(tmp_path, idempotent=True, edit=hasty) as shop:
+        provider = shop.providers["psp-a"]
+
+        async def busy(exchange: Exchange) -> None:
+            if len(provider.requests) == 1:
+                await asyncio.sleep(60)
+            else:
+                await exchange.answer(b"still at it", status)
+
+        provider.handler = busy
+        key = shop.key_of("psp-a")
+        lost = await shop.pay(key)
+        assert (lost.status, lost.header("Banyan-Error")) == (502, "outcome-unknown")
+        found = await shop.doubt()
+        assert (found.key, found.reason, found.attempts) == (key, f"status-{status[:3]}", 2)
+        again = await shop.pay(key)
+        assert (again.status, again.header("Banyan-Error")) == (502, "outcome-unknown"), "asked once more, refused once more"
+        assert (await shop.doubt()).key == key
+        provider.handler = ok
+        healed = await shop.pay(key)
+        assert (healed.status, shop.doubts()) == (200, [])
+        assert shop.charged()["psp-b"] == 0
+
+
+async def test_a_first_try_that_is_told_to_wait_gets_its_key_back(tmp_path: Path) -> None:
+    async with till(tmp_path) as shop:
+        provider = shop.providers["psp-a"]
+        charge = provider.handler
+
+        async def crowded(exchange: Exchange) -> None:
+            await exchange.answer(b"wait", "429 Too Many Requests", b"Retry-After: 1\r\n")
+
+        provider.handler = crowded
+        key = shop.key_of("psp-a")
+        told = await shop.pay(key)
+        assert (told.status, told.header("Banyan-Error"), told.header("Retry-After")) == (429, None, "1")
+        provider.handler = charge
+        async with asyncio.timeout(10):
+            while (answer := await shop.pay(key)).header("Banyan-Error") == "key-running":
+                await asyncio.sleep(0.05)
+        assert (answer.status, answer.header("Banyan-Replayed")) == (201, None)
+
+
+@pytest.mark.parametrize("path", ["/payments/1", "/carts/1"])
+async def test_what_may_have_been_read_before_a_connection_died_goes_to_no_other_provider(tmp_path: Path, path: str) -> None:
+    """PUT on a kept connection: the provider executes it and dies; nobody listens there any more."""
+    async with till(tmp_path) as shop:
+        provider = shop.providers["psp-a"]
+        client = await shop.gateway.connect()
+        key = shop.key_of("psp-a")
+        head = "X-Cart: 1\r\n"
+        warm = await client.request(request(shop.key_of("psp-a", 1), path=path, method="PUT", head=head))
+        assert warm.status == 201
+        first = "psp-a" if len(provider.requests) else "psp-b"
+        provider = shop.providers[first]
+
+        async def dies(exchange: Exchange) -> None:
+            exchange.reset()
+            await provider.stop()
+
+        provider.handler = dies
+        before = {name: len(each.requests) for name, each in shop.providers.items()}
+        lost = await client.request(request(key if first == "psp-a" else shop.key_of("psp-b"), path=path, method="PUT", head=head))
+        assert (lost.status, lost.header("Banyan-Error")) == (502, "outcome-unknown")
+        other = "psp-b" if first == "psp-a" else "psp-a"
+        assert len(shop.providers[other].requests) == before[other], "it may have been executed"
+        assert len(provider.requests) == before[first] + 1
+
+
+async def test_what_may_have_been_read_at_one_address_is_not_executed_by_legacy_too(tmp_path: Path) -> None:
+    """A POST with a key, to a candidate with two addresses that knows keys: one resets, and the other is closed."""
+
+    async def reads_and_dies(exchange: Exchange) -> None:
+        exchange.reset()
+
+    legacy, new, gone = Upstream(ok), Upstream(reads_and_dies), Upstream(ok)
+    for upstream in (legacy, new, gone):
+        await upstream.start()
+    await gone.stop()
+    toml = f"""
+[upstreams]
+legacy = "http://127.0.0.1:{legacy.port}"
+[upstreams.new]
+urls = ["http://127.0.0.1:{new.port}", "http://127.0.0.1:{gone.port}"]
+idempotent = true
+breaker = false
+[[routes]]
+name = "r"
+match = "/a"
+candidate = "new"
+"""
+    raw = b"POST /a HTTP/1.1\r\nHost: a\r\nIdempotency-Key: k1\r\nContent-Length: 2\r\n\r\nhi"
+    try:
+        async with gateway(tmp_path, toml, r=True) as running:
+            await running.decided(r=True)
+            for _ in range(4):
+                answer = await running.request(raw)
+                assert (answer.status, answer.header("Banyan-Error")) == (502, "outcome-unknown")
+            assert len(new.requests) == 4
+            assert not legacy.requests, "no other upstream knows its keys"
+    finally:
+        for upstream in (legacy, new):
+            await upstream.stop()
