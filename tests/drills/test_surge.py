@@ -52,7 +52,13 @@ def test_each_bar_can_be_missed(good: Side) -> None:
     few = [one for one in good.seen if one.phase != "surge" or one.outcome != OK or one.number % 20]
     assert missed(replace(good, seen=few)) == ["goodput in the surge"]
     slow = [replace(one, took=0.25) if one.phase == "surge" and one.outcome == OK else one for one in good.seen]
-    assert missed(replace(good, seen=slow)) == ["p99 of what was answered"]
+    assert missed(replace(good, seen=slow)) == ["p99 of what was let in"]
+    left = [
+        replace(one, outcome=LEFT, took=3.0) if one.phase == "surge" and one.outcome == OK and one.number % 50 == 0 else one
+        for one in good.seen
+    ]
+    assert "p99 of what was let in" in missed(replace(good, seen=left)), "who was let in and left is no survivor"
+    assert "everybody is served again" in missed(replace(good, seen=[one for one in good.seen if one.phase != "after"]))
     assert missed(replace(good, restarts=[105.0])) == ["restarts of the shop"]
     assert missed(replace(good, own_failed_probes=1)) == ["health checks of the gateway that failed"]
 
