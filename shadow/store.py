@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 
 import django
 from django.conf import settings
-from django.core.management import call_command
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from shadow import combinations, database, drift_store, events, noise_store, states, sums
+from shadow import combinations, database, drift_store, events, migrating, noise_store, states, sums
 from shadow.batch import MAX_SIGNATURES, OTHER, Batch, Key, Seen
 from shadow.judge import Sample
 from shadow.storable import storable as storable  # where others look for it
@@ -74,7 +73,7 @@ def migrate(lock_folder: Path) -> None:
     """
     renew_connection()  # this may be another try, after the first has broken it
     with _migrating(lock_folder):
-        call_command("migrate", interactive=False, verbosity=0)
+        migrating.migrate()
 
 
 def open_database(url: str, folder: Path) -> None:

@@ -12,7 +12,7 @@ import json
 import resource
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -76,7 +76,9 @@ async def compared(folder: Path, count: int) -> None:
     """Waits until so many exchanges were captured and compared, and no more."""
     async with asyncio.timeout(30):
         while True:
-            with closing(sqlite3.connect(folder / "var" / "banyan.sqlite3")) as database:
+            found: dict[str, int] = {}
+            with closing(sqlite3.connect(folder / "var" / "banyan.sqlite3")) as database, suppress(sqlite3.OperationalError):
+                # It is made when the shipper has started.
                 found = dict(database.execute("SELECT name, SUM(count) FROM shadow_tally GROUP BY name").fetchall())
             if (found.get("captured"), found.get("matched")) == (count, count):
                 return
@@ -95,6 +97,7 @@ async def test_every_client_is_answered_and_what_is_not_written_is_counted(tmp_p
             client = await running.connect()
             assert (await client.request(GET % 0)).status == 200
             await lines(log, 1)
+            await compared(tmp_path, 1)
             with full(running):
                 answers = [await client.request(GET % number) for number in range(1, 201)]
                 assert {(answer.status, answer.body) for answer in answers} == {(200, b"ok")}
