@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import F
+from django.db.models.functions import Collate
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -105,8 +107,9 @@ def _again(rows: list[Signature], new: str, **more: str) -> dict[str, list[str]]
 
 
 def _locked(rows: list[Signature]) -> list[Signature]:
-    """Within a transaction, in the order in which writers lock them."""
-    return list(Signature.objects.select_for_update().filter(pk__in=[row.pk for row in rows]).order_by("route", "kind", "path"))
+    """Within a transaction, in the order in which writers lock them: by code points, whatever collation the database was made with."""
+    exact = [Collate(name, "C") if connection.vendor == "postgresql" else F(name) for name in ("route", "kind", "path")]
+    return list(Signature.objects.select_for_update().filter(pk__in=[row.pk for row in rows]).order_by(*exact))
 
 
 def _mark(request: HttpRequest, rows: list[Signature], carried: dict[int, str], new: str, back: str) -> HttpResponse:
