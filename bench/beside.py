@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench import cpu, peers
 from bench.peers import Peer, Starter
-from bench.stage import Say, stage
+from bench.stage import ClientError, Say, client, stage
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,18 @@ class Beside:
             return [case, figures, "", ""]
         more = self.more(case)
         return [case, figures, f"{self.median(case):+.1f}", f"{min(more):+.1f} to {max(more):+.1f}"]
+
+
+def as_fast_as_answers_come(peer: Peer, seconds: float) -> float:
+    """The pass-through's load: how many requests were answered.
+
+    Raises:
+        ClientError: a wrong answer.
+    """
+    told = client("bench.load", str(peer.port), "--seconds", str(seconds), timeout=seconds + 60)
+    if told["wrong"]:
+        raise ClientError(f"{peer.name}: {told['wrong']:.0f} wrong answers of {told['requests']:.0f}")
+    return float(told["requests"])
 
 
 def measure(name: str, cases: Mapping[str, Starter], plain: str, load: Callable[[Peer], float], *, rounds: int, say: Say) -> Beside:

@@ -11,7 +11,7 @@ from bench import beside, peers
 from bench.bars import BARS
 from bench.peers import Peer, Starter
 from bench.section import Section
-from bench.stage import ClientError, Say, client
+from bench.stage import Say
 
 _COLUMNS = ["gateway", "CPU a request, µs", "over no route, µs", "over the rounds"]
 PLAIN = "no route"
@@ -47,12 +47,7 @@ def run(*, only: Sequence[str] = (), rounds: int = 9, seconds: float = 1.5, say:
     """
     starters: dict[str, Starter] = {case: partial(_gateway, case) for case in _CASES}
 
-    def load(peer: Peer) -> float:
-        told = client("bench.load", str(peer.port), "--seconds", str(seconds), timeout=seconds + 60)
-        if told["wrong"]:
-            raise ClientError(f"{peer.name}: {told['wrong']:.0f} wrong answers of {told['requests']:.0f}")
-        return float(told["requests"])
-
+    load = partial(beside.as_fast_as_answers_come, seconds=seconds)
     found = beside.measure("flagged", starters, PLAIN, load, rounds=rounds, say=say)
     rows = [found.cells(case) for case in _CASES]
     verdicts = [BARS["flagged"].judge(max(found.median(case) for case in _CASES if case != PLAIN))]

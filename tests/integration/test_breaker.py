@@ -30,8 +30,8 @@ url = "http://127.0.0.1:{new}"
 response_timeout = "2s"
 breaker = {{ minimum = 5, open = "{open}" }}
 [[routes]]
-name = "work"
-match = "/work/*"
+name = "jobs"
+match = "/jobs/*"
 candidate = "new"
 [[routes]]
 name = "alone"
@@ -93,7 +93,7 @@ async def served(folder: Path, open_for: str, **flags: bool) -> AsyncIterator[Wo
     await legacy.start()
     await new.start()
     try:
-        async with gateway(folder, TOML.format(legacy=legacy.port, new=new.port, open=open_for), work=True, alone=True, **flags) as running:
+        async with gateway(folder, TOML.format(legacy=legacy.port, new=new.port, open=open_for), jobs=True, alone=True, **flags) as running:
             yield World(running, legacy, new, folder)
     finally:
         await legacy.stop()
@@ -150,7 +150,7 @@ async def test_an_explanation_says_so(world: World) -> None:
 
 
 def explained(admin: int) -> dict[str, Any]:
-    body = json.dumps({"method": "GET", "target": "/work/x"}).encode()
+    body = json.dumps({"method": "GET", "target": "/jobs/x"}).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{admin}/explain", data=body, method="POST")
     with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - http, always
         found: dict[str, Any] = json.loads(answer.read())
@@ -164,11 +164,11 @@ def log(world: World) -> str:
 async def test_47_with_a_fallback_legacy_answers_at_once_writes_too(world: World) -> None:
     world.new.handler = broken
     await world.opened()
-    for raw in (GET % b"work/x", POST % b"work/x"):
+    for raw in (GET % b"jobs/x", POST % b"jobs/x"):
         (answer,) = await world.ask(raw)
         assert answer.status == 200
-        assert answer.header("Banyan-Route") == "work; served-by=legacy; reason=fallback-breaker-open"
-    assert [each.line for each in world.legacy.requests] == [b"GET /work/x HTTP/1.1", b"POST /work/x HTTP/1.1"]
+        assert answer.header("Banyan-Route") == "jobs; served-by=legacy; reason=fallback-breaker-open"
+    assert [each.line for each in world.legacy.requests] == [b"GET /jobs/x HTTP/1.1", b"POST /jobs/x HTTP/1.1"]
     assert world.legacy.requests[1].body == b"hi"
     assert len(world.new.requests) == MINIMUM
     assert await fallbacks(world, 2.0)
@@ -176,7 +176,7 @@ async def test_47_with_a_fallback_legacy_answers_at_once_writes_too(world: World
 
 async def fallbacks(world: World, count: float) -> bool:
     for _ in range(40):
-        if f'banyan_fallbacks_total{{reason="breaker-open",route="work"}} {count}' in await asyncio.to_thread(world.gateway.metrics):
+        if f'banyan_fallbacks_total{{reason="breaker-open",route="jobs"}} {count}' in await asyncio.to_thread(world.gateway.metrics):
             return True
         await asyncio.sleep(0.1)
     return False
@@ -278,10 +278,10 @@ async def test_legacy_that_was_gone_comes_back(quick: World) -> None:
 async def test_both_are_gone(world: World) -> None:
     await world.legacy.stop()
     await world.new.stop()
-    answers = await world.ask(GET % b"work/x", 2 * MINIMUM)
+    answers = await world.ask(GET % b"jobs/x", 2 * MINIMUM)
     assert told(answers[-1]) == "503 breaker-open"
     assert 0 < int(answers[-1].header("Retry-After") or "0") <= 60
-    assert (await world.ask(POST % b"work/x"))[0].status == 503
+    assert (await world.ask(POST % b"jobs/x"))[0].status == 503
 
 
 async def test_a_reload_forgets_nothing_of_an_upstream_that_stays_as_it_was(world: World) -> None:
@@ -306,9 +306,9 @@ def post(admin: int) -> int:
 
 async def test_legacy_is_not_asked_twice_where_it_answers_in_the_place_of_who_is_compared(tmp_path: Path) -> None:
     """After the switch legacy is asked beside the candidate. While the breaker is open it answers: once."""
-    async with served(tmp_path, "60s", work__shadow=True) as world:
-        (before,) = await world.ask(GET % b"work/x")
-        assert before.header("Banyan-Route") == "work; served-by=candidate; reason=flag"
+    async with served(tmp_path, "60s", jobs__shadow=True) as world:
+        (before,) = await world.ask(GET % b"jobs/x")
+        assert before.header("Banyan-Route") == "jobs; served-by=candidate; reason=flag"
         for _ in range(100):
             if len(world.legacy.requests) == 1:
                 break
@@ -316,10 +316,10 @@ async def test_legacy_is_not_asked_twice_where_it_answers_in_the_place_of_who_is
         assert world.legacy.requests[0].header("Banyan-Shadow") == ["1"]
         world.new.handler = reset
         await world.opened()
-        await world.ask(GET % b"work/x", 10)
+        await world.ask(GET % b"jobs/x", 10)
         await asyncio.sleep(1.3)
         assert [each.header("Banyan-Shadow") for each in world.legacy.requests[1:]] == [[]] * 10
-        assert 'banyan_shadow_skipped_total{reason="fallback",route="work"} 10.0' in await asyncio.to_thread(world.gateway.metrics)
+        assert 'banyan_shadow_skipped_total{reason="fallback",route="jobs"} 10.0' in await asyncio.to_thread(world.gateway.metrics)
 
 
 async def test_what_is_gathered_is_answered_in_one_way(world: World) -> None:

@@ -19,8 +19,8 @@ trusted_proxies = ["unix"]
 legacy = {{ url = "http://127.0.0.1:{legacy}", response_timeout = "20s" }}
 new = {{ url = "http://127.0.0.1:{new}", response_timeout = "7s" }}
 [[routes]]
-name = "work"
-match = "/work/*"
+name = "jobs"
+match = "/jobs/*"
 candidate = "new"
 """
 
@@ -49,7 +49,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     await new.start()
     also = f"unix:{tmp_path / 'socket'}"
     try:
-        async with gateway(tmp_path, TOML.format(legacy=legacy.port, new=new.port), also=also, work=True) as running:
+        async with gateway(tmp_path, TOML.format(legacy=legacy.port, new=new.port), also=also, jobs=True) as running:
             yield World(running, legacy, new, tmp_path)
     finally:
         await legacy.stop()
@@ -67,7 +67,7 @@ def left(exchange: Exchange) -> list[int]:
 
 async def test_an_upstream_is_told_how_long_it_is_waited_for(world: World) -> None:
     await world.gateway.request(request(b"GET", b"/x"))
-    await world.gateway.request(request(b"GET", b"/work/x"))
+    await world.gateway.request(request(b"GET", b"/jobs/x"))
     assert (left(world.legacy.requests[0]), left(world.new.requests[0])) == ([20_000], [7_000])
 
 
@@ -119,7 +119,7 @@ async def test_when_it_is_over_the_client_is_told_and_the_upstream_is_left(world
 
 async def test_nobody_else_is_asked_then(world: World) -> None:
     world.new.handler = Held()
-    head, _ = await world.trusted(request(b"GET", b"/work/x", b"300"))
+    head, _ = await world.trusted(request(b"GET", b"/jobs/x", b"300"))
     assert head.startswith(b"HTTP/1.1 504 ")
     assert world.legacy.requests == []
 
@@ -130,7 +130,7 @@ async def test_time_is_shared_with_the_fallback(world: World) -> None:
         await exchange.answer(b"", "500 Internal Server Error")
 
     world.new.handler = broken
-    head, _ = await world.trusted(request(b"GET", b"/work/x", b"6000"))
+    head, _ = await world.trusted(request(b"GET", b"/jobs/x", b"6000"))
     assert head.startswith(b"HTTP/1.1 200 ")
     (first,), (second,) = left(world.new.requests[0]), left(world.legacy.requests[0])
     assert second <= first - 300
