@@ -226,11 +226,10 @@ async def test_what_was_claimed_stays_so_whatever_the_upkeep_meets(at: Desk, led
     assert at._under_way == 5
 
 
+@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)  # PostgreSQL's clock is its own
 async def test_a_clock_that_is_set_kills_nobody(
-    at: Desk, settings: Ledger, ledger: Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    at: Desk, ledger: Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    if not settings.local:
-        pytest.skip("PostgreSQL's clock is its own")
     assert await ask(at, replace(WANTED, key="mine", token="mine"), 5) is not None
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 1000)
