@@ -56,7 +56,7 @@ trusted_proxies = ["127.0.0.1/32"]
 access_log = ""
 [upstreams.legacy]
 url = "http://127.0.0.1:{shop}"
-concurrency = {{ limit = "adaptive", min = 4, max = 64, queue = 16, queue_timeout = "250ms" }}
+concurrency = {{ limit = "adaptive", min = 4, max = 64, queue = 16, queue_timeout = "100ms" }}
 """
 
 

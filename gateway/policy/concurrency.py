@@ -14,7 +14,9 @@ learned
 - in a crowd that stays, by a trial every few seconds: for a moment fewer are let in, and how much faster that is says how much of the
   latency is waiting.
 
-It begins at the floor, where the base can be seen, and doubles with each round of answers until that changes. Pure: times are passed in.
+It begins at the floor, where the base can be seen, and grows by GROWTH with each whole round of answers, until one comes late: so it ends
+at most that much too high. So it does again when it was right to grow STEADY times in a row. The base is at first the mean of MANY answers:
+of few it would be a matter of luck, and an upstream whose pages differ would be held back without need. Pure: times are passed in.
 """
 
 from __future__ import annotations
@@ -46,6 +48,10 @@ STEEPEST: Final = 0.5
 TRIAL_SECONDS: Final = 5.0
 """Between two trials, while requests are held back: with TRIAL of the limit, until the next look."""
 TRIAL: Final = 0.6
+GROWTH: Final = 1.5
+STEADY: Final = 2
+LUCK: Final = 0.5
+"""Over the square root of how many answers a mean is of: so much of the base it may be above it by luck."""
 
 
 class Adaptive:
@@ -60,6 +66,9 @@ class Adaptive:
         "_floor_count",
         "_floor_since",
         "_floor_total",
+        "_good",
+        "_grown_at",
+        "_known",
         "_latest",
         "_limit",
         "_looked_at",
@@ -68,6 +77,8 @@ class Adaptive:
         "_pressed",
         "_reference",
         "_reference_latency",
+        "_round",
+        "_round_total",
         "_since",
         "_slow",
         "_starting",
@@ -85,10 +96,19 @@ class Adaptive:
         """Seconds that an answer takes without a crowd; 0.0: nothing is known."""
         self.latency = 0.0
         """Seconds that it took at the last look."""
+        self._known = 0
+        """Of how many answers the base is the mean, up to MANY."""
         self._slow = 0.0
         """The mean of the last MANY answers, about."""
         self._starting = True
-        """The limit doubles with each round of answers, as TCP's window does."""
+        """The limit grows with each round of answers, as TCP's window does."""
+        self._grown_at = 0.0
+        """When the limit has grown last."""
+        self._good = 0
+        """How many times in a row it was right to grow."""
+        self._round = 0
+        self._round_total = 0.0
+        """Answers to what was begun since then, and their seconds."""
         self._count = 0
         self._total = 0.0
         self._peak = 0
@@ -127,6 +147,7 @@ class Adaptive:
         """The upstream is another one: nothing is known of it."""
         self._limit = self._floor
         self.base = self.latency = self._slow = 0.0
+        self._known = 0
         self._starting = True
         self._before_trial = 0.0
 
@@ -147,15 +168,30 @@ class Adaptive:
         if now >= self._ends and ((count >= ENOUGH and count >= self._limit) or (count >= FEWEST and now >= self._latest)):
             self._look(now)
             return True
-        if (
-            self._starting
-            and self._pressed
-            and count >= FEWEST
-            and self.limit <= inside
-            and self._limit < self._ceiling
-            and seconds <= TOLERANCE * (self.base or self._total / count)
-        ):
-            self._limit = min(self._ceiling, self._limit + 1.0)
+        if self._starting and self._pressed:
+            return self._grow(seconds, now)
+        return False
+
+    def _grow(self, seconds: float, now: float) -> bool:
+        """At the beginning: a round is over when as many have been answered as may be under way, of those that were begun since the limit
+        became what it is. The first of a round alone would tell nothing: for them there was a free worker still."""
+        if now - seconds < self._grown_at:
+            return False
+        self._round += 1
+        self._round_total += seconds
+        if self._round < FEWEST or self._round < self._limit:
+            return False
+        mean = self._round_total / self._round
+        luck = LUCK / sqrt(self._round)
+        self._round, self._round_total = 0, 0.0
+        if self.base > 0.0 and mean > (TOLERANCE + luck) * self.base:
+            if self._limit <= self._floor or self._count < self._limit:
+                return False  # with so few nobody waits for anybody; or since the last look there were too few to look again
+            self._look(now)
+            return True
+        if self._limit < self._ceiling:
+            self._limit = min(self._ceiling, self._limit * GROWTH)
+            self._grown_at = now
             return True
         return False
 
@@ -167,8 +203,9 @@ class Adaptive:
         self._ends = now + min(LONGEST_WINDOW, max(WINDOW, latency))
         self._latest = now + LONGEST_WINDOW
         self._slow = self._slow + (latency - self._slow) * min(1.0, count / MANY) if self._slow > 0.0 else latency
-        if self.base <= 0.0:
-            self.base = latency
+        if self._known < MANY and (self._starting or not pressed):
+            self._known += count
+            self.base += (latency - self.base) * count / self._known
         elif self._slow < self.base:
             self.base += (self._slow - self.base) * min(1.0, elapsed / FALL_SECONDS)
         elif not pressed and peak * 2 <= self._limit:
@@ -194,10 +231,15 @@ class Adaptive:
         if gradient >= 1.0:
             if not self._starting:
                 self._limit = min(self._ceiling, limit + _headroom(limit))
+                self._good += 1
+                if self._good >= STEADY:
+                    self._starting, self._grown_at = True, now
+                    self._round, self._round_total = 0, 0.0
             self._floor_since = -1.0
             self._reference = 0.0
             return
-        if self._starting:
+        self._good = 0
+        if self._starting and limit > self._floor:
             self._starting = False
             self._next_trial = now + WINDOW  # what was seen while it doubled is not sure
         if limit <= self._floor:
@@ -234,14 +276,17 @@ class Adaptive:
     def _tried(self, latency: float, now: float) -> None:
         """In a trial there are fewer under way. Where latency has fallen with their number, they have been waiting for each other, and the
         base lies below; where it has stayed, this is the base."""
-        self._limit, self._before_trial = self._before_trial, 0.0
+        limit, self._before_trial = self._before_trial, 0.0
         self._next_trial = now + TRIAL_SECONDS
         self._reference = 0.0
         if latency < self.base:
             self.base += (latency - self.base) / 2.0
-            return
-        fell = (self._trial_latency - latency) / (self._trial_latency * (1.0 - TRIAL))
-        self.base += (latency - self.base) * (1.0 - min(1.0, max(0.0, fell))) / 2.0
+        else:
+            fell = (self._trial_latency - latency) / (self._trial_latency * (1.0 - TRIAL))
+            self.base += (latency - self.base) * (1.0 - min(1.0, max(0.0, fell))) / 2.0
+        # Back to the limit before, or to what is right after all, where that was too high.
+        wanted = limit * self.base * TOLERANCE / self._trial_latency + _headroom(limit)
+        self._limit = max(self._limit, min(limit, wanted))
 
     def _learn(self, latency: float) -> None:
         """This is what it takes without a crowd."""
