@@ -118,7 +118,10 @@ class Collector(Base):
         up = GaugeMetricFamily("banyan_ledger_up", "1: the worker can use the ledger; else its routes are answered 503", labels=["worker"])
         for worker in supervisor.workers:
             up.add_metric([str(worker.index)], float(worker.ledger))
-        yield from (doubts, up)
+        owed = GaugeMetricFamily("banyan_ledger_owed", "Outcomes of payments that the ledger has not got yet", labels=["worker"])
+        for worker in supervisor.workers:
+            owed.add_metric([str(worker.index)], worker.owed)
+        yield from (doubts, up, owed)
 
     def _rest(self) -> Iterator[Metric]:
         supervisor = self._supervisor
