@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from flags.snapshot import Context
     from gateway.ledger.desk import Desk
     from gateway.net.relay import Relay
+    from gateway.net.turnstile import Turnstile
 
 _log = logging.getLogger("banyan.worker")
 
@@ -55,6 +56,7 @@ class Payment:
         "_over",
         "_parts",
         "_pinned",
+        "_place",
         "_refused",
         "_relay",
         "_repeated",
@@ -91,6 +93,8 @@ class Payment:
         """The ledger was told how the attempt ended."""
         self._over = False
         """The client is gone, and the request is under way for the ledger alone."""
+        self._place: Turnstile | None = None
+        """Where it is inside all the while: its provider works on it as before."""
         self._head: ResponseHead | None = None
         self._parts: list[bytes] = []
         self._size = 0
@@ -438,6 +442,7 @@ class Payment:
             return
         relay.connection = None
         self._over = True
+        self._place, relay.turnstile = relay.turnstile, None
         relay.terms.in_flight += 1  # drained as any other
         connection.sink = Alone(self, connection)
         connection.pause(False)
@@ -460,6 +465,13 @@ class Payment:
         if self._over:
             self._over = False
             self._relay.terms.in_flight -= 1
+            self.give_back()
+
+    def give_back(self) -> None:
+        """Whatever is under way without its client needs its provider's place no more."""
+        place, self._place = self._place, None
+        if place is not None:
+            place.leave()
 
     def lost(self, failure: Failure) -> None:
         """The provider failed, and no client waits."""
