@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.gateway import Exchange, Held, Upstream, ok
 from tests.support.payments import Till, keys_of, request, till
+from tests.support.tokens import SECRET
 
 pytestmark = pytest.mark.asyncio
 
@@ -594,7 +595,8 @@ async def test_what_a_user_repeats_while_nobody_can_say_who_he_is_is_not_sent(tm
 
 async def test_a_credential_that_is_no_good_makes_no_new_key_of_a_users(tmp_path: Path) -> None:
     def identified(toml: str) -> str:
-        return toml + '[identity]\nsource = "jwt"\n[identity.jwt]\nalgorithms = ["HS256"]\nsecret = "0123456789abcdef0123456789abcdef"\n'
+        key = f'keys = [{{ algorithm = "HS256", secret = "{SECRET}" }}]'
+        return toml + f'[identity]\nsource = "jwt"\n[identity.jwt]\nalgorithms = ["HS256"]\n{key}\n'
 
     async with till(tmp_path, edit=identified) as shop:
         key = shop.key_of("psp-a")
