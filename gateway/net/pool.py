@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import random
+import socket
 import ssl
 from collections.abc import Callable
 from math import ceil
@@ -45,6 +47,18 @@ EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.E
 """Why a connection cannot be opened that has nothing to do with where it was to lead."""
 COMPLAIN_SECONDS: Final = 60.0
 """Between two times that the log says the same about TLS with an address."""
+
+
+def exhausted(error: OSError) -> bool:
+    """Is it this process that has no more files or ports, and not the address that cannot be reached? Where a name cannot be looked up, the
+    resolver does not say why: it needs a file, too."""
+    if not isinstance(error, socket.gaierror):
+        return error.errno in EXHAUSTED
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as found:
+        return found.errno in EXHAUSTED
+    return False
 
 
 class Pool:
@@ -239,8 +253,7 @@ class Pool:
                     self.complain(error, place)
             except OSError as error:
                 result = Failure.REFUSED
-                if error.errno in EXHAUSTED:
-                    # Of this process, which says nothing about the address.
+                if exhausted(error):  # of this process, which says nothing about the address
                     place.total -= 1
                     place.breaker.abandoned(epoch)
                     break
