@@ -210,6 +210,9 @@ class _Postgres:
         except psycopg.Error as error:
             raise AwayError(_said(error)) from error
         try:
+            # A claim outlives the server's power, or what was sent could be sent again after it: whoever said that commits need not did not
+            # mean these. What waits for more than its own disk (remote_apply, say) goes on doing so.
+            self.rows("SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'")
             if self.rows("SELECT to_regclass('ledger_settled_age')")[0][0] is None:
                 with transaction(self):
                     self.rows("SELECT pg_advisory_xact_lock(?)", (LOCK,))

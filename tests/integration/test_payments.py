@@ -619,6 +619,32 @@ async def test_no_secret_reaches_the_ledger(shop: Till, tmp_path: Path) -> None:
         assert secret not in data
 
 
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "409 Conflict"])
+async def test_a_put_that_is_refused_when_it_goes_out_once_more_may_have_been_executed_before(shop: Till, status: str) -> None:
+    """Its connection had been kept and died with it: a PUT goes out again by that, and the refusal is of the second try alone."""
+    provider = shop.providers["psp-a"]
+    first, second = keys_of("psp-a")[:2]
+
+    async def executes_and_dies(exchange: Exchange) -> None:
+        count = len(provider.requests)
+        if count == 1:
+            await exchange.answer()
+        elif count == 2:
+            exchange.reset()
+        else:
+            await exchange.answer(b"", status)
+
+    provider.handler = executes_and_dies
+    assert (await shop.pay(first, method="PUT")).status == 200
+    answer = await shop.pay(second, method="PUT")
+    assert len(provider.requests) == 3
+    assert (answer.status, error(answer)) == (502, "outcome-unknown")
+    found = await shop.doubt()
+    assert (found.key, found.reason, found.provider) == (second, f"status-{status[:3]}", "psp-a")
+    assert error(await shop.pay(second, method="PUT")) == "in-doubt"
+    assert shop.charged() == {"psp-a": 3, "psp-b": 0}
+
+
 async def test_a_route_keeps_a_ledger_from_a_reload_on(tmp_path: Path) -> None:
     def without(toml: str) -> str:
         for line in ('sticky = "idempotency-key"\n', "require_key = true\n"):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from demo.postgres import start_postgres
@@ -393,6 +394,20 @@ async def test_a_key_that_somebody_holds_is_nobody_elses_wait(at: Desk, ledger: 
     outcome = await ask(at, replace(WANTED, token="t-9"), 20)
     assert outcome is not None
     assert outcome.verdict is Verdict.CLAIMED
+
+
+async def test_a_claim_is_on_the_servers_disk_whatever_its_default_is(postgres: str, tmp_path: Path) -> None:
+    for default, expected in (("off", "on"), ("remote_write", "remote_write"), ("on", "on")):
+        name = psycopg.conninfo.conninfo_to_dict(postgres)["dbname"]
+        with psycopg.connect(postgres, autocommit=True) as server:
+            server.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = {default}'.encode())
+        try:
+            made = connect(postgres, tmp_path, timeout=2)
+            assert made.rows("SHOW synchronous_commit") == [(expected,)]
+            made.close()
+        finally:
+            with psycopg.connect(postgres, autocommit=True) as server:
+                server.execute(f'ALTER DATABASE "{name}" RESET synchronous_commit'.encode())
 
 
 @pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
