@@ -247,12 +247,11 @@ class Desk:
         now = time.monotonic()
         wanted = [question for question in found if question.must or now < question.until]
         if wanted:
-            with transaction(database):
-                if now - self._beaten > TICK_SECONDS:
-                    book.beat(database, self.owner)
-                results = [question.work(database) for question in wanted]
             if now - self._beaten > TICK_SECONDS:
+                book.beat(database, self.owner)  # by itself: within what follows it would be held as long as that waits for others
                 self._beaten = now
+            with transaction(database):
+                results = [question.work(database) for question in wanted]
             with self._wake:
                 self._stuck.clear()
                 for question, result in zip(wanted, results, strict=True):
