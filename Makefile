@@ -5,7 +5,7 @@ PY := .venv/bin/python
 help:
 	@echo "make demo    a shop, two new services, the gateway and the console, with traffic; Ctrl-C stops everything"
 	@echo "make test    every test"
-	@echo "make soak    the fault, reload and shipping tests at length: 20 SIGTERMs, 100 reloads, 200,000 exchanges"
+	@echo "make soak    the fault, payment, reload and shipping tests at length: 300 requests/s, 20 SIGTERMs, 200,000 exchanges"
 	@echo "make check   lint and types"
 	@echo "make bench   speed and memory beside nginx, HAProxy, Envoy and mitmproxy, in one run"
 	@echo "make screenshots    the console's pictures in docs/images, from a demo of its own"
@@ -23,7 +23,7 @@ test: setup
 
 # One after the other: they load the machine by themselves.
 soak: setup
-	BANYAN_SOAK=1 BANYAN_RELOADS=100 $(PY) -m pytest tests/integration/test_faults.py tests/integration/test_faults_upstreams.py tests/integration/test_reload.py tests/integration/test_shipping_soak.py
+	BANYAN_SOAK=1 BANYAN_RELOADS=100 $(PY) -m pytest tests/integration/test_faults.py tests/integration/test_faults_upstreams.py tests/integration/test_payments_faults.py tests/integration/test_reload.py tests/integration/test_shipping_soak.py
 
 check: setup
 	.venv/bin/ruff check .

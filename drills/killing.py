@@ -1,4 +1,4 @@
-"""Kills a payment provider at each of the five stages of a payment, and starts it again after a while."""
+"""Kills a payment provider at each of the five stages of a payment, and once while it hangs, and starts it again after a while."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class Stage:
     label: str
     fault: Fault | None
     """None: killed from outside, between two payments."""
+    hangs: bool = False
+    """It does not die of that: payments stay unanswered for a while, then it is killed."""
 
 
 STAGES: Final = (
@@ -34,6 +36,10 @@ STAGES: Final = (
     Stage("after_charging", "killed with the charge written, nothing answered", Fault.DIE_AFTER_CHARGING),
     Stage("mid_answer", "killed in the middle of its answer", Fault.DIE_MID_ANSWER),
 )
+HUNG: Final = Stage("hanging", "hung with payments read, nothing charged; then killed", Fault.HANG, hangs=True)
+EVERY: Final = (*STAGES, HUNG)
+HANG_SECONDS: Final = 0.7
+"""Shorter than any patience: what hangs is in hand when it is killed, and not given up before."""
 
 
 @dataclass(slots=True)
@@ -58,20 +64,20 @@ class Killer:
         self.provider = provider
         self.deaths: list[Death] = []
         self.over = False
-        """Every stage was reached, and the last time it came back."""
+        """All of EVERY was reached, and the last time it came back."""
         self._again = again
         self._outage = outage
         self._seen = seen
 
     async def run(self, seconds: float) -> None:
-        """All stages, spread over `seconds` as far as its deaths leave time for that.
+        """All of EVERY, spread over `seconds` as far as its deaths leave time for that.
 
         Raises:
             StartError: it did not die, or did not come back.
         """
         began = time.monotonic()
-        for number, stage in enumerate(STAGES):
-            wanted = began + seconds * (number + 0.25) / len(STAGES)
+        for number, stage in enumerate(EVERY):
+            wanted = began + seconds * (number + 0.25) / len(EVERY)
             await asyncio.sleep(max(SETTLE_SECONDS, wanted - time.monotonic()))
             death = await self._kill(stage)
             self.deaths.append(death)
@@ -86,6 +92,9 @@ class Killer:
             await asyncio.to_thread(self.provider.kill)
         else:
             await asyncio.to_thread(self.provider.switch, f"{stage.fault}@*")
+        if stage.hangs:
+            await asyncio.sleep(HANG_SECONDS)
+            await asyncio.to_thread(self.provider.kill)
         for _ in range(int(PATIENCE_SECONDS * 200)):
             if not self.provider.alive():
                 return Death(stage, armed, time.monotonic())

@@ -29,7 +29,7 @@ from demo.shop import USERS, Shop, manage_shop, start_shop
 from drills import timeline
 from drills.customers import PAID, Customers
 from drills.gateway import Gateway, start_gateway
-from drills.killing import STAGES, Death, Killer
+from drills.killing import HUNG, STAGES, Death, Killer
 from drills.load import Connections, OpenLoop, Phase, Seen
 from drills.report import Bar, Chart, Figure, Level, Line, Mark, Report
 from drills.stage import Say, Stage, stage
@@ -261,7 +261,7 @@ def report(without: Side, with_gateway: Side, payments: int, rate: float) -> Rep
     ]
     return Report(
         "provider",
-        f"A payment provider dies at {len(STAGES)} stages, {payments:,} payments",
+        f"A payment provider dies at {len(STAGES)} stages and hangs, {payments:,} payments",
         figures,
         _bars(with_gateway, payments),
         [_chart(without, with_gateway, rate)],
@@ -290,9 +290,14 @@ def _bars(side: Side, payments: int) -> list[Bar]:
     dying: set[int] = set()
     for death in side.deaths:
         dying |= side.customers.under_way(death.armed, death.seen)
-    reached = {death.stage.key for death in side.deaths}
+    reached = {death.stage.key for death in side.deaths} - {HUNG.key}
+    in_hand: set[int] = set()
+    for death in side.deaths:
+        if death.stage is HUNG:
+            in_hand |= side.customers.under_way(death.armed, death.seen)
     return [
         Bar("killed at each of five stages", "5", f"{len(reached)}", len(reached) == len(STAGES)),
+        Bar("payments in hand while it hung", ">= 1", f"{len(in_hand)}", bool(in_hand)),
         Bar("payments made", f">= {payments:,}", f"{len(side.seen):,}", len(side.seen) >= payments),
         Bar("payments doubled", "0", f"{len(side.doubled)}", not side.doubled),
         Bar("payments lost", "0", f"{len(side.lost)}", not side.lost),

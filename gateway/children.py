@@ -129,6 +129,8 @@ class WorkerProcess:
         """How the upstreams' limits are, likewise."""
         self.ledger = False
         """It can use the ledger, as last reported."""
+        self.owed = 0
+        """Outcomes of payments that it could not write down yet, likewise."""
         self.configured = asyncio.Event()
         """It has taken, or refused, the newest configuration."""
         self.number = -1
@@ -167,6 +169,7 @@ class WorkerProcess:
                 self.number = self.overrides = -1
                 self.gauges = (0, 0)
                 self.ledger = False
+                self.owed = 0
                 self.turnstiles = {}
                 if self.stopping:
                     break

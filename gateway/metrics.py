@@ -110,15 +110,18 @@ class Collector(Base):
             for outcome, count in counts.items():
                 payments.add_metric([route, outcome], count)
         yield payments
-        if not supervisor.config.ledgered:
+        if not supervisor.config.ledgered and not supervisor.in_doubt:
             return
         doubts = GaugeMetricFamily("banyan_payments_in_doubt", "Requests in the ledger of which nobody knows what came", labels=["route"])
-        for route in supervisor.config.ledgered:
+        for route in sorted({*supervisor.config.ledgered, *supervisor.in_doubt}):  # those too that have another name by now
             doubts.add_metric([route], supervisor.in_doubt.get(route, 0))
         up = GaugeMetricFamily("banyan_ledger_up", "1: the worker can use the ledger; else its routes are answered 503", labels=["worker"])
         for worker in supervisor.workers:
             up.add_metric([str(worker.index)], float(worker.ledger))
-        yield from (doubts, up)
+        owed = GaugeMetricFamily("banyan_ledger_owed", "Outcomes of payments that the ledger has not got yet", labels=["worker"])
+        for worker in supervisor.workers:
+            owed.add_metric([str(worker.index)], worker.owed)
+        yield from (doubts, up, owed)
 
     def _rest(self) -> Iterator[Metric]:
         supervisor = self._supervisor

@@ -268,6 +268,7 @@ class Supervisor:
             worker.upstreams = message.stats.upstreams
             worker.turnstiles = message.stats.turnstiles
             worker.ledger = message.stats.in_doubt is not None
+            worker.owed = message.stats.owed
             if message.stats.in_doubt is not None:
                 self.in_doubt = message.stats.in_doubt
             merge(self.totals, message.stats)

@@ -124,6 +124,8 @@ class Stats(msgspec.Struct):
     """Route → what came of its requests by the ledger → how many (gateway/net/payment.py)."""
     in_doubt: dict[str, int] | None = None
     """Route → payments in doubt, in the whole ledger; None: this worker keeps none, or cannot read it."""
+    owed: int = 0
+    """Outcomes of payments that this worker could not write down yet."""
     turnstiles: dict[str, TurnstileStats] = {}
     """Of upstreams with a limit. The supervisor's sums have the counts alone."""
     connections: int = 0

@@ -36,8 +36,10 @@ class EdgeEngine:
         stats.questions = edge.questions()
         stats.upstreams = edge.upstreams()
         stats.turnstiles = edge.turnstiles()
-        if edge.ledger is not None and edge.ledger.up:
-            stats.in_doubt = edge.ledger.in_doubt
+        if edge.ledger is not None:
+            stats.owed = edge.ledger.owing
+            if edge.ledger.up:
+                stats.in_doubt = edge.ledger.in_doubt
         stats.seen, stats.seen_of = edge.sample.hand_over()
         return stats
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from gateway import compiled
-from tests.support import edge_page, specification
+from tests.support import edge_page, soak, specification
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,3 +45,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for part, begin in ((edge_page, edge_page.CORPUS), (specification, specification.CASES)):
         if any(name.startswith(begin) for name in passed | others):
             terminalreporter.write_line(part.summary(passed, others))
+    for line in soak.summary():
+        terminalreporter.write_line(line)

@@ -2,5 +2,6 @@
 
 entries.py  what is written and told      sealing.py  digests, and answers that only the same request opens
 database.py SQLite or PostgreSQL          book.py     every statement
-desk.py     the workers' side: threads, timeouts, upkeep
+desk.py     the workers' side: threads, timeouts  questions.py  what waits for the database
+upkeep.py   the dead, the old, and the clock
 """

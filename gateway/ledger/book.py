@@ -9,6 +9,7 @@ Invariants, each of one statement that the database carries out whole or not at 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Final
 
 from gateway.ledger.database import Connection, transaction
@@ -20,6 +21,8 @@ LOST_SECONDS: Final = 6.0
 FORGET_SECONDS: Final = 3600.0
 """Workers that were not seen for so long are forgotten."""
 WORKER_LOST: Final = "worker-lost"
+CLOCK: Final = "clock"
+"""Stands among the workers, and is none: when the database's clock was last set, by that clock."""
 BATCH: Final = 500
 """Lines removed in one statement, so that no claim waits for long."""
 MAX_WORDS: Final = 500
@@ -184,29 +187,37 @@ def leave(database: Connection, owner: str) -> None:
     database.change("DELETE FROM ledger_owner WHERE owner = ?", (owner,))
 
 
+def clock_was_set(database: Connection) -> None:
+    """What was written before now may be younger than it looks, or older."""
+    beat(database, CLOCK)
+
+
 def purge(database: Connection, *, keep: float, settled: float, most: int) -> None:
     """Removes answers that are older than `keep` seconds, with their lines, what was settled longer than `settled` seconds ago, with its
     key, and, while all answers together have more than `most` bytes, the oldest of them: their lines stay, so that a repeat is known as
-    one."""
+    one. After the clock was set nobody knows how old a line of before is: none is removed until they all are old enough."""
     now = database.now()
-    _while_full(
-        database,
-        "DELETE FROM ledger_entry WHERE number IN (SELECT number FROM ledger_entry WHERE state = 'answered' AND changed < ?"
-        " ORDER BY changed LIMIT ?)",
-        now - keep,
-    )
-    _while_full(  # its client may not know yet, and press again the next day
-        database,
-        "DELETE FROM ledger_entry WHERE number IN (SELECT number FROM ledger_entry WHERE state = 'settled' AND changed < ?"
-        " ORDER BY changed LIMIT ?)",
-        now - settled,
-    )
-    _while_full(
-        database,
-        "DELETE FROM ledger_settled WHERE number IN (SELECT number FROM ledger_settled WHERE at < ? ORDER BY at LIMIT ?)",
-        now - settled,
-    )
-    database.change("DELETE FROM ledger_owner WHERE seen < ?", (now - FORGET_SECONDS,))
+    known = _since_set(database, now)
+    if known > keep:
+        _while_full(
+            database,
+            "DELETE FROM ledger_entry WHERE number IN (SELECT number FROM ledger_entry WHERE state = 'answered' AND changed < ?"
+            " ORDER BY changed LIMIT ?)",
+            now - keep,
+        )
+    if known > settled:
+        _while_full(  # its client may not know yet, and press again the next day
+            database,
+            "DELETE FROM ledger_entry WHERE number IN (SELECT number FROM ledger_entry WHERE state = 'settled' AND changed < ?"
+            " ORDER BY changed LIMIT ?)",
+            now - settled,
+        )
+        _while_full(
+            database,
+            "DELETE FROM ledger_settled WHERE number IN (SELECT number FROM ledger_settled WHERE at < ? ORDER BY at LIMIT ?)",
+            now - settled,
+        )
+    database.change("DELETE FROM ledger_owner WHERE seen < ? AND owner <> ?", (now - FORGET_SECONDS, CLOCK))
     while (over := answer_bytes(database) - most) > 0:
         oldest = database.rows("SELECT number, answer_size FROM ledger_entry WHERE answer_size > 0 ORDER BY changed LIMIT ?", (BATCH,))
         gone = []
@@ -217,6 +228,17 @@ def purge(database: Connection, *, keep: float, settled: float, most: int) -> No
             over -= size
         marks = ", ".join("?" * len(gone))
         database.change(f"UPDATE ledger_entry SET answer = NULL, answer_size = 0 WHERE number IN ({marks})", gone)  # noqa: S608 - marks alone
+
+
+def _since_set(database: Connection, now: float) -> float:
+    """Seconds since the clock was set; infinite where it never was."""
+    found = database.rows("SELECT seen FROM ledger_owner WHERE owner = ?", (CLOCK,))
+    if not found:
+        return inf
+    if found[0][0] > now:  # it was set back since, while nobody looked
+        clock_was_set(database)
+        return 0.0
+    return now - float(found[0][0])
 
 
 def answer_bytes(database: Connection) -> int:

@@ -55,6 +55,10 @@ class AwayError(Exception):
     """The database cannot be used now. The message says why, and nothing of its address."""
 
 
+class BusyError(AwayError):
+    """Just what this was about is held by somebody else. Nothing of it was done, and the rest of the database can be used."""
+
+
 class RefusedError(Exception):
     """The database can be used, and does not take just this: a mistake of ours."""
 
@@ -151,7 +155,7 @@ class _Sqlite:
         return time.time()
 
     def _why(self, error: sqlite3.Error) -> AwayError | RefusedError:
-        mistake = isinstance(error, sqlite3.DataError | sqlite3.IntegrityError)
+        mistake = isinstance(error, sqlite3.DataError | sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.InterfaceError)
         return RefusedError(_said(error)) if mistake else AwayError(_said(error))
 
     def begin(self) -> None:
@@ -184,6 +188,8 @@ class _Postgres:
 
         self._error = psycopg.Error
         self._mistake = (psycopg.DataError, psycopg.IntegrityError)
+        self._unfit = psycopg.ProgrammingError
+        self._busy = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
         known = addresses.settings(url, folder)
         options = {**known["OPTIONS"], "connect_timeout": str(CONNECT_SECONDS)}
         waiting = max(1, round(1000 * timeout))
@@ -204,6 +210,9 @@ class _Postgres:
         except psycopg.Error as error:
             raise AwayError(_said(error)) from error
         try:
+            # A claim outlives the server's power, or what was sent could be sent again after it: whoever said that commits need not did not
+            # mean these. What waits for more than its own disk (remote_apply, say) goes on doing so.
+            self.rows("SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'")
             if self.rows("SELECT to_regclass('ledger_settled_age')")[0][0] is None:
                 with transaction(self):
                     self.rows("SELECT pg_advisory_xact_lock(?)", (LOCK,))
@@ -247,7 +256,11 @@ class _Postgres:
             pass
 
     def _why(self, error: Exception) -> AwayError | RefusedError:
-        return RefusedError(_said(error)) if isinstance(error, self._mistake) else AwayError(_said(error))
+        if isinstance(error, self._busy):
+            return BusyError(_said(error))
+        # Of what the server says of a statement much can be put right there (a table, a right); what the library says of it, only here.
+        ours = isinstance(error, self._mistake) or (isinstance(error, self._unfit) and error.sqlstate is None)
+        return RefusedError(_said(error)) if ours else AwayError(_said(error))
 
 
 def _placed(sql: str) -> bytes:

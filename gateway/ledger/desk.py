@@ -14,7 +14,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,8 +21,10 @@ from typing import Any, Final
 from uuid import uuid4
 
 from gateway.ledger import book, sealing
-from gateway.ledger.database import AwayError, Connection, connect, transaction
+from gateway.ledger.database import AwayError, BusyError, Connection, connect, transaction
 from gateway.ledger.entries import Claim, Held, Outcome
+from gateway.ledger.questions import Question, Questions, Told, Work, owed
+from gateway.ledger.upkeep import Upkeep
 from gateway.policy.payments import Verdict
 from gateway.settings.ledger import Ledger
 
@@ -33,42 +34,16 @@ THREADS: Final = 4
 """For PostgreSQL: connections of one worker."""
 GROUP: Final = 64
 """Questions in one transaction, for SQLite."""
-WAITING: Final = 1000
-"""Questions that wait; one more is told at once that nobody knows."""
-OWED: Final = 20_000
-"""What is still to be written of requests that were sent; about 100 bytes each, and the answer. Beyond that the oldest is left to its line,
-which stays claimed until this worker ends, and is in doubt then."""
 TICK_SECONDS: Final = 1.0
-REAP_SECONDS: Final = 2.0
-PURGE_SECONDS: Final = 60.0
 AGAIN_SECONDS: Final = 0.5
 """After the database could not be used, questions are not put to it for so long."""
-JUMP_SECONDS: Final = 2.0
-"""Where the machine's clock was set by more than this since the last look, nobody is taken for dead at this look."""
-
-Told = Callable[[Any], None]
-
-
-class _Question:
-    """Something to do with the database, and who wants to know what came of it."""
-
-    __slots__ = ("ends", "mend", "must", "on_late", "over", "then", "timer", "until", "work")
-
-    def __init__(self, work: Callable[[Connection], Any], then: Told | None, *, must: bool, until: float) -> None:
-        self.work = work
-        self.then = then
-        self.must = must
-        """It is done however long that takes."""
-        self.until = until
-        """Monotonic seconds after which nobody waits."""
-        self.timer: asyncio.TimerHandle | None = None
-        self.over = False
-        """Whoever asked was told that nobody knows. The loop's alone."""
-        self.on_late: Told | None = None
-        self.mend: Callable[[Connection], Any] | None = None
-        """What has to be done where nobody knows whether this was: the connection broke."""
-        self.ends = must
-        """It is the end of an attempt."""
+TRIES: Final = 5
+"""What must be written, and fails for a reason that nobody foresaw, is tried so often, each time after twice the time of before. Then it is
+put in doubt in its place."""
+SELDOM_SECONDS: Final = 30.0
+"""The longest time between two tries: a doubt that cannot be written is tried so often as long as this worker lives."""
+NOT_WRITTEN, NOT_RELEASED = "not-written", "not-released"
+"""Why it is in doubt: it was answered, or sent to nobody, and just that could not be written."""
 
 
 class Desk:
@@ -83,16 +58,15 @@ class Desk:
         self._loop = loop
         self._settings = settings
         self._folder = folder
-        self._questions: deque[_Question] = deque()
-        self._owed: deque[_Question] = deque()
-        self._wake = threading.Condition()
+        self._waiting = Questions(apart=not settings.local)
+        self._wake = self._waiting.wake
         self._closing = False
         self._under_way = 0
         """Attempts of this worker that are neither finished nor given back. Of the threads, under `_wake`."""
         self._beaten = 0.0
-        self._reaped = 0.0
-        self._purged = 0.0
-        self._offset = time.time() - time.monotonic()
+        self._upkeep = Upkeep()
+        self._stuck: set[object] = set()
+        """What others held in the database, since anything could last be done; as many as are needed to tell. Under `_wake`."""
         self._quiet_until = 0.0
         self._complaint = ""
         self._left = 0
@@ -108,6 +82,11 @@ class Desk:
         """Other bounds from now on. The database stays."""
         self._settings = settings
 
+    @property
+    def owing(self) -> int:
+        """Outcomes of requests that were sent, which the database has not got."""
+        return self._waiting.owing
+
     # Questions
 
     def claim(self, wanted: Claim, then: Callable[[Outcome | None], None]) -> None:
@@ -118,6 +97,7 @@ class Desk:
             must=False,
             on_late=lambda outcome: self._undo(outcome, wanted.token),
             mend=partial(book.disown, wanted=wanted),
+            about=(wanted.route, wanted.scope, wanted.key),
         )
 
     def move(self, held: Held, provider: str, refused: list[str], then: Callable[[bool | None], None]) -> None:
@@ -135,7 +115,7 @@ class Desk:
         def work(database: Connection) -> bool:
             return book.finish(database, held, status, None if answer is None else sealing.seal(known, answer))
 
-        self._ask(work, then, must=True)
+        self._ask(work, then, must=True, instead=partial(book.doubt, held=held, reason=NOT_WRITTEN, status=status))
 
     def doubt(self, held: Held, reason: str, status: int, then: Told | None) -> None:
         """It was sent, and nobody knows what came of it. `then`: as `finish`."""
@@ -143,7 +123,7 @@ class Desk:
 
     def release(self, held: Held) -> None:
         """Nothing of it was sent to anybody."""
-        self._ask(partial(book.release, held=held), None, must=True)
+        self._ask(partial(book.release, held=held), None, must=True, instead=partial(book.doubt, held=held, reason=NOT_RELEASED))
 
     def _undo(self, outcome: Outcome | None, token: str) -> None:
         """A claim came through after its request had been told that it did not."""
@@ -154,37 +134,32 @@ class Desk:
 
     def _ask(
         self,
-        work: Callable[[Connection], Any],
+        work: Work,
         then: Told | None,
         *,
         must: bool,
         on_late: Told | None = None,
-        mend: Callable[[Connection], Any] | None = None,
+        mend: Work | None = None,
+        about: object = None,
+        instead: Work | None = None,
     ) -> None:
         timeout = self._settings.timeout
-        question = _Question(work, then, must=must, until=time.monotonic() + timeout)
-        question.on_late, question.mend = on_late, mend
+        question = Question(work, then, must=must, until=time.monotonic() + timeout)
+        question.on_late, question.mend, question.about, question.instead = on_late, mend, about, instead
         with self._wake:
-            full = not must and len(self._questions) >= WAITING
-            if must:
-                self._owed.append(question)
-                if len(self._owed) > OWED:
-                    self._owed.popleft()
-            elif not full:
-                self._questions.append(question)
-            self._wake.notify()
+            full = not self._waiting.put(question)
         if full:
             question.over = True
             self._loop.call_soon(self._told, question, None)
         elif then is not None:
             question.timer = self._loop.call_later(timeout, self._expired, question)
 
-    def _expired(self, question: _Question) -> None:
+    def _expired(self, question: Question) -> None:
         question.timer = None
         question.over = True
         self._told(question, None)
 
-    def _answered(self, question: _Question, result: Any) -> None:
+    def _answered(self, question: Question, result: Any) -> None:
         if question.timer is not None:
             question.timer.cancel()
             question.timer = None
@@ -195,7 +170,7 @@ class Desk:
         question.over = True
         self._told(question, result)
 
-    def _told(self, question: _Question, result: Any) -> None:
+    def _told(self, question: Question, result: Any) -> None:
         then, question.then = question.then, None
         if then is not None:
             try:
@@ -209,9 +184,10 @@ class Desk:
         """One thread. `first`: it sees to the upkeep, too."""
         database: Connection | None = None
         while True:
-            found = self._take()
-            if found is None:
+            taken = self._take()
+            if taken is None:
                 break
+            found = taken
             resting = time.monotonic() < self._quiet_until
             try:
                 if resting and not self._closing:
@@ -225,6 +201,8 @@ class Desk:
                     if first:
                         self._look_after(database)
                     self._well()
+            except BusyError as error:
+                self._held_up(found, str(error))
             except AwayError as error:
                 self._away(str(error))
                 self._refuse(found, unsure=database is not None)
@@ -233,10 +211,12 @@ class Desk:
                     database = None
             except Exception:  # a mistake of ours must not leave every payment without a ledger
                 if database is None or len(found) < 2:
-                    _log.exception("the ledger could not be asked")
-                    self._tell([(question, None) for question in found])
+                    self._failed(found)
                 else:
                     self._one_by_one(database, found)
+            finally:
+                with self._wake:
+                    self._waiting.done(taken)
         if database is not None:
             if first:
                 try:
@@ -245,37 +225,35 @@ class Desk:
                     _log.warning("the ledger could not be told that this worker ends (%s); it will find out", error)
             database.close()
 
-    def _take(self) -> list[_Question] | None:
+    def _take(self) -> list[Question] | None:
         """What is to be done next, perhaps nothing; None: all is done, and the worker ends."""
-        most = GROUP if self._settings.local else 1
         with self._wake:
-            if time.monotonic() < self._quiet_until and not self._closing:
-                # What is owed waits for the database to be there again; who asks is told at once that it is not.
-                if not self._questions:
-                    self._wake.wait(AGAIN_SECONDS)
-            elif not self._questions and not self._owed:
-                if self._closing:
+            found = self._next()
+            if not found:
+                if self._closing and self._waiting.empty:
                     return None
-                self._wake.wait(TICK_SECONDS)
-            found: list[_Question] = []
-            if time.monotonic() >= self._quiet_until or self._closing:
-                while self._owed and len(found) < most:
-                    found.append(self._owed.popleft())
-            while self._questions and len(found) < most:
-                found.append(self._questions.popleft())
+                now = time.monotonic()
+                self._wake.wait(AGAIN_SECONDS if now < self._quiet_until else self._waiting.idle(now, TICK_SECONDS))
+                found = self._next()
             return found
 
-    def _carry_out(self, database: Connection, found: list[_Question]) -> None:
+    def _next(self) -> list[Question]:
+        """While the database is away, what is owed waits for it to be there again; who asks is told at once that it is not."""
+        now = time.monotonic()
+        resting = now < self._quiet_until and not self._closing
+        return self._waiting.take(now, GROUP if self._settings.local else 1, asked_only=resting, all_due=self._closing)
+
+    def _carry_out(self, database: Connection, found: list[Question]) -> None:
         now = time.monotonic()
         wanted = [question for question in found if question.must or now < question.until]
         if wanted:
-            with transaction(database):
-                if now - self._beaten > TICK_SECONDS:
-                    book.beat(database, self.owner)
-                results = [question.work(database) for question in wanted]
             if now - self._beaten > TICK_SECONDS:
+                book.beat(database, self.owner)  # by itself: within what follows it would be held as long as that waits for others
                 self._beaten = now
+            with transaction(database):
+                results = [question.work(database) for question in wanted]
             with self._wake:
+                self._stuck.clear()
                 for question, result in zip(wanted, results, strict=True):
                     claimed = isinstance(result, Outcome) and result.verdict in (Verdict.CLAIMED, Verdict.AGAIN)
                     self._under_way += int(claimed) - int(question.ends)
@@ -283,7 +261,7 @@ class Desk:
         late = [question for question in found if question not in wanted]
         self._tell([(question, None) for question in late])
 
-    def _one_by_one(self, database: Connection, found: list[_Question]) -> None:
+    def _one_by_one(self, database: Connection, found: list[Question]) -> None:
         """One of these cannot be done, and the others must not suffer for it."""
         for number, question in enumerate(found):
             try:
@@ -293,53 +271,75 @@ class Desk:
                 self._refuse(found[number:], unsure=True)
                 return
             except Exception:
-                _log.exception("the ledger could not be asked")
-                self._tell([(question, None)])
+                self._failed([question])
+
+    def _failed(self, found: list[Question]) -> None:
+        """Nobody foresaw it, so nobody knows whether it passes: what must be written is tried again a few times, and then something else is
+        written, which says that nobody knows."""
+        _log.exception("the ledger could not be asked")
+        now = time.monotonic()
+        for question in found:
+            if not question.must:
+                continue
+            question.tries += 1
+            if question.tries >= TRIES and question.instead is not None:
+                question.work, question.instead = question.instead, None
+                question.tries = 0
+                _log.error("what came of a payment cannot be written down: it is put in doubt")
+            with self._wake:
+                if self._closing:
+                    self._left += 1
+                else:
+                    self._waiting.owe_later(question, now + min(SELDOM_SECONDS, AGAIN_SECONDS * 2 ** min(question.tries, 10)))
+        self._tell([(question, None) for question in found])
+
+    def _held_up(self, found: list[Question], why: str) -> None:
+        """Somebody else held just what these are about, and they were not done. Others go on; unless it is so with whatever is asked."""
+        with self._wake:
+            everywhere = len(self._stuck) >= THREADS
+            if not everywhere:
+                self._stuck.update(question.about or question for question in found)
+            for question in found:
+                if question.must and self._closing:
+                    self._left += 1
+                elif question.must:
+                    self._waiting.owe_later(question, time.monotonic() + AGAIN_SECONDS)
+        self._tell([(question, None) for question in found if not question.must])
+        if everywhere:
+            self._away(why)
 
     def _look_after(self, database: Connection) -> None:
         now = time.monotonic()
         if now - self._beaten > TICK_SECONDS and self._under_way > 0:
             book.beat(database, self.owner)
             self._beaten = now
-        if now - self._reaped < REAP_SECONDS:
-            return
-        self._reaped = now
-        offset = time.time() - now
-        jumped, self._offset = abs(offset - self._offset) > JUMP_SECONDS, offset
-        if jumped and self._settings.local:
-            _log.warning("this machine's clock was set: who has died is found out at the next look")
-            if self._under_way > 0:
-                book.beat(database, self.owner)
-        else:
-            lost = book.reap(database)
-            if lost:
-                _log.warning("%d payments were under way in a worker that is dead: they are in doubt", lost)
-        self.in_doubt = book.counts(database)
-        if now - self._purged > PURGE_SECONDS:
-            self._purged = now
-            settings = self._settings
-            book.purge(database, keep=settings.keep, settled=settings.settled, most=settings.total_bytes)
+        if self._upkeep.due(now):
+            self.in_doubt = self._upkeep.look(database, self._settings, lambda: self._live(database))
 
-    def _refuse(self, found: list[_Question], *, unsure: bool = False) -> None:
+    def _live(self, database: Connection) -> None:
+        if self._under_way > 0:
+            book.beat(database, self.owner)
+
+    def _refuse(self, found: list[Question], *, unsure: bool = False) -> None:
         """The database does not do it now: who asks is told so, what is owed is tried again. `unsure`: perhaps it did, and nobody heard."""
-        owed = [question for question in found if question.must]
+        musts = [question for question in found if question.must]
         with self._wake:
             if self._closing:
-                self._left += len(owed)
+                self._left += len(musts)
             else:
-                self._owed.extendleft(reversed(owed))
+                self._waiting.owe(musts, first=True)
                 if unsure:
-                    self._owed.extend([_mending(question.mend) for question in found if question.mend is not None])
+                    self._waiting.owe([owed(question.mend) for question in found if question.mend is not None])
         self._tell([(question, None) for question in found if not question.must])
 
-    def _tell(self, results: list[tuple[_Question, Any]]) -> None:
+    def _tell(self, results: list[tuple[Question, Any]]) -> None:
         if results:
             try:
                 self._loop.call_soon_threadsafe(self._tell_all, results)
             except RuntimeError:
                 pass  # the loop has ended: nobody waits
 
-    def _tell_all(self, results: list[tuple[_Question, Any]]) -> None:
+    def _tell_all(self, results: list[tuple[Question, Any]]) -> None:
         for question, result in results:
             self._answered(question, result)
 
@@ -366,12 +366,6 @@ class Desk:
         until = time.monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
-        left = self._left + len(self._owed)
+        left = self._left + self._waiting.owing
         if left:
             _log.error("the ledger could not be told of %d payments: they will be in doubt", left)
-
-
-def _mending(work: Callable[[Connection], Any]) -> _Question:
-    question = _Question(work, None, must=True, until=0.0)
-    question.ends = False
-    return question

@@ -1,8 +1,9 @@
 """A request at an upstream's turnstile: let in, made to wait, or told to come again.
 
-Whoever was let in holds its place until its answer is complete, its upstream has failed it, or its client is gone. Where the answer is an
-event stream, or another protocol after a 101, only until that begins: those go on for hours, and cost an upstream that serves them well
-next to nothing; the clients' connections bound them.
+Whoever was let in holds its place until its answer is complete, its upstream has failed it, or its client is gone; a payment goes on
+without its client, and holds it until it has ended (gateway/net/payment.py). Where the answer is an event stream, or another protocol after
+a 101, only until that begins: those go on for hours, and cost an upstream that serves them well next to nothing; the clients' connections
+bound them.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.net.admitting import stream
 from gateway.net.head import ResponseHead
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.failure import Failure
@@ -28,6 +29,8 @@ class Alone(Sink):
         """Never: none was asked for."""
 
     def on_response(self, head: ResponseHead, data: bytes, complete: bool) -> None:
+        if not complete and stream(head):
+            self._payment.give_back()
         self._payment.answered(head, data, complete)
         if not complete and self._payment.concluded:
             self._connection.abandon()

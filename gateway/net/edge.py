@@ -70,9 +70,14 @@ class Edge:
     def reconfigure(self, config: Config, policy: Policy) -> None:
         """From now on requests begin under other terms. Those in flight end under their own."""
         before = self.terms
-        self.terms = Terms(self.loop, self.deadlines, config, policy, before)
+        terms = Terms(self.loop, self.deadlines, config, policy, before)
+        try:
+            self._open_ledger(config)
+        except BaseException:
+            terms.end([before, *self.retired])
+            raise
+        self.terms = terms
         self.retired.append(before)
-        self._open_ledger(config)
 
     def _open_ledger(self, config: Config) -> None:
         """Once there was a route that keeps one, it stays: keys may be under way."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway.net.head import ResponseHead
 from gateway.net.place import Place
-from gateway.net.pool import EXHAUSTED, Pool
+from gateway.net.pool import Pool, exhausted
 from gateway.net.upstream import Sink, UpstreamConnection
 from gateway.policy.failure import Failure
 from gateway.settings.health import Health as Settings
@@ -72,7 +72,7 @@ class Health:
                 connection.begin(answer, request.encode(), head_only=False, whole=True)
                 return 200 <= await answer.status < 400
         except OSError as error:  # TimeoutError among them
-            return None if error.errno in EXHAUSTED else False
+            return None if exhausted(error) else False
         finally:
             if connection is not None:
                 connection.abandon()

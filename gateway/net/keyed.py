@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from gateway.identity.caller import explained
 from gateway.net.fields import values
 from gateway.net.payment import Payment
+from gateway.policy.admission import Need, Standing, refusal
 from gateway.policy.decision import Decision, SplitClaim
 from gateway.policy.failover import SAFE
 from gateway.policy.problems import Problem
@@ -32,8 +34,23 @@ def choose(relay: Relay, claim: SplitClaim, context: Context) -> Decision | None
         if writes and not found and rules.require_key:
             relay.answer(Problem.KEY, "This route executes nothing that has no Idempotency-Key.")
             return None
+        if writes and found and _unsure(relay, claim):
+            return None
         by = found[0].decode("latin-1") if found else ""
     decision = relay.terms.policy.decide(claim, context, by)
     if claim.careful:
         relay.payment = Payment(relay, claim, context, by)
     return decision
+
+
+def _unsure(relay: Relay, claim: SplitClaim) -> bool:
+    """Whether it is in doubt whose key that is; then it is answered. Taken for anybody's, the key of a user would be as new, and what he
+    repeats while nobody can say who he is would be executed again."""
+    caller = relay.caller
+    if caller is None or caller.standing in (Standing.KNOWN, Standing.NOBODY):
+        return False
+    kind = refusal(Need.REQUIRED, caller.standing, relay.head.method)
+    rule = relay.terms.rules.get(claim.route)
+    assert kind is not None  # noqa: S101 - it is neither known nor nobody, and writes
+    relay.answer(kind, explained(caller), challenge=rule.challenge if rule is not None else b"")
+    return True

@@ -311,9 +311,9 @@ class Outbound(Sink):
         if pool.unwell and self.replaceable:
             self._connecting = pool.refuse(self._connected, Failure.UNHEALTHY)
             return
-        connection = None if self._sent_anew else pool.acquire(repeatable=repeatable)
+        connection = None if self._sent_anew else pool.acquire(repeatable=repeatable, whole=self.body_complete)
         if connection is None:
-            self._connecting = pool.connect(self._connected, repeatable=repeatable, tried=self._tried)
+            self._connecting = pool.connect(self._connected, repeatable=repeatable, whole=self.body_complete, tried=self._tried)
         else:
             self._begin(connection, target)
 

@@ -14,14 +14,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from gateway.ledger import sealing
-from gateway.ledger.entries import Claim as Wanted
 from gateway.ledger.entries import Held, Outcome
 from gateway.net.accounting import failed
 from gateway.net.alone import Alone
-from gateway.net.chunked import unframed
+from gateway.net.claiming import gathers, too_long, turned_down, wanted
 from gateway.net.head import ResponseHead
-from gateway.net.kept import TOLD, given_again, kept
+from gateway.net.kept import kept
 from gateway.policy.decision import Decision, Reason, SplitClaim, Target
 from gateway.policy.failover import SAFE, problem_of
 from gateway.policy.failure import Failure
@@ -32,12 +30,12 @@ if TYPE_CHECKING:
     from flags.snapshot import Context
     from gateway.ledger.desk import Desk
     from gateway.net.relay import Relay
+    from gateway.net.turnstile import Turnstile
 
 _log = logging.getLogger("banyan.worker")
 
 MOST_OTHERS: Final = 2
 """Providers that are asked in another's place once a request was sent: so it is sent three times at most (edge.md 46)."""
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Payment:
@@ -55,6 +53,7 @@ class Payment:
         "_over",
         "_parts",
         "_pinned",
+        "_place",
         "_refused",
         "_relay",
         "_repeated",
@@ -91,6 +90,8 @@ class Payment:
         """The ledger was told how the attempt ended."""
         self._over = False
         """The client is gone, and the request is under way for the ledger alone."""
+        self._place: Turnstile | None = None
+        """Where it is inside all the while: its provider works on it as before."""
         self._head: ResponseHead | None = None
         self._parts: list[bytes] = []
         self._size = 0
@@ -100,27 +101,12 @@ class Payment:
     # Before anything is sent
 
     def gathers(self) -> bool:
-        """Whether the body has to be whole first: its digest is part of the claim. False, too, where the request was refused for it."""
-        relay = self._relay
-        head = relay.head
-        if not self.ledgered:
-            return False
-        if head.upgrade:
-            relay.answer(Problem.FRAMING, "What is written down in the ledger cannot be upgraded.")
-            return False
-        if head.length > relay.terms.replay_buffer or (head.chunked and len(relay.gathered()) > relay.terms.replay_buffer):
-            self.too_long()
-            return False
-        if head.expect and not relay.body_complete:
-            relay.client.write(CONTINUE)
-        return not relay.body_complete
+        """Whether the body has to be whole first. False, too, where the request was refused for it."""
+        return self.ledgered and gathers(self._relay)
 
     def too_long(self) -> None:
         """The body cannot be held whole."""
-        most = self._relay.terms.replay_buffer
-        self._relay.answer(
-            Problem.BODY_TOO_LARGE, f"What is written down in the ledger is held whole first, up to {most} bytes.", close=True
-        )
+        too_long(self._relay)
 
     def begin(self) -> None:
         """Claims the key, where there is one to claim, and sends."""
@@ -133,31 +119,9 @@ class Payment:
         if desk is None:
             relay.answer(Problem.LEDGER_UNAVAILABLE, "There is no ledger yet.")
             return
-        head, caller = relay.head, relay.caller
-        body = relay.gathered()
-        if head.chunked:
-            body = unframed(body)
         self._token = uuid4().hex
-        keyed = self._by != ""
-        whose = sealing.scope(caller.user_id if caller is not None else None) if keyed else "-"
-        key = self._by or self._token
-        self._known = sealing.secret(whose, key, head.method, head.target, body)
-        upstreams = relay.terms.config.upstreams
-        wanted = Wanted(
-            decision.route,
-            whose,
-            key,
-            keyed,
-            sealing.digest(self._known),
-            decision.serve.upstream,
-            head.method,
-            relay.terms.mask.presentable(head.target).decode("latin-1"),
-            len(body),
-            relay.request_id.decode("latin-1"),
-            self._token,
-            frozenset([name for name, upstream in upstreams.items() if upstream.idempotent]) if keyed else frozenset(),
-        )
-        desk.claim(wanted, lambda outcome: self._safely(lambda: self._claimed(outcome)))
+        claim, self._known = wanted(relay, decision, self._by, self._token)
+        desk.claim(claim, lambda outcome: self._safely(lambda: self._claimed(outcome)))
 
     def _claimed(self, outcome: Outcome | None) -> None:
         relay = self._relay
@@ -180,26 +144,8 @@ class Payment:
             if self._pinned:
                 decision = relay.decision = Decision(decision.route, Target(outcome.provider), None, None, Reason.PINNED)
             relay.ask(decision.serve)
-        elif relay.done:
-            return
-        elif verdict is Verdict.REPLAY:
-            self._replay(outcome)
-        else:
-            kind, detail = TOLD[verdict]
-            relay.answer(kind, detail)
-
-    def _replay(self, outcome: Outcome) -> None:
-        relay = self._relay
-        found = given_again(sealing.opened(self._known, outcome.answer))
-        if found is None:
-            kind, detail = TOLD[Verdict.NOT_KEPT]
-            relay.answer(kind, detail)
-            return
-        head, body = found
-        decision = relay.decision
-        assert decision is not None  # noqa: S101 - as above
-        relay.decision = Decision(decision.route, Target(outcome.provider), None, None, Reason.REPLAYED)
-        relay.replay(Target(outcome.provider), head, body)
+        elif not relay.done:
+            turned_down(relay, outcome, self._known)
 
     def sending(self) -> None:
         """Bytes of it are about to go out."""
@@ -244,7 +190,7 @@ class Payment:
             if head.status < UNANSWERED or relay.head.method not in SAFE or not relay.at_hand(whole=True):
                 return False
             return self._go_elsewhere(f"status-{head.status}", sent=True)
-        unsettled = self._pinned and head.status in UNSETTLED
+        unsettled = self._sent_before and head.status in UNSETTLED
         if head.status >= UNANSWERED or unsettled:
             self._drop(complete)
             if not unsettled and self._step() is Step.AGAIN and self._may_ask_again():
@@ -305,7 +251,7 @@ class Payment:
         desk, held = self._desk, self._held
         assert desk is not None and held is not None  # noqa: PT018, S101 - nothing is sent before
         self._concluded = True
-        if status in UNTOUCHED and not self._pinned:
+        if status in UNTOUCHED and not self._sent_before:
             self._count("released")
             desk.release(held)  # it may be sent again with this key, when its client has waited
             if then is not None:
@@ -316,6 +262,11 @@ class Payment:
         self._end_over()
 
     # Going on
+
+    @property
+    def _sent_before(self) -> bool:
+        """May an earlier try of it have been read, and executed? A PUT goes out once more where its connection had died in the pool."""
+        return self._pinned or self._sends > 1 or self._relay.tried_before
 
     @property
     def concluded(self) -> bool:
@@ -438,6 +389,7 @@ class Payment:
             return
         relay.connection = None
         self._over = True
+        self._place, relay.turnstile = relay.turnstile, None
         relay.terms.in_flight += 1  # drained as any other
         connection.sink = Alone(self, connection)
         connection.pause(False)
@@ -460,6 +412,13 @@ class Payment:
         if self._over:
             self._over = False
             self._relay.terms.in_flight -= 1
+            self.give_back()
+
+    def give_back(self) -> None:
+        """Whatever is under way without its client needs its provider's place no more."""
+        place, self._place = self._place, None
+        if place is not None:
+            place.leave()
 
     def lost(self, failure: Failure) -> None:
         """The provider failed, and no client waits."""

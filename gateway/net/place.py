@@ -130,9 +130,9 @@ class Place:
             self.unwell = True
             _log.warning("upstream %s at %s is not well, by its health: it is not asked while others are", self.upstream, self.name)
 
-    def standing(self, now: float) -> int:
-        """FINE, AVOIDED, SUSPECT or BARRED."""
-        if not self.breaker.admits(now):
+    def standing(self, now: float, whole: bool = True) -> int:
+        """FINE, AVOIDED, SUSPECT or BARRED. `whole`: to a request whose body has come."""
+        if not self.breaker.admits(now, whole):
             return BARRED
         if self.unwell or self.outlier.out(now):
             return SUSPECT
@@ -162,20 +162,21 @@ class Place:
             _log.warning("upstream %s at %s is left out for %.0f s: it alone fails", self.upstream, self.name, self.outlier.until - now)
 
 
-def choose(places: list[Place], now: float, turn: int, *, probing: bool = True) -> Place | None:
+def choose(places: list[Place], now: float, turn: int, *, probing: bool = True, whole: bool = True) -> Place | None:
     """The one with the fewest requests pending among those that are best to ask, as far as is known; None: the breakers of all are open.
     `turn`: who is looked at first, so that equals are taken in turn. `probing`: an address whose breaker may be tried gets this request
-    though others are fine: nobody would ever know that it is back. It may cost a second try, so not for what cannot have one."""
+    though others are fine: nobody would ever know that it is back. It may cost a second try, so not for what cannot have one. `whole`: the
+    request's body has come."""
     best: Place | None = None
     best_standing = BARRED
     count = len(places)
     for number in range(count):
         place = places[(turn + number) % count]
-        standing = place.standing(now)
+        standing = place.standing(now, whole)
         if standing == BARRED:
             continue
         if place.breaker.state != CLOSED:
-            if probing and standing != SUSPECT:
+            if probing and whole and standing != SUSPECT:
                 return place
             standing = SUSPECT
         if best is None or standing < best_standing or (standing == best_standing and place.pending < best.pending):

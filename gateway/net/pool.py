@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import random
+import socket
 import ssl
 from collections.abc import Callable
 from math import ceil
@@ -45,6 +47,18 @@ EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.E
 """Why a connection cannot be opened that has nothing to do with where it was to lead."""
 COMPLAIN_SECONDS: Final = 60.0
 """Between two times that the log says the same about TLS with an address."""
+
+
+def exhausted(error: OSError) -> bool:
+    """Is it this process that has no more files or ports, and not the address that cannot be reached? Where a name cannot be looked up, the
+    resolver does not say why: it needs a file, too."""
+    if not isinstance(error, socket.gaierror):
+        return error.errno in EXHAUSTED
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as found:
+        return found.errno in EXHAUSTED
+    return False
 
 
 class Pool:
@@ -96,9 +110,10 @@ class Pool:
         self.ends: list[Callable[[], None]] = []
         """What ends with it."""
 
-    def acquire(self, *, repeatable: bool) -> UpstreamConnection | None:
-        """An idle connection, or None. `repeatable`: the request could be sent once more, should the connection turn out to be dead."""
-        place = self._choose(repeatable)
+    def acquire(self, *, repeatable: bool, whole: bool = True) -> UpstreamConnection | None:
+        """An idle connection, or None. `repeatable`: the request could be sent once more, should the connection turn out to be dead.
+        `whole`: its body has come."""
+        place = self._choose(repeatable, whole)
         if place is None:
             return None
         idle = place.idle
@@ -110,16 +125,21 @@ class Pool:
                 return None
             if not connection.transport.is_closing():
                 breaker = place.breaker
-                connection.epoch = breaker.epoch if breaker.state == CLOSED else breaker.enter(now)
+                connection.epoch = breaker.epoch if breaker.state == CLOSED else breaker.enter(now, whole)
                 return connection
         return None
 
     def connect(
-        self, ready: Callable[[UpstreamConnection | Failure], None], *, repeatable: bool = False, tried: list[Place] | None = None
+        self,
+        ready: Callable[[UpstreamConnection | Failure], None],
+        *,
+        repeatable: bool = False,
+        whole: bool = True,
+        tried: list[Place] | None = None,
     ) -> asyncio.Task[None]:
         """Opens a connection and hands it to `ready`, or says why not. Cancelling the task means that `ready` is never called. `tried`: the
         addresses that have failed this request, which are not asked again where there is another."""
-        task = self.loop.create_task(self._connect(ready, repeatable, tried), name=f"connect {self.name}")
+        task = self.loop.create_task(self._connect(ready, repeatable, whole, tried), name=f"connect {self.name}")
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
         return task
@@ -199,27 +219,29 @@ class Pool:
         self._deadlines.remove(self.streaming)
         self._deadlines.unwatch(self.tick)
 
-    def _choose(self, repeatable: bool) -> Place | None:
+    def _choose(self, repeatable: bool, whole: bool) -> Place | None:
         places = self.places
         if len(places) == 1:
             place = places[0]
-            return place if place.breaker.state == CLOSED or place.breaker.admits(self.clock.now) else None
+            return place if place.breaker.state == CLOSED or place.breaker.admits(self.clock.now, whole) else None
         self._turn += 1
-        return choose(places, self.clock.now, self._turn, probing=repeatable)
+        return choose(places, self.clock.now, self._turn, probing=repeatable, whole=whole)
 
-    async def _connect(self, ready: Callable[[UpstreamConnection | Failure], None], repeatable: bool, tried: list[Place] | None) -> None:
+    async def _connect(
+        self, ready: Callable[[UpstreamConnection | Failure], None], repeatable: bool, whole: bool, tried: list[Place] | None
+    ) -> None:
         self.clock.read()
         result: UpstreamConnection | Failure = Failure.BREAKER_OPEN
         left = [place for place in self.places if tried is None or place not in tried] or self.places.copy()
         timeouts = 0
         for number in range(MAX_TRIES):
             # Nothing was sent to one that cannot be reached: the next may be asked, whatever the request is.
-            place = choose(left, self.clock.now, self._turn, probing=repeatable)
+            place = choose(left, self.clock.now, self._turn, probing=repeatable, whole=whole)
             if place is None or timeouts == MAX_TIMEOUTS or (number and not self.may_repeat()):
                 break
             left.remove(place)
             place.total += 1
-            epoch = place.breaker.enter(self.clock.now)
+            epoch = place.breaker.enter(self.clock.now, whole)
             try:
                 made = await self.open(place)
             except TimeoutError:
@@ -231,8 +253,7 @@ class Pool:
                     self.complain(error, place)
             except OSError as error:
                 result = Failure.REFUSED
-                if error.errno in EXHAUSTED:
-                    # Of this process, which says nothing about the address.
+                if exhausted(error):  # of this process, which says nothing about the address
                     place.total -= 1
                     place.breaker.abandoned(epoch)
                     break

@@ -95,13 +95,13 @@ class Relay(Outbound):
         if self.payment is not None and self.payment.answered(head, data, complete):
             return
         if decision.fallback is not None and not self.fell_back:
-            other = Policy.on_response(decision, method, head.status, replayable=self._replayable and self.body_complete)
+            other = Policy.on_response(decision, method, head.status, replayable=self.whole)
             if other is not None:
                 if connection is not None and not complete:
                     connection.abandon()
                 self._fall_back(other, f"status-{head.status}")
                 return
-            if not complete and 0 <= head.length <= HOLD and may_repeat(method, replayable=self._replayable and self.body_complete):
+            if not complete and 0 <= head.length <= HOLD and may_repeat(method, replayable=self.whole):
                 self.response = head
                 self._held = [data]
                 if connection is not None:

@@ -66,33 +66,40 @@ class Terms:
         self.mask = Mask(*config.shadow.secrets)
         self.in_flight = 0
         """Requests that go by these terms."""
-        self._deadlines = deadlines
-        self.mirroring = deadlines.add(config.shadow.timeout, Mirror.timed_out)
+        # What can fail comes first: a pool has timeouts and tasks from its beginning on, and of one that is not used nobody would end them.
         # A kept connection remembers its last answer's head, and which of its lines were secret.
         same_secrets = before is not None and before.shadow.secrets == config.shadow.secrets
         kept = before if same_secrets else None
-        self.pools: dict[str, Pool] = {}
-        self.shadow_pools: dict[str, Pool] = {}
-        """The shadow asks through pools of its own: what it breaks or fills up, the client's requests never meet (edge.md 55)."""
         self.upstream_files = {name: material(upstream, config) for name, upstream in config.upstreams.items()}
+        unchanged: set[str] = set()
+        contexts: dict[str, ssl.SSLContext | None] = {}
         for name, upstream in config.upstreams.items():
-            pool = shadow_pool = None
             # Limits are changed in place (`turnstiles`, below): breakers and connections are those of before.
             same = kept is not None and _but_limits(kept.config.upstreams.get(name)) == _but_limits(upstream)
             if kept is not None and same and kept.upstream_files[name] == self.upstream_files[name]:
-                pool = kept.pools[name]
-                if kept.shadow.timeout == config.shadow.timeout:
-                    shadow_pool = kept.shadow_pools[name]
-            if pool is None or shadow_pool is None:
-                tls = client_context(upstream, name, config)
-                pool = pool or pool_of(loop, deadlines, name, upstream, tls, workers=config.gateway.processes)
-                shadow_pool = shadow_pool or _pool(loop, deadlines, f"{name} (shadow)", upstream, config.shadow.timeout, tls)
-            self.pools[name], self.shadow_pools[name] = pool, shadow_pool
+                unchanged.add(name)
+            if name not in unchanged or kept is None or kept.shadow.timeout != config.shadow.timeout:
+                contexts[name] = client_context(upstream, name, config)
         self.rules = rules(config)
         """What routes need to know of their callers."""
         self.limits = limits_of(config)
         """How often routes may be asked for."""
         self.checker: Checker | None = checker(config, before.checker if before is not None else None)
+        self.stamps: Stamps | None = stamps(config, before.stamps if before is not None else None)
+        visitor = config.identity.visitor
+        self.visitors = Visitors(visitor, os.urandom) if visitor is not None else None
+        self._deadlines = deadlines
+        self.mirroring = deadlines.add(config.shadow.timeout, Mirror.timed_out)
+        self.pools: dict[str, Pool] = {}
+        self.shadow_pools: dict[str, Pool] = {}
+        """The shadow asks through pools of its own: what it breaks or fills up, the client's requests never meet (edge.md 55)."""
+        for name, upstream in config.upstreams.items():
+            pool = kept.pools[name] if kept is not None and name in unchanged else None
+            self.pools[name] = pool or pool_of(loop, deadlines, name, upstream, contexts[name], workers=config.gateway.processes)
+            if kept is not None and name not in contexts:
+                self.shadow_pools[name] = kept.shadow_pools[name]
+            else:
+                self.shadow_pools[name] = _pool(loop, deadlines, f"{name} (shadow)", upstream, config.shadow.timeout, contexts[name])
         self.identity: Introspection | None = None
         if config.identity.source == "introspection":
             legacy = self.pools["legacy"]
@@ -102,12 +109,9 @@ class Terms:
                 # Whom the same legacy knew, asked over other connections: an outage may be the reason for this very reload.
                 asked = before.identity if before is not None and _same_legacy(before.config, config) else None
                 self.identity = Introspection(legacy, config.identity, asked.callers if asked is not None else None)
-        self.stamps: Stamps | None = stamps(config, before.stamps if before is not None else None)
         # A session is legacy's to end, by an answer that sets its cookie anew or clears it, whether a route matches or not.
         self._sessions = sessions(self.rules)
         self.ending = tuple({each.cookie.encode() + b"=" for each in self._sessions}) if self.identity is not None else ()
-        visitor = config.identity.visitor
-        self.visitors = Visitors(visitor, os.urandom) if visitor is not None else None
         self._contexts: dict[tuple[int, str, str, str, tuple[str | None, ...]], tuple[Caller, Context]] = {}
         self._trusted = config.gateway.trusted_proxies
         self._trust: dict[str, bool] = {}

@@ -4,6 +4,10 @@ Closed, it counts, in a window that moves on by slices (`tick`), so that countin
 through for a while. Then it is half open: one request goes through at a time, as a probe, and its outcome closes the breaker or opens it
 anew (Nygard, "Release It!", 2nd ed., 5.2).
 
+A probe keeps all others waiting, so it is a request that is there as a whole: an upload takes as long as its client likes. Only where none
+such comes for as long as the breaker was open is one taken that is still arriving, lest an address that gets nothing else is never tried.
+It keeps nobody waiting but others like it, and its success counts whenever it comes.
+
 Every request that is let through is given a number, the breaker's epoch, and brings it back with its outcome. Whoever was sent before the
 breaker opened has another number, and says nothing any more: a late failure of before does not put an end to a probe. Pure: the time is
 passed in, monotonic seconds.
@@ -21,6 +25,8 @@ SLICES: Final = 10
 """Of a window. The oldest falls out whole, so the window is up to a tenth shorter than it is called."""
 NEVER: Final = 2.0
 """A share of errors that is never reached: the breaker counts and does not open."""
+MOST_SLOW: Final = 16
+"""Probes that are still arriving, of which the outcome is awaited."""
 
 
 class Breaker:
@@ -36,6 +42,7 @@ class Breaker:
         "_open_seconds",
         "_probe_until",
         "_slice",
+        "_slow",
         "_sum_bad",
         "_sum_good",
         "_turned",
@@ -80,6 +87,8 @@ class Breaker:
         """When the slice under way began; below 0: nobody has said what time it is."""
         self._probe_until = 0.0
         """Until when the probe under way is waited for; 0.0: there is none."""
+        self._slow: list[int] = []
+        """The numbers of the probes that were still arriving, since it opened."""
 
     @property
     def requests(self) -> int:
@@ -96,31 +105,34 @@ class Breaker:
         """Requests a second."""
         return self.requests / (self._slice * SLICES)
 
-    def admits(self, now: float) -> bool:
-        """May a request go through? Nothing is changed by asking."""
+    def admits(self, now: float, whole: bool = True) -> bool:
+        """May a request go through? Nothing is changed by asking. `whole`: its body has come."""
         if self.state == CLOSED:
             return True
         if self.state == OPEN:
-            return now >= self.until
-        return now >= self._probe_until
+            return now >= (self.until if whole else self.until + self._open_seconds)
+        return now >= self._probe_until or (whole and self.epoch in self._slow)
 
-    def enter(self, now: float) -> int:
+    def enter(self, now: float, whole: bool = True) -> int:
         """A request goes through, which must be admitted: the number that its outcome has to bring back."""
         if self.state != CLOSED:
             self.state = HALF_OPEN
             self.epoch += 1
             self._probe_until = now + self._lease
+            if not whole:
+                self._slow = [*self._slow[1 - MOST_SLOW :], self.epoch]
         return self.epoch
 
     def succeeded(self, epoch: int) -> bool:
         """A good answer. Whether that has closed it."""
-        if epoch != self.epoch:
+        if epoch != self.epoch and (self.state != HALF_OPEN or epoch not in self._slow):
             return False
         if self.state == CLOSED:
             self.good += 1
             return False
         if self.state == HALF_OPEN:
             self.state = CLOSED
+            self._slow = []
             self._forget()
             return True
         return False
@@ -170,6 +182,7 @@ class Breaker:
 
     def _open(self, now: float) -> None:
         self.state = OPEN
+        self._slow = []
         self.epoch += 1
         self.opened += 1
         self.until = now + self._open_seconds

@@ -25,7 +25,8 @@ class Breaker(Section):
     minimum: int = Field(default=20, ge=1, le=100_000)
     """Fewer requests than this within the window say nothing."""
     open: Timeout = 5.0
-    """How long the address is not asked. Then one request at a time goes there, until one is answered: that closes it."""
+    """How long the address is not asked. Then one request at a time goes there, of those whose body has come, until one is answered: that
+    closes it."""
 
 
 class Health(Section):

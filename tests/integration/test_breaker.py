@@ -234,6 +234,39 @@ async def test_47_a_probe_whose_client_leaves_makes_room_for_the_next(quick: Wor
     await quick.until("200 None")
 
 
+UPLOAD = b"POST /alone/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"
+
+
+async def test_47_an_upload_that_takes_its_time_is_nobody_elses_wait(quick: World) -> None:
+    """As the one probe it would keep all others from an upstream that is well, for as long as its client likes."""
+    quick.new.handler = reset
+    await quick.opened()
+    quick.new.handler = ok
+    await asyncio.sleep(1.1)
+    slow = await quick.gateway.connect()
+    await slow.send(UPLOAD)
+    await asyncio.sleep(0.2)
+    answers = await quick.ask(GET % b"alone/x", 3)
+    assert [told(each) for each in answers] == ["200 None"] * 3
+    await quick.address("new", breaker="closed", opened=1)
+
+
+async def test_47_an_upstream_that_gets_nothing_but_uploads_is_tried_by_one(quick: World) -> None:
+    quick.new.handler = reset
+    await quick.opened()
+    quick.new.handler = ok
+    await asyncio.sleep(2.2)  # for as long as it was open nobody came who was there as a whole
+    slow = await quick.gateway.connect()
+    await slow.send(UPLOAD)
+    await asyncio.sleep(0.2)
+    other = await quick.gateway.connect()
+    await other.send(UPLOAD)
+    assert told(await other.response()) == "503 breaker-open", "one at a time, these too"
+    await slow.send(b"0\r\n\r\n")
+    assert told(await slow.response()) == "200 None"
+    await quick.address("new", breaker="closed", opened=1)
+
+
 async def test_an_upstream_that_hangs_is_found_out_though_no_client_waits_for_it(world: World) -> None:
     """response_timeout is 2 s, and these clients leave after 1.2."""
     world.new.handler = Held()

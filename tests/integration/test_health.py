@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.gateway import Exchange, Gateway, Response, Upstream, gateway
 
@@ -163,3 +167,44 @@ async def test_a_reload_ends_the_asking(tmp_path: Path) -> None:
         await asyncio.sleep(1.0)
         assert len(world.services[1].heads) == asked
         assert "Task" not in world.gateway.process.log.read_text()
+
+
+def first_free(pid: int) -> int:
+    """The number that the next file which it opens will have."""
+    used = {int(each.name) for each in Path(f"/proc/{pid}/fd").iterdir()}
+    return min(set(range(len(used) + 1)) - used)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])  # a name is looked up first, which takes a file as well
+async def test_that_this_process_has_no_more_files_says_nothing_about_an_address(tmp_path: Path, host: str) -> None:
+    def toml(ports: list[int]) -> str:
+        return candidate(ports).replace(f"127.0.0.1:{ports[1]}", f"{host}:{ports[1]}")
+
+    async with served(tmp_path, toml, 2) as world:
+        await world.unwell("new", False)
+        service, client = world.services[1], await world.gateway.connect()
+        assert (await client.request(GET % b"work/x")).body == b"1"
+        (worker,) = world.gateway.workers()
+        free: list[int] = []
+        for _ in range(20):  # between its questions, too: each takes the first one
+            free.append(first_free(worker))
+            await asyncio.sleep(0.03)
+        before = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (min(free), before[1]))
+        try:
+            await asyncio.sleep(0.6)  # what was under way is over
+            asked, ends = len(service.heads), time.monotonic() + 1.5
+            while time.monotonic() < ends:  # so often it would have been found unwell seven times
+                answer = await client.request(GET % b"work/x")
+                assert (answer.body, answer.header("Banyan-Route")) == (b"1", "work; served-by=candidate; reason=flag")
+                await asyncio.sleep(0.05)
+            assert len(service.heads) == asked, "it could not be asked"
+            await asyncio.sleep(1.2)  # the worker has said how it finds its upstreams
+            await world.unwell("new", False)
+        finally:
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, before)
+        async with asyncio.timeout(15):
+            while len(service.heads) == asked:  # noqa: ASYNC110 - the upstream's count is what is waited for
+                await asyncio.sleep(0.05)
+        await world.unwell("new", False)
+        assert "is not well" not in world.gateway.process.log.read_text()

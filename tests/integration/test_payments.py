@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -14,8 +15,9 @@ import httpx
 import orjson
 import pytest
 
-from tests.support.gateway import Exchange, Held
+from tests.support.gateway import Exchange, Held, Upstream, ok
 from tests.support.payments import Till, keys_of, request, till
+from tests.support.tokens import SECRET
 
 pytestmark = pytest.mark.asyncio
 
@@ -344,6 +346,51 @@ async def test_a_client_that_leaves_does_not_end_its_payment(shop: Till) -> None
     assert len(shop.providers["psp-a"].requests) == 1
 
 
+async def test_a_payment_whose_client_left_keeps_its_place_until_it_ends(tmp_path: Path) -> None:
+    """Its provider works on it as before: whoever leaves and comes again must not have it do more at once than it is good for."""
+    limit = "concurrency = { limit = 2, queue = 0 }\nidempotent = false"
+    async with till(tmp_path, edit=lambda toml: toml.replace("idempotent = false", limit)) as shop:
+        held = shop.providers["psp-a"].handler = Held()
+        keys = iter(keys_of("psp-a"))
+        for count in (1, 2):
+            client = await shop.gateway.connect()
+            await client.send(request(next(keys)))
+            while len(shop.providers["psp-a"].requests) < count:
+                await asyncio.sleep(0.01)
+            client.reset()
+            await shop.counted(client_gone=count)
+        beyond = [await shop.pay(next(keys)) for _ in range(3)]
+        assert [(answer.status, error(answer)) for answer in beyond] == [(503, "shed")] * 3
+        assert len(shop.providers["psp-a"].requests) == 2
+        held.go.set()
+        await shop.counted(answered=2)
+        assert [(await shop.pay(next(keys))).status for _ in range(3)] == [200] * 3
+
+
+async def test_a_payment_whose_client_left_and_whose_provider_dies_gives_its_place_back(tmp_path: Path) -> None:
+    limit = "concurrency = { limit = 1, queue = 0 }\nidempotent = false"
+    async with till(tmp_path, edit=lambda toml: toml.replace("idempotent = false", limit)) as shop:
+        gone = asyncio.Event()
+
+        async def fails(exchange: Exchange) -> None:
+            await gone.wait()
+            exchange.reset()
+
+        shop.providers["psp-a"].handler = fails
+        keys = iter(keys_of("psp-a"))
+        client = await shop.gateway.connect()
+        await client.send(request(next(keys)))
+        while not shop.providers["psp-a"].requests:
+            await asyncio.sleep(0.01)
+        client.reset()
+        await shop.counted(client_gone=1)
+        assert error(await shop.pay(next(keys))) == "shed"
+        gone.set()
+        await shop.doubt()
+        shop.providers["psp-a"].handler = ok
+        assert [(await shop.pay(next(keys))).status for _ in range(3)] == [200] * 3
+
+
 async def test_a_client_that_leaves_and_a_provider_that_dies(shop: Till) -> None:
     gone = asyncio.Event()
 
@@ -504,6 +551,62 @@ async def test_a_field_keeps_its_provider_and_what_was_not_sent_goes_elsewhere(s
     assert shop.doubts() == []
 
 
+class Knows(Upstream):
+    """Legacy, that is asked who calls; the providers are asked for what is paid."""
+
+    def __init__(self) -> None:
+        super().__init__(self._who)
+        self.says = "200 OK"
+
+    async def _who(self, exchange: Exchange) -> None:
+        await exchange.answer(orjson.dumps({"authenticated": True, "user_id": 7}), self.says)
+
+
+async def test_what_a_user_repeats_while_nobody_can_say_who_he_is_is_not_sent(tmp_path: Path) -> None:
+    """Taken for anybody's, his key would be as new, and he would pay a second time."""
+    knows = Knows()
+    await knows.start()
+
+    def identified(toml: str) -> str:
+        return re.sub(r'legacy = ".*"', f'legacy = "http://127.0.0.1:{knows.port}"', toml) + (
+            '[identity]\nsource = "introspection"\npath = "/who"\ncache = "100ms"\nnegative_cache = "100ms"\ngrace = "0s"\ntimeout = "1s"\n'
+        )
+
+    head = "Cookie: sessionid=alice\r\n"
+    try:
+        async with till(tmp_path, edit=identified) as shop:
+            key = shop.key_of("psp-a")
+            assert (await shop.pay(key, head=head)).status == 201
+            await asyncio.sleep(0.2)  # he is not remembered any more
+            knows.says = "500 No"
+            again = await shop.pay(key, head=head)
+            assert (again.status, error(again)) == (503, "identity-unavailable")
+            assert (await shop.pay(key_of_nobody := shop.key_of("psp-a", 1))).status == 201, "whoever shows no credential is anybody"
+            knows.says = "200 OK"
+            async with asyncio.timeout(10):
+                while (again := await shop.pay(key, head=head)).status == 503:
+                    await asyncio.sleep(0.1)
+            assert (again.status, again.header("Banyan-Replayed")) == (201, "true")
+            assert shop.charged() == {"psp-a": 2, "psp-b": 0}
+            assert key_of_nobody != key
+    finally:
+        await knows.stop()
+
+
+async def test_a_credential_that_is_no_good_makes_no_new_key_of_a_users(tmp_path: Path) -> None:
+    def identified(toml: str) -> str:
+        key = f'keys = [{{ algorithm = "HS256", secret = "{SECRET}" }}]'
+        return toml + f'[identity]\nsource = "jwt"\n[identity.jwt]\nalgorithms = ["HS256"]\n{key}\n'
+
+    async with till(tmp_path, edit=identified) as shop:
+        key = shop.key_of("psp-a")
+        refused = await shop.pay(key, head="Authorization: Bearer no.token.atall\r\n")
+        assert (refused.status, error(refused)) == (401, "unauthenticated")
+        assert (refused.header("WWW-Authenticate") or "").startswith("Bearer")
+        assert shop.charged() == {"psp-a": 0, "psp-b": 0}
+        assert (await shop.pay(key)).status == 201
+
+
 async def test_no_secret_reaches_the_ledger(shop: Till, tmp_path: Path) -> None:
     answer = await shop.pay(shop.key_of("psp-a"), "card=4111111111111111", path="/payments/1?token=hunter2&card=4111111111111111")
     assert answer.status == 201
@@ -514,6 +617,32 @@ async def test_no_secret_reaches_the_ledger(shop: Till, tmp_path: Path) -> None:
     assert shop.key_of("psp-a").encode() in data
     for secret in (b"hunter2", b"4111111111111111", b"secret=1", answer.body):
         assert secret not in data
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "409 Conflict"])
+async def test_a_put_that_is_refused_when_it_goes_out_once_more_may_have_been_executed_before(shop: Till, status: str) -> None:
+    """Its connection had been kept and died with it: a PUT goes out again by that, and the refusal is of the second try alone."""
+    provider = shop.providers["psp-a"]
+    first, second = keys_of("psp-a")[:2]
+
+    async def executes_and_dies(exchange: Exchange) -> None:
+        count = len(provider.requests)
+        if count == 1:
+            await exchange.answer()
+        elif count == 2:
+            exchange.reset()
+        else:
+            await exchange.answer(b"", status)
+
+    provider.handler = executes_and_dies
+    assert (await shop.pay(first, method="PUT")).status == 200
+    answer = await shop.pay(second, method="PUT")
+    assert len(provider.requests) == 3
+    assert (answer.status, error(answer)) == (502, "outcome-unknown")
+    found = await shop.doubt()
+    assert (found.key, found.reason, found.provider) == (second, f"status-{status[:3]}", "psp-a")
+    assert error(await shop.pay(second, method="PUT")) == "in-doubt"
+    assert shop.charged() == {"psp-a": 3, "psp-b": 0}
 
 
 async def test_a_route_keeps_a_ledger_from_a_reload_on(tmp_path: Path) -> None:

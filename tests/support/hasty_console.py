@@ -6,6 +6,7 @@ starts the console as it is.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
@@ -13,5 +14,5 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from console.server import main
 
 if __name__ == "__main__":
-    PBKDF2PasswordHasher.iterations = 1000
+    PBKDF2PasswordHasher.iterations = int(os.environ.get("BANYAN_TEST_ITERATIONS", "1000"))
     sys.exit(main())

@@ -9,7 +9,7 @@ import re
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import h11
@@ -20,6 +20,8 @@ PATIENCE = 20.0
 """Seconds after which a client gives up: whatever is not answered by then is as good as lost."""
 LONG = 8000
 """Lines of an answer that is too long for the gateway to hold back (gateway/net/relay.py, HOLD)."""
+MOST = 2000
+"""Requests of an open loop that are under way at once."""
 Fields = Mapping[str, str]
 
 
@@ -146,27 +148,48 @@ class _Seen:
 
 
 class Load:
-    """Several clients, who ask without a pause until it is over."""
+    """Several clients, who ask without a pause, or with one, until it is over. With `rate` an open loop: so many requests a second, at the
+    times that were planned, whatever became of those before, and as many clients as that takes."""
 
-    def __init__(self, port: int, plan: Callable[[random.Random], Plan], *, clients: int, prefix: str, pause: float = 0.0) -> None:
+    def __init__(
+        self, port: int, plan: Callable[[random.Random], Plan], *, clients: int, prefix: str, pause: float = 0.0, rate: float = 0.0
+    ) -> None:
         self.asked: list[Asked] = []
         self.plans: dict[str, Plan] = {}
         """By request id."""
+        self.unsent = 0
+        """Of an open loop: what found no room, with MOST under way."""
+        self.seconds = 0.0
+        """That it was sent for, once it is over."""
         self._port = port
         self._plan = plan
         self._count = clients
         self._pause = pause
+        self._rate = rate
         self._names = (f"{prefix}{number:06}" for number in itertools.count())
-        self._over = False
+        self._over = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._idle: list[Person] = []
+
+    @property
+    def rate(self) -> float:
+        """Requests that were asked, a second, once it is over."""
+        return len(self.asked) / self.seconds
 
     def begin(self) -> None:
-        self._tasks = [asyncio.create_task(self._run(number), name=f"client {number}") for number in range(self._count)]
+        if self._rate:
+            self._tasks = [asyncio.create_task(self._pace(), name="the open loop")]
+        else:
+            self._tasks = [asyncio.create_task(self._run(number), name=f"client {number}") for number in range(self._count)]
 
     async def end(self) -> None:
         """What is under way is waited for."""
-        self._over = True
+        self._over.set()
         await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self._under_way)
+        for person in self._idle:
+            person.close()
 
     async def until(self, count: int, seconds: float = 30.0) -> None:
         """Waits for so many more requests to have ended."""
@@ -177,15 +200,19 @@ class Load:
             await asyncio.sleep(0.02)
         raise AssertionError(f"only {len(self.asked)} of {goal} requests have ended")
 
+    async def _ask(self, person: Person, rng: random.Random) -> Asked:
+        name, plan = next(self._names), self._plan(rng)
+        self.plans[name] = plan
+        asked = await person.ask(name, plan)
+        self.asked.append(asked)
+        return asked
+
     async def _run(self, number: int) -> None:
         person = Person(self._port)
         rng = random.Random(number)  # the same load every time
         try:
-            while not self._over:
-                name, plan = next(self._names), self._plan(rng)
-                self.plans[name] = plan
-                asked = await person.ask(name, plan)
-                self.asked.append(asked)
+            while not self._over.is_set():
+                asked = await self._ask(person, rng)
                 if asked.outcome is Outcome.SILENCE:
                     await asyncio.sleep(0.02)  # nobody there: not a busy loop
                 elif self._pause:
@@ -193,13 +220,42 @@ class Load:
         finally:
             person.close()
 
+    async def _pace(self) -> None:
+        rng = random.Random(0)
+        began = time.monotonic()
+        for number in itertools.count(1):
+            if len(self._under_way) < MOST:
+                task = asyncio.create_task(self._once(rng), name=f"request {number}")
+                self._under_way.add(task)
+                task.add_done_callback(self._under_way.discard)
+            else:
+                self.unsent += 1
+            due = began + number / self._rate
+            with suppress(TimeoutError):
+                async with asyncio.timeout(due - time.monotonic()):
+                    await self._over.wait()
+            self.seconds = time.monotonic() - began
+            if self._over.is_set():
+                return
+
+    async def _once(self, rng: random.Random) -> None:
+        person = self._idle.pop() if self._idle else Person(self._port)
+        await self._ask(person, rng)
+        self._idle.append(person)
+
 
 @asynccontextmanager
 async def load(
-    port: int, plan: Callable[[random.Random], Plan] = reads_and_writes, *, clients: int = 8, prefix: str, pause: float = 0.0
+    port: int,
+    plan: Callable[[random.Random], Plan] = reads_and_writes,
+    *,
+    clients: int = 8,
+    prefix: str,
+    pause: float = 0.0,
+    rate: float = 0.0,
 ) -> AsyncIterator[Load]:
     """Runs around what happens to it."""
-    running = Load(port, plan, clients=clients, prefix=prefix, pause=pause)
+    running = Load(port, plan, clients=clients, prefix=prefix, pause=pause, rate=rate)
     running.begin()
     try:
         yield running

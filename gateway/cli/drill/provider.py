@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def provider(*, payments: int = 1000, rate: float = 40.0, as_json: Json = False, picture: Picture = None, keep: Keep = False) -> int:
-    """A payment provider is killed at each of five stages while people pay; without the gateway, then with it and a second provider.
+    """A payment provider is killed at five stages, and hangs, while people pay; without the gateway, then with it and a second provider.
 
     Example: banyan drill provider --picture provider.png
 

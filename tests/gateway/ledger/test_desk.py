@@ -8,12 +8,14 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from demo.postgres import start_postgres
-from gateway.ledger import book, desk, sealing
+from gateway.ledger import book, database, desk, questions, sealing, upkeep
 from gateway.ledger.database import AwayError, Connection, connect
 from gateway.ledger.desk import Desk
 from gateway.ledger.entries import Claim, Held, Outcome
@@ -141,7 +143,7 @@ async def test_what_was_sent_is_written_when_it_is_back(at: Desk, ledger: Connec
 
 
 async def test_more_questions_than_may_wait_are_told_so_at_once(at: Desk, ledger: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(desk, "WAITING", 5)
+    monkeypatch.setattr(questions, "WAITING", 5)
     with away(ledger):
         outcomes = await asyncio.gather(*(ask(at, replace(WANTED, key=f"k-{number}", token=f"t-{number}")) for number in range(50)))
     assert outcomes == [None] * 50
@@ -218,7 +220,7 @@ async def test_what_was_claimed_stays_so_whatever_the_upkeep_meets(at: Desk, led
         raise AwayError("in the middle of it")
 
     monkeypatch.setattr(book, "reap", broken)
-    monkeypatch.setattr(desk, "REAP_SECONDS", 0.0)
+    monkeypatch.setattr(upkeep, "REAP_SECONDS", 0.0)
     claimed = [await ask(at, replace(WANTED, key=f"k-{number}", token=f"t-{number}"), 20) for number in range(5)]
     assert all(outcome is not None and outcome.verdict is Verdict.CLAIMED for outcome in claimed)
     await asyncio.sleep(1.5)  # in which a claim that was taken for lost would be taken back
@@ -226,13 +228,18 @@ async def test_what_was_claimed_stays_so_whatever_the_upkeep_meets(at: Desk, led
     assert at._under_way == 5
 
 
-@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)  # PostgreSQL's clock is its own
+def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The ledger's: this machine's, and that of PostgreSQL, which is its own."""
+    real, theirs = time.time, database._Postgres.now
+    monkeypatch.setattr(time, "time", lambda: real() + seconds)
+    monkeypatch.setattr(database._Postgres, "now", lambda self: theirs(self) + seconds)
+
+
 async def test_a_clock_that_is_set_kills_nobody(
     at: Desk, ledger: Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await ask(at, replace(WANTED, key="mine", token="mine"), 5) is not None
-    real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + 1000)
+    set_clock(monkeypatch, 1000)
     async with asyncio.timeout(15):
         while "clock was set" not in caplog.text:
             await asyncio.sleep(0.05)
@@ -241,3 +248,179 @@ async def test_a_clock_that_is_set_kills_nobody(
         while not (found := book.doubts(ledger)):
             await asyncio.sleep(0.1)
     assert [each.key for each in found] == ["k-1"]  # who lives had said so by then
+
+
+async def answered(at: Desk, ledger: Connection) -> None:
+    """The key k-1 is."""
+    first = await ask(at, tries=5)
+    assert first is not None
+    at.finish(Held(first.number, "token-1"), 201, b"answer", KNOWN, None)
+    await until(ledger, "SELECT state FROM ledger_entry WHERE key = 'k-1'", [("answered",)])
+
+
+async def looked(at: Desk, times: int = 3) -> None:
+    """It has seen to its upkeep so often."""
+    for _ in range(times):
+        before = at._upkeep._looked
+        async with asyncio.timeout(15):
+            while at._upkeep._looked == before:
+                await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("hours", [25, 24 * 365])
+async def test_what_was_answered_is_known_though_the_clock_was_set(
+    at: Desk, ledger: Connection, monkeypatch: pytest.MonkeyPatch, hours: int, settings: Ledger, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(upkeep, "PURGE_SECONDS", 0.0)
+    monkeypatch.setattr(upkeep, "REAP_SECONDS", 0.0)
+    await answered(at, ledger)
+    await looked(at)
+    set_clock(monkeypatch, 3600 * hours)
+    await looked(at)
+    again = await ask(at, replace(WANTED, token="t-2"), 5)
+    assert again is not None
+    assert (again.verdict, again.status) == (Verdict.REPLAY, 201), "it would be charged a second time"
+    other = Desk(asyncio.get_running_loop(), settings, tmp_path)  # one that never knew another time
+    try:
+        assert await ask(other, replace(WANTED, key="k-2", token="t-3"), 10) is not None
+        await looked(other)
+        again = await ask(other, replace(WANTED, token="t-4"), 5)
+        assert again is not None
+        assert again.verdict is Verdict.REPLAY
+    finally:
+        await asyncio.to_thread(other.close)
+
+
+async def test_who_forgets_does_so_again_once_all_of_before_is_old_enough(ledger: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep, settled = 86400.0, 30 * 86400.0
+    first = book.claim(ledger, WANTED, "me")
+    book.finish(ledger, Held(first.number, "token-1"), 201, None)
+    set_clock(monkeypatch, 40 * 86400.0)
+    book.clock_was_set(ledger)
+    book.purge(ledger, keep=keep, settled=settled, most=2**20)
+    assert ledger.rows("SELECT state FROM ledger_entry") == [("answered",)]
+    set_clock(monkeypatch, keep + 60)
+    book.purge(ledger, keep=keep, settled=settled, most=2**20)
+    assert ledger.rows("SELECT state FROM ledger_entry") == []
+    monkeypatch.undo()
+    book.purge(ledger, keep=keep, settled=settled, most=2**20)  # set back, and nobody looked
+    assert ledger.rows("SELECT seen <= ? FROM ledger_owner WHERE owner = ?", (ledger.now(), book.CLOCK))[0][0]
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, name: str, times: int) -> list[float]:
+    """The statement fails so often, as no statement should. When it did."""
+    real, failed = getattr(book, name), list[float]()
+
+    def work(*given: object, **named: object) -> object:
+        if len(failed) < times:
+            failed.append(time.monotonic())
+            raise ValueError("nobody foresaw it")
+        return real(*given, **named)
+
+    monkeypatch.setattr(book, name, work)
+    return failed
+
+
+async def test_what_fails_once_in_a_while_is_written_all_the_same(at: Desk, ledger: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk, "AGAIN_SECONDS", 0.05)
+    first = await ask(at, tries=5)
+    assert first is not None
+    failed = failing(monkeypatch, "finish", desk.TRIES - 1)
+    told: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    at.finish(Held(first.number, "token-1"), 201, b"answer", KNOWN, told.set_result)
+    await told  # the client has its answer at the first failure
+    await until(ledger, "SELECT state, reason FROM ledger_entry WHERE key = 'k-1'", [("answered", "")])
+    assert len(failed) == desk.TRIES - 1
+    gaps = [after - before for before, after in pairwise(failed)]
+    assert all(gap >= 0.1 * 2**number for number, gap in enumerate(gaps)), gaps
+    async with asyncio.timeout(5):
+        while at._under_way or at.owing:
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("name", ["finish", "release"])
+async def test_what_cannot_be_written_is_in_doubt_though_its_worker_lives(
+    at: Desk, ledger: Connection, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(desk, "AGAIN_SECONDS", 0.02)
+    monkeypatch.setattr(upkeep, "REAP_SECONDS", 0.0)
+    first = await ask(at, tries=5)
+    assert first is not None
+    failing(monkeypatch, name, 1000)
+    held = Held(first.number, "token-1")
+    if name == "finish":
+        at.finish(held, 201, b"answer", KNOWN, None)
+        expected = ("in-doubt", "not-written", 201)
+    else:
+        at.release(held)
+        expected = ("in-doubt", "not-released", 0)
+    await until(ledger, "SELECT state, reason, status FROM ledger_entry WHERE key = 'k-1'", [expected])
+    async with asyncio.timeout(10):
+        while at.in_doubt != {"payments": 1} or at._under_way or at.owing:
+            await asyncio.sleep(0.02)
+
+
+async def test_not_even_a_doubt_that_cannot_be_written_is_forgotten(at: Desk, ledger: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(desk, "SELDOM_SECONDS", 0.05)
+    first = await ask(at, tries=5)
+    assert first is not None
+    failed = failing(monkeypatch, "doubt", 3 * desk.TRIES)
+    at.doubt(Held(first.number, "token-1"), "timeout", 0, None)
+    async with asyncio.timeout(10):
+        while not failed or not at.owing:
+            await asyncio.sleep(0.005)
+    await until(ledger, "SELECT state, reason FROM ledger_entry WHERE key = 'k-1'", [("in-doubt", "timeout")])
+    assert len(failed) == 3 * desk.TRIES
+
+
+@pytest.mark.parametrize("settings", ["postgresql"], indirect=True)  # in SQLite a lock is on all of it
+async def test_a_key_that_somebody_holds_is_nobody_elses_wait(at: Desk, ledger: Connection, settings: Ledger, tmp_path: Path) -> None:
+    ledger.begin()
+    book.claim(ledger, replace(WANTED, token="another gateway's"), "another gateway")
+    try:
+        held = [
+            asyncio.create_task(ask(at, replace(WANTED, token=f"h-{number}"))) for number in range(20)
+        ]  # it is asked for again and again
+        outcomes = []
+        for number in range(40):
+            outcomes.append(await ask(at, replace(WANTED, key=f"o-{number}", token=f"o-{number}")))
+            await asyncio.sleep(0.03)
+        assert [outcome for outcome in outcomes if outcome is None or outcome.verdict is not Verdict.CLAIMED] == []
+        assert await asyncio.gather(*held) == [None] * 20
+        assert at.up
+    finally:
+        ledger.rollback()
+    outcome = await ask(at, replace(WANTED, token="t-9"), 20)
+    assert outcome is not None
+    assert outcome.verdict is Verdict.CLAIMED
+
+
+async def test_a_claim_is_on_the_servers_disk_whatever_its_default_is(postgres: str, tmp_path: Path) -> None:
+    for default, expected in (("off", "on"), ("remote_write", "remote_write"), ("on", "on")):
+        name = psycopg.conninfo.conninfo_to_dict(postgres)["dbname"]
+        with psycopg.connect(postgres, autocommit=True) as server:
+            server.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = {default}'.encode())
+        try:
+            made = connect(postgres, tmp_path, timeout=2)
+            assert made.rows("SHOW synchronous_commit") == [(expected,)]
+            made.close()
+        finally:
+            with psycopg.connect(postgres, autocommit=True) as server:
+                server.execute(f'ALTER DATABASE "{name}" RESET synchronous_commit'.encode())
+
+
+@pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
+async def test_an_outcome_waits_for_who_holds_its_line(at: Desk, ledger: Connection) -> None:
+    first = await ask(at, tries=5)
+    assert first is not None
+    ledger.begin()
+    ledger.rows("SELECT 1 FROM ledger_entry WHERE key = 'k-1' FOR UPDATE")
+    try:
+        at.finish(Held(first.number, "token-1"), 201, b"answer", KNOWN, None)
+        await asyncio.sleep(1.2)
+        other = await ask(at, replace(WANTED, key="k-2", token="t-2"))
+        assert other is not None
+    finally:
+        ledger.rollback()
+    await until(ledger, "SELECT state FROM ledger_entry WHERE key = 'k-1'", [("answered",)])

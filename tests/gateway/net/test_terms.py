@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from flags.decisions import Decisions
 from gateway import build
 from gateway.access import AccessLog
 from gateway.config import Config, parse
 from gateway.net.deadlines import TICK
 from gateway.net.edge import Edge
+from gateway.tls import TlsError
+from tests.support.certificates import Authority
 
 TOML = """
 [upstreams]
@@ -85,3 +89,38 @@ async def test_old_terms_end_with_their_last_request() -> None:
     assert edge.deadlines.counts == fresh.deadlines.counts
     edge.close()
     fresh.close()
+
+
+WATCHED = """
+[upstreams.legacy]
+url = "http://127.0.0.1:{port}"
+health = {{ path = "/", interval = "60s" }}
+[upstreams.new]
+url = "https://127.0.0.1:2"
+tls = {{ ca = "ca.pem" }}
+"""
+
+
+async def test_terms_that_cannot_be_made_leave_nothing_behind(tmp_path: Path) -> None:
+    """A file that was good when the configuration was judged is not any more: what was made before that is found out would never end."""
+
+    def watched(port: int) -> Config:
+        return parse(tmp_path / "banyan.toml", WATCHED.format(port=port))
+
+    def under_way() -> list[str]:
+        return sorted(task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("health of"))
+
+    good = Authority(tmp_path, "ca").ca.read_bytes()
+    edge = edge_for(watched(1))
+    first, counts, tasks = edge.terms, edge.deadlines.counts, under_way()
+    assert tasks == ["health of legacy at 127.0.0.1:1"]
+    (tmp_path / "ca.pem").write_text("no certificate")
+    with pytest.raises(TlsError):
+        reconfigure(edge, watched(3))
+    assert (edge.terms, edge.deadlines.counts, under_way()) == (first, counts, tasks)
+    (tmp_path / "ca.pem").write_bytes(good)
+    reconfigure(edge, watched(3))
+    edge.close()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert under_way() == []

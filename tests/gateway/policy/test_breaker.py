@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from gateway.policy.breaker import CLOSED, HALF_OPEN, OPEN, Breaker
+from gateway.policy.breaker import CLOSED, HALF_OPEN, MOST_SLOW, OPEN, Breaker
 
 
 def breaker() -> Breaker:
@@ -126,6 +126,44 @@ def test_a_probe_of_which_nothing_is_heard_is_given_up_and_says_nothing_later() 
     it.abandoned(silent)
     assert (it.state, it.admits(108.1)) == (HALF_OPEN, False)
     assert it.succeeded(second)
+
+
+def test_what_is_still_arriving_is_no_probe_while_others_may_come() -> None:
+    it = opened()
+    assert (it.until, it.admits(105.0, False), it.admits(109.9, False)) == (105.0, False, False)
+    assert it.admits(105.0)
+    assert it.admits(110.0, False), "nobody else came for as long as it was open"
+
+
+def test_a_probe_that_is_still_arriving_keeps_only_its_like_waiting() -> None:
+    it = opened()
+    slow = it.enter(110.0, False)
+    assert (it.admits(110.1, False), it.admits(110.1)) == (False, True)
+    quick = it.enter(110.1)
+    assert not it.admits(110.2), "that one is a probe as any other"
+    assert not it.failed(slow, 110.3), "and what became of the first says nothing against it"
+    assert it.state == HALF_OPEN
+    assert it.succeeded(quick)
+
+
+def test_a_probe_that_is_still_arriving_closes_it_whenever_it_succeeds() -> None:
+    it = opened()
+    first = it.enter(110.0, False)
+    it.enter(120.0, False)  # it was not heard of for so long that another one went
+    it.enter(120.1)
+    assert it.succeeded(first)
+    assert it.state == CLOSED
+    asked(it, 130.0, bad=20)
+    it.enter(135.0)
+    assert not it.succeeded(first), "it was sent before it opened again"
+
+
+def test_no_more_of_those_that_arrive_are_remembered_than_may_be() -> None:
+    it = opened()
+    numbers = [it.enter(110.0 + 10 * number, False) for number in range(2 * MOST_SLOW)]
+    assert not it.succeeded(numbers[0])
+    assert len(it._slow) == MOST_SLOW
+    assert it.succeeded(numbers[-MOST_SLOW])
 
 
 def test_who_was_sent_before_it_opened_says_nothing_any_more() -> None:
