@@ -19,11 +19,13 @@ from typing import NoReturn
 @contextmanager
 def importing() -> Iterator[None]:
     """While modules are imported nothing is collected: what they make stays, and to walk it again and again takes a twelfth of the time."""
+    collected = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if collected:
+            gc.enable()
 
 
 def leave(status: int) -> NoReturn:
