@@ -151,7 +151,7 @@ class Worker:
         self._applied = asyncio.Event()
         self._limits = limiting.make()
         sockets = [self._sock, self._unix_sock]
-        self._process = WorkerProcess(0, ENGINES[engine], sockets, self._limits, self._configure, self._told, self._heard)
+        self._process = WorkerProcess(0, f"tests.support.hasty_{engine}", sockets, self._limits, self._configure, self._told, self._heard)
         self._flags: dict[str, bool] = {}
         self._under_way = 0
         """Connections and requests, as last reported."""
