@@ -147,7 +147,7 @@ def start(
             spent = _spent(running.pid)
             running.kill()
             raise StartError(f"{name} runs{spent}, but was not ready within {timeout:g} s{why}. {_last_words(running)}")
-        time.sleep(0.05)
+        time.sleep(0.02)
     return running
 
 

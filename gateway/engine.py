@@ -23,7 +23,7 @@ from setproctitle import setproctitle
 
 from flags.decisions import Decisions
 from flags.snapshot import Snapshot
-from gateway import build, descriptors
+from gateway import build, descriptors, quick
 from gateway.access import AccessLog
 from gateway.config import parse
 from gateway.control import (
@@ -319,3 +319,4 @@ def main(make: Make, run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
     descriptors.allow_all()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     run(_serve(arguments.control, [int(fd) for fd in arguments.listen.split(",")], make))
+    quick.leave(0)

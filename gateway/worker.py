@@ -6,18 +6,21 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 
-import uvloop
+from gateway.quick import importing
 
-from gateway import engine
-from gateway.access import AccessLog
-from gateway.net.edge import Edge
-from gateway.net.listener import Listener
-from gateway.policy.decision import Policy
-from gateway.settings import Config
-from gateway.shipping import ShipperLink
-from gateway.tally import Tally
-from gateway.telemetry import Stats
-from gateway.tls import Pair
+with importing():
+    import uvloop
+
+    from gateway import engine
+    from gateway.access import AccessLog
+    from gateway.net.edge import Edge
+    from gateway.net.listener import Listener
+    from gateway.policy.decision import Policy
+    from gateway.settings import Config
+    from gateway.shipping import ShipperLink
+    from gateway.tally import Tally
+    from gateway.telemetry import Stats
+    from gateway.tls import Pair
 
 
 class EdgeEngine:

@@ -73,7 +73,8 @@ class Pool[Given: Named, Found]:
         self._judge = judge
 
     def start(self) -> None:
-        """Starts the first child ahead of the first exchange, which takes half a second. The others come when they are needed."""
+        """Starts the first child ahead of the first exchange, which takes half a second: for one whose every exchange comes here. A shipper
+        does without, as most of what it compares is small and never comes here: each child would cost it 0.4 s of CPU and its memory."""
         with self._changed:
             if not self.children and not self._closed:
                 self._add()

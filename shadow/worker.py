@@ -185,7 +185,6 @@ class Worker:
     def _compare_all(self) -> None:
         self._ruled.wait(PATIENCE_SECONDS)
         while (exchange := self._intake.take()) is not None:
-            self._slow.start()  # ahead of the first slow one; where nothing is shadowed, nothing has to be started
             broke, judgement = False, None
             try:
                 judgement = self._judge.judge(exchange, INLINE_BYTES)  # the writing thread may put another judge in its place

@@ -2,11 +2,14 @@
 
 import signal
 
+from gateway.quick import importing
+
 
 def main() -> None:
     """Until everything is imported, which takes half a second, Ctrl-C simply ends the process: there is nothing yet to clean up."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from gateway.cli import verbs
+    with importing():
+        from gateway.cli import verbs
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     verbs.main()

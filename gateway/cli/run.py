@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from gateway.cli.shared import RefusalError
+from gateway.quick import importing, leave
 
 ENGINES = {"edge": "gateway.worker", "mitmproxy": "gateway.mitm"}
 
@@ -29,14 +30,15 @@ def run(*, config: Path = Path("banyan.toml"), engine: Literal["edge", "mitmprox
     # Until the supervisor takes them: there is nothing to reload yet, and nothing to drain.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-    from setproctitle import setproctitle
+    with importing():
+        from setproctitle import setproctitle
 
-    from flags.file import FlagFileError
-    from flags.source import FlagSourceError
-    from gateway import admin
-    from gateway.config import ConfigError, parse, read
-    from gateway.listening import BindError
-    from gateway.supervisor import StartError, Supervisor
+        from flags.file import FlagFileError
+        from flags.source import FlagSourceError
+        from gateway import admin
+        from gateway.config import ConfigError, parse, read
+        from gateway.listening import BindError
+        from gateway.supervisor import StartError, Supervisor
 
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("banyan.reload", "banyan.flags", "banyan.identity"):  # that trouble is over is news too
@@ -46,6 +48,6 @@ def run(*, config: Path = Path("banyan.toml"), engine: Literal["edge", "mitmprox
         text = read(config)
         supervisor = Supervisor(parse(config, text), text, engine=ENGINES[engine], announce=lambda line: print(line, flush=True))
         supervisor.listen()
-        return asyncio.run(supervisor.run(admin.serve))
+        leave(asyncio.run(supervisor.run(admin.serve)))
     except (ConfigError, FlagSourceError, FlagFileError, BindError, StartError) as error:
         raise RefusalError(str(error)) from error

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway import engine
-from gateway.mitm.engine import MitmEngine
+from gateway.quick import importing
 
 if __name__ == "__main__":
+    with importing():
+        from gateway import engine
+        from gateway.mitm.engine import MitmEngine
     engine.main(MitmEngine, asyncio.run)

@@ -6,9 +6,9 @@ that is a __main__ of a package. They would have Django and the configuration, o
 
 from __future__ import annotations
 
-import sys
-
-from shadow.shipper import main
+from gateway.quick import importing, leave
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with importing():
+        from shadow.shipper import main
+    leave(main())

@@ -172,7 +172,6 @@ class JetStreamSink:
 
     def _redact_all(self) -> None:
         while (exchange := self._intake.take()) is not None:
-            self._slow.start()  # ahead of the first slow one; where nothing is shadowed, nothing has to be started
             try:
                 found, broke = self._sealer.judge(exchange, INLINE_BYTES), False
             except Exception:  # the next exchange must go out whatever this one hit

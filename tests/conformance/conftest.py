@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from gateway import limiting
 from gateway.children import Said, WorkerProcess
 from gateway.cli.run import ENGINES
 from gateway.control import Applied, Configure, Drain, FlagState, Report
-from gateway.telemetry import Stats, merge
+from gateway.telemetry import RouteStats, Stats, merge
 from shadow.exchange import Exchange, Frames
 from tests.support.gateway import Client, Gateway, Response, Upstream, gateway, ok, write_flags
 
@@ -149,8 +151,12 @@ class Worker:
         self._applied = asyncio.Event()
         self._limits = limiting.make()
         sockets = [self._sock, self._unix_sock]
-        self._process = WorkerProcess(0, ENGINES[engine], sockets, self._limits, self._configure, self._told, self._heard)
+        self._process = WorkerProcess(0, f"tests.support.hasty_{engine}", sockets, self._limits, self._configure, self._told, self._heard)
         self._flags: dict[str, bool] = {}
+        self._under_way = 0
+        """Connections and requests, as last reported."""
+        self._since = 0.0
+        """Unix time since when requests are the test's own."""
         self.statuses: list[int] = []
 
     async def start(self) -> None:
@@ -170,6 +176,26 @@ class Worker:
         self._sock.close()
         self._unix_sock.close()
         os.close(self._limits)
+
+    async def forget(self) -> None:
+        """As new for the next test, once all that the last one began has ended and is counted."""
+        if not self._flags and not self._clients and not self.legacy.connections:
+            return  # nobody had it yet
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
+        for upstream in (self.legacy, self.new):
+            await upstream.forget()
+        await self.flags()
+        async with asyncio.timeout(20):
+            await self.counted()
+            while self._under_way or not all(map(_accounted, self.stats.routes.values())):
+                await self.counted()
+        for upstream in (self.legacy, self.new):
+            await upstream.forget()  # what was in the shadow may have asked once more
+        self.stats = Stats()
+        self.exchanges = asyncio.Queue()
+        self._since = time.time()
 
     async def flags(self, **flags: bool) -> None:
         """Sets flags and waits until the worker decides by them."""
@@ -218,6 +244,7 @@ class Worker:
     def _heard(self, worker: WorkerProcess, message: Said) -> None:
         if isinstance(message, Report):
             merge(self.stats, message.stats)
+            self._under_way = message.stats.connections + message.stats.in_flight
             self._reported.set()
         elif isinstance(message, Applied):
             self._applied.set()
@@ -228,17 +255,22 @@ class Worker:
         frames = Frames()
         while data := await reader.read(65536):
             for record in frames.feed(data):
-                if isinstance(record, Exchange):
+                if isinstance(record, Exchange) and record.at >= self._since:
                     self.exchanges.put_nowait(record)
         writer.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def worker(engine: str, tmp_path: Path) -> AsyncIterator[Worker]:
+def _accounted(route: RouteStats) -> bool:
+    counts = route.shadow
+    return counts.eligible == counts.captured + sum(counts.skipped.values()) + sum(counts.dropped.values())
+
+
+@asynccontextmanager
+async def one_worker(engine: str, folder: Path) -> AsyncIterator[Worker]:
     legacy, new = Upstream(ok), Upstream(ok)
     await legacy.start()
     await new.start()
-    started = Worker(engine, tmp_path, legacy, new)
+    started = Worker(engine, folder, legacy, new)
     try:
         await started.start()
         yield started
@@ -246,3 +278,23 @@ async def worker(engine: str, tmp_path: Path) -> AsyncIterator[Worker]:
         await started.stop()
         await legacy.stop()
         await new.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_worker(engine: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Worker]:
+    async with one_worker(engine, tmp_path_factory.mktemp("worker")) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def worker(shared_worker: Worker) -> Worker:
+    """The one worker of this module, with nothing left of the test before: to start one takes up to a second of CPU."""
+    await shared_worker.forget()
+    return shared_worker
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_worker(engine: str, tmp_path: Path) -> AsyncIterator[Worker]:
+    """For a test that ends it, or looks at its memory."""
+    async with one_worker(engine, tmp_path) as started:
+        yield started

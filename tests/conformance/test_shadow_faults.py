@@ -141,25 +141,25 @@ async def test_the_clients_bytes_are_the_same(worker: Worker, fault: str) -> Non
 
 @pytest.mark.parametrize("engine", ["edge"], scope="module")  # docs/reference/engines.md says what the other one does
 @pytest.mark.parametrize(("fault", "count", "most"), [("hung", 300, 40), ("endless", 400, 80)])
-async def test_memory_stays_bounded(worker: Worker, fault: str, count: int, most: int) -> None:
+async def test_memory_stays_bounded(own_worker: Worker, fault: str, count: int, most: int) -> None:
     """Each of these requests is mirrored twice, for noise too, and each answer is just short enough to be captured. `most`, in MiB: what 64
     of them hold, and, where they end at once, what may wait for the shipper; all of them would be a good deal more."""
-    worker.legacy.handler = large
-    worker.new.handler = FAULTS[fault]
-    await worker.flags(writes=False, writes__shadow=True)
-    client = await worker.connect()
+    own_worker.legacy.handler = large
+    own_worker.new.handler = FAULTS[fault]
+    await own_worker.flags(writes=False, writes__shadow=True)
+    client = await own_worker.connect()
 
     async def some(count: int) -> None:
         for _ in range(count):
             assert (await client.request(get("/writes/3"))).body == LARGE
-            while not worker.exchanges.empty():
-                worker.exchanges.get_nowait()
+            while not own_worker.exchanges.empty():
+                own_worker.exchanges.get_nowait()
 
     await some(WARM)  # more than may be under way at once, and until the allocator has what it needs for that
-    before = memory(worker)
+    before = memory(own_worker)
     await some(count)
-    assert memory(worker) - before < most * 1024 * 1024
-    shadow = await accounted(worker, WARM + count, "writes")
+    assert memory(own_worker) - before < most * 1024 * 1024
+    shadow = await accounted(own_worker, WARM + count, "writes")
     assert set(shadow.dropped) <= {"concurrency", "queue_full"}
     assert shadow.skipped == {}
 
@@ -217,13 +217,13 @@ async def test_what_comes_after_the_switch_is_accounted_for_too(worker: Worker) 
     assert worker.stats.route("reviews").answered == {"candidate 200": 2}
 
 
-async def test_what_a_worker_leaves_behind_when_it_ends_is_counted(worker: Worker) -> None:
-    worker.legacy.handler = legacy
-    worker.new.handler = hung
-    await worker.flags(reviews=False, reviews__shadow=True)
-    assert len(await bytes_of(worker)) == 3
-    worker.drain(0.1)  # the candidate would be given a second
-    await worker.ended()
-    shadow = worker.stats.route("reviews").shadow
+async def test_what_a_worker_leaves_behind_when_it_ends_is_counted(own_worker: Worker) -> None:
+    own_worker.legacy.handler = legacy
+    own_worker.new.handler = hung
+    await own_worker.flags(reviews=False, reviews__shadow=True)
+    assert len(await bytes_of(own_worker)) == 3
+    own_worker.drain(0.1)  # the candidate would be given a second
+    await own_worker.ended()
+    shadow = own_worker.stats.route("reviews").shadow
     assert (shadow.eligible, shadow.skipped, set(shadow.dropped) | {"worker_stopped"}) == (3, {}, {"worker_stopped"})
     assert shadow.captured + shadow.dropped.get("worker_stopped", 0) == 3

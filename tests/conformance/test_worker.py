@@ -189,22 +189,22 @@ async def test_a_shadow_that_never_ends_is_given_up(worker: Worker) -> None:
     assert (counts.eligible, counts.captured, counts.skipped, counts.dropped) == (1, 1, {}, {})
 
 
-async def test_drain_answers_what_is_in_flight(worker: Worker) -> None:
+async def test_drain_answers_what_is_in_flight(own_worker: Worker) -> None:
     async def slow(request: Request) -> None:
         await asyncio.sleep(0.4)
         await request.answer(b"done")
 
-    worker.legacy.handler = slow
-    idle = await worker.connect()
-    busy = await worker.connect()
+    own_worker.legacy.handler = slow
+    idle = await own_worker.connect()
+    busy = await own_worker.connect()
     await busy.send(GET)
     await asyncio.sleep(0.15)
-    worker.drain(5)
+    own_worker.drain(5)
     response = await busy.response()
     assert (response.body, response.header("Connection")) == (b"done", "close")
     assert await idle.rest() == await busy.rest() == b""
-    await worker.ended()
-    assert worker.stats.routes["reviews"].answered == {"legacy 200": 1}
+    await own_worker.ended()
+    assert own_worker.stats.routes["reviews"].answered == {"legacy 200": 1}
 
 
 async def test_a_unix_socket(worker: Worker) -> None:

@@ -12,6 +12,8 @@ import pytest_asyncio
 
 from tests.support.gateway import Exchange, Gateway, Held, Upstream, gateway, ok
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 TOML = """
 [gateway]
 trusted_proxies = ["unix"]
@@ -42,18 +44,27 @@ class World:
         return head, body
 
 
-@pytest_asyncio.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    folder = tmp_path_factory.mktemp("deadlines")
     legacy, new = Upstream(ok), Upstream(ok)
     await legacy.start()
     await new.start()
-    also = f"unix:{tmp_path / 'socket'}"
+    also = f"unix:{folder / 'socket'}"
     try:
-        async with gateway(tmp_path, TOML.format(legacy=legacy.port, new=new.port), also=also, jobs=True) as running:
-            yield World(running, legacy, new, tmp_path)
+        async with gateway(folder, TOML.format(legacy=legacy.port, new=new.port), also=also, jobs=True) as started:
+            yield World(started, legacy, new, folder)
     finally:
         await legacy.stop()
         await new.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def world(running: World) -> World:
+    """The one gateway of this module, with nothing left of the test before."""
+    for upstream in (running.legacy, running.new):
+        await upstream.forget()
+    return running
 
 
 def request(method: bytes, path: bytes, *said: bytes) -> bytes:

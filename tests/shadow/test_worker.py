@@ -78,8 +78,6 @@ def judge() -> Iterator[SlowJudge]:
 
 def make(judge: Judge, database: Database, **limits: int) -> Worker:
     worker = Worker(judge, prepare=database.prepare, write=database.write, upkeep=database.upkeep, intake=Intake(**limits))
-    # The child process of large bodies has its own tests; here it would only cost its start.
-    worker._slow.start = lambda: None  # type: ignore[method-assign]
     worker.start()
     return worker
 
@@ -189,7 +187,6 @@ def test_reviewed_rules_are_followed_as_they_change_and_bad_ones_break_nothing(
 
     judge = Judge(Redactor([], b"k" * 32), {"r": Rules()})
     worker = Worker(judge, prepare=database.prepare, write=database.write, upkeep=database.upkeep, rules=rules)
-    worker._slow.start = lambda: None  # type: ignore[method-assign]
     worker.offer(json_exchange(b'{"t":1}', b'{"t":2}'))  # before the first rules are known: it waits for them
     worker.start()
     wait_for(lambda: database.written.get(counters.EXCUSED) == 1)

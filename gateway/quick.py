@@ -1,0 +1,44 @@
+"""How this project's processes begin and end quickly.
+
+A gateway is at least three of them, and of what its start and its end cost a fifth was Python's own housekeeping: 0.25 s of CPU of 1.2 s
+(measured).
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """While modules are imported nothing is collected: what they make stays, and to walk it again and again takes a twelfth of the time."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
+
+
+def leave(status: int) -> NoReturn:
+    """Ends this process, without Python taking each of its objects apart first: that takes 0.05 s of CPU after few imports, 0.25 s after
+    many. For processes that have closed what has to be closed: no `__del__` is called and no file that is still open is written out. What
+    was registered with atexit is done, and where another thread has still to end, all goes as ever."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.current_thread() and not thread.daemon]
+    if others:
+        sys.exit(status)
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no other way to have them called, and multiprocessing's children end by them
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        pass  # whoever read it is gone
+    os._exit(status)
