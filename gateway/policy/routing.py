@@ -14,6 +14,11 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 _DOT: Final = 0x2E
+_PERCENT: Final = 0x25
+_BACKSLASH: Final = 0x5C
+_SEMICOLON: Final = 0x3B
+_SHORT: Final = 64
+"""Bytes of a path up to which compiled code looks at each of them, which is quicker than to ask for three."""
 MAX_READINGS: Final = 32
 """Readings of one path. What can be read in more ways was made for it; ordinary ones with %20 or a dot segment have two or three."""
 MAX_READ: Final = 2048
@@ -117,7 +122,14 @@ def _tidy(path: bytes, segments: list[bytes]) -> bool:
                 return False
         elif index < last:
             return False
-    return path.find(b"%") < 0 and path.find(b"\\") < 0 and path.find(b";") < 0
+    size = len(path)
+    if size > _SHORT:
+        return path.find(b"%") < 0 and path.find(b"\\") < 0 and path.find(b";") < 0
+    for at in range(size):
+        byte = path[at]
+        if byte in (_PERCENT, _SEMICOLON, _BACKSLASH):
+            return False
+    return True
 
 
 def _readings(path: bytes) -> set[bytes]:
