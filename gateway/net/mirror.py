@@ -47,11 +47,23 @@ def consider(relay: Outbound, decision: Decision) -> Capture | None:
         skip(counts, "body_too_large")
     elif decision.fallback is not None and relay.terms.pools[decision.serve.upstream].barred:
         skip(counts, "fallback")  # legacy is about to answer: to ask it beside itself would double its load, just now
-    elif edge.mirrors.get(decision.route, 0) >= relay.terms.shadow.concurrency:
-        drop(counts, "concurrency")
     else:
-        return Capture(relay, decision, rules)
+        beside = edge.mirrors.get(decision.route)
+        if beside is None:
+            beside = edge.mirrors[decision.route] = Beside()
+        if beside.count < relay.terms.most_mirrors:
+            return Capture(relay, decision, rules, beside)
+        drop(counts, "concurrency")
     return None
+
+
+class Beside:
+    """How many of a route are being asked beside."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
 
 
 BODILESS: Final = (204, 304)
@@ -117,9 +129,10 @@ class Recorder:
 class Capture:
     """One exchange in the making."""
 
-    __slots__ = ("_body", "_mirrors", "_over", "decision", "edge", "relay", "rules", "served", "terms")
+    __slots__ = ("_body", "_mirrors", "_over", "beside", "decision", "edge", "relay", "rules", "served", "terms")
 
-    def __init__(self, relay: Outbound, decision: Decision, rules: ShadowRules) -> None:
+    def __init__(self, relay: Outbound, decision: Decision, rules: ShadowRules, beside: Beside) -> None:
+        self.beside = beside
         self.relay = relay
         self.edge = relay.edge
         self.terms = relay.terms
@@ -233,8 +246,7 @@ class Mirror(Sink):
 
     def start(self) -> None:
         capture = self._capture
-        edge, route = capture.edge, capture.decision.route
-        edge.mirrors[route] = edge.mirrors.get(route, 0) + 1
+        capture.beside.count += 1
         capture.terms.mirroring.begin(self, self.recorder.began)
         pool = capture.terms.shadow_pools[self.recorder.target.upstream]
         connection = pool.acquire(repeatable=self._repeatable)
@@ -293,7 +305,7 @@ class Mirror(Sink):
         self._connection = None
         capture = self._capture
         capture.terms.mirroring.end(self)
-        capture.edge.mirrors[capture.decision.route] -= 1
+        capture.beside.count -= 1
 
     # Sink
 
