@@ -112,6 +112,15 @@ class Decisions:
         """Whether an override answers for `flag`."""
         return flag in self._overrides
 
+    def both(self, serve: str, shadow: str, context: Context) -> int:
+        """As flags.snapshot.Flags has it."""
+        answers = 4 if serve in self._overrides else 0
+        if self.enabled(serve, context):
+            answers += 1
+        if self.enabled(shadow, context):
+            answers += 2
+        return answers
+
     def by_session(self, flag: str) -> bool:
         """Whether it matters to `flag` which session, or visitor, is asking."""
         plan = self._plans.get(flag)

@@ -34,6 +34,20 @@ BATCH: Final = 1000
 
 
 _DIGITS_3: Final = [f"{number:03}" for number in range(1000)]
+_USUAL: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+
+
+class _Second:
+    """The last whole second in digits: most lines are of the same as the one before."""
+
+    __slots__ = ("number", "text")
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.text = "0"
+
+
+_SECOND: Final = _Second()
 
 
 def line(
@@ -50,23 +64,27 @@ def line(
     upstream: str,
     reason: str,
     shadow: bool,
+    visible: bool = False,
 ) -> bytes:
     """One request as a line of JSON. `at`: Unix time in seconds of its end. `size`: body bytes sent. `upstream`: who answered by name, of a
-    split route its provider; '' for the gateway itself. A request that was refused has '' for what could not be read."""
+    split route its provider; '' for the gateway itself. A request that was refused has '' for what could not be read. `visible`: the target
+    has nothing but visible ASCII, as is known of one that was read (to find it out once more costs 0.1 µs)."""
     text = request_id.decode("latin-1")
     if not text.isalnum():
         text = _escaped(text)  # from a trusted proxy: ours are digits and letters
     path = target.decode("latin-1")
-    if '"' in path or "\\" in path or not path.isprintable():
+    if '"' in path or "\\" in path or not (visible or path.isprintable()):
         path = _escaped(path)
-    if not method.isalpha():
+    if method not in _USUAL and not method.isalpha():
         method = _escaped(method)
     shadowed = "true" if shadow else "false"
     # Six digits behind the point: printing a float costs ten times as much.
     digits, whole, some = _DIGITS_3, int(at), int(seconds)
+    if whole != _SECOND.number:
+        _SECOND.number, _SECOND.text = whole, str(whole)
     part, piece = int((at - whole) * 1_000_000), int((seconds - some) * 1_000_000)
     return (
-        f'{{"time":{whole}.{digits[part // 1000]}{digits[part % 1000]},"id":"{text}","client":"{client}","method":"{method}",'
+        f'{{"time":{_SECOND.text}.{digits[part // 1000]}{digits[part % 1000]},"id":"{text}","client":"{client}","method":"{method}",'
         f'"target":"{path}","status":{status},"bytes":{size},"seconds":{some}.{digits[piece // 1000]}{digits[piece % 1000]},'
         f'"route":"{route}","served_by":"{served_by}","upstream":"{upstream}","reason":"{reason}","shadow":{shadowed}}}\n'
     ).encode()
@@ -114,6 +132,15 @@ _HINT: Final = re.compile(
     rb"|(?<=earer[ \t:+%]|EARER[ \t:+%]|basic[ \t+%]|Basic[ \t+%]))"
 )
 """Something of every token but its body. Begins with one character of few, for which the search looks at no cost worth mentioning."""
+
+
+def _hinted(text: bytes, rest: bytes) -> bool:
+    """`rest`: of it, digits and _PIVOTS."""
+    return bool(rest.strip(_UNHINTED)) and _HINT.search(text) is not None
+
+
+_CARD_DIGITS: Final = 13
+"""A card's number has as many, or more."""
 _ROW: Final = bytes(48 if code in _DIGITS else 10 for code in range(256))
 _BETWEEN: Final = bytes((9, 32, 43, 45, *range(128, 256)))
 _THIRTEEN: Final = b"0" * 13
@@ -136,6 +163,10 @@ def _numbered(target: bytes) -> bool:
 
 
 _SHORT_QUERY: Final = 100
+_QUERIES: Final = 1000
+"""Harmless queries of up to _SHORT_QUERY bytes that are remembered: some 200 KB at most. An API's are few, and come again."""
+_IN_PATH: Final = bytes(3 if code == 0x3F else 2 if code in _PIVOTS else 1 if code in _DIGITS else 0 for code in range(256))
+"""What each byte is before a query: 1 for digits, 3 for the mark with which that begins, 2 for the rest of _PIVOTS."""
 
 
 class Mask:
@@ -147,11 +178,46 @@ class Mask:
         self._words = frozenset(name.encode() for name in self._names)
         self._plain = not any(mark in name for name in self._names for mark in "?&=")
         self._patterns = Patterns(list(patterns), self._names)
+        self._harmless: dict[bytes, int] = {}
+        """Queries without a word or a hint of a secret, each with its mark: how many digits and _PIVOTS are in it."""
 
     def presentable(self, target: bytes) -> bytes:
-        """`target` without secrets in its query, and with * in place of what looks like one anywhere in it."""
+        """`target` without secrets in its query, and with * in place of what looks like one anywhere in it.
+
+        Mostly it has a plain path and a query that came before: then 0.2 µs, and not 0.9.
+        """
+        # Within a path of letters, slashes and a few digits nothing can be, and nothing in it can have to do with what is in the query.
+        query, digits = -1, 0
+        size = len(target)
+        for at in range(size):
+            kind = _IN_PATH[target[at]]
+            if kind == 0:
+                continue
+            if kind == 1:
+                digits += 1
+                continue
+            if kind == 2:
+                return self._shown(target)
+            query = at
+            break
+        if query < 0:
+            return target if digits < _CARD_DIGITS else self._shown(target)
+        if size - query > _SHORT_QUERY:
+            return self._shown(target)
+        asked = target[query:]
+        more = self._harmless.get(asked)
+        if more is None:
+            rest = asked.translate(None, _ELSE)
+            if self._suspicious(asked) or _hinted(asked, rest):
+                return self._shown(target)
+            if len(self._harmless) >= _QUERIES:
+                self._harmless.clear()
+            more = self._harmless[asked] = len(rest)
+        return target if digits + more < _CARD_DIGITS else self._shown(target)
+
+    def _shown(self, target: bytes) -> bytes:
         rest = target.translate(None, _ELSE)
-        if len(rest) < 13 and (not rest or rest.isdigit()):
+        if len(rest) < _CARD_DIGITS and (not rest or rest.isdigit()):
             return target
         search = False
         if rest.find(b"?") >= 0 or rest.find(b"&") >= 0:  # bytes in bytes costs an exception inside
@@ -161,8 +227,7 @@ class Mask:
                 # Fields elsewhere than between & in the one query are found by the search alone.
                 search = astray or target.count(b"?") > 1
                 target = masked(target.decode("latin-1"), self._names).encode("latin-1")
-        hinted = bool(rest.strip(_UNHINTED)) and _HINT.search(target) is not None
-        if not (search or hinted or (len(rest) >= 13 and _numbered(target))):
+        if not (search or _hinted(target, rest) or (len(rest) >= _CARD_DIGITS and _numbered(target))):
             return target
         text = target.decode("latin-1")
         shown = self._patterns.replace(text, _star)

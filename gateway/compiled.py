@@ -48,6 +48,10 @@ MODULES = (
     "gateway/trace.py",
 )
 
+FLAGS = ["-fvisibility=hidden", *(["-fno-plt"] if sys.platform == "linux" else [])]
+"""What else the C compiler is told. Functions that another library could put its own in the place of, as those of a shared library are by
+default, are called by way of a table and never inlined, and CPython's would be by two jumps."""
+
 
 def sources() -> list[Path]:
     """The modules that are compiled."""
@@ -97,7 +101,8 @@ def build() -> bool:
         # The part that they share lies within the package: whoever finds that finds it too.
         f"modules = mypycify({names!r}, opt_level='3', debug_level='0', group_name='gateway.edge')\n"
         # Another compiler's new warning is no reason to run interpreted.
-        "for module in modules: module.extra_compile_args = [flag for flag in module.extra_compile_args if flag != '-Werror']\n"
+        "for module in modules:\n"
+        f" module.extra_compile_args = [flag for flag in module.extra_compile_args if flag != '-Werror'] + {FLAGS!r}\n"
         "setup(name='banyan-edge', packages=[], py_modules=[], ext_modules=modules)"
     )
     ended = subprocess.run(  # noqa: S603 - this interpreter, on these sources

@@ -21,7 +21,7 @@ from flags.decisions import Decisions
 from flags.explain import explain as explain_flag
 from flags.explanation import Explanation
 from flags.overrides import Override
-from flags.snapshot import Context, Snapshot
+from flags.snapshot import Context, Flags, Snapshot
 from gateway import build
 from gateway.config import Config
 from gateway.explaining_caller import who
@@ -95,7 +95,7 @@ def asked(body: bytes) -> Question:
         raise QuestionError(str(error)) from None
 
 
-class _Thrown:
+class _Thrown(Flags):
     """`decisions`, but for the flags whose dice have fallen already."""
 
     def __init__(self, decisions: Decisions, thrown: Mapping[str, bool]) -> None:

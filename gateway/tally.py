@@ -51,18 +51,21 @@ class _Watched:
 class RouteTally:
     """One route's requests. The route '' is what no route matched."""
 
-    __slots__ = ("_beside", "_failed", "_sides", "_watched", "fallbacks", "shadow")
+    __slots__ = ("_beside", "_failed", "_sides", "_watched", "captured", "eligible", "fallbacks", "shadow")
 
     def __init__(self) -> None:
         self._sides: dict[str, _Side] = {}
-        self._beside: dict[str, dict[int, int]] = {}
-        """Of `shadow`, the latency by side of what is asked beside."""
+        self._beside: dict[str, list[int]] = {}
+        """The latency by side of what is asked beside, as in _Side."""
         self._failed: dict[str, int] = {}
         """By side, what is no status of its own: no answer, or one that broke off."""
         self._watched: dict[str, _Watched] = {}
         self.fallbacks: dict[str, int] = {}
         """By what the candidate did: refused, timeout, status-500 …"""
         self.shadow = RouteCounts()
+        self.eligible = 0
+        self.captured = 0
+        """Both go into `shadow` with the report: these two nearly every request counts, and to add to a msgspec.Struct costs 0.08 µs."""
 
     def finish(self, side: str, status: int, seconds: float) -> None:
         """One request was answered (status 0: the client was cut off or went away)."""
@@ -102,9 +105,8 @@ class RouteTally:
             self._failed["shadow-" + side] = self._failed.get("shadow-" + side, 0) + 1
         times = self._beside.get(side)
         if times is None:
-            times = self._beside[side] = self.shadow.latency["shadow-" + side] = {}
-        number = _bucket(seconds)
-        times[number] = times.get(number, 0) + 1
+            times = self._beside[side] = [0] * (len(BUCKETS) + 1)
+        times[_bucket(seconds)] += 1
 
     def fell_back(self, why: str) -> None:
         """The candidate failed; legacy is asked instead."""
@@ -115,6 +117,10 @@ class RouteTally:
         """The same as it is sent."""
         answered = {f"{side} {status}": count for side, counts in self._sides.items() for status, count in counts.statuses.items()}
         latency = {side: Latency(counts.buckets, counts.total) for side, counts in self._sides.items()}
+        self.shadow.eligible += self.eligible
+        self.shadow.captured += self.captured
+        for side, times in self._beside.items():
+            self.shadow.latency["shadow-" + side] = {number: count for number, count in enumerate(times) if count}
         for side, counts in self._sides.items():
             unfinished = counts.statuses.get(0, 0)
             self.shadow.unfinished += unfinished

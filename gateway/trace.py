@@ -10,6 +10,7 @@ _VALID: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[
 _POOL: Final = 1024
 _FIRST: Final = 100_000_000
 """So that every count has nine digits."""
+_THREE: Final = [b"%03d" % number for number in range(1000)]
 
 
 def valid(traceparent: bytes) -> bool:
@@ -24,23 +25,31 @@ class Ids:
     costs ten times as much as everything else here.
     """
 
-    __slots__ = ("_count", "_pool", "_prefix", "_text")
+    __slots__ = ("_begin", "_count", "_high", "_prefix", "_tails", "_text")
 
     def __init__(self) -> None:
         self._restart()
 
     def _restart(self) -> None:
         self._prefix = os.urandom(6).hex().encode()
-        self._pool = [os.urandom(8).hex().encode() for _ in range(_POOL)]
+        pool = [os.urandom(8).hex().encode() for _ in range(_POOL)]
+        # What does not change with the count is put together once.
+        self._begin = b"00-" + self._prefix[:7]
+        self._tails = [b"%b-%b-00" % (pool[at], pool[at - 1]) for at in range(_POOL)]
         self._count = _FIRST
+        self._high = str(_FIRST // 1000).encode()
+        """The count's first six digits."""
         self._text = b""
 
     def begin(self) -> None:
         """The next request."""
-        self._count += 1
-        if self._count == 10 * _FIRST:
-            self._restart()
-        self._text = str(self._count).encode()
+        count = self._count = self._count + 1
+        low = count % 1000
+        if low == 0:
+            if count == 10 * _FIRST:
+                self._restart()
+            self._high = str(self._count // 1000).encode()
+        self._text = self._high + _THREE[low]
 
     def request_id(self) -> bytes:
         """12 hexadecimal digits of the worker, and the count."""
@@ -48,5 +57,4 @@ class Ids:
 
     def traceparent(self) -> bytes:
         """A new trace, not sampled: whether anybody records it is for others to say."""
-        pool, at = self._pool, self._count % _POOL
-        return b"".join((b"00-", self._prefix[:7], self._text, pool[at], b"-", pool[at - 1], b"-00"))
+        return b"%b%b%b" % (self._begin, self._text, self._tails[self._count % _POOL])

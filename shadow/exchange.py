@@ -16,8 +16,7 @@ import msgspec
 MAX_RECORD = 16 * 1024 * 1024
 """Bytes. A longer length prefix means that the stream is out of step: the connection is dropped, never resynchronised."""
 
-_LENGTH = struct.Struct(">I")
-_NO_LENGTH = bytes(_LENGTH.size)
+LENGTH = struct.Struct(">I")
 
 Side = Literal["legacy", "candidate"]
 
@@ -105,31 +104,14 @@ class Summary(msgspec.Struct, array_like=True, tag="summary"):
 
 Record = Exchange | Summary
 
-_encoder = msgspec.msgpack.Encoder()
+ENCODER = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Record)
 
 
 def encode(record: Record) -> bytes:
     """One record as a frame, ready for the socket."""
-    payload = _encoder.encode(record)
-    return _LENGTH.pack(len(payload)) + payload
-
-
-def append(record: Record, frames: bytearray) -> bool:
-    """Puts the record's frame behind those in `frames`. False: it is over MAX_RECORD, and `frames` is as it was."""
-    start = len(frames)
-    try:
-        frames += _NO_LENGTH
-        _encoder.encode_into(record, frames, -1)
-    except BaseException:
-        del frames[start:]
-        raise
-    size = len(frames) - start
-    if size > MAX_RECORD:
-        del frames[start:]
-        return False
-    _LENGTH.pack_into(frames, start, size - _LENGTH.size)
-    return True
+    payload = ENCODER.encode(record)
+    return LENGTH.pack(len(payload)) + payload
 
 
 class FrameError(ValueError):
@@ -151,14 +133,14 @@ class Frames:
         self._buffer += data
         start = 0
         try:
-            while len(self._buffer) - start >= _LENGTH.size:
-                (length,) = _LENGTH.unpack_from(self._buffer, start)
+            while len(self._buffer) - start >= LENGTH.size:
+                (length,) = LENGTH.unpack_from(self._buffer, start)
                 if length > MAX_RECORD:
                     raise FrameError(f"record of {length} bytes, over {MAX_RECORD}")
-                end = start + _LENGTH.size + length
+                end = start + LENGTH.size + length
                 if len(self._buffer) < end:
                     break
-                payload = bytes(self._buffer[start + _LENGTH.size : end])
+                payload = bytes(self._buffer[start + LENGTH.size : end])
                 start = end
                 try:
                     record: Record = _decoder.decode(payload)

@@ -52,6 +52,7 @@ def account(relay: Relay, side: str, status: int) -> None:
                 relay.serve.upstream if relay.serve is not None and side != GATEWAY else "",
                 reason,
                 shadow,
+                True,
             )
         )
 

@@ -29,9 +29,11 @@ class Timeouts[T: Hashable]:
     def begin(self, item: T, now: float) -> None:
         """Starts `item`'s timeout, anew if it was running. `now` is the clock's."""
         running = self._running
-        if item in running:
-            del running[item]
+        count = len(running)
         running[item] = now
+        if len(running) == count:  # it was there: to be told so is cheaper than to look first
+            del running[item]
+            running[item] = now
 
     def end(self, item: T) -> None:
         """Stops it, if it was running."""

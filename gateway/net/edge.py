@@ -11,6 +11,7 @@ from gateway.access import AccessLog
 from gateway.ledger.desk import Desk
 from gateway.net.clock import Clock
 from gateway.net.deadlines import Deadlines
+from gateway.net.mirror import Beside
 from gateway.net.terms import Terms
 from gateway.net.worth import report
 from gateway.policy.decision import Policy
@@ -48,7 +49,7 @@ class Edge:
         self.clock = Clock()
         self.deadlines = Deadlines(loop, self.clock)
         self.connections: set[Downstream | Http2] = set()
-        self.mirrors: dict[str, int] = {}
+        self.mirrors: dict[str, Beside] = {}
         """Mirrored requests under way, by route."""
         self.draining = False
         self.terms = Terms(loop, self.deadlines, config, policy)

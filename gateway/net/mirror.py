@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Literal
 
+from mypy_extensions import mypyc_attr
+
 from gateway.identity.caller import known
 from gateway.net.chunked import unframed
 from gateway.net.fields import captured
@@ -32,8 +34,9 @@ def consider(relay: Outbound, decision: Decision) -> Capture | None:
     edge = relay.edge
     rules = decision.rules
     assert rules is not None  # noqa: S101 - a decision with a shadow has its route's rules
-    counts = edge.tally.route(decision.route).shadow
-    counts.eligible += 1
+    route = edge.tally.route(decision.route)
+    route.eligible += 1
+    counts = route.shadow
     if relay.head.upgrade:
         skip(counts, "upgrade")
     elif relay.head.method not in rules.methods:
@@ -44,11 +47,23 @@ def consider(relay: Outbound, decision: Decision) -> Capture | None:
         skip(counts, "body_too_large")
     elif decision.fallback is not None and relay.terms.pools[decision.serve.upstream].barred:
         skip(counts, "fallback")  # legacy is about to answer: to ask it beside itself would double its load, just now
-    elif edge.mirrors.get(decision.route, 0) >= relay.terms.shadow.concurrency:
-        drop(counts, "concurrency")
     else:
-        return Capture(relay, decision, rules)
+        beside = edge.mirrors.get(decision.route)
+        if beside is None:
+            beside = edge.mirrors[decision.route] = Beside()
+        if beside.count < relay.terms.most_mirrors:
+            return Capture(relay, decision, rules, beside)
+        drop(counts, "concurrency")
     return None
+
+
+class Beside:
+    """How many of a route are being asked beside."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
 
 
 BODILESS: Final = (204, 304)
@@ -56,6 +71,7 @@ BODILESS: Final = (204, 304)
 SHADOW: Final = b"\r\nBanyan-Shadow: 1"
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Recorder:
     """One answer as it is captured: bounded, and marked where it was not kept."""
 
@@ -109,12 +125,14 @@ class Recorder:
         return Answer(side, self.target.upstream, head.status, fields, body, self.elapsed, "", self.skipped)
 
 
+@mypyc_attr(free_list_len=1)
 class Capture:
     """One exchange in the making."""
 
-    __slots__ = ("_body", "_mirrors", "_over", "decision", "edge", "relay", "rules", "served", "terms")
+    __slots__ = ("_body", "_mirrors", "_over", "beside", "decision", "edge", "relay", "rules", "served", "terms")
 
-    def __init__(self, relay: Outbound, decision: Decision, rules: ShadowRules) -> None:
+    def __init__(self, relay: Outbound, decision: Decision, rules: ShadowRules, beside: Beside) -> None:
+        self.beside = beside
         self.relay = relay
         self.edge = relay.edge
         self.terms = relay.terms
@@ -177,7 +195,6 @@ class Capture:
     def _hand_over(self, mirror: Mirror) -> None:
         self._mirrors.remove(mirror)  # it refers to this capture: see Relay._end
         relay, edge = self.relay, self.edge
-        counts = edge.tally.route(self.decision.route).shadow
         shipper = edge.shipper
         if shipper is None:
             reason = "shipper_gone"
@@ -201,12 +218,14 @@ class Capture:
                 )
             )
         if mirror.kind == "pair":
+            route = edge.tally.route(self.decision.route)
             if reason:
-                drop(counts, reason)
+                drop(route.shadow, reason)
             else:
-                counts.captured += 1
+                route.captured += 1
 
 
+@mypyc_attr(free_list_len=1)
 class Mirror(Sink):
     """One request to the other upstream. It is the Sink of its connection."""
 
@@ -227,8 +246,7 @@ class Mirror(Sink):
 
     def start(self) -> None:
         capture = self._capture
-        edge, route = capture.edge, capture.decision.route
-        edge.mirrors[route] = edge.mirrors.get(route, 0) + 1
+        capture.beside.count += 1
         capture.terms.mirroring.begin(self, self.recorder.began)
         pool = capture.terms.shadow_pools[self.recorder.target.upstream]
         connection = pool.acquire(repeatable=self._repeatable)
@@ -277,7 +295,9 @@ class Mirror(Sink):
         forwarding = relay.client.peer.forwarding(relay.head)
         target = self.recorder.target
         stamp = relay.stamp(target.upstream)  # of the same caller, and for this upstream: it could not use the other's
-        data = request_head(relay.head, target, forwarding, relay.request_id, relay.trace, stamp, extra=SHADOW) + self._body
+        data = request_head(relay.head, target, forwarding, relay.request_id, relay.trace, stamp, extra=SHADOW)
+        if self._body:
+            data += self._body
         connection.begin(self, data, head_only=relay.head.method == "HEAD", whole=True)
 
     def _close(self) -> None:
@@ -285,7 +305,7 @@ class Mirror(Sink):
         self._connection = None
         capture = self._capture
         capture.terms.mirroring.end(self)
-        capture.edge.mirrors[capture.decision.route] -= 1
+        capture.beside.count -= 1
 
     # Sink
 

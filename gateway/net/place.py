@@ -70,8 +70,8 @@ class Place:
         self.socket = socket
         self.upstream = upstream
         self.name = f"unix:{socket}" if socket else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.idle: dict[UpstreamConnection, float] = {}
-        """With the time of their return, in its order: the last is taken first, so that a quiet gateway lets the others go."""
+        self.idle: list[UpstreamConnection] = []
+        """In the order of their return: the last is taken first, so that a quiet gateway lets the others go."""
         self.total = 0
         """Connections that are open or being opened."""
         self.failed_at = -AVOID_SECONDS

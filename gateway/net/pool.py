@@ -119,9 +119,9 @@ class Pool:
         idle = place.idle
         now = self.clock.now
         while idle:
-            connection, since = idle.popitem()
-            if not repeatable and now - since > FRESH_SECONDS:
-                idle[connection] = since
+            connection = idle.pop()
+            if not repeatable and now - connection.since > FRESH_SECONDS:
+                idle.append(connection)
                 return None
             if not connection.transport.is_closing():
                 breaker = place.breaker
@@ -179,25 +179,24 @@ class Pool:
         if place is None or len(place.idle) >= MAX_IDLE or self.clock.now > connection.until:
             connection.abandon()
             return
-        place.idle[connection] = self.clock.now
+        connection.since = self.clock.now
+        place.idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
         """The connection is gone."""
         place, connection.place = connection.place, None
         if place is not None:
             place.total -= 1
-            place.idle.pop(connection, None)
+            if connection in place.idle:
+                place.idle.remove(connection)
 
     def tick(self, now: float) -> None:
         """Lets go of what has been idle too long."""
         due = now - IDLE_SECONDS
         for place in self.places:
             place.breaker.tick(now)
-            while place.idle:
-                connection, since = next(iter(place.idle.items()))
-                if since > due:
-                    break
-                connection.abandon()
+            while place.idle and place.idle[0].since <= due:
+                place.idle[0].abandon()
 
     def complain(self, error: OSError, place: Place) -> None:
         """There is no TLS with it: said once a minute, and when it is for another reason."""
@@ -211,7 +210,7 @@ class Pool:
         for end in self.ends:
             end()
         for place in self.places:
-            for connection in list(place.idle):
+            for connection in place.idle.copy():
                 connection.abandon()
         for task in list(self._connecting):
             task.cancel()

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mypy_extensions import mypyc_attr
+
 from gateway.net.accounting import account, failed, watched
 from gateway.net.admitting import give_back, stream
 from gateway.net.again import elsewhere
@@ -37,6 +39,7 @@ GONE_SECONDS: Final = 1.0
 """To the guard, a client that left after so long without a head is one that was answered then: whoever left sooner says nothing."""
 
 
+@mypyc_attr(free_list_len=1)
 class Relay(Outbound):
     """See the module's docstring. It is the Sink of the upstream connection that serves the client."""
 

@@ -17,42 +17,36 @@ def reply(relay: Relay, head: ResponseHead, data: bytes, complete: bool) -> byte
     """The head, and what there is of the body. Tells the client's connection how the rest is framed, and whether it ends with it."""
     client, request = relay.client, relay.head
     close = not client.keeps_alive(request) or not relay.body_complete
-    parts = [head.line, head.fields]
+    extra = b""
     if relay.terms.ending or relay.caller is not None:
-        _sessions(relay, head, parts)
+        extra = _sessions(relay, head)
     visitors = relay.terms.visitors
     if relay.visitor and visitors is not None:
         cookie = visitors.set_cookie(relay.visitor, head.fields, secure=client.peer.by_https(request))
         if cookie:
-            parts += (b"\r\nSet-Cookie: ", cookie)
+            extra += b"\r\nSet-Cookie: " + cookie
         else:
             relay.edge.tally.event(NOT_SET)
     if (head.chunked and head.status != 204) or (head.length < 0 and not complete):
         if request.http11:
-            parts.append(b"\r\nTransfer-Encoding: chunked")
+            extra += b"\r\nTransfer-Encoding: chunked"
             client.chunking = True
         else:
             close = True  # HTTP/1.0 knows no other end than the connection's
     if relay.terms.expose or client.peer.trusted:
-        parts.append(debug(relay))
+        extra += debug(relay)
     if close:
         client.closing_after = True
-        parts.append(b"\r\nConnection: close\r\n\r\n")
-    elif request.http11:
-        parts.append(b"\r\n\r\n")
-    else:
-        parts.append(b"\r\nConnection: keep-alive\r\n\r\n")
+        extra += b"\r\nConnection: close"
+    elif not request.http11:
+        extra += b"\r\nConnection: keep-alive"
     if client.chunking:
         if request.method == "HEAD" or head.status in (204, 304):
             client.chunking = False
+            data = b""
         else:
-            if data:
-                parts.append(chunk(data))
-            if complete:
-                parts.append(LAST)
-    elif data:
-        parts.append(data)
-    return b"".join(parts)
+            data = (chunk(data) if data else b"") + (LAST if complete else b"")
+    return b"%b%b%b\r\n\r\n%b" % (head.line, head.fields, extra, data)
 
 
 def debug(relay: Relay) -> bytes:
@@ -66,8 +60,9 @@ def debug(relay: Relay) -> bytes:
     return f"\r\nBanyan-Route: {decision.route or '-'}; served-by={serve.side}; reason={reason}{timing}".encode()
 
 
-def _sessions(relay: Relay, head: ResponseHead, parts: list[bytes]) -> None:
-    """What the answer with this head does to sessions: legacy may end one; and one that it renewed when it was asked is told of."""
+def _sessions(relay: Relay, head: ResponseHead) -> bytes:
+    """What the answer with this head does to sessions: legacy may end one; and one that it renewed when it was asked is told of, in fields
+    with their CRLF before them."""
     serve, caller = relay.serve, relay.caller
     assert serve is not None  # noqa: S101 - it has answered
     if serve.upstream == LEGACY:
@@ -80,7 +75,6 @@ def _sessions(relay: Relay, head: ResponseHead, parts: list[bytes]) -> None:
                 break
     elif caller is not None and caller.cookies:
         if private(head.fields):
-            for cookie in caller.cookies:
-                parts += (b"\r\nSet-Cookie: ", cookie)
-        else:
-            relay.edge.tally.event(NOT_RENEWED)
+            return b"".join([b"\r\nSet-Cookie: " + cookie for cookie in caller.cookies])
+        relay.edge.tally.event(NOT_RENEWED)
+    return b""

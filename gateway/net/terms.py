@@ -62,6 +62,7 @@ class Terms:
         self.expose = config.gateway.expose_decision
         self.flag_headers = Headers(config.flags.headers)
         self.proxy_protocol = config.gateway.proxy_protocol
+        self.most_mirrors = config.shadow.concurrency
         self.shadow = config.shadow
         self.mask = Mask(*config.shadow.secrets)
         self.in_flight = 0

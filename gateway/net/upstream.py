@@ -97,6 +97,7 @@ class UpstreamConnection:
         "pool",
         "refusal",
         "reused",
+        "since",
         "sink",
         "state",
         "transport",
@@ -117,6 +118,8 @@ class UpstreamConnection:
         """What the outcome of its exchange brings back to the address's breaker."""
         self.until = 0.0
         """It takes no request after this time."""
+        self.since = 0.0
+        """When it came back to its pool."""
         self.reused = False
         """It has carried an exchange before, so it may have died while it waited in the pool."""
         self.refusal: ssl.SSLError | None = None

@@ -174,11 +174,10 @@ class CandidateClaim(Claim):
         self._serve_flag = rules.serve_flag
         self._shadow_flag = rules.shadow_flag
         self._decisions = _decisions(rules)
-        """(serve flag, shadow flag, the serve flag is overridden) → Decision."""
+        """By what the flags say of both."""
 
     def decide(self, flags: Flags, context: Context, by: str = "") -> Decision:
-        serve, shadow = flags.enabled(self._serve_flag, context), flags.enabled(self._shadow_flag, context)
-        return self._decisions[serve, shadow, flags.overridden(self._serve_flag)]
+        return self._decisions[flags.both(self._serve_flag, self._shadow_flag, context)]
 
     def by_session(self, flags: Flags) -> bool:
         return flags.by_session(self._serve_flag)
@@ -257,18 +256,20 @@ def _split_to(route: str, provider: str, overridden: bool) -> Decision:
     return Decision(route, Target(provider), None, None, Reason.OVERRIDE if overridden else Reason.SPLIT)
 
 
-def _decisions(route: RouteRules) -> dict[tuple[bool, bool, bool], Decision]:
-    made = {}
+def _decisions(route: RouteRules) -> list[Decision]:
+    made = []
     after = route.shadow.after_the_switch(route.sandbox_legacy)
-    for serve_on, shadow_on, overridden in product((False, True), repeat=3):
+    for overridden, shadow_on, serve_on in product((False, True), repeat=3):  # as `Flags.both` counts them
         serve, other = (route.candidate, _LEGACY) if serve_on else (_LEGACY, route.candidate)
-        made[serve_on, shadow_on, overridden] = Decision(
-            route=route.name,
-            serve=serve,
-            fallback=_LEGACY if serve_on and route.fallback else None,
-            shadow=other if shadow_on else None,
-            reason=Reason.OVERRIDE if overridden else (Reason.FLAG_ON if serve_on else Reason.FLAG_OFF),
-            rules=after if serve_on else route.shadow,
-            guarded=route.guarded,
+        made.append(
+            Decision(
+                route=route.name,
+                serve=serve,
+                fallback=_LEGACY if serve_on and route.fallback else None,
+                shadow=other if shadow_on else None,
+                reason=Reason.OVERRIDE if overridden else (Reason.FLAG_ON if serve_on else Reason.FLAG_OFF),
+                rules=after if serve_on else route.shadow,
+                guarded=route.guarded,
+            )
         )
     return made

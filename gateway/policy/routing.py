@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-_DOT: Final = 0x2E
+_UNTIDY: Final = re.compile(rb"[%\\;]|/[/.]")
+_SLASH: Final = 0x2F
+_SHORT: Final = 64
+"""Bytes of a path up to which compiled code looks at each of them: once for all, which takes half of what splitting it and a pattern do."""
 MAX_READINGS: Final = 32
 """Readings of one path. What can be read in more ways was made for it; ordinary ones with %20 or a dot segment have two or three."""
 MAX_READ: Final = 2048
@@ -71,9 +74,9 @@ class Table:
         Raises:
             AmbiguousPathError: another route, or none, would match the decoded path.
         """
-        segments = path.split(b"/")
+        segments, tidy = _segments(path)
         found = self._walk(self._root, segments, 1, method)
-        if not _tidy(path, segments):
+        if not tidy:
             # Both matter: a candidate that decodes must see the same API, and so must legacy's own URLconf.
             for other in _readings(path):
                 if self._walk(self._root, other.split(b"/"), 1, method) != found:
@@ -104,20 +107,27 @@ class Table:
         return node.below.get(method) or node.below.get("")
 
 
-def _tidy(path: bytes, segments: list[bytes]) -> bool:
-    """Has it no %, \\ or ;, no // and no segment that begins with a dot? Then it cannot be decoded to another path. `segments`: split at /.
-
-    0.13 µs for three segments, where a pattern takes 0.29.
-    """
-    last = len(segments) - 1
-    for index in range(1, last + 1):
-        segment = segments[index]
-        if segment:
-            if segment[0] == _DOT:
-                return False
-        elif index < last:
-            return False
-    return path.find(b"%") < 0 and path.find(b"\\") < 0 and path.find(b";") < 0
+def _segments(path: bytes) -> tuple[list[bytes], bool]:
+    """The path split at /, and whether it is tidy: no %, \\ or ; in it, no // and no segment that begins with a dot. Then it cannot be
+    decoded to another path."""
+    size = len(path)
+    if size > _SHORT:
+        segments = path.split(b"/")
+        return segments, _UNTIDY.search(path) is None
+    segments = []
+    tidy = True
+    start = 0
+    for at in range(size):
+        byte = path[at]
+        if byte == _SLASH:
+            segments.append(path[start:at])
+            start = at + 1
+            if start < size and path[start] in (0x2F, 0x2E):  # / .
+                tidy = False
+        elif byte in (0x25, 0x3B, 0x5C):  # % ; \
+            tidy = False
+    segments.append(path[start:])
+    return segments, tidy
 
 
 def _readings(path: bytes) -> set[bytes]:

@@ -14,7 +14,7 @@ from flags.decisions import Decisions
 from flags.features import FeaturesError
 from flags.plans import lacks
 from flags.reads import reads, reads_variant
-from flags.snapshot import Context, Snapshot
+from flags.snapshot import Context, Flags, Snapshot
 from tests.support.flags import CONTEXTS, documents, flag, only_if, rollout, snapshot
 
 
@@ -222,6 +222,23 @@ def test_an_override_answers_everybody_until_it_is_lifted() -> None:
     live.override({})
     assert [live.enabled("half", person) for person in people] == halves
     assert not live.overridden("half")
+
+
+def test_both_flags_of_a_route_in_one_question_are_as_in_three() -> None:
+    live = Decisions.build(snapshot(flag(), flag(rollout(50, "userId"), name="half"), flag(name="off", enabled=False)))
+    found = set()
+    for overrides in ({}, {"f": False}, {"off": True}, {"half": True, "nowhere": True}):
+        live.override(overrides)
+        for serve in ("f", "half", "off", "nowhere"):
+            for shadow in ("f", "half", "off", "nowhere"):
+                for user in range(4):
+                    person = Context(user_id=str(user))
+                    answers = live.both(serve, shadow, person)
+                    assert answers == Flags.both(live, serve, shadow, person)
+                    found.add(answers)
+    assert found == set(range(8))
+    # Each was asked 4 * 4 * 4 times as either, and each time twice.
+    assert sum(live.take_usage()["half"]) == 2 * 2 * 4 * 4 * 4
 
 
 def test_an_override_survives_a_new_state_and_what_is_under_it_is_the_new_one() -> None:

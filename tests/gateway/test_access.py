@@ -328,6 +328,37 @@ def test_what_is_not_searched_holds_nothing_that_the_search_would_find(pieces: l
     assert Mask(Shadow().redact).presentable(target.encode("latin-1")) == found.encode("latin-1")
 
 
+_HARMLESS = (
+    "",
+    "?",
+    "?sort=new",
+    "?page=2",
+    "?a=1&b=2",
+    "?4",
+    "?x=411",
+    "?at=1732912345678",
+    "?token=x",
+    "?a%2Bb=c",
+    "?a=b?token=x",
+    "?q=eyJ",
+)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["/a", "/a/41111111111", "/4111111111111111", "/a-b", "/token=x", "/eyJ", "/a&token=x"]),
+            st.sampled_from(_HARMLESS),
+        )
+    )
+)
+def test_what_was_found_of_a_query_before_holds_for_it_behind_any_path(targets: list[tuple[str, str]]) -> None:
+    mask = Mask(Shadow().redact)
+    for path, query in targets:
+        target = f"{path}{query}".encode()
+        assert mask.presentable(target) == Mask(Shadow().redact).presentable(target)
+
+
 def test_every_token_is_found_in_a_target() -> None:
     for prefix in PREFIXES:
         body = {"SG.": "a1B2" * 5 + "." + "c3D4" * 6, "AKIA": "A1B2" * 4, "ASIA": "A1B2" * 4}.get(prefix, "a1b2" * 10)

@@ -8,7 +8,7 @@ import orjson
 from hypothesis import strategies as st
 
 from flags.features import revision
-from flags.snapshot import Context, Snapshot
+from flags.snapshot import Context, Flags, Snapshot
 
 Json = dict[str, Any]
 
@@ -34,7 +34,7 @@ def only_if(name: str, *values: str, operator: str = "IN") -> Json:
     return {"contextName": name, "operator": operator, "values": list(values), "inverted": False}
 
 
-class Stumbling:
+class Stumbling(Flags):
     """Flags whose first questions raise, as many as `times` (None: all): a defect of ours, or what nobody has thought of."""
 
     revision = ""

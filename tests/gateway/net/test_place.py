@@ -20,7 +20,7 @@ def test_the_one_with_the_fewest_requests_pending() -> None:
 
 def test_idle_connections_are_no_requests() -> None:
     busy, quiet = places(2, 5)
-    quiet.idle = cast("Any", dict.fromkeys(range(4), 0.0))
+    quiet.idle = cast("Any", [None] * 4)
     assert (busy.pending, quiet.pending) == (2, 1)
     assert choose([busy, quiet], 100.0, 0) is quiet
 

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from flags import snapshot
 from flags.snapshot import Context
 from gateway.policy.decision import AMBIGUOUS, UNROUTED, Decision, Policy, Reason, RouteRules, ShadowRules, Target
 from gateway.policy.failure import Failure
@@ -13,7 +14,7 @@ from gateway.policy.routing import Pattern
 ANYONE = Context()
 
 
-class Flags:
+class Flags(snapshot.Flags):
     revision = "1"
 
     def __init__(self, *on: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flags import snapshot
 from flags.snapshot import Context
 from gateway.policy.decision import Decision, Policy, Reason, SplitClaim, SplitRules, Target
 from gateway.policy.failure import Failure
@@ -147,7 +148,7 @@ def test_a_name_that_is_no_text_is_one_all_the_same() -> None:
     assert known_by(USER, Context(user_id="\udcff"))[1]
 
 
-class Flags:
+class Flags(snapshot.Flags):
     revision = "1"
 
     def __init__(self) -> None:
