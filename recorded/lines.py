@@ -1,0 +1,99 @@
+"""The lines of a file of any size, gzip'ed or not, in bounded memory: read in blocks, unpacked as it is read.
+
+Nothing in a file ends the reading of what stands before it: where a gzip'ed file is cut off or damaged, the lines up to there are read, and
+`Lines.trouble` says what happened.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+
+LONGEST: Final = 65536
+"""Bytes of a line. Servers take request heads of 8 to 32 KiB, and escape what is odd in them: four bytes for one."""
+_BLOCK: Final = 262144
+_GZIP: Final = b"\x1f\x8b"
+_PACKED: Final = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip"}
+
+
+class Lines:
+    """The lines of `stream`, without their ends. What is longer than LONGEST comes as its first LONGEST + 1 bytes: to be told apart."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.trouble = ""
+        """Why there are no more, where that is not the end of the file. To be looked at once there are none."""
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        for block in self.blocks():
+            yield from block
+
+    def blocks(self) -> Iterator[list[bytes]]:
+        """The same, many at a time."""
+        kept: list[bytes] = []
+        """Of a line that has not ended yet: its first LONGEST + 1 bytes at the least."""
+        held = 0
+        try:
+            for data in self._data():
+                lines = data.split(b"\n")
+                if len(lines) == 1:
+                    if held <= LONGEST:
+                        kept.append(data)
+                        held += len(data)
+                    continue
+                lines[0] = b"".join((*kept, lines[0]))
+                last = lines.pop()
+                kept, held = [last], len(last)
+                yield [_cut(line) for line in lines]
+        except OSError as error:
+            self.trouble = f"it can't be read any further: {error.strerror or error}"
+        if held:
+            yield [_cut(b"".join(kept))]
+
+    def _data(self) -> Iterator[bytes]:
+        data = self._stream.read(_BLOCK)
+        while 0 < len(data) < 8 and (more := self._stream.read(_BLOCK)):  # a pipe gives what there is
+            data += more
+        if data.startswith(_GZIP):
+            yield from self._unpacked(data)
+            return
+        for magic, name in _PACKED.items():
+            if data.startswith(magic):
+                self.trouble = f"it is packed with {name}: unpack it first ({name} -dc FILE | banyan top -)"
+                return
+        if data.startswith(b"\xef\xbb\xbf"):  # a byte order mark
+            data = data[3:]
+        while data:
+            yield data
+            data = self._stream.read(_BLOCK)
+
+    def _unpacked(self, data: bytes) -> Iterator[bytes]:
+        """gzip (RFC 1952), of several members where logs were appended to each other."""
+        member = zlib.decompressobj(31)
+        try:
+            while data:
+                found = member.decompress(data, _BLOCK)
+                if found:
+                    yield found
+                if not member.eof:
+                    data = member.unconsumed_tail or self._stream.read(_BLOCK)
+                    continue
+                data = member.unused_data or self._stream.read(_BLOCK)
+                data = data.lstrip(b"\0")  # tapes and some rotators pad
+                if data:
+                    if len(data) < 2:
+                        data += self._stream.read(_BLOCK)
+                    if not data.startswith(_GZIP):
+                        self.trouble = "something follows the gzip'ed part that is not gzip'ed"
+                        return
+                    member = zlib.decompressobj(31)
+        except zlib.error as error:
+            self.trouble = f"its gzip'ed part is damaged ({error})"
+            return
+        if not member.eof:
+            self.trouble = "its gzip'ed part is cut off"
+
+
+def _cut(line: bytes) -> bytes:
+    return line if len(line) <= LONGEST else line[: LONGEST + 1]
