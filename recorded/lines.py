@@ -18,7 +18,7 @@ _PACKED: Final = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz
 
 
 class Lines:
-    """The lines of `stream`, without their ends. What is longer than LONGEST comes as its first LONGEST + 1 bytes: to be told apart."""
+    """The lines of `stream`, without their ends. Of what is much longer than LONGEST comes a part that still is: to be told apart."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.trouble = ""
@@ -26,30 +26,29 @@ class Lines:
         self._stream = stream
 
     def __iter__(self) -> Iterator[bytes]:
-        for block in self.blocks():
-            yield from block
+        for chunk in self.chunks():
+            yield from split(chunk)
 
-    def blocks(self) -> Iterator[list[bytes]]:
-        """The same, many at a time."""
+    def chunks(self) -> Iterator[bytes]:
+        """The same, many at a time: whole lines with their ends, but for the last of all perhaps. A chunk has 320 KiB at most."""
         kept: list[bytes] = []
-        """Of a line that has not ended yet: its first LONGEST + 1 bytes at the least."""
+        """Of a line that has not ended yet."""
         held = 0
         try:
             for data in self._data():
-                lines = data.split(b"\n")
-                if len(lines) == 1:
+                end = data.rfind(b"\n") + 1
+                if not end:
                     if held <= LONGEST:
-                        kept.append(data)
+                        kept.append(data[: LONGEST + 1])
                         held += len(data)
                     continue
-                lines[0] = b"".join((*kept, lines[0]))
-                last = lines.pop()
-                kept, held = [last], len(last)
-                yield [_cut(line) for line in lines]
+                kept.append(data[:end])
+                yield b"".join(kept)
+                kept, held = [data[end:]], len(data) - end
         except OSError as error:
             self.trouble = f"it can't be read any further: {error.strerror or error}"
         if held:
-            yield [_cut(b"".join(kept))]
+            yield b"".join(kept)
 
     def _data(self) -> Iterator[bytes]:
         data = self._stream.read(_BLOCK)
@@ -95,5 +94,9 @@ class Lines:
             self.trouble = "its gzip'ed part is cut off"
 
 
-def _cut(line: bytes) -> bytes:
-    return line if len(line) <= LONGEST else line[: LONGEST + 1]
+def split(chunk: bytes) -> list[bytes]:
+    """Its lines."""
+    lines = chunk.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return lines

@@ -270,8 +270,8 @@ def test_a_gziped_bomb_takes_no_memory() -> None:
     packer = zlib.compressobj(9, wbits=31)
     bomb = b"".join(packer.compress(b"\0" * 2**20) for _ in range(256)) + packer.flush()
     assert len(bomb) < 2**20
-    sizes = [sum(map(len, block)) for block in lines(bomb).blocks()]
-    assert sizes == [LONGEST + 1]
+    (chunk,) = lines(bomb).chunks()
+    assert LONGEST < len(chunk) <= LONGEST + 2**18
 
 
 def test_a_file_that_breaks_while_it_is_read_is_said() -> None:
