@@ -196,7 +196,7 @@ def needs_login(view: Any, optional: bool) -> tuple[bool | None, str]:
             return True, f"its view's permission_classes: {', '.join(sorted(wanted))}"
         if wanted == {"AllowAny"}:
             return False, "its view's permission_classes: AllowAny"
-        if any(made_by(each).startswith(LOGIN) for each in chain(getattr(cls, "dispatch", None))):
+        if any(made_by(each).startswith(LOGIN) or named_login(each) for each in chain(getattr(cls, "dispatch", None))):
             return True, "its view's dispatch is decorated with login_required or one like it"
     if optional:
         if getattr(view, "login_required", True):
@@ -205,13 +205,30 @@ def needs_login(view: Any, optional: bool) -> tuple[bool | None, str]:
     return None, ""
 
 
+def named_login(function: Any) -> bool:
+    """Whether it is what method_decorator makes of login_required and its like."""
+    given = cells(function).get("decorators")
+    decorators = given if isinstance(given, (list, tuple)) else [given]
+    return any(
+        getattr(each, "__name__", "") == "login_required" or made_by(each).startswith(("permission_required", "user_passes_test"))
+        for each in decorators
+    )
+
+
+def cells(function: Any) -> dict[str, Any]:
+    """What a function has of those around it."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return {}
+    pairs = zip(code.co_freevars, function.__closure__ or ())  # noqa: B905 - a project's Python may be 3.8, which has no strict
+    return {name: cell.cell_contents for name, cell in pairs}
+
+
 def methods_of(view: Any) -> list[str] | None:
     """Those that it takes; None: it does not say."""
     for each in chain(view):
-        if made_by(each).startswith(METHODS):
-            cells = dict(zip(each.__code__.co_freevars, each.__closure__ or (), strict=False))
-            if "request_method_list" in cells:
-                return sorted(cells["request_method_list"].cell_contents)
+        if made_by(each).startswith(METHODS) and "request_method_list" in (found := cells(each)):
+            return sorted(found["request_method_list"])
         actions = getattr(each, "actions", None)  # of a viewset
         if isinstance(actions, dict):
             return sorted(method.upper() for method in actions)

@@ -44,17 +44,18 @@ class LoggedFigures(Figures):
 
     def note(self, hit: Hit, seconds: float | None) -> None:
         """Adds one line."""
-        status = hit.status or 0
+        status = hit.status
         self.count += 1.0
         add(self.sides, "legacy", 1.0)
-        add(self.statuses, status, 1.0)
+        if status is not None:
+            add(self.statuses, status, 1.0)
         if seconds is not None:
             self.timed += 1.0
             self.seconds += seconds
             self.legacy += seconds
-            if status:
+            if status != 0:
                 add(self.times, bucket(seconds), 1.0)
-        if status:
+        if status != 0:
             add(self.caches, CACHES[hit.cache], 1.0)
         if hit.user:
             self.users += 1.0
@@ -161,7 +162,7 @@ class Log:
         path = hit.target.partition(b"?")[0]
         if self._declared is not None and (found := self._declared.template(path)) is not None:
             return found
-        return self.templates.learn(path, knows(hit.status or 0), hit.at or 0.0)
+        return self.templates.learn(path, hit.status is None or knows(hit.status), hit.at or 0.0)
 
     def _count(self, hit: Hit) -> None:
         self.lines += 1

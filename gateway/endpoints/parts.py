@@ -20,8 +20,8 @@ from recorded.access_log import Reader
 from recorded.lines import Lines, split
 from recorded.log_format import Format
 
-MOST: Final = 4
-"""Workers: beyond that, reading the file in one process is what takes the time."""
+MOST: Final = 2
+"""Workers. Each takes some 50 MiB, however large the logs are."""
 _AHEAD: Final = 2
 """Chunks that a worker asks for before it has finished one."""
 _END_SECONDS: Final = 60.0
