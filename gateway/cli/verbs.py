@@ -29,6 +29,7 @@ app.command("gateway.cli.mark:mark", name="mark")
 app.command("gateway.cli.payments:app", name="payments")
 app.command("gateway.cli.drill:app", name="drill")
 app.command("gateway.cli.top:top", name="top")
+app.command("gateway.cli.burndown:burndown", name="burndown")
 app.command("gateway.cli.bench:bench", name="bench")
 
 

@@ -20,6 +20,15 @@ _REMEMBERED: Final = 20_000
 """Paths whose template is kept at hand."""
 
 
+_SAMPLES: Final = {
+    "{id}": "1",
+    "{uuid}": "00000000-0000-4000-8000-000000000000",
+    "{hash}": "0a1b2c3d4e5f",
+    "{date}": "2026-01-01",
+    "{email}": "a@example.org",
+}
+
+
 class DeclarationError(ValueError):
     """It cannot be used. The message says why."""
 
@@ -86,6 +95,11 @@ class Declared:
         """Templates that are in none of `seen`, in their order."""
         there = set(seen)
         return [template for template in self._by_template if template not in there]
+
+
+def sample(template: str) -> bytes:
+    """A path that has this template, as it was learned: to be looked up among those that are declared."""
+    return "/".join(_SAMPLES.get(part, "x") if "{" in part else part for part in template.split("/")).encode()
 
 
 def from_urlconf(told: Any) -> tuple[Declared, list[str]]:

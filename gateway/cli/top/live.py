@@ -23,13 +23,6 @@ if TYPE_CHECKING:
 
 ASKED: Final = 500
 """Endpoints that are asked for: advice is given of all of them."""
-_SAMPLES: Final = {
-    "{id}": "1",
-    "{uuid}": "00000000-0000-4000-8000-000000000000",
-    "{hash}": "0a1b2c3d4e5f",
-    "{date}": "2026-01-01",
-    "{email}": "a@example.org",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +62,7 @@ def listing(question: Question) -> dict[str, Any]:
 
 def _asked(question: Question) -> dict[str, Any]:
     from gateway.cli.shapes import Top
+    from gateway.endpoints.declared import sample
 
     order = "time" if question.sort == "next" else question.sort
     path = f"/top?minutes={question.minutes}&limit={ASKED}&sort={order}"
@@ -76,16 +70,11 @@ def _asked(question: Question) -> dict[str, Any]:
     known = question.known
     for one in found["endpoints"]:
         one.setdefault("p99", None)  # a gateway of the version before does not say
-        template = None if known is None else known.template(_sample(one["template"]))
+        template = None if known is None else known.template(sample(one["template"]))
         one["declared"] = template is not None
         declared = None if known is None or template is None else known.login(one["method"], template)
         one["login"], one["login_why"] = traits.login(one, declared)
     return advised(found | {"source": "gateway", "admin": question.admin}, question.config, question.sort)
-
-
-def _sample(template: str) -> bytes:
-    """A path that has this template."""
-    return "/".join(_SAMPLES.get(part, "x") if "{" in part else part for part in template.split("/")).encode()
 
 
 def watch(question: Question, every: float, rows: int) -> int:
