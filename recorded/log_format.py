@@ -102,8 +102,12 @@ def _bare(text: str) -> str:
     """Without `log_format NAME [escape=…]` and `LogFormat`, and the quotes that the configuration has around the pieces."""
     directive = re.match(r"log_format\s+\S+\s+(?:escape=\w+\s+)?", text)
     if directive is not None:
-        pieces = re.findall(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"|([^\s;'\"]+)", text[directive.end() :])
-        return "".join(one or two or three for one, two, three in pieces)
+        found = ""
+        for piece in re.finditer(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"|([^\s;'\"]+)|(;)", text[directive.end() :]):
+            if piece[4]:
+                break
+            found += piece[1] or piece[2] or piece[3] or ""
+        return found
     directive = re.match(r"LogFormat\s+\"((?:[^\"\\]|\\.)*)\"", text)
     if directive is not None:
         return directive[1].replace('\\"', '"').replace("\\t", "\t")
