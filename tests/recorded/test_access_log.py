@@ -106,7 +106,7 @@ def test_what_servers_escape_is_what_it_was() -> None:
     [
         ("combined", COMBINED),
         ('%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"', COMBINED),
-        (f"log_format timed '{NGINX_COMBINED[:60]}'\n    '{NGINX_COMBINED[60:]} $request_time';\n access_log x; # more", COMBINED + b" 0.250"),
+        (f"log_format timed '{NGINX_COMBINED[:60]}'\n    '{NGINX_COMBINED[60:]} $request_time';\n a x;", COMBINED + b" 0.250"),
         (r'LogFormat "%h %l %u %t \"%r\" %>s %b \"%{Referer}i\" \"%{User-Agent}i\" %D" timed', COMBINED + b" 250000"),
         ("'$time_iso8601|$remote_addr|$request_method|$request_uri|$status|$bytes_sent|$body_bytes_sent|$http_referer|$http_user_agent'",
          b"2026-05-06T09:08:09+02:00|203.0.113.7|GET|/a/1?x=2|200|99|12|https://a.example/|curl/8"),
