@@ -2,7 +2,7 @@
 
 Without a format, a line is read as `common` or `combined`, as both servers write them, with a virtual host before it or not, and with what
 many append: nginx's `$request_time` and `$upstream_response_time` (decimals of seconds, bare or as `rt=0.123`), Apache's `%D` (a whole
-number of microseconds). Any other format is given as its text (recorded/log_format.py).
+number of microseconds); and the gateway's own access log is known. Any other format is given as its text (recorded/log_format.py).
 
 A line that is none is told with its number, and the next one is read. A log says nothing of a request's fields but the few that its format
 names, and nothing of its body.
@@ -54,6 +54,9 @@ class Hit(NamedTuple):
     user: bool
     """Somebody was logged in by HTTP's own authentication ($remote_user)."""
     groups: tuple[bytes | None, ...]
+    side: str = "legacy"
+    """Who answered, where the log is a gateway's own: legacy, candidate or gateway. Of any other it is legacy."""
+    route: str = ""
 
 
 _TEXT: Final = rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
@@ -68,6 +71,8 @@ _PLAIN: Final = re.compile(
 """The same where nothing is odd, the request and the durations taken apart at once: in half the time, and so are nearly all lines."""
 _REQUEST: Final = re.compile(rb"([A-Za-z][A-Za-z_-]{0,31}) ([^\s\x00-\x20\x7f]++)(?: HTTP/\d(?:\.\d)?)?")
 _METHOD: Final = re.compile(rb"[A-Za-z][A-Za-z_-]{0,31}")
+_OWN: Final = b'{"time":'
+_SIDES: Final = {b"legacy": "legacy", b"candidate": "candidate"}
 _VERBS: Final = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
 _ABSOLUTE: Final = re.compile(rb"[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*")
 _BAD: Final = re.compile(rb"[\x00-\x20\x7f]")
@@ -99,6 +104,9 @@ class Reader:
         self.durations: dict[str, int] = {}
         """How many were read as what: by the keys of DURATIONS."""
         self._form = form
+        self._own: Reader | None = None
+        """For lines of a gateway, once one was met; what it finds has so many groups, other than what is found here."""
+        self._own_groups = 0
         self._index = {} if form is None else _index(form)
         self._fields = () if form is None else tuple((i, kind[6:]) for i, kind in enumerate(form.kinds) if kind.startswith("field:"))
         self._answers = () if form is None else tuple((i, kind[7:]) for i, kind in enumerate(form.kinds) if kind.startswith("answer:"))
@@ -134,6 +142,12 @@ class Reader:
         return self._odd(line)
 
     def _odd(self, line: bytes) -> Hit:
+        if line.startswith(_OWN):
+            if self._own is None:
+                form = Format.parse("banyan")
+                self._own, self._own_groups = Reader(form), len(form.kinds)
+                self._own.durations = self.durations
+            return self._own.hit(line)
         found = _USUAL.fullmatch(line)
         if found is None:
             raise LineError(_unlike(line))
@@ -208,6 +222,8 @@ class Reader:
             _cached(values),
             values.get("user", b"-") not in (b"-", b"", b'""'),
             groups,
+            _SIDES.get(values["side"], "gateway") if "side" in values else "legacy",
+            values.get("route", b"").decode("latin-1"),
         )
 
     def _moment(self, values: dict[str, bytes]) -> float | None:
@@ -240,6 +256,8 @@ class Reader:
 
     def entry(self, where: int, hit: Hit) -> Entry:
         """The same line as an entry."""
+        if self._own is not None and len(hit.groups) == self._own_groups:
+            return self._own.entry(where, hit)
         groups = hit.groups
         fields: Fields
         answers: Fields = ()

@@ -11,11 +11,19 @@ from dataclasses import dataclass
 from typing import Final
 
 NGINX_COMBINED: Final = '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'
-NAMED: Final = {
+NAMED: Final[dict[str, str]] = {
     "common": '%h %l %u %t "%r" %>s %b',
     "combined": NGINX_COMBINED,
     "vhost_combined": '%v:%p %h %l %u %t "%r" %>s %O "%{Referer}i" "%{User-Agent}i"',
 }
+
+BANYAN: Final = (
+    '{"time":$msec,"id":"$request_id","client":"$remote_addr","method":"$request_method","target":"$request_uri","status":$status,'
+    '"bytes":$body_bytes_sent,"seconds":$request_time,"route":"$banyan_route","served_by":"$banyan_served_by","upstream":"$banyan_upstream",'
+    '"reason":"$banyan_reason","shadow":$banyan_shadow}'
+)
+"""The gateway's own access log (gateway/access.py), written as nginx would have it."""
+NAMED["banyan"] = BANYAN
 
 _NGINX: Final = {
     "request": "request",
@@ -36,6 +44,8 @@ _NGINX: Final = {
     "remote_addr": "client",
     "remote_user": "user",
     "upstream_cache_status": "cache",
+    "banyan_route": "route",
+    "banyan_served_by": "side",
 }
 _APACHE: Final = {
     "h": "client",

@@ -14,7 +14,7 @@ from typing import Any, Final, cast, override
 from gateway.endpoints import traits
 from gateway.endpoints.declared import Declared
 from gateway.endpoints.distinct import Distinct
-from gateway.endpoints.figures import CACHES, SAFE, Figures, add, method_of
+from gateway.endpoints.figures import CACHES, MOST_ROUTES, SAFE, Figures, add, method_of
 from gateway.endpoints.live import knows, listed
 from gateway.endpoints.table import SECOND, Key, Table
 from gateway.endpoints.templates import MOST, Templates
@@ -46,15 +46,23 @@ class LoggedFigures(Figures):
         """Adds one line."""
         status = hit.status
         self.count += 1.0
-        add(self.sides, "legacy", 1.0)
+        add(self.sides, hit.side, 1.0)
+        if hit.route and (hit.route in self.routes or len(self.routes) < MOST_ROUTES):
+            add(self.routes, hit.route, 1.0)
         if status is not None:
             add(self.statuses, status, 1.0)
         if seconds is not None:
             self.timed += 1.0
+            if hit.side == "gateway":
+                return  # as live: its own answers cost nobody's time
             self.seconds += seconds
-            self.legacy += seconds
+            if hit.side == "legacy":
+                self.legacy += seconds
             if status != 0:
-                add(self.times, bucket(seconds), 1.0)
+                number = bucket(seconds)
+                add(self.times, number, 1.0)
+                if hit.side == "candidate":
+                    add(self.candidate_times, number, 1.0)
         if status != 0:
             add(self.caches, CACHES[hit.cache], 1.0)
         if hit.user:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.access import line
 from recorded.access_log import CACHEABLE, PRIVATE, UNSAID, LineError, Reader, read
 from recorded.entry import Entry, Trouble
 from recorded.lines import LONGEST, Lines
@@ -77,7 +78,7 @@ def test_durations_behind_the_user_agent_are_read(behind: bytes, seconds: float 
 
 
 @pytest.mark.parametrize(
-    ("line", "client", "size"),
+    ("text", "client", "size"),
     [
         (b'203.0.113.7 - ana [06/May/2026:09:08:09 +0200] "GET /a/1?x=2 HTTP/1.0" 200 12', "203.0.113.7", 12),
         (b'203.0.113.7 - ana b [06/May/2026:07:08:09 +0000] "GET /a/1?x=2 HTTP/2.0" 200 - "-" "-"', "203.0.113.7", 0),
@@ -86,8 +87,8 @@ def test_durations_behind_the_user_agent_are_read(behind: bytes, seconds: float 
         (b'unix: - - [06/May/2026:07:08:09 +0000] "GET /a/1?x=2" 200 12\r\n', "unix:", 12),
     ],
 )
-def test_what_both_servers_write(line: bytes, client: str, size: int) -> None:
-    assert one(line) == Entry(1, "GET", "/a/1?x=2", at=AT, status=200, size=size, client=client)
+def test_what_both_servers_write(text: bytes, client: str, size: int) -> None:
+    assert one(text) == Entry(1, "GET", "/a/1?x=2", at=AT, status=200, size=size, client=client)
 
 
 def test_what_servers_escape_is_what_it_was() -> None:
@@ -102,7 +103,7 @@ def test_what_servers_escape_is_what_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "line"),
+    ("form", "text"),
     [
         ("combined", COMBINED),
         ('%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"', COMBINED),
@@ -118,15 +119,15 @@ def test_what_servers_escape_is_what_it_was() -> None:
          f"203.0.113.7 {AT * 1000:.0f} GET /a/1?x=2 200 12 https://a.example/ curl/8".encode()),
     ],
 )  # fmt: skip
-def test_other_formats_are_read_by_their_text(form: str, line: bytes) -> None:
-    entry = one(line, form)
+def test_other_formats_are_read_by_their_text(form: str, text: bytes) -> None:
+    entry = one(text, form)
     assert (entry.method, entry.target, entry.at, entry.status, entry.size) == ("GET", "/a/1?x=2", AT, 200, 12)
     assert entry.client == "203.0.113.7"
     assert entry.fields == ((b"referer", b"https://a.example/"), (b"user-agent", b"curl/8"))
 
 
 @pytest.mark.parametrize(
-    ("form", "line", "seconds"),
+    ("form", "text", "seconds"),
     [
         ("$request $upstream_response_time;$request_time", b"GET / HTTP/1.1 0.1, 0.2;0.9", 0.3),
         ("$request $upstream_response_time;$request_time", b"GET / HTTP/1.1 -;0.9", 0.9),
@@ -137,8 +138,8 @@ def test_other_formats_are_read_by_their_text(form: str, line: bytes) -> None:
         ("%r %T", b"GET / HTTP/1.1 -", None),
     ],
 )
-def test_a_formats_durations_are_read(form: str, line: bytes, seconds: float | None) -> None:
-    found = one(line, form).duration
+def test_a_formats_durations_are_read(form: str, text: bytes, seconds: float | None) -> None:
+    found = one(text, form).duration
     assert found == (None if seconds is None else pytest.approx(seconds))
 
 
@@ -172,7 +173,7 @@ def test_answers_fields_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("text", "said"),
     [
         (b"hello", "in none of the formats"),
         (b"\x00\x01\x02", "it is binary"),
@@ -187,13 +188,24 @@ def test_answers_fields_are_read() -> None:
         (COMBINED.replace(b"06/May/2026", b"31/Feb/2026"), "its time is none"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_a_line_is_said(line: bytes, said: str) -> None:
-    assert said in why(line)
+def test_what_is_wrong_with_a_line_is_said(text: bytes, said: str) -> None:
+    assert said in why(text)
 
 
 def test_a_broken_line_ends_nothing_and_is_named() -> None:
     found = list(read(lines(COMBINED + b"\n\x00\xff\n\n" + COMBINED + b"\r\n" + COMBINED[:70])))
     assert [(type(each), each.where) for each in found] == [(Entry, 1), (Trouble, 2), (Entry, 4), (Trouble, 5)]
+
+
+def test_a_gateways_own_log_is_read() -> None:
+    own = line(AT, b"1f", "203.0.113.7", "GET", b'/a/"1"?x=2', 200, 12, 0.25, "reviews", "candidate", "new", "flag", False)
+    found, usual = read([own, COMBINED])
+    assert found == Entry(1, "GET", '/a/"1"?x=2', at=AT, status=200, size=12, duration=0.25, client="203.0.113.7")
+    assert isinstance(usual, Entry)
+    assert usual.fields, "both in one log: who knows why"
+    hit = Reader().hit(own.rstrip(b"\n"))
+    assert (hit.side, hit.route) == ("candidate", "reviews")
+    assert Reader().hit(COMBINED).side == "legacy"
 
 
 @pytest.mark.parametrize("text", ["", "hello", "$status", "%h %t", "$request$status", "%z" * 90, "$request " * 90])

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from demo.processes import ROOT, python
+from gateway import access
 from gateway.endpoints import parts
 from gateway.endpoints.declared import from_openapi
 from gateway.endpoints.distinct import KEPT, Distinct
@@ -141,6 +142,35 @@ def test_what_speaks_for_a_cache() -> None:
     found = listed(*("GET /a/b HTTP/1.1 200 public,max-age=60\n" for _ in range(9)), "GET /a/b HTTP/1.1 304 -\n", form=form)
     assert caching(found["by_key"]["GET", "/a/b"]) == ["100% cacheable", "10% not modified", "90% repeated"]
     assert caching(found["by_key"]["GET", "/a/b"] | {"safe": False}) == []
+
+
+def test_a_gateways_own_log_says_who_answered() -> None:
+    def own(number: int, seconds: float, side: str) -> str:
+        upstream = "" if side == "gateway" else side
+        told = access.line(
+            number,
+            b"1",
+            "::1",
+            "GET",
+            b"/api/v1/reviews/%d" % number,
+            200 if upstream else 502,
+            1,
+            seconds,
+            "reviews",
+            side,
+            upstream,
+            "flag",
+            False,
+        )
+        return told.decode()
+
+    found = listed(*(own(n, 0.1, "legacy") for n in range(30)), *(own(n, 0.01, "candidate") for n in range(60)), own(1, 9.0, "gateway"))
+    one = found["by_key"]["GET", "/api/v1/reviews/{id}"]
+    assert one["served_by"] == {"candidate": 60, "gateway": 1, "legacy": 30}
+    assert one["legacy_seconds"] == pytest.approx(3.0)
+    assert one["route"] == "reviews"
+    assert one["sides"]["candidate"]["p95"] < 0.02 < one["sides"]["legacy"]["p50"]
+    assert found["timed"] == 1.0
 
 
 # Bounds
