@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from recorded.durations import SECONDS, WHOLE, summed, trailing
 from recorded.entry import Entry, Fields, Trouble
 from recorded.lines import LONGEST, Lines
 from recorded.log_format import Format
@@ -24,13 +25,6 @@ UNSAID: Final = 0
 CACHEABLE: Final = 1
 PRIVATE: Final = 2
 """What an answer says to shared caches, as gateway/endpoints/figures.py has it."""
-
-DURATIONS: Final = {
-    "upstream": "the upstream's response times",
-    "request": "the times of whole requests, a client's slow reading included",
-    "microseconds": "the whole number behind the user agent, as microseconds (Apache's %D)",
-}
-"""Where durations come from."""
 
 
 class LineError(ValueError):
@@ -82,16 +76,6 @@ _LETTERS: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\
 _TIME: Final = re.compile(rb"(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d):(\d\d):(\d\d) ([+-])(\d\d)([0-5]\d)")
 _MONTHS: Final = {name: index for index, name in enumerate(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
 
-_TIMES: Final = re.compile(rb'"?(\d{1,9}\.\d{1,9})"?(?: "?(?:(\d{1,9}\.\d{1,9})|-)"?)?')
-"""$request_time, or that and $upstream_response_time."""
-_LABELLED: Final = re.compile(
-    rb"(?:^|[\s,|;\"])(?:(rt|request_time|req_time|reqtime|duration)|(urt|upstream_response_time|upstream_time|uresp|uptime|us))"
-    rb"[=:]\s?\"?([\d.,: -]+)"
-)
-_WORDS: Final = re.compile(_TEXT + rb"|(\S+)")
-_DECIMAL: Final = re.compile(rb"\d{1,9}\.\d{1,9}")
-_WHOLE: Final = re.compile(rb"\d{1,15}")
-_SECONDS: Final = re.compile(rb"\d{1,12}(?:\.\d{1,12})?")
 _PLACE: Final = re.compile(rb"\S*:\d{1,5}")
 _NO_CACHE: Final = ("no-store", "private", "no-cache")
 
@@ -170,24 +154,8 @@ class Reader:
         )
 
     def _trailing(self, rest: bytes) -> float | None:
-        """The duration among what stands behind the user agent."""
-        found = _TIMES.fullmatch(rest)
-        if found is not None:
-            return self._appended(found[1], found[2], None)
-        if _WHOLE.fullmatch(rest) is not None:
-            return self._appended(None, None, rest)
-        labelled = {bool(upstream): value for _, upstream, value in _LABELLED.findall(rest)}
-        for upstream, kind in ((True, "upstream"), (False, "request")):
-            if (seconds := _summed(labelled.get(upstream, b""))) is not None:
-                return self._took(kind, seconds)
-        if labelled:
-            return None
-        words = [bare for quoted, bare in _WORDS.findall(rest) if bare]
-        decimals = [float(word) for word in words if _DECIMAL.fullmatch(word)]
-        if decimals:
-            return self._took("upstream" if len(decimals) == 2 else "request", min(decimals))
-        wholes = [int(word) for word in words if _WHOLE.fullmatch(word)]
-        return self._took("microseconds", wholes[0] / 1e6) if len(wholes) == 1 else None
+        found = trailing(rest)
+        return None if found is None else self._took(*found)
 
     def _appended(self, whole: bytes | None, upstream: bytes | None, micro: bytes | None) -> float:
         if whole is None:
@@ -240,17 +208,17 @@ class Reader:
                 raise LineError("its time is none") from None
         for kind, unit in (("epoch", 1.0), ("epoch-ms", 1e3), ("epoch-us", 1e6)):
             if (text := values.get(kind)) is not None:
-                if _SECONDS.fullmatch(text) is None and _WHOLE.fullmatch(text) is None:
+                if SECONDS.fullmatch(text) is None and WHOLE.fullmatch(text) is None:
                     raise LineError("its time is none")
                 return float(text) / unit
         return None
 
     def _duration(self, values: dict[str, bytes]) -> float | None:
         for kind in ("upstream", "head", "seconds"):
-            if (seconds := _summed(values.get(kind, b""))) is not None:
+            if (seconds := summed(values.get(kind, b""))) is not None:
                 return self._took("request" if kind == "seconds" else "upstream", seconds)
         for kind, unit in (("microseconds", 1e6), ("milliseconds", 1e3)):
-            if (text := values.get(kind)) is not None and _WHOLE.fullmatch(text):
+            if (text := values.get(kind)) is not None and WHOLE.fullmatch(text):
                 return self._took("request", int(text) / unit)
         return None
 
@@ -371,14 +339,6 @@ def _when(stamp: bytes) -> float:
         raise LineError("its time is none") from None
     east = (int(hours) * 60 + int(minutes)) * (60 if sign == b"+" else -60)
     return float(timegm((int(year), month, int(day), int(hour), int(minute), int(second))) - east)
-
-
-def _summed(text: bytes) -> float | None:
-    """nginx's list of what each try took: 0.002, 0.010 : 0.004."""
-    if _SECONDS.fullmatch(text) is not None:
-        return float(text)
-    found = [float(part) for part in re.split(rb"[,:\s]+", text[:1024]) if _SECONDS.fullmatch(part)]
-    return sum(found) if found else None
 
 
 def _number(text: bytes, digits: int, what: str) -> int | None:

@@ -189,6 +189,11 @@ class Log:
         other.templates, other._waiting = self.templates, None
         return other
 
+    def packed(self) -> Log:
+        """For another process, which knows itself what is declared. Nothing more is read into it."""
+        self._declared = None
+        return self
+
     def merge(self, other: Log) -> None:
         """Adds what a sprout counted, in another process, and what it learned."""
         self.templates.merge(other.templates)

@@ -122,4 +122,4 @@ def _work(log: Log, form: Format | None, pipe: Connection, others: list[Connecti
             name, number, data = chunk
             part.read(reader, split(data), name, number)
             pipe.send(None)
-        pipe.send((part, reader.durations))
+        pipe.send((part.packed(), reader.durations))

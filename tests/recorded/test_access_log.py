@@ -63,6 +63,7 @@ def test_a_line_of_combined_is_an_entry() -> None:
         (b" 250000", 0.25, "microseconds"),
         (b" rt=0.250 uct=0.001 uht=0.100 urt=0.125", 0.125, "upstream"),
         (b' rt=0.250 uct="0.001" urt="0.100, 0.025 : 0.5"', 0.625, "upstream"),
+        (b" rt=250", None, ""),
         (b" request_time=0.250 upstream_response_time=-", 0.25, "request"),
         (b' "203.0.113.9"', None, ""),
         (b' "203.0.113.9, 10.0.0.1" 0.250', 0.25, "request"),

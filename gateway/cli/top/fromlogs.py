@@ -30,7 +30,8 @@ def listing(logs: Sequence[str], log_format: str, known: Declared | None, config
     """
     from gateway.endpoints import parts
     from gateway.endpoints.logged import Log
-    from recorded.access_log import DURATIONS, Reader
+    from recorded.access_log import Reader
+    from recorded.durations import DURATIONS
 
     form = _form(log_format)
     log = Log(known, tuple(route.match for route in config.routes) if config is not None else ())
