@@ -383,4 +383,4 @@ def _unlike(line: bytes, otherwise: str = "it is in none of the formats that are
 
 
 def _shown(status: bytes) -> str:
-    return status.decode("ascii", "replace")[:3]
+    return status.decode("ascii") if status.isdigit() and len(status) <= 3 else "-"
