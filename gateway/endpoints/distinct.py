@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from typing import Final
 
-KEPT: Final = 256
+KEPT: Final = 128
 _SPACE: Final = 2**61
 _MASK: Final = _SPACE - 1
 

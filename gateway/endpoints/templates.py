@@ -120,7 +120,7 @@ class Templates:
                 beside = beside or missed
             child.seen = now
             parts.append(name)
-            node, after = child, announcing(segment, name, after)
+            node, after = child, segment if word else announcing(segment, name, after)
         if cut:
             parts.append(REST)
         return "/" + "/".join(parts)

@@ -276,6 +276,7 @@ import sys, time
 from pathlib import Path
 from shadow import store, counters
 store.setup("sqlite:///store.sqlite3", Path(sys.argv[1]))
+store.migrate(Path(sys.argv[1]))
 from shadow.batch import Batch
 from gateway.endpoints.figures import Figures
 from gateway.endpoints.live import MinuteFigures

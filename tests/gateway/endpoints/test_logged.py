@@ -193,9 +193,9 @@ def test_many_different_ones_are_counted_nearly_and_in_two_parts_as_in_one() -> 
     two.add(b"1")  # in both
     one.merge(two)
     assert len(one._hashes) < 2 * KEPT
-    for each in (one, whole):  # 1/√256 is 6 %: five times as much does not come by chance
-        assert len(each) == pytest.approx(100_000, rel=0.3)
-    assert len(one) == pytest.approx(len(whole), rel=0.3)
+    for each in (one, whole):  # 1/√128 is 9 %: four times as much does not come by chance
+        assert len(each) == pytest.approx(100_000, rel=0.36)
+    assert len(one) == pytest.approx(len(whole), rel=0.36)
 
 
 def test_several_processes_count_what_one_would() -> None:
