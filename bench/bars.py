@@ -84,5 +84,7 @@ BARS = {
     "compare-one": Bar("Pairs of 27 KB with one change, compared on a core", 300.0, "a second", at_least=True),
     "compare-twenty": Bar("A pair of 566 KB with 20 changes", 60.0, "ms"),
     "console": Bar("The console's slowest page, with a million exchanges stored", 150.0, "ms"),
+    "top": Bar("banyan top on an access log of a million lines", 20.0, "s"),
+    "top-memory": Bar("Memory of banyan top on that, all its processes", 200.0, "MiB"),
     "compare-keyed": Bar("A pair of lists, 800 elements in another order, by key", 20.0, "ms"),
 }

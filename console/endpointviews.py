@@ -20,10 +20,10 @@ from django.views.decorators.http import require_safe
 
 from console import endpointwords, routes, watch
 from gateway.config import Config, ConfigError, parse, read
+from gateway.endpoints.claims import Claims
 from gateway.endpoints.live import ORDERS, listed
 from gateway.endpoints.ranking import Advice, advise
-from gateway.endpoints.suggest import pattern, suggest
-from gateway.policy.routing import AmbiguousPathError, Pattern, Table
+from gateway.endpoints.suggest import suggest
 from shadow import endpoint_store
 
 SPANS: Final = {
@@ -82,23 +82,6 @@ class Line:
     def start(self) -> str:
         """The page that says how to begin."""
         return f"{reverse('endpoint')}?{urlencode({'method': self.one['method'], 'template': self.one['template']})}"
-
-
-class Claims:
-    """Which route of the configuration an endpoint belongs to."""
-
-    def __init__(self, config: Config | None) -> None:
-        found = config.routes if config is not None else []
-        self.names = {route.name for route in found}
-        self._table = Table([Pattern(route.name, route.match, frozenset(route.methods)) for route in found])
-
-    def of(self, method: str, template: str) -> str:
-        """Its name; "" for none."""
-        path = "/".join("1" if part.startswith("{") else part for part in pattern(template).split("/"))
-        try:
-            return self._table.match(method, path.encode()) or ""
-        except AmbiguousPathError:
-            return ""
 
 
 def line(one: Mapping[str, Any], claims: Claims) -> Line:

@@ -8,7 +8,7 @@ not taken again. Minutes of several gateways stand beside each other and are add
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -145,6 +145,15 @@ def figures(since: float, *, template: str | None = None) -> tuple[dict[Key, Fig
         else:
             known.merge(_decoder.decode(text))
     return found, found.pop(REST, Figures()), float(first)
+
+
+def spans() -> Iterator[tuple[int, int, Key, Figures]]:
+    """Everything that is kept: when each span begins (Unix seconds), how long it is (seconds), method and template (or REST), figures."""
+    from shadow.models import EndpointSpan
+
+    rows = EndpointSpan.objects.values_list("at", "width", "method", "template", "figures")
+    for at, width, method, template, text in rows.iterator(chunk_size=1000):
+        yield at, width, (method, template), _decoder.decode(text)
 
 
 def newest() -> float | None:

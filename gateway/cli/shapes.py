@@ -61,3 +61,12 @@ class Guards(msgspec.Struct):
     routes: list[dict[str, Any]]
     trips: list[dict[str, Any]]
     clerk: dict[str, Any]
+
+
+class Top(msgspec.Struct):
+    """GET /top."""
+
+    seconds: float
+    endpoints: list[dict[str, Any]]
+    rest: dict[str, Any]
+    total: dict[str, Any]

@@ -28,6 +28,8 @@ app.command("gateway.cli.signatures:app", name="signatures")
 app.command("gateway.cli.mark:mark", name="mark")
 app.command("gateway.cli.payments:app", name="payments")
 app.command("gateway.cli.drill:app", name="drill")
+app.command("gateway.cli.top:top", name="top")
+app.command("gateway.cli.burndown:burndown", name="burndown")
 app.command("gateway.cli.bench:bench", name="bench")
 
 

@@ -34,6 +34,11 @@ ORDERS: Final[Mapping[str, Callable[[Mapping[str, Any]], float]]] = {
 """By what endpoints are listed, greatest first."""
 
 
+def knows(status: int) -> bool:
+    """Whether whoever answers so knows the path that was asked for. 0: nobody answered."""
+    return status > 0 and (status < 400 or status >= 500 or status in _DENIED)
+
+
 class Written(msgspec.Struct, array_like=True):
     """One minute's figures as they lie in memory: a twentieth of what they would take as objects."""
 
@@ -114,8 +119,7 @@ class Live:
         table = self._minute(now).table
         templates, crowded, displaced = self.templates, self.templates.crowded, table.displaced
         for row in rows:
-            status = row[4]
-            known = row[3] != "gateway" and (status < 400 or status >= 500 or status in _DENIED) and status > 0
+            known = row[3] != "gateway" and knows(row[4])
             table.add((method_of(row[0]), templates.learn(row[1], known, now)), row, weight)
         self.displaced["words"] += (templates.crowded - crowded) * weight
         self.displaced["entries"] += table.displaced - displaced
@@ -231,6 +235,7 @@ def described(figures: Figures, total: Figures, seconds: float) -> dict[str, Any
         "cut_off": round(figures.share(0, 0), 4),
         "p50": _rounded(figures.quantile(0.5)),
         "p95": _rounded(figures.quantile(0.95)),
+        "p99": _rounded(figures.quantile(0.99)),
         "sides": {
             side: {"p50": _rounded(figures.quantile_of(side, 0.5)), "p95": _rounded(slow)}
             for side in ("legacy", "candidate")

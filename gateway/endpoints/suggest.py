@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Final
 PLACEHOLDER: Final = "http://127.0.0.1:8101"
 _PREFIX: Final = re.compile(r"api|rest|v\d+(?:\.\d+)?|internal|public")
 _NAME: Final = re.compile(r"[^a-z0-9._-]+")
+_DECLARED: Final = re.compile(r"\{([a-zA-Z_]\w{0,39})\}", re.ASCII)
 _VALUE: Final = {"{id}": "id", "{uuid}": "uuid", "{hash}": "hash", "{date}": "date", "{email}": "email", "{token}": "token"}
 _SAFE: Final = {"GET": '["GET", "HEAD"]', "OPTIONS": '["OPTIONS"]'}
 
@@ -54,7 +56,8 @@ def pattern(template: str) -> str:
         if "{" not in part:
             parts.append(part)
             continue
-        name = _VALUE.get(part, "file" if not part.endswith("}") else "value")
+        declared = _DECLARED.fullmatch(part)
+        name = _VALUE.get(part) or (declared[1] if declared else "file" if not part.endswith("}") else "value")
         parts.append("{" + _unique(name, used, "") + "}")
     return "/" + "/".join(parts)
 
@@ -83,7 +86,7 @@ def suggest(
         f'url = "{PLACEHOLDER}"    # the new service\'s address\n\n'
         f"[[routes]]\n"
         f'name = "{name}"\n'
-        f'match = "{match}"\n'
+        f"match = {json.dumps(match, ensure_ascii=False)}\n"
         f"methods = {_SAFE.get(method) or f'["{method}"]'}\n"
         f'candidate = "{candidate}"\n'
     )

@@ -41,7 +41,7 @@ class Table:
 
     def __init__(self, entries: int = ENTRIES) -> None:
         self.entries: dict[Key, Entry] = {}
-        self.rest = Figures()
+        self.rest = self.figures()
         """Of what is no entry, or was none when it came."""
         self.cost = 0.0
         self.displaced = 0.0
@@ -52,16 +52,23 @@ class Table:
 
     def add(self, key: Key, row: Row, weight: float) -> None:
         """One request that stands for `weight`."""
+        self.at(key, weight * (1.0 + SECOND * row[5])).observe(row, weight)
+
+    def at(self, key: Key, cost: float) -> Figures:
+        """Where a request that cost so much is to be counted."""
         entry = self.entries.get(key)
         if entry is None:
             entry = self._enter(key)
-        cost = weight * (1.0 + SECOND * row[5])
         entry.cost += cost
         self.cost += cost
-        entry.figures.observe(row, weight)
+        return entry.figures
+
+    def figures(self) -> Figures:
+        """Those of a new entry, with nothing in them."""
+        return Figures()
 
     def _enter(self, key: Key) -> Entry:
-        entry = Entry()
+        entry = Entry(self.figures())
         if len(self.entries) >= self._most:
             entry.cost = entry.missed = self._displace()
         self.entries[key] = entry

@@ -15,6 +15,7 @@ learned, and by those that came while there was no room for it. tests/gateway/en
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
@@ -58,7 +59,7 @@ class Templates:
         self._root = _Node(0, pinned=True)
         self._most = most
         self._nodes = nodes
-        self._pending: dict[int, int] = {}
+        self._pending: OrderedDict[int, int] = OrderedDict()  # a dict looks for its first entry among all that were removed
         """Hash of what leads to a word, and of it → how often it was met. What was met longest ago is first."""
         self._forgot = float("-inf")
         self.size = 1
@@ -119,7 +120,7 @@ class Templates:
                 beside = beside or missed
             child.seen = now
             parts.append(name)
-            node, after = child, announcing(segment, name, after)
+            node, after = child, segment if word else announcing(segment, name, after)
         if cut:
             parts.append(REST)
         return "/" + "/".join(parts)
@@ -164,7 +165,7 @@ class Templates:
         pending = self._pending
         met = pending.pop(key, 0) + 1
         if len(pending) >= PENDING:
-            del pending[next(iter(pending))]
+            pending.popitem(last=False)
         pending[key] = met
         return met
 

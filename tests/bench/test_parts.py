@@ -42,6 +42,8 @@ def test_the_bars_are_what_was_promised() -> None:
         "hung": (1.0, "ms", False),
         "hung-memory": (20.0, "MiB", False),
         "console": (150.0, "ms", False),
+        "top": (20.0, "s", False),
+        "top-memory": (200.0, "MiB", False),
     }
 
 

@@ -8,7 +8,23 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import bodies, busy, compare, decisions, descriptors, flagged, flips, hung, identity, idle, latency, pages, policy, profile
+from bench import (
+    bodies,
+    busy,
+    compare,
+    decisions,
+    descriptors,
+    flagged,
+    flips,
+    hung,
+    identity,
+    idle,
+    latency,
+    pages,
+    policy,
+    profile,
+    toplog,
+)
 from bench.memory import MIB
 from bench.section import Section
 from bench.seeded import Size
@@ -150,3 +166,10 @@ def test_identity() -> None:
     seen = bars(section)
     assert -50 < seen["CPU a request of a caller who is remembered, with his stamp"] < 200
     assert 0 <= seen["Requests that ask legacy who calls, of 50 users at 500 requests/s"] < 20
+
+
+def test_an_access_log() -> None:
+    section = toplog.run(lines=2000, say=said)
+    seen = bars(section)
+    assert 0 < seen["banyan top on an access log of a million lines"] < 60
+    assert 5 < seen["Memory of banyan top on that, all its processes"] < 200

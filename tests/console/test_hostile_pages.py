@@ -98,6 +98,7 @@ class World:
             *(f"/audit/{number}/" for (number,) in self.rows("SELECT id FROM console_audit")),
             *(f"/flags/changes/{number}/" for (number,) in self.rows("SELECT id FROM shadow_flagchange")),
             "/endpoints/",
+            "/endpoints/burndown/",
             f"/endpoints/start/?{urlencode({'method': 'GET', 'template': f'/{EVIL}'})}",
             "/routes/reviews/?span=all",
             "/routes/reviews/rules/",

@@ -60,6 +60,9 @@ def test_what_reads_and_takes_much_of_legacys_time_is_a_good_one() -> None:
         ({"template": "/static/{hash}.js"}, "poor", {"file"}),
         ({"template": "/*"}, "poor", {"whole"}),
         ({"template": "/x/{…}"}, "fair", {"unclear"}),
+        ({"template": "/x/{…}", "declared": True, "login": "yes"}, "fair", {"login"}),
+        ({"timed": False, "legacy_share": 0.0, "share": 0.001}, "fair", {"seldom"}),
+        ({"template": "/static/{hash}.js", "declared": True}, "poor", {"file"}),
         ({"route": "items"}, "routed", set()),
     ],
 )
@@ -69,6 +72,19 @@ def test_what_speaks_against_one_is_said_and_lowers_it(different: dict[str, Any]
     assert advise(ONE | different).score < advise(ONE).score
     assert all(str(reason) for reason in advise(ONE | different).reasons)
     assert against <= WORDS.keys()
+
+
+def test_what_only_a_log_knows_speaks_for_it_too() -> None:
+    assert codes(repeats=0.9) == ("good", {"share", "safe", "soon", "clean", "repeats"}, set())
+    assert codes(repeats=0.9, login="yes") == ("fair", {"share", "safe", "soon", "clean"}, {"login"}), "whose own is nobody else's"
+    assert codes(timed=False, legacy_share=0.0, share=0.4) == ("good", {"asked", "safe", "soon", "clean"}, set())
+    assert codes(rps=None) == ("good", {"share", "safe", "clean"}, set()), "a log without times"
+
+
+@pytest.mark.parametrize(("rps", "said"), [(1000.0, "a minute"), (1.0, "17 minutes"), (0.1, "2.8 hours")])
+def test_how_long_the_gate_takes_is_said_in_a_fitting_unit(rps: float, said: str) -> None:
+    (reason,) = [reason for reason in advise(ONE | {"rps": rps}).reasons if reason.code == "soon"]
+    assert str(reason) == f"the gate's 1000 comparisons take {said} at this rate"
 
 
 CONFIG = """
@@ -91,6 +107,9 @@ candidate = "items"
         ("/api/v1/items", "/api/v1/items", "items-2"),
         ("/users/{email}/{…}/{…}/*", "/users/{email}/{value}/{value2}/*", "users-detail"),
         ("/static/{hash}.js", "/static/{file}", "static-detail"),
+        ("/shop/{slug}/{item_id}", "/shop/{slug}/{item_id}", "shop-detail"),
+        ("/report-{year}.pdf", "/{file}", "home"),
+        ("/shop/{pk}/{pk}", "/shop/{pk}/{pk2}", "shop-detail"),
         ("/", "/", "home"),
         ("*", "/*", "home"),
         ("/.well-known/openid-configuration", "/.well-known/openid-configuration", "well-known-openid-configuration"),

@@ -1,0 +1,265 @@
+"""How much of legacy is left: traffic and endpoints, what nobody asks for any more, and which routes' code can go, with the evidence.
+
+All traffic comes from what the gateway tells of its endpoints (shadow/endpoint_store.py), so it is known only of times in which a console
+kept that. A route's evidence comes from its own counters, which are kept wherever the shadow runs. In doubt nothing is ready to be removed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from gateway.config import Config
+from gateway.endpoints.claims import Claims
+from gateway.endpoints.declared import Declared, sample
+from gateway.settings.routes import Route
+from shadow import counters, endpoint_store, report, sums
+from shadow.models import GuardTrip
+
+DAY: Final = 86400
+DAYS: Final = 7
+MOST_DAYS: Final = 365
+LEAST: Final = 100
+"""Requests of a route: fewer show nothing."""
+REFUSED: Final = 0.001
+"""Share of a route's requests that the gateway itself may have answered, with an error."""
+
+type State = Literal["legacy", "both", "candidate", "dead"]
+
+WORDS: Final = {
+    "served": "the candidate answered every one of its {count:,} requests of these {days:g} days",
+    "few": "it had {count:,} requests in these {days:g} days: fewer than {least} show nothing",
+    "legacy": "legacy answered {share:.2%} of its {count:,} requests of these {days:g} days",
+    "daily": "it had requests on each of these {days:g} days",
+    "not-daily": "it had requests on {with_requests} of these {days:g} days",
+    "no-fallbacks": "it never fell back to legacy",
+    "fallbacks": "it fell back to legacy {count:,} times",
+    "answered": "the gateway itself hardly ever had to answer",
+    "refused": "the gateway itself answered {share:.2%} with an error: neither of the two could",
+    "matched": "{matched:,} of {compared:,} comparisons matched, and its gate is passed",
+    "unproven": "its gate is not passed: {why}",
+    "uncompared": "nothing of it that is kept was compared",
+    "untripped": "its guard never turned it off",
+    "tripped": "its guard turned it off {count} times",
+}
+"""Each piece of evidence in English, with what is put in."""
+_GOOD: Final = frozenset(("served", "daily", "no-fallbacks", "answered", "matched", "untripped"))
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One thing that is known of a route."""
+
+    code: str
+    """A key of WORDS."""
+    values: Mapping[str, float | str] = field(default_factory=dict)
+
+    @property
+    def good(self) -> bool:
+        """It speaks for removing legacy's code."""
+        return self.code in _GOOD
+
+    def __str__(self) -> str:
+        return WORDS[self.code].format(**self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteNote:
+    """Whether what legacy has for a route can be removed."""
+
+    name: str
+    match: str
+    methods: tuple[str, ...]
+    """Empty: all."""
+    evidence: tuple[Evidence, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Everything speaks for it."""
+        return all(each.good for each in self.evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """One endpoint."""
+
+    method: str
+    template: str
+    route: str
+    """"" for none."""
+    state: State
+    """Who answered it within the span; dead: nobody asked."""
+    legacy: float
+    candidate: float
+    """Requests within the span."""
+    seen: float
+    """Unix seconds: after that nothing of its own was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One day's requests; what the gateway answered itself is in neither."""
+
+    at: int
+    """Unix seconds at which it begins, in UTC."""
+    legacy: float
+    candidate: float
+
+    @property
+    def share(self) -> float | None:
+        """Legacy's; None: there were none."""
+        whole = self.legacy + self.candidate
+        return self.legacy / whole if whole else None
+
+
+@dataclass(frozen=True, slots=True)
+class Burndown:
+    """All of it."""
+
+    now: float
+    days: float
+    since: float
+    """Unix seconds since when anything of all traffic is kept; 0: nothing is."""
+    history: tuple[Day, ...]
+    """Every day of which anything is kept, oldest first."""
+    endpoints: tuple[Left, ...]
+    """Those of the span, most of legacy first, and then the dead."""
+    rest: float
+    """Requests of the span that are of no listed endpoint: one that is called dead may have been among them."""
+    routes: tuple[RouteNote, ...]
+    unasked: tuple[str, ...] | None
+    """Templates that are declared and of which nothing is kept; None: nothing is declared."""
+
+    @property
+    def whole(self) -> bool:
+        """Something is kept of before the span: what was not asked for in it can be called dead."""
+        return 0 < self.since <= self.now - self.days * DAY
+
+    @property
+    def alive(self) -> list[Left]:
+        """Those that were asked for; what is left over of many paths is no endpoint."""
+        return [one for one in self.endpoints if one.state != "dead" and not one.template.endswith("*")]
+
+    @property
+    def traffic_left(self) -> float | None:
+        """Legacy's share of the requests of the span; None: there were none."""
+        legacy = sum(one.legacy for one in self.endpoints)
+        whole = legacy + sum(one.candidate for one in self.endpoints)
+        return legacy / whole if whole else None
+
+    @property
+    def endpoints_left(self) -> float | None:
+        """The share of endpoints that legacy still answers, if only at times."""
+        alive = self.alive
+        return sum(one.state != "candidate" for one in alive) / len(alive) if alive else None
+
+
+def burndown(config: Config, days: float, now: float, declared: Declared | None = None) -> Burndown:
+    """What is known at `now` (Unix seconds), looking `days` back.
+
+    Raises:
+        django.db.Error: the database refused.
+    """
+    since = now - days * DAY
+    claims = Claims(config)
+    by_day: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    counts: dict[tuple[str, str], list[float]] = {}
+    routes: dict[tuple[str, str], str] = {}
+    first, rest = 0, 0.0
+    for at, width, key, figures in endpoint_store.spans():
+        first = min(first, at) if first else at
+        legacy, candidate = figures.sides.get("legacy", 0.0), figures.sides.get("candidate", 0.0)
+        day = by_day[at // DAY * DAY]
+        day[0] += legacy
+        day[1] += candidate
+        within = at + width > since
+        if key == endpoint_store.REST:
+            rest += legacy + candidate if within else 0.0
+            continue
+        count = counts.setdefault(key, [0.0, 0.0, 0.0])
+        if within:
+            count[0] += legacy
+            count[1] += candidate
+        count[2] = max(count[2], min(now, at + width))
+        routes[key] = claims.of(*key) or figures.route or routes.get(key, "")
+    left = [
+        Left(*key, routes[key], _state(legacy, candidate, seen, since), legacy, candidate, seen)
+        for key, (legacy, candidate, seen) in counts.items()
+    ]
+    left.sort(key=lambda one: (one.state == "dead", -one.legacy, -one.candidate, one.template, one.method))
+    unasked = None
+    if declared is not None:
+        seen_templates = {declared.template(sample(template)) or "" for _, template in counts}
+        unasked = tuple(declared.unasked(seen_templates))
+    return Burndown(
+        now,
+        days,
+        float(first),
+        tuple(Day(at, *by_day[at]) for at in sorted(by_day)),
+        tuple(left),
+        rest,
+        tuple(_notes([route for route in config.routes if not route.split], days, now)),
+        unasked,
+    )
+
+
+def _state(legacy: float, candidate: float, seen: float, since: float) -> State:
+    if seen <= since:
+        return "dead"
+    if candidate <= 0:
+        return "legacy"
+    return "both" if legacy > 0 else "candidate"
+
+
+def _notes(routes: Sequence[Route], days: float, now: float) -> list[RouteNote]:
+    since = now - days * DAY
+    names = [route.name for route in routes]
+    lately = report.glances(names, since)
+    gates = report.gates({route.name: route.gate for route in routes}, now)
+    ever = {each.route: each for each in report.summaries(names)}
+    with_requests: dict[str, set[int]] = defaultdict(set)
+    step = 3600
+    for name, at, _, count in sums.by_step(names, since, now + 1, step, counters.SERVED):
+        if count:
+            with_requests[name].add(int((at + step / 2 - since) // DAY))
+    trips: dict[str, int] = defaultdict(int)
+    for name in GuardTrip.objects.filter(at__gte=since, route__in=names).values_list("route", flat=True):
+        trips[name] += 1
+    found = []
+    for route in routes:
+        counted, terms = lately[route.name], route.gate
+        _, gate = gates[route.name]
+        if not gate.passed and not gate.open:  # since the switch nothing may have been compared: then what was before it counts
+            whole = ever[route.name]
+            gate = report.gate_of(whole, minimum=terms.minimum, match=terms.match, coverage=terms.coverage)
+        spread = len({day for day in with_requests[route.name] if 0 <= day < days})
+        evidence = (
+            _served(counted, days),
+            Evidence("daily" if spread >= days else "not-daily", {"days": days, "with_requests": spread}),
+            Evidence("fallbacks" if counted.fallback else "no-fallbacks", {"count": counted.fallback}),
+            _answered(counted),
+            Evidence("matched", {"matched": gate.matched, "compared": gate.compared})
+            if gate.passed
+            else Evidence("unproven", {"why": "; ".join(gate.reasons)})
+            if gate.compared
+            else Evidence("uncompared"),
+            Evidence("tripped" if trips[route.name] else "untripped", {"count": trips[route.name]}),
+        )
+        found.append(RouteNote(route.name, route.match, tuple(route.methods), evidence))
+    return found
+
+
+def _served(counted: report.RouteReport, days: float) -> Evidence:
+    answered = counted.legacy + counted.candidate
+    if answered < LEAST:
+        return Evidence("few", {"count": answered, "days": days, "least": LEAST})
+    if counted.legacy:
+        return Evidence("legacy", {"count": answered, "days": days, "share": counted.legacy / answered})
+    return Evidence("served", {"count": answered, "days": days})
+
+
+def _answered(counted: report.RouteReport) -> Evidence:
+    share = counted.gateway / counted.served if counted.served else 0.0
+    return Evidence("refused", {"share": share}) if share > REFUSED else Evidence("answered")
