@@ -132,8 +132,7 @@ class Recording:
         if found is None:
             what = "it is empty" if not beginning else "it is in no format that is known"
             raise RecordingError(
-                f"{self.path}: {what}: expected a mitmproxy flow file, a HAR, JSON lines or an access log; if it is one, name it with "
-                "--format"
+                f"{self.path}: {what}: expected a mitmproxy flow file, a HAR, JSON lines or an access log. If it is one, say which"
             )
         return found
 

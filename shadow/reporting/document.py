@@ -46,6 +46,10 @@ class Document:
     examples: dict[int, list[Example]]
     noise: list[tuple[str, str, int]]
     """Kind, path and how often: of all that is kept."""
+    replayed: str = ""
+    """Of a replay: the recording's name. Then all that was counted is the replay's, and the gate is what was asked of it."""
+    reference: str = "legacy"
+    """What the candidate was compared with: legacy, or the answers in the recording."""
 
 
 def collect(route: str, match: str, candidate: str, terms: Terms, since: float, now: float) -> Document:
