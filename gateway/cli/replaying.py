@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """Of the JSON form: a key may be added, and none changes its meaning without a new number."""
 EVERY_SECONDS: Final = 0.2
+QUIET_SECONDS: Final = 1.0
+"""What is over by then needs no bar."""
 WIDTH: Final = 24
 MOST_LINES: Final = 20
 """Signatures of one route in the text; the other forms have all."""
@@ -31,7 +33,7 @@ class Bar:
 
     def __init__(self) -> None:
         self._progress = Progress()
-        self._next = 0.0
+        self._next = time.monotonic() + QUIET_SECONDS
 
     def tell(self, recording: Recording, tally: Tally, seconds: float) -> None:
         now = time.monotonic()
@@ -135,6 +137,9 @@ def _route(route: RouteOutcome) -> list[str]:
     if tally.configured:
         lines.append(f"  by rules    {tally.configured} of {route.matched} that match rest on the configuration's rules")
     lines += [f"  skipped     {count} {_reason(reason, REASONS.get(reason, ''))}" for reason, count in route.skipped.items()]
+    for failure, count in tally.failures.most_common():
+        upstream, _, code = failure.partition(" ")
+        lines.append(f"  unanswered  {upstream} gave no answer to {count}: {code}")
     if tally.noise_pairs:
         lines.append(f"  noise       legacy differs from itself in {tally.noise_different} of {tally.noise_pairs} pairs of its own answers")
     shown = sorted(tally.signatures.items(), key=lambda item: (item[0] in route.noise, -item[1].count, item[0]))

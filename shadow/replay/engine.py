@@ -50,6 +50,8 @@ BEHIND: Final = 1.0
 """Seconds. A pace that was not kept is not made up for beyond this: it would be a burst that nobody asked for."""
 NEAR: Final = 0.002
 """Seconds that are not slept for."""
+BEGINNING: Final = 3
+"""Pairs of a route, the first, for which legacy is asked twice more: of a recording with a few requests something is known, too."""
 TURN: Final = 50
 """Entries that are left out in a row before the loop looks at what else there is."""
 CHECKPOINT_SECONDS: Final = 5.0
@@ -249,10 +251,11 @@ class Replay:
     def _begin(self, wanted: Wanted) -> None:
         count = self._counts[wanted.route] = self._counts.get(wanted.route, 0) + 1
         share = self._options.noise
-        # The first, and then as many as the share says, evenly: a short recording has some too.
-        noise = share > 0 and (count == 1 or int(count * share) > int((count - 1) * share))
+        noise = 0
+        if share > 0 and self._options.reference == LEGACY and wanted.head.method in MIRRORED:
+            noise = 2 if count <= BEGINNING else int(count * share) - int((count - 1) * share)
         self._ids.begin()
-        pair = _Pair(self, wanted, noise=noise and self._options.reference == LEGACY and wanted.head.method in MIRRORED)
+        pair = _Pair(self, wanted, noise)
         self._pairs.add(pair)
         pair.start()
 
@@ -349,22 +352,22 @@ class Replay:
 class _Pair:
     """One request and its answers."""
 
-    def __init__(self, replay: Replay, wanted: Wanted, *, noise: bool) -> None:
+    def __init__(self, replay: Replay, wanted: Wanted, noise: int) -> None:
+        """`noise`: how often legacy is asked again."""
         self._replay = replay
         self._wanted = wanted
         self._at = time.time()
         self._id, trace = replay.names(wanted)
         self._first: Question | None = None
         """The reference's, unless that is in the recording."""
-        self._again: Question | None = None
+        self._again: list[Question] = []
         if replay.reference != RECORDED:
             self._first = replay.question(wanted, Target(LEGACY), self._id, trace, self._answered)
-            if noise:
-                self._again = replay.question(wanted, Target(LEGACY), self._id, trace, self._answered)
+            self._again = [replay.question(wanted, Target(LEGACY), self._id, trace, self._answered) for _ in range(noise)]
         self._other = replay.question(wanted, replay.other(wanted), self._id, trace, self._answered)
-        self._asked = [each for each in (self._first, self._other, self._again) if each is not None]
+        self._asked = [each for each in (self._first, self._other) if each is not None] + self._again
         self._left = len(self._asked)
-        self._comparing = 1 + (self._again is not None)
+        self._comparing = 1 + len(self._again)
 
     def start(self) -> None:
         for question in self._asked:
@@ -392,8 +395,8 @@ class _Pair:
         if self._first is not None:
             tally.answered(reference)
         # First what legacy says against itself: `compare` may end the pair.
-        if self._again is not None:
-            replay.compare(self, self._exchange(reference, replay.answer_of(self._again, "legacy"), "noise"))
+        for again in self._again:
+            replay.compare(self, self._exchange(reference, replay.answer_of(again, "legacy"), "noise"))
         replay.compare(self, self._exchange(reference, other, "pair"))
 
     def _exchange(self, served: Answer, shadow: Answer, kind: Literal["pair", "noise"]) -> Exchange:

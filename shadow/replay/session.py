@@ -84,11 +84,7 @@ async def _conduct(config: Config, asked: Asked, options: Options, progress: Pro
     about = _about(config, asked, options, recording)
     tally = _begun(asked, about)
     store = _Store(config, asked) if asked.store else None
-    judge = (
-        store.judge
-        if store is not None
-        else Judge(Redactor(config.shadow.redact, os.urandom(32), config.shadow.redact_patterns), _rules(config))
-    )
+    judge = store.judge if store is not None else _judge(config)
     planner = Planner(
         config,
         reference=options.reference,

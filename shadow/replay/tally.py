@@ -26,6 +26,8 @@ MAX_TROUBLES: Final = 20
 SPAN: Final = 10
 """Seconds, by which pairs are counted over time."""
 MAX_SPANS: Final = 20_000
+FEWEST: Final = 2
+"""Of legacy's own pairs that differ somewhere: one may be chance."""
 _STEADY: Final = frozenset((Kind.STATUS, Kind.AUTHORIZATION, Kind.UNANSWERED, Kind.INCONCLUSIVE))
 """Kinds that are never noise: who may see what, and whether there is an answer at all, is not to be left to chance."""
 
@@ -63,6 +65,8 @@ class RouteTally:
     """By side: bucket (shadow.latency.BUCKETS) → answers."""
     errors: Counter[str] = field(default_factory=Counter)
     unanswered: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    """Upstream and code, with a space between, of those that gave no answer."""
     spans: dict[int, list[int]] = field(default_factory=dict)
     """Begin of each span → matched, mismatched, skipped."""
 
@@ -113,6 +117,7 @@ class RouteTally:
         if answer.status == 0:
             self.errors[side] += 1
             self.unanswered[side] += 1
+            self.failures[f"{answer.upstream} {answer.error}"] += 1
             return
         self.errors[side] += answer.status >= 500
         if not answer.skipped:
@@ -150,7 +155,7 @@ class RouteTally:
 
     def _is_noise(self, signature: Signature, seen: Seen) -> bool:
         kind, path = signature
-        if kind in _STEADY or path == OTHER or not seen.own or not self.noise_pairs or not self.compared:
+        if kind in _STEADY or path == OTHER or seen.own < FEWEST or not self.compared:
             return False
         if self.noise_pairs >= MIN_PAIRS and seen.own >= MIN_DIFFERENT:
             pairs = self.noise_pairs
@@ -231,6 +236,7 @@ def _plain(route: RouteTally) -> dict[str, Any]:
         "times": [[side, bucket, count] for side, times in route.times.items() for bucket, count in times.items()],
         "errors": dict(route.errors),
         "unanswered": dict(route.unanswered),
+        "failures": dict(route.failures),
         "spans": [[at, *counts] for at, counts in route.spans.items()],
     }
 
@@ -247,6 +253,7 @@ def _route(told: dict[str, Any]) -> RouteTally:
         Counter({_members(members): count for members, count in told["combinations"]}),
         errors=Counter(told["errors"]),
         unanswered=Counter(told["unanswered"]),
+        failures=Counter(told["failures"]),
         spans={int(at): [int(count) for count in counts] for at, *counts in told["spans"]},
     )
     for side, bucket, count in told["times"]:
