@@ -136,7 +136,9 @@ def _route(route: RouteOutcome) -> list[str]:
     ]
     if tally.configured:
         lines.append(f"  by rules    {tally.configured} of {route.matched} that match rest on the configuration's rules")
-    lines += [f"  skipped     {count} {_reason(reason, REASONS.get(reason, ''))}" for reason, count in route.skipped.items()]
+    if route.noisy:
+        lines.append(f"  as noise    {route.noisy} of {route.matched} that match differ only as legacy differs from itself")
+    lines += [f"  skipped     {count} {REASONS.get(reason, reason)}" for reason, count in route.skipped.items()]
     for failure, count in tally.failures.most_common():
         upstream, _, code = failure.partition(" ")
         lines.append(f"  unanswered  {upstream} gave no answer to {count}: {code}")
@@ -152,12 +154,6 @@ def _route(route: RouteOutcome) -> list[str]:
     if len(shown) > MOST_LINES:
         lines.append(f"  and {len(shown) - MOST_LINES} more kinds of differences: --format json has all")
     return lines
-
-
-def _reason(reason: str, words: str) -> str:
-    if reason == "noise":
-        return "differ only as legacy differs from itself"
-    return words or reason
 
 
 def _example(example: Example) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a replay comes to: how much matches, without the noise, and whether that is enough."""
+"""What a replay comes to: how much matches, where noise is no difference, and whether that is enough."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shadow.signature import Signature
 from shadow.words import percent
 
 NOISE = "noise"
-"""The reason for which a pair does not count that differed only as legacy differs from itself."""
+"""The state of a signature that legacy shows against itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,14 @@ class RouteOutcome:
     tally: RouteTally
     noise: frozenset[Signature]
     noisy: int
-    """Pairs that differed in nothing but noise: neither in `matched` nor in `mismatched`."""
+    """Pairs that differed in nothing but noise: they match."""
     required: float
     reasons: tuple[str, ...]
     """Why it is not enough."""
 
     @property
     def matched(self) -> int:
-        return self.tally.matched
+        return self.tally.matched + self.noisy
 
     @property
     def mismatched(self) -> int:
@@ -56,9 +56,8 @@ class RouteOutcome:
 
     @property
     def skipped(self) -> dict[str, int]:
-        """What was not compared, or does not count, by reason; the most frequent first."""
-        reasons = dict(self.tally.skipped) | ({NOISE: self.noisy} if self.noisy else {})
-        return dict(sorted(reasons.items(), key=lambda item: -item[1]))
+        """What was not compared, by reason; the most frequent first."""
+        return dict(sorted(self.tally.skipped.items(), key=lambda item: -item[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +92,11 @@ def outcome(tally: Tally, required: float, asked: Collection[str] = ()) -> Outco
         found = tally.route(name)
         noise = found.noise
         noisy = found.noisy(noise)
-        compared = found.compared - noisy
+        compared, matched = found.compared, found.matched + noisy
         reasons: list[str] = []
         if not compared and (name in asked or any(reason not in REASONS for reason in found.skipped)):
             reasons.append("nothing was compared")
-        elif compared and found.matched < required * compared:
-            reasons.append(f"{percent(found.matched / compared)} match, {percent(required)} is needed")
+        elif compared and matched < required * compared:
+            reasons.append(f"{percent(matched / compared)} match, {percent(required)} is needed")
         routes.append(RouteOutcome(name, found, noise, noisy, required, tuple(reasons)))
     return Outcome(tuple(routes), required)

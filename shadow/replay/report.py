@@ -84,6 +84,7 @@ def _counted(route: RouteOutcome, began: float) -> RouteReport:
         matched=route.matched,
         mismatched=route.mismatched,
         matched_by_configuration=tally.configured,
+        matched_as_noise=route.noisy,
         skipped=skipped,
         noise_pairs=tally.noise_pairs,
         noise_different=tally.noise_different,

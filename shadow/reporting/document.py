@@ -109,6 +109,7 @@ def plain(document: Document) -> dict[str, Any]:
         "matched_outright": counted.matched_outright,
         "matched_by_configuration": counted.matched_by_configuration,
         "matched_by_rules": counted.matched_by_rules,
+        "matched_as_noise": counted.matched_as_noise,
         "untold": counted.untold,
         "rules": counted.rules,
         "mismatched": counted.mismatched,
