@@ -113,6 +113,8 @@ def replay(
         raise RefusalError("--speed means nothing without --as-recorded")
     if form == "html" and len(routes) != 1:
         raise RefusalError("--format html shows one route: name it with --route")
+    if output is not None and not output.parent.is_dir():
+        raise RefusalError(f"--output {output}: there is no folder {output.parent}")
     if user and loaded.identity.stamp is None:
         raise RefusalError("--user: upstreams are told who calls by a stamp, and [identity] stamp is not set")
 
