@@ -45,6 +45,7 @@ class Writer:
         if most is not None and self.bytes + len(data) > most:
             return False
         self._file.write(data)
+        self._file.flush()  # whatever ends this process, what it had is there
         self.entries += 1
         self.bytes += len(data)
         return True

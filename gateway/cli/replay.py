@@ -36,7 +36,7 @@ def replay(
     credentials: Annotated[bool, Parameter(negative=())] = False,
     host: str = "",
     https: Annotated[bool, Parameter(negative=())] = False,
-    noise: float = 0.2,
+    noise: float = 0.1,
     min_match: float = 1.0,
     state: Path | None = None,
     resume: Annotated[bool, Parameter(negative=())] = False,
@@ -81,7 +81,8 @@ def replay(
     https
         Upstreams are told that clients came over https.
     noise
-        The share of pairs for which legacy is asked twice, to know in what it differs from itself. That does not count as a difference.
+        The share of pairs for which legacy is asked twice, to know in what it differs from itself: that does not count as a difference. 0:
+        nor is it asked again after a difference, and everything counts.
     min_match
         The match rate, from 0 to 1, that every route must have.
     state

@@ -142,8 +142,9 @@ def _route(route: RouteOutcome) -> list[str]:
     for failure, count in tally.failures.most_common():
         upstream, _, code = failure.partition(" ")
         lines.append(f"  unanswered  {upstream} gave no answer to {count}: {code}")
-    if tally.noise_pairs:
-        lines.append(f"  noise       legacy differs from itself in {tally.noise_different} of {tally.noise_pairs} pairs of its own answers")
+    own, different = tally.noise_pairs + tally.proof_pairs, tally.noise_different + tally.proof_different
+    if own:
+        lines.append(f"  noise       legacy differs from itself in {different} of {own} pairs of its own answers")
     shown = sorted(tally.signatures.items(), key=lambda item: (item[0] in route.noise, -item[1].count, item[0]))
     shown = [item for item in shown if item[1].count]
     for (kind, path), seen in shown[:MOST_LINES]:

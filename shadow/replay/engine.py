@@ -39,6 +39,7 @@ from shadow.judge import Judge, Judgement
 from shadow.pool import Pool as Processes
 from shadow.replay.plan import RECORDED, Planner, Wanted, lines_of
 from shadow.replay.tally import Tally
+from shadow.signature import Signature
 from shadow.worker import INLINE_BYTES
 
 _log = logging.getLogger("banyan.replay")
@@ -50,8 +51,8 @@ BEHIND: Final = 1.0
 """Seconds. A pace that was not kept is not made up for beyond this: it would be a burst that nobody asked for."""
 NEAR: Final = 0.002
 """Seconds that are not slept for."""
-BEGINNING: Final = 3
-"""Pairs of a route, the first, for which legacy is asked twice more: of a recording with a few requests something is known, too."""
+PROOFS: Final = 2
+"""Times that legacy is asked again after a pair that differed, while it is not known whether it would differ from itself in the same."""
 TURN: Final = 50
 """Entries that are left out in a row before the loop looks at what else there is."""
 CHECKPOINT_SECONDS: Final = 5.0
@@ -72,8 +73,8 @@ class Options:
     """Times as fast as it was recorded; 0: the times in the recording do not matter."""
     concurrency: int = 16
     """Pairs under way at once."""
-    noise: float = 0.2
-    """Share of the pairs for which legacy is asked a second time."""
+    noise: float = 0.1
+    """Share of the pairs for which legacy is asked a second time, whatever is found; 0: it is not asked again after a difference either."""
     users: tuple[str, ...] = ()
     """Who calls, in turn; nobody, if empty."""
     https: bool = False
@@ -251,11 +252,10 @@ class Replay:
     def _begin(self, wanted: Wanted) -> None:
         count = self._counts[wanted.route] = self._counts.get(wanted.route, 0) + 1
         share = self._options.noise
-        noise = 0
-        if share > 0 and self._options.reference == LEGACY and wanted.head.method in MIRRORED:
-            noise = 2 if count <= BEGINNING else int(count * share) - int((count - 1) * share)
+        # Evenly, as many as the share says. A write is never sent again, sandbox or not.
+        again = share > 0 and self._options.reference == LEGACY and wanted.head.method in MIRRORED
         self._ids.begin()
-        pair = _Pair(self, wanted, noise)
+        pair = _Pair(self, wanted, noise=again and int(count * share) > int((count - 1) * share), again=again)
         self._pairs.add(pair)
         pair.start()
 
@@ -340,10 +340,15 @@ class Replay:
 
     def _judged(self, pair: _Pair, exchange: Exchange, judgement: Judgement | None) -> None:
         route = self.tally.route(exchange.route)
-        if judgement is not None:
+        proof = pair.proof(exchange)
+        if judgement is not None and proof is not None:
+            route.proved(proof, judgement)
+        elif judgement is not None:
             route.judged(judgement)
             if self._told is not None:
                 self._told(judgement)
+            if exchange.kind == "pair" and judgement.outcome == "mismatch":
+                pair.prove(judgement.signatures)
         elif exchange.kind == "pair":
             route.skip(counters.FAILED.removeprefix(counters.SKIPPED), exchange.at)
         pair.judged()
@@ -352,18 +357,24 @@ class Replay:
 class _Pair:
     """One request and its answers."""
 
-    def __init__(self, replay: Replay, wanted: Wanted, noise: int) -> None:
-        """`noise`: how often legacy is asked again."""
+    def __init__(self, replay: Replay, wanted: Wanted, *, noise: bool, again: bool) -> None:
+        """`noise`: legacy is asked a second time, whatever is found. `again`: it may be, where something is."""
         self._replay = replay
         self._wanted = wanted
         self._at = time.time()
-        self._id, trace = replay.names(wanted)
+        self._id, self._trace = replay.names(wanted)
+        trace = self._trace
+        self._may_ask_again = again
+        self._reference: Answer | None = None
+        self._proofs: dict[int, tuple[Exchange, tuple[Signature, ...]]] = {}
+        """By identity: comparisons of legacy with itself because of these signatures."""
         self._first: Question | None = None
         """The reference's, unless that is in the recording."""
         self._again: list[Question] = []
         if replay.reference != RECORDED:
             self._first = replay.question(wanted, Target(LEGACY), self._id, trace, self._answered)
-            self._again = [replay.question(wanted, Target(LEGACY), self._id, trace, self._answered) for _ in range(noise)]
+            if noise:
+                self._again = [replay.question(wanted, Target(LEGACY), self._id, trace, self._answered)]
         self._other = replay.question(wanted, replay.other(wanted), self._id, trace, self._answered)
         self._asked = [each for each in (self._first, self._other) if each is not None] + self._again
         self._left = len(self._asked)
@@ -376,6 +387,28 @@ class _Pair:
     def cancel(self) -> None:
         for question in self._asked:
             question.cancel()
+
+    def prove(self, signatures: tuple[Signature, ...]) -> None:
+        """It has shown these. Legacy is asked whether it does so by itself."""
+        if not self._may_ask_again or not self._replay.tally.route(self._wanted.route).unsure(signatures):
+            return
+
+        def answered(question: Question) -> None:
+            assert self._reference is not None  # noqa: S101 - it has differed
+            exchange = self._exchange(self._reference, self._replay.answer_of(question, "legacy"), "noise")
+            self._proofs[id(exchange)] = exchange, signatures
+            self._replay.compare(self, exchange)
+
+        asked = [self._replay.question(self._wanted, Target(LEGACY), self._id, self._trace, answered) for _ in range(PROOFS)]
+        self._comparing += len(asked)
+        self._asked += asked
+        for question in asked:
+            question.start()
+
+    def proof(self, exchange: Exchange) -> tuple[Signature, ...] | None:
+        """The signatures because of which it was asked for; None: it was not."""
+        found = self._proofs.get(id(exchange))
+        return None if found is None else found[1]
 
     def judged(self) -> None:
         """One of its comparisons is done."""
@@ -390,6 +423,7 @@ class _Pair:
         replay, wanted = self._replay, self._wanted
         other = replay.answer_of(self._other, "candidate")
         reference = replay.answer_of(self._first, "legacy") if self._first is not None else recorded(wanted.entry)
+        self._reference = reference
         tally = replay.tally.route(wanted.route)
         tally.answered(other)
         if self._first is not None:

@@ -61,7 +61,7 @@ def documents(found: Outcome, config: Config, *, recording: str, reference: str,
                 lines,
                 {line.id: () for line in lines},
                 examples,
-                sorted(((str(kind), path, seen.own) for (kind, path), seen in route.tally.signatures.items() if seen.own), key=_often),
+                _noise(route),
                 recording,
                 reference,
             )
@@ -69,8 +69,10 @@ def documents(found: Outcome, config: Config, *, recording: str, reference: str,
     return made_of
 
 
-def _often(noise: tuple[str, str, int]) -> tuple[int, str, str]:
-    return -noise[2], noise[0], noise[1]
+def _noise(route: RouteOutcome) -> list[tuple[str, str, int]]:
+    """What legacy shows against itself, the most frequent first."""
+    found = [(str(kind), path, seen.own + seen.again) for (kind, path), seen in route.tally.signatures.items()]
+    return sorted((each for each in found if each[2]), key=lambda each: (-each[2], each[0], each[1]))
 
 
 def _counted(route: RouteOutcome, began: float) -> RouteReport:
@@ -86,8 +88,8 @@ def _counted(route: RouteOutcome, began: float) -> RouteReport:
         matched_by_configuration=tally.configured,
         matched_as_noise=route.noisy,
         skipped=skipped,
-        noise_pairs=tally.noise_pairs,
-        noise_different=tally.noise_different,
+        noise_pairs=tally.noise_pairs + tally.proof_pairs,
+        noise_different=tally.noise_different + tally.proof_different,
         signatures=tuple(line for line in _lines(route)[0] if line.open),
         sides=tally.figures(),
     )

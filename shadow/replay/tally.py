@@ -27,7 +27,11 @@ SPAN: Final = 10
 """Seconds, by which pairs are counted over time."""
 MAX_SPANS: Final = 20_000
 FEWEST: Final = 2
-"""Of legacy's own pairs that differ somewhere: one may be chance."""
+"""Times that legacy was asked again after a difference, below which nothing is said: one may be chance."""
+ENOUGH: Final = 20
+"""… and above which nobody asks any more."""
+AGAIN: Final = 0.9
+"""Of these times, the share in which legacy showed the difference by itself, from which on it is noise."""
 _STEADY: Final = frozenset((Kind.STATUS, Kind.AUTHORIZATION, Kind.UNANSWERED, Kind.INCONCLUSIVE))
 """Kinds that are never noise: who may see what, and whether there is an answer at all, is not to be left to chance."""
 
@@ -42,7 +46,11 @@ class Seen:
     last: float = 0.0
     example: Example | None = None
     own: int = 0
-    """Of legacy's own pairs, those that showed it."""
+    """Of the pairs of legacy's own answers that were asked for whatever was found, those that showed it."""
+    asked: int = 0
+    """How often legacy was asked again because a pair had shown it …"""
+    again: int = 0
+    """… and then differed from itself in the same."""
 
 
 @dataclass(slots=True)
@@ -57,7 +65,11 @@ class RouteTally:
     skipped: Counter[str] = field(default_factory=Counter)
     """By reason: left out, or asked and not compared."""
     noise_pairs: int = 0
+    """Pairs of legacy's own answers, asked for whatever was found."""
     noise_different: int = 0
+    proof_pairs: int = 0
+    """Such pairs that were asked for because a pair differed."""
+    proof_different: int = 0
     signatures: dict[Signature, Seen] = field(default_factory=dict)
     combinations: Counter[tuple[Signature, ...]] = field(default_factory=Counter)
     """Of `mismatched`, those that showed exactly these."""
@@ -111,6 +123,22 @@ class RouteTally:
         if key and (key in self.combinations or len(self.combinations) < MAX_COMBINATIONS):
             self.combinations[key] += 1
 
+    def unsure(self, signatures: Iterable[Signature]) -> bool:
+        """Whether legacy should be asked again, to know if these are its own."""
+        known = (self.signatures.get(signature) for signature in signatures if signature[0] not in _STEADY)
+        return any(seen is not None and seen.asked < ENOUGH for seen in known)
+
+    def proved(self, signatures: Iterable[Signature], judgement: Judgement) -> None:
+        """Legacy was asked again after a pair that showed `signatures`."""
+        if judgement.outcome == "skipped":
+            return
+        self.proof_pairs += 1
+        self.proof_different += judgement.outcome == "mismatch"
+        for signature in signatures:
+            seen = self._seen(signature)
+            seen.asked += 1
+            seen.again += signature in judgement.signatures
+
     def answered(self, answer: Answer) -> None:
         """How long it took, and whether it was one."""
         side = SHADOW + answer.side
@@ -146,22 +174,24 @@ class RouteTally:
 
     @property
     def noise(self) -> frozenset[Signature]:
-        """Signatures that legacy shows against itself about as often as the candidate against it.
+        """Signatures that legacy shows against itself, too.
 
-        With as many of its own pairs as a suggestion of a rule needs, by the same statistics (shadow.suggest); with fewer, where its own
-        share is at most MARGIN below the candidate's. In doubt it is none.
+        Either whenever it is asked again, or about as often as the candidate against it: by as many of its own pairs, and by the same
+        statistics, as a suggestion of a rule needs (shadow.suggest). In doubt it is none.
         """
         return frozenset(signature for signature, seen in self.signatures.items() if self._is_noise(signature, seen))
 
     def _is_noise(self, signature: Signature, seen: Seen) -> bool:
         kind, path = signature
-        if kind in _STEADY or path == OTHER or seen.own < FEWEST or not self.compared:
+        if kind in _STEADY or path == OTHER:
             return False
-        if self.noise_pairs >= MIN_PAIRS and seen.own >= MIN_DIFFERENT:
-            pairs = self.noise_pairs
-            evidence = Evidence(path, pairs, pairs, {kind: seen.own}, Manner(), seen.first, seen.last, self.compared, seen.count)
-            return excess(evidence) <= MARGIN
-        return seen.own / self.noise_pairs + MARGIN >= seen.count / self.compared
+        if seen.asked >= FEWEST and seen.again >= AGAIN * seen.asked:
+            return True
+        if self.noise_pairs < MIN_PAIRS or seen.own < MIN_DIFFERENT:
+            return False
+        pairs = self.noise_pairs
+        evidence = Evidence(path, pairs, pairs, {kind: seen.own}, Manner(), seen.first, seen.last, self.compared, seen.count)
+        return excess(evidence) <= MARGIN
 
     def noisy(self, noise: frozenset[Signature]) -> int:
         """Of `mismatched`, those that showed nothing else."""
@@ -231,6 +261,8 @@ def _plain(route: RouteTally) -> dict[str, Any]:
         "skipped": dict(route.skipped),
         "noise_pairs": route.noise_pairs,
         "noise_different": route.noise_different,
+        "proof_pairs": route.proof_pairs,
+        "proof_different": route.proof_different,
         "signatures": [[kind, path, asdict(seen)] for (kind, path), seen in route.signatures.items()],
         "combinations": [[[list(each) for each in members], count] for members, count in route.combinations.items()],
         "times": [[side, bucket, count] for side, times in route.times.items() for bucket, count in times.items()],
@@ -249,6 +281,8 @@ def _route(told: dict[str, Any]) -> RouteTally:
         Counter(told["skipped"]),
         int(told["noise_pairs"]),
         int(told["noise_different"]),
+        int(told["proof_pairs"]),
+        int(told["proof_different"]),
         {(Kind(kind), path): _seen(seen) for kind, path, seen in told["signatures"]},
         Counter({_members(members): count for members, count in told["combinations"]}),
         errors=Counter(told["errors"]),
@@ -270,4 +304,4 @@ def _seen(told: dict[str, Any]) -> Seen:
     if shown is not None:
         differences = tuple(Shown(**each) for each in shown["differences"])
         shown = Example(**(shown | {"differences": differences, "notes": tuple(shown["notes"])}))
-    return Seen(int(told["count"]), told["first"], told["last"], shown, int(told["own"]))
+    return Seen(int(told["count"]), told["first"], told["last"], shown, *(int(told[name]) for name in ("own", "asked", "again")))

@@ -7,7 +7,8 @@ import json
 import signal
 import stat
 import subprocess
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from demo.processes import python
+from recorded import har
 from recorded.entry import Entry
 from recorded.reading import Recording
 from shadow import taps
@@ -51,13 +53,14 @@ class World:
     async def begun(self, folder: Path, *options: str) -> subprocess.Popen[str]:
         """A capture that the shipper knows of."""
         process = _begun(self.command(*options), folder)
-        deadline = asyncio.get_running_loop().time() + 30
-        path = Path((await asyncio.to_thread(self.gateway.get, "/capture"))["socket"])
-        while not _connected(path):
-            assert process.poll() is None, process.communicate()
-            assert asyncio.get_running_loop().time() < deadline
-            await asyncio.sleep(0.05)
+        path = await asyncio.to_thread(self.socket)
+        await until(lambda: process.poll() is not None or _connected(path))
+        assert process.poll() is None, process.communicate()
         return process
+
+    def socket(self) -> Path:
+        """The shipper's, for captures."""
+        return Path(self.gateway.get("/capture")["socket"])
 
     async def ask(self, *targets: str, method: str = "GET", body: str = "") -> None:
         for target in targets:
@@ -78,6 +81,17 @@ class World:
 
 def _begun(command: list[str], folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not await asyncio.to_thread(true):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def _connected(path: Path) -> bool:
@@ -157,32 +171,24 @@ async def test_limits_and_what_was_not_captured_are_told(world: World, tmp_path:
 async def test_an_end_from_outside_leaves_a_whole_file(world: World, tmp_path: Path, number: signal.Signals) -> None:
     process = await world.begun(tmp_path, "--to", "t.har", "--json")
     await world.ask("/api/v1/reviews/1")
-    while not await asyncio.to_thread(_grown, tmp_path):
-        await asyncio.sleep(0.05)
-        assert process.poll() is None
+    await until(lambda: any(each.stat().st_size > len(har.BEGIN) for each in tmp_path.iterdir()))
     process.send_signal(number)
     told = await world.ended(process)
     assert (told["entries"], told["ended"]) == (1, "Ctrl-C")
-    assert [path.name for path in tmp_path.iterdir()] == ["t.har"]
+    assert names(tmp_path) == ["t.har"]
     assert len(json.loads((tmp_path / "t.har").read_text())["log"]["entries"]) == 1
-
-
-def _grown(folder: Path) -> bool:
-    # What is written is in the writer's buffer: by its progress on the terminal it would be seen, and here by the shipper's silence.
-    return any(folder.iterdir())
 
 
 async def test_a_reload_goes_on_with_the_next_shipper(world: World, tmp_path: Path) -> None:
     config = world.gateway.folder / "banyan.toml"
     before = config.read_text()
     process = await world.begun(tmp_path, "--to", "t.jsonl", "--count", "2", "--json")
-    old = (await asyncio.to_thread(world.gateway.get, "/capture"))["socket"]
+    old = await asyncio.to_thread(world.socket)
     await world.ask("/api/v1/reviews/before")
     try:
         config.write_text(before + '[shadow]\nredact = ["authorization", "cookie", "set-cookie", "$..path"]\n')
         world.gateway.process.process.send_signal(signal.SIGHUP)
-        while (new := (await asyncio.to_thread(world.gateway.get, "/capture"))["socket"]) == old or not _connected(Path(new)):
-            await asyncio.sleep(0.05)
+        await until(lambda: world.socket() != old and _connected(world.socket()))
         await world.ask("/api/v1/reviews/after")
         told = await world.ended(process)
         assert (told["entries"], told["ended"], told["seen"] >= 2) == (2, "count", True)
@@ -192,8 +198,8 @@ async def test_a_reload_goes_on_with_the_next_shipper(world: World, tmp_path: Pa
     finally:
         config.write_text(before)
         world.gateway.process.process.send_signal(signal.SIGHUP)
-        while (await asyncio.to_thread(world.gateway.get, "/capture"))["socket"] == new:
-            await asyncio.sleep(0.05)
+        new = world.socket()
+        await until(lambda: world.socket() != new)
 
 
 async def test_only_so_many_at_once(world: World, tmp_path: Path) -> None:
@@ -222,7 +228,7 @@ async def test_what_is_off_is_said_before_anybody_waits(world: World, tmp_path: 
     assert done.returncode == 1
     assert "of carts nothing is captured while its flag is off: banyan flags on carts.shadow" in done.stderr
     assert "0 requests captured: no file was made" in done.stdout
-    assert list(tmp_path.iterdir()) == []
+    assert names(tmp_path) == []
 
 
 WRONG = {
@@ -245,7 +251,7 @@ async def test_wrong_use_is_2_and_says_what_to_do(world: World, tmp_path: Path, 
     assert done.returncode == 2, done.stdout
     assert WRONG[options] in done.stderr
     assert "Traceback" not in done.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert names(tmp_path) == []
 
 
 async def test_a_tap_drops_what_it_has_no_room_for_and_counts_it() -> None:

@@ -153,10 +153,14 @@ def judged(legacy: Any, other: Any, kind: Any = "pair", at: float = 1000.0, stat
     return found
 
 
-def counted(pairs: list[Any], own: list[Any]) -> RouteTally:
+def counted(pairs: list[Any], own: list[Any] | None = None, proofs: list[Any] | None = None) -> RouteTally:
+    """`own`: legacy's own pairs, whatever was found. `proofs`: those that were asked for because of the first pair."""
     route = RouteTally()
-    for each in (*own, *pairs):
+    for each in (*(own or ()), *pairs):
         route.judged(each)
+    for each in proofs or ():
+        assert route.unsure(pairs[0].signatures)
+        route.proved(pairs[0].signatures, each)
     return route
 
 
@@ -164,7 +168,7 @@ def test_what_legacy_shows_against_itself_is_no_difference() -> None:
     always = [judged({"at": number, "n": 1}, {"at": -number, "n": 1}) for number in range(1, 5)]
     own = [judged({"at": 1, "n": 1}, {"at": 2, "n": 1}, "noise")] * 2
     bad = judged({"at": 1, "n": 1}, {"at": 2, "n": 2})
-    route = counted([*always, bad], own)
+    route = counted([*always, bad], proofs=own)
     assert route.noise == {(Kind.VALUE, "$.at")}
     assert (route.compared, route.mismatched, route.noisy(route.noise)) == (5, 5, 4)
     found = outcome(Tally(routes={"r": route}), 0.8)
@@ -177,14 +181,24 @@ def test_in_doubt_it_is_no_noise() -> None:
     pairs = [judged({"a": 1}, {"a": 2})] * 10
     once = judged({"a": 1}, {"a": 3}, "noise")
     never = judged({"a": 1}, {"a": 1}, "noise")
-    assert not counted(pairs, [once]).noise  # one of its own pairs may be chance
-    assert not counted(pairs, [once, once, never, never]).noise  # half as often as the candidate
-    assert counted(pairs[:1] + [judged({"a": 1}, {"a": 1})] * 9, [once, once, never, never]).noise
+    assert counted(pairs, proofs=[once, once]).noise
+    assert not counted(pairs, proofs=[once]).noise  # may be chance
+    assert not counted(pairs, proofs=[once, never]).noise  # half as often as the candidate
+    assert not counted(pairs, [once] * 5).noise  # too few
     # A type that legacy never had is none of its noise.
-    assert counted([judged({"a": 1}, {"a": "1"})], [once, once]).noise == frozenset()
-    # Nor is a status, however often legacy changes it.
-    flapping = judged({"a": 1}, {"a": 1}, "noise", status=500)
-    assert not counted([judged({"a": 1}, {"a": 1}, status=500)], [flapping] * 5).noise
+    assert not counted([judged({"a": 1}, {"a": "1"})], proofs=[once, once]).noise
+    # Nor is a status, however often legacy changes it: it is not even asked again.
+    assert not counted([judged({"a": 1}, {"a": 1}, status=500)]).unsure([(Kind.STATUS, "200->500")])
+
+
+def test_enough_is_known_some_time() -> None:
+    route = counted([judged({"a": 1}, {"a": 2})])
+    signature = (Kind.VALUE, "$.a")
+    for _ in range(tally.ENOUGH):
+        assert route.unsure([signature])
+        route.proved([signature], judged({"a": 1}, {"a": 1}, "noise"))
+    assert not route.unsure([signature])
+    assert (route.proof_pairs, route.proof_different) == (tally.ENOUGH, 0)
 
 
 def test_with_many_of_its_own_pairs_the_statistics_of_suggestions_are_gone_by() -> None:
@@ -199,7 +213,7 @@ def test_nothing_compared_is_never_enough() -> None:
     assert not outcome(Tally(), 0.0).passed
     route = RouteTally()
     route.skip(planned.UNSAFE, 1.0)
-    good = counted([judged({}, {})], [])
+    good = counted([judged({}, {})])
     assert outcome(Tally(routes={"r": route, "s": good}), 1.0).passed  # nobody asked for r
     assert not outcome(Tally(routes={"r": route, "s": good}), 1.0, ["r"]).passed
     assert not outcome(Tally(routes={"s": good}), 1.0, ["r", "s"]).passed  # nor was anything of it in the recording
@@ -211,7 +225,7 @@ def test_what_is_counted_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tally, "MAX_SIGNATURES", 3)
     monkeypatch.setattr(tally, "MAX_COMBINATIONS", 2)
     monkeypatch.setattr(tally, "MAX_SPANS", 2)
-    route = counted([judged({f"a{number}": 1}, {f"a{number}": 2}, at=1000.0 * number) for number in range(10)], [])
+    route = counted([judged({f"a{number}": 1}, {f"a{number}": 2}, at=1000.0 * number) for number in range(10)])
     assert len(route.signatures) == 4
     assert route.signatures[Kind.VALUE, tally.OTHER].count == 7
     assert len(route.combinations) == len(route.spans) == 2
@@ -223,7 +237,8 @@ def test_what_is_counted_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_state_is_what_was_written(tmp_path: Path) -> None:
-    route = counted([judged({"a": 1, "b": [1]}, {"a": "x", "b": [2]}), judged({}, {})], [judged({"c": 1}, {"c": 2}, "noise")])
+    route = counted([judged({"a": 1, "b": [1]}, {"a": "x", "b": [2]}), judged({}, {})], [judged({"c": 1}, {"c": 2}, "noise")] * 2)
+    route.proved([(Kind.TYPE, "$.a")], judged({"a": 1}, {"a": "1"}, "noise"))
     route.skip("unsafe", 12.0)
     route.answered(Answer("legacy", "legacy", 200, b"", b"", 0.02))
     route.answered(Answer("candidate", "new", 0, b"", b"", 0.0, "refused"))
