@@ -84,5 +84,6 @@ BARS = {
     "compare-one": Bar("Pairs of 27 KB with one change, compared on a core", 300.0, "a second", at_least=True),
     "compare-twenty": Bar("A pair of 566 KB with 20 changes", 60.0, "ms"),
     "console": Bar("The console's slowest page, with a million exchanges stored", 150.0, "ms"),
+    "replay": Bar("Pairs of 1 KB replayed and compared on a core", 500.0, "a second", at_least=True),
     "compare-keyed": Bar("A pair of lists, 800 elements in another order, by key", 20.0, "ms"),
 }

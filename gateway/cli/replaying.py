@@ -6,7 +6,6 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.cli.comparison import percent
 from gateway.cli.waiting import Progress
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ class Bar:
         self._next = time.monotonic() + QUIET_SECONDS
 
     def tell(self, recording: Recording, tally: Tally, seconds: float) -> None:
+        from shadow.words import percent
+
         now = time.monotonic()
         if now < self._next:
             return
@@ -125,6 +126,7 @@ def _text(asked: Asked, options: Options, result: Result, found: Outcome) -> lis
 
 def _route(route: RouteOutcome) -> list[str]:
     from shadow.replay.plan import REASONS
+    from shadow.words import percent
 
     tally, (lower, upper) = route.tally, route.interval
     rate = f"match rate {percent(route.match_rate)}"
@@ -159,7 +161,7 @@ def _route(route: RouteOutcome) -> list[str]:
 
 def _example(example: Example) -> list[str]:
     entry = example.request_id.rpartition("-")[2]
-    lines = [f"              entry {entry}: {example.method} {example.target}: {example.legacy}, {example.candidate}"]
+    lines = [f"              entry {entry}: {example.method} {example.target}: legacy {example.legacy}, candidate {example.candidate}"]
     lines += [f"              {shown.path}: {_value(shown.legacy)} became {_value(shown.candidate)}" for shown in example.differences[:3]]
     return lines
 

@@ -8,7 +8,23 @@ from collections.abc import Callable
 
 import pytest
 
-from bench import bodies, busy, compare, decisions, descriptors, flagged, flips, hung, identity, idle, latency, pages, policy, profile
+from bench import (
+    bodies,
+    busy,
+    compare,
+    decisions,
+    descriptors,
+    flagged,
+    flips,
+    hung,
+    identity,
+    idle,
+    latency,
+    pages,
+    policy,
+    profile,
+    replay,
+)
 from bench.memory import MIB
 from bench.section import Section
 from bench.seeded import Size
@@ -150,3 +166,9 @@ def test_identity() -> None:
     seen = bars(section)
     assert -50 < seen["CPU a request of a caller who is remembered, with his stamp"] < 200
     assert 0 <= seen["Requests that ask legacy who calls, of 50 users at 500 requests/s"] < 20
+
+
+def test_replay() -> None:
+    section = replay.run(rounds=1, count=50, say=said)
+    assert bars(section)["Pairs of 1 KB replayed and compared on a core"] > 5
+    assert len(section.rows) == 3

@@ -146,7 +146,7 @@ async def test_differences_are_told_with_an_example_and_end_it_with_1(world: Wor
     assert done.returncode == 1
     assert "reviews: not passed: 90.00 % match, 100.00 % is needed" in done.stdout
     assert "differs     1 x value $.n" in done.stdout
-    assert "entry 4: GET /api/v1/reviews/3: 200, 200" in done.stdout
+    assert "entry 4: GET /api/v1/reviews/3: legacy 200, candidate 200" in done.stdout
     assert "$.n: 1 became 2" in done.stdout
     assert (await world.replay("--min-match", "0.9")).returncode == 0
     assert (await world.replay("--min-match", "0.91")).returncode == 1
