@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
 from mitmproxy import connection, http
-from mitmproxy.exceptions import FlowReadException
 from mitmproxy.flow import Flow
 from mitmproxy.io import compat, tnetstring
 
@@ -24,8 +23,6 @@ _BEGIN: Final = re.compile(rb"(?<![0-9])[1-9][0-9]{1,11}:(?:9:websocket|8:respon
 _PREFIX: Final = re.compile(rb"(0|[1-9][0-9]{0,11}):")
 _PIECE: Final = 256 * 1024
 _LONGEST_BEGIN: Final = 32
-_BROKEN: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError, FlowReadException)
-"""What mitmproxy raises where a state is none of a flow's: it converts as it goes, and checks little."""
 
 
 def read(file: BinaryIO) -> Iterator[Entry | Trouble]:
@@ -80,7 +77,7 @@ def _flow(kind: int, data: memoryview, number: int) -> Entry | Trouble:
         if not isinstance(state, dict):
             return Trouble(number, "what stands here is no flow")
         flow = Flow.from_state(compat.migrate_flow(state))
-    except _BROKEN:
+    except Exception:  # mitmproxy converts as it goes, and checks little: a broken state makes it raise anything
         return Trouble(number, "the flow cannot be read: it is broken, or of a newer mitmproxy")
     if not isinstance(flow, http.HTTPFlow):
         return Trouble(number, f"a {flow.type} flow: no HTTP")
@@ -88,8 +85,8 @@ def _flow(kind: int, data: memoryview, number: int) -> Entry | Trouble:
         return _entry(flow, number)
     except EntryError as error:
         return Trouble(number, str(error))
-    except _BROKEN:
-        return Trouble(number, "the flow cannot be read")
+    except Exception:  # as above
+        return Trouble(number, "the flow cannot be read: it is broken, or of a newer mitmproxy")
 
 
 def _entry(flow: http.HTTPFlow, number: int) -> Entry:

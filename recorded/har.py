@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
@@ -182,7 +182,7 @@ def _entry(told: dict[str, Any], number: int) -> Entry:
         checked.method(request.get("method")),
         checked.target(request.get("url")),
         checked.moment(told.get("startedDateTime")),
-        _fields(request.get("headers")),
+        _with_host(_fields(request.get("headers")), request.get("url")),
         _posted(request),
         status,
         None if duration is None else duration / 1000,
@@ -201,11 +201,20 @@ def _fields(told: object) -> Fields:
     return checked.fields((pair.get("name"), pair.get("value")) for pair in told)
 
 
+def _with_host(fields: Fields, url: object) -> Fields:
+    """HTTP/2 has no Host field, but the URL says the same."""
+    host = urlsplit(str(url)).netloc.rpartition("@")[2]
+    if not host or any(name.lower() == b"host" for name, _ in fields):
+        return fields
+    return (*checked.fields([("Host", host)]), *fields)
+
+
 def _posted(request: dict[str, Any]) -> bytes | None:
     posted = request.get("postData")
     if not isinstance(posted, dict):
-        # Nothing was sent, or what was sent is not here: bodySize says which, where it says anything.
-        return None if (checked.number(request.get("bodySize")) or 0) > 0 else b""
+        # Nothing was sent, or what was sent is not here: bodySize says which. Where it does not, a GET has none, nobody knows of a POST.
+        size = checked.size(request.get("bodySize"))
+        return b"" if size == 0 or (size is None and request.get("method") in ("GET", "HEAD")) else None
     text = posted.get("text")
     if isinstance(text, str) and (text or not posted.get("params")):
         return checked.body(None, text) if posted.get("encoding") == "base64" else checked.body(text, None)

@@ -121,7 +121,7 @@ def replay(
 
     from gateway.cli.replaying import Bar, rendered
     from recorded.reading import Format
-    from shadow.replay.engine import Options
+    from shadow.replay.asking import Options
     from shadow.replay.outcome import outcome
     from shadow.replay.session import Asked, ReplayError, conduct
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gateway.settings import Config
     from recorded.reading import Recording
     from shadow.examples import Example
-    from shadow.replay.engine import Options
+    from shadow.replay.asking import Options
     from shadow.replay.outcome import Outcome, RouteOutcome
     from shadow.replay.session import Asked, Result
     from shadow.replay.tally import Tally

@@ -137,10 +137,10 @@ class Question(Sink):
         self._parts.clear()
         self._done(self)
 
-    def _skip(self, why: str) -> None:
+    def _skip(self, why: str, complete: bool) -> None:
         """Its body is not compared, so it is not read."""
         self.skipped = why
-        if self._connection is not None:
+        if self._connection is not None and not complete:  # else it is the pool's again
             self._connection.abandon()
         self._finish()
 
@@ -156,9 +156,9 @@ class Question(Sink):
         self.status = head.status
         self.fields = captured(head)
         if not complete and head.length < 0 and head.fields.lower().find(b"text/event-stream") >= 0:
-            self._skip("event_stream")
+            self._skip("event_stream", complete)
         elif not self._head_only and head.length > self._limit:
-            self._skip("too_large")
+            self._skip("too_large", complete)
         else:
             self.on_data(data, complete)
 
@@ -166,7 +166,7 @@ class Question(Sink):
         if data:
             self._size += len(data)
             if self._size > self._limit:
-                self._skip("too_large")
+                self._skip("too_large", complete)
                 return
             self._parts.append(data)
         if complete:

@@ -30,6 +30,7 @@ _NO_WINDOW: Final = 0.0
 def documents(found: Outcome, config: Config, *, recording: str, reference: str, other: str, began: float, made: float) -> list[Document]:
     """One for each route. `recording`: its name. `began`, `made`: Unix seconds."""
     configured = {route.name: route for route in config.routes}
+    began = min([began, *(float(at) for route in found.routes for at in route.tally.spans)])  # of a run before, perhaps
     made_of = []
     for route in found.routes:
         terms = configured[route.name]

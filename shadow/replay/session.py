@@ -23,7 +23,8 @@ from shadow.compare import Rules
 from shadow.judge import Judge, Judgement
 from shadow.redact import Redactor
 from shadow.replay import state
-from shadow.replay.engine import Options, Replay
+from shadow.replay.asking import Options
+from shadow.replay.engine import Replay
 from shadow.replay.plan import Planner
 from shadow.replay.tally import Tally
 

@@ -172,7 +172,7 @@ def test_a_har_as_browsers_write_it() -> None:
         pages=[{"entries": [{}]}],
     )
     assert isinstance(plain, Entry)
-    assert (plain.target, plain.at, plain.duration, plain.fields) == ("/a?b=1", 1795917600.5 + 86400, 0.0125, ())
+    assert (plain.target, plain.at, plain.duration, plain.fields) == ("/a?b=1", 1796004000.5, 0.0125, (HOST,))
     assert plain.answer_body == "ä".encode()
     assert plain.answer_fields == ()  # the body is what was within the coding
     assert isinstance(image, Entry)

@@ -266,7 +266,7 @@ def test_what_is_no_state_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_recorded_answer_is_compared_as_the_shadow_would_have_captured_it() -> None:
-    from shadow.replay.engine import recorded
+    from shadow.replay.pair import recorded
 
     fields = ((b"Set-Cookie", b"a=secret; Path=/"), (b"Authorization", b"x"), (b"Content-Type", b"text/plain"))
     answer = recorded(replace(entry(status=200), answer_fields=fields, answer_body=b"hi"))
