@@ -204,6 +204,33 @@ async def test_an_upstream_that_is_gone_is_no_match(world: World, tmp_path: Path
     assert "legacy gave no answer to 5: refused" in done.stdout
 
 
+async def test_an_upstream_that_hangs_is_waited_for_as_configured(world: World, tmp_path: Path) -> None:
+    world.begin(tmp_path, *(get(number) for number in range(4)))
+    config = world.folder / "banyan.toml"
+    long = f'reviews = {{ url = "http://127.0.0.1:{world.reviews.port}", response_timeout = "300ms" }}'
+    config.write_text(config.read_text().replace(f'reviews = "http://127.0.0.1:{world.reviews.port}"', long))
+    world.reviews_says = lambda target: 5.0 if target.endswith("/2") else {}
+    told = await world.told("--noise", "0")
+    assert (told["compared"], told["matched"]) == (4, 3)
+    assert [(line["kind"], line["path"]) for line in told["routes"][0]["signatures"]] == [("unanswered", "timeout")]
+
+
+async def test_what_is_too_large_is_skipped_and_its_connection_used_no_more(world: World, tmp_path: Path) -> None:
+    world.begin(tmp_path, *(get(number) for number in range(6)))
+    world.legacy_says = world.reviews_says = lambda target: {"a": "x" * (300_000 if target.endswith(("1", "4")) else 10)}
+    told = await world.told("--concurrency", "1", "--noise", "0")
+    (route,) = told["routes"]
+    assert (route["compared"], route["matched"], route["skipped"]) == (4, 4, {"too_large": 2})
+    assert route["reconciliation"]["adds_up"]
+
+
+async def test_connections_are_kept(world: World, tmp_path: Path) -> None:
+    world.begin(tmp_path, *(get(number) for number in range(50)))
+    before = world.legacy.connections
+    await world.told("--concurrency", "4", "--noise", "0")
+    assert world.legacy.connections - before <= 4
+
+
 async def test_nobody_but_configured_upstreams_is_asked(world: World, tmp_path: Path) -> None:
     elsewhere = Upstream(world._answer)
     await elsewhere.start()
