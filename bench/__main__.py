@@ -3,8 +3,8 @@
 Scenarios: passthrough and shadow (CPU per request), bodies, idle, busy, latency, profile (where the pass-through's CPU goes); hung (the
 client's p99 and the worker's memory while a candidate in the shadow hangs); decisions, flagged (a route with flags beside none) and flips
 (until the last worker goes by one); policy (all of it beside none); identity (a caller who is remembered, and stamped); compare (what
-comparing two answers costs, beside DeepDiff); console (how long its pages take with a million exchanges stored); top (an access log of a
-million lines).
+comparing two answers costs, beside DeepDiff); console (how long its pages take with a million exchanges stored); replay (pairs
+a second of `banyan replay`); top (an access log of a million lines).
 `edge` stands for the first of these but shadow, the pass-through as fast as answers come; `flags` for decisions, flagged and flips.
 """
 
@@ -35,6 +35,7 @@ from bench import (
     policy,
     profile,
     proxies,
+    replay,
     toplog,
 )
 from bench.descriptors import TooFewError
@@ -58,6 +59,7 @@ RUN: dict[str, Callable[[Sequence[str], Say], Section]] = {
     "compare": lambda only, say: compare.run(only=only, say=say),
     "top": lambda only, say: toplog.run(only=only, say=say),
     "console": lambda only, say: pages.run(only=only, say=say),
+    "replay": lambda only, say: replay.run(only=only, say=say),
 }
 GROUPS = {
     "edge": ["passthrough", "profile", "bodies", "idle", "busy", "latency"],

@@ -86,5 +86,6 @@ BARS = {
     "console": Bar("The console's slowest page, with a million exchanges stored", 150.0, "ms"),
     "top": Bar("banyan top on an access log of a million lines", 20.0, "s"),
     "top-memory": Bar("Memory of banyan top on that, all its processes", 200.0, "MiB"),
+    "replay": Bar("Pairs of 1 KB replayed and compared on a core", 500.0, "a second", at_least=True),
     "compare-keyed": Bar("A pair of lists, 800 elements in another order, by key", 20.0, "ms"),
 }

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway import admin_flags, admin_top
+from gateway import admin_capture, admin_flags, admin_top
 from gateway.admin_answers import answer, problem
 from gateway.identity import stamping
 from gateway.masking import masked
@@ -184,6 +184,7 @@ def application(supervisor: Supervisor) -> Starlette:
             Route("/upstreams", upstreams),
             *admin_flags.routes(supervisor),
             *admin_top.routes(supervisor),
+            *admin_capture.routes(supervisor),
             Route("/config", config),
             Route("/jwks", jwks),
             Route("/guard", guard),

@@ -34,7 +34,7 @@ from gateway.switchboard import Switchboard
 from gateway.telemetry import Stats, merge
 from gateway.usable import unprepared, unusable
 from shadow.sinks import Status
-from shadow.sinks.status import read_status
+from shadow.sinks.status import read_status, tap_path
 
 _log = logging.getLogger("banyan.supervisor")
 
@@ -219,6 +219,11 @@ class Supervisor:
     def shipper(self) -> Status | None:
         """What the shipper says of itself; None: nothing yet."""
         return read_status(Path(self._shipper_socket()))
+
+    @property
+    def capturing(self) -> str:
+        """The path of the socket at which the shipper tells what it is given."""
+        return str(tap_path(Path(self._shipper_socket())))
 
     def _shipper_socket(self) -> str:
         return str(self._runtime / f"shipper-{self._shippers}")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from shadow import curl
 from shadow.compare import Difference, Kind
-from shadow.models import Sighting
 from shadow.signature import signature as signature_of
 
 MOST_VALUES = 10
@@ -52,15 +51,40 @@ class Example:
 
 def examples(signatures: Iterable[int], each: int = 1) -> dict[int, list[Example]]:
     """The newest `each` samples of these signatures, the newest first. One query for each signature: a report shows a few."""
+    from shadow.models import Sighting
+
     found: dict[int, list[Example]] = {}
     for number in signatures:
         rows = Sighting.objects.filter(signature_id=number).select_related("signature", "sample").order_by("-sample_id")[:each]
-        found[number] = [_example(row) for row in rows]
+        found[number] = [example(row.sample, (row.signature.kind, row.signature.path)) for row in rows]
     return found
 
 
-def _example(row: Sighting) -> Example:
-    sample, of = row.sample, (row.signature.kind, row.signature.path)
+class Sampled(Protocol):
+    """An exchange that differed: shadow.judge.Sample, or one that was stored."""
+
+    @property
+    def at(self) -> float: ...
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def served(self) -> str: ...
+    @property
+    def legacy(self) -> dict[str, Any]: ...
+    @property
+    def candidate(self) -> dict[str, Any]: ...
+    @property
+    def differences(self) -> list[dict[str, Any]]: ...
+    @property
+    def request(self) -> dict[str, Any] | None: ...
+
+
+def example(sample: Sampled, of: tuple[str, str]) -> Example:
+    """`sample` as an example of the signature `of`: its kind and path."""
     own = [item for item in sample.differences if _signature(item) == of] or sample.differences
     text = curl.line(sample.method, sample.target, sample.request)
     notes = curl.notes(sample.method, sample.request)

@@ -73,6 +73,8 @@ class RouteReport:
     """Of `matched`, those that rest on reviewed rules."""
     matched_by_configuration: int = 0
     """Of `matched`, those that rest on the configuration's rules, and on no reviewed one."""
+    matched_as_noise: int = 0
+    """Of `matched`, those that differ only as legacy differs from itself. Of a replay: in live traffic nothing matches for that."""
     untold: int = 0
     """Of `mismatched`, those of which it is not kept what they showed together: no rule makes matches of them."""
     rules: int = 0
@@ -99,7 +101,7 @@ class RouteReport:
     @property
     def matched_outright(self) -> int:
         """Without the help of any rule."""
-        return self.matched - self.matched_by_rules - self.matched_by_configuration
+        return self.matched - self.matched_by_rules - self.matched_by_configuration - self.matched_as_noise
 
     @property
     def match_rate(self) -> float | None:

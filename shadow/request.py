@@ -31,7 +31,7 @@ def kept(exchange: Exchange, redactor: Redactor, *, unread: bool = False) -> dic
     the body nothing but a digest of its bytes as they came, since it could not be read within a budget."""
     fields = parse_head(exchange.head)
     if unread:
-        message = redactor.message(Message(0, _wanted(fields), Body(Form.EMPTY, b"")))
+        message = redactor.message(Message(0, passed_on(fields), Body(Form.EMPTY, b"")))
         return {
             "headers": [list(field) for field in message.headers],
             "form": Form.OPAQUE.value,
@@ -42,7 +42,7 @@ def kept(exchange: Exchange, redactor: Redactor, *, unread: bool = False) -> dic
             "decoded": False,
             "caller": exchange.caller,
         }
-    message = redactor.message(Message(0, _wanted(fields), read_body(fields, exchange.body, MAX_BODY)))
+    message = redactor.message(Message(0, passed_on(fields), read_body(fields, exchange.body, MAX_BODY)))
     body = message.body
     text = body.text if body.text is None or "\0" not in body.text else None  # no shell can hold that
     return {
@@ -57,5 +57,6 @@ def kept(exchange: Exchange, redactor: Redactor, *, unread: bool = False) -> dic
     }
 
 
-def _wanted(fields: Headers) -> Headers:
+def passed_on(fields: Headers) -> Headers:
+    """Without what the gateway itself would not pass on, and what is one caller's: addresses and traces."""
     return tuple((name, value) for name, value in fields if name not in _LEFT_OUT and not never_passed_on(name))

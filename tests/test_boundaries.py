@@ -100,6 +100,26 @@ def test_the_comparison_imports_neither_django_nor_mitmproxy() -> None:
     assert "shadow.compare" in seen
 
 
+@pytest.mark.parametrize("path", modules("shadow/replay"), ids=lambda path: path.name)
+def test_a_replay_needs_no_mitmproxy_and_only_its_report_django(path: Path) -> None:
+    # CI has no database; and of the reports' classes only those who make one know that they stand beside Django's models.
+    bad = [name for name in imports(path) if within(name, "mitmproxy", *(() if path.name == "report.py" else ("django", "shadow.models")))]
+    assert not bad
+
+
+@pytest.mark.parametrize("path", modules("recorded"), ids=lambda path: path.name)
+def test_recordings_are_read_without_django_and_the_engine(path: Path) -> None:
+    own = () if path.name == "flows.py" else ("mitmproxy",)
+    assert not [name for name in imports(path) if within(name, "django", "gateway.net", "shadow", *own)]
+
+
+def test_only_flow_files_load_mitmproxy() -> None:
+    loaded = "import sys, recorded.reading, recorded.writing; print(*{name.partition('.')[0] for name in sys.modules})"
+    found = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert "recorded" in found
+    assert not {"mitmproxy", "django", "gateway"} & set(found)
+
+
 @pytest.mark.parametrize("path", modules("gateway/ledger"), ids=lambda path: path.name)
 def test_the_ledger_knows_no_engine(path: Path) -> None:
     # The command line and the console read it, too.

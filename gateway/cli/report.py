@@ -63,7 +63,7 @@ def report(
     elif output is None:
         sys.stdout.buffer.write(text.encode())  # as the file says of itself, whatever the terminal's encoding is
     else:
-        _write(output, text)
+        write(output, text)
     return 0
 
 
@@ -83,7 +83,7 @@ def _rendered(document: Document, form: Form) -> str:
     return "\n".join(_text(document)) + "\n"
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """All of it or nothing, for its owner alone: it shows what people's answers held.
 
     Raises:

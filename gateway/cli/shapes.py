@@ -55,6 +55,13 @@ class Explained(msgspec.Struct):
     identity: dict[str, Any] | None = None
 
 
+class Capture(msgspec.Struct):
+    """GET /capture."""
+
+    socket: str
+    routes: list[dict[str, Any]]
+
+
 class Guards(msgspec.Struct):
     """GET /guard."""
 

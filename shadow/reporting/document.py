@@ -46,6 +46,10 @@ class Document:
     examples: dict[int, list[Example]]
     noise: list[tuple[str, str, int]]
     """Kind, path and how often: of all that is kept."""
+    replayed: str = ""
+    """Of a replay: the recording's name. Then all that was counted is the replay's, and the gate is what was asked of it."""
+    reference: str = "legacy"
+    """What the candidate was compared with: legacy, or the answers in the recording."""
 
 
 def collect(route: str, match: str, candidate: str, terms: Terms, since: float, now: float) -> Document:
@@ -105,6 +109,7 @@ def plain(document: Document) -> dict[str, Any]:
         "matched_outright": counted.matched_outright,
         "matched_by_configuration": counted.matched_by_configuration,
         "matched_by_rules": counted.matched_by_rules,
+        "matched_as_noise": counted.matched_as_noise,
         "untold": counted.untold,
         "rules": counted.rules,
         "mismatched": counted.mismatched,

@@ -13,11 +13,23 @@ from shadow.reporting.document import Document
 from shadow.words import percent, utc, visible
 
 
-def junit(document: Document) -> str:
-    """The document. Whatever values hold, it is well-formed: what XML can't hold is written as an escape."""
-    failures = (not document.gate.passed) + sum(line.open for line in document.signatures)
-    numbers = {"tests": str(1 + len(document.signatures)), "failures": str(failures), "errors": "0"}
-    root = ET.Element("testsuites", {"name": "banyan", **numbers, "time": "0"})
+def junit(*documents: Document) -> str:
+    """The documents, each a suite. Whatever values hold, it is well-formed: what XML can't hold is written as an escape."""
+    root = ET.Element("testsuites", {"name": "banyan", **_numbers(*documents), "time": "0"})
+    for document in documents:
+        _suite(root, document)
+    ET.indent(root)
+    return f"<?xml version='1.0' encoding='UTF-8'?>\n{ET.tostring(root, encoding='unicode')}\n"
+
+
+def _numbers(*documents: Document) -> dict[str, str]:
+    tests = sum(1 + len(document.signatures) for document in documents)
+    failures = sum((not document.gate.passed) + sum(line.open for line in document.signatures) for document in documents)
+    return {"tests": str(tests), "failures": str(failures), "errors": "0"}
+
+
+def _suite(root: ET.Element, document: Document) -> None:
+    numbers = _numbers(document)
     made = datetime.fromtimestamp(document.made, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     suite = ET.SubElement(
         root,
@@ -31,8 +43,6 @@ def junit(document: Document) -> str:
     for line in document.signatures:
         failed = [f"{line.kind} {line.path} is {line.state}"] if line.open else []
         _case(suite, f"{document.route}.signatures", f"{line.kind} {line.path}", line.state, failed, _told(document, line))
-    ET.indent(root)
-    return f"<?xml version='1.0' encoding='UTF-8'?>\n{ET.tostring(root, encoding='unicode')}\n"
 
 
 def _case(suite: ET.Element, group: str, name: str, kind: str, failed: list[str], told: list[str]) -> None:
@@ -46,7 +56,9 @@ def _case(suite: ET.Element, group: str, name: str, kind: str, failed: list[str]
 
 def _properties(document: Document) -> dict[str, str]:
     counted = document.counted
+    replayed = {"recording": visible(document.replayed), "reference": document.reference} if document.replayed else {}
     return {
+        **replayed,
         "match_rate": percent(counted.match_rate),
         "coverage": percent(counted.coverage),
         "compared": str(counted.compared),
@@ -61,6 +73,12 @@ def _properties(document: Document) -> dict[str, str]:
 
 def _figures(document: Document) -> list[str]:
     gate = document.gate
+    if document.replayed:
+        rate = percent(document.counted.match_rate)
+        return [
+            f"{gate.matched} of {gate.compared} match: {rate}; {percent(gate.required)} is needed",
+            f"coverage {percent(document.counted.coverage)}",
+        ]
     return [
         f"{gate.matched} of {gate.compared} match, {percent(gate.lower)} or more at 95 % confidence; {percent(gate.required)} is needed",
         f"coverage {percent(document.counted.coverage)}",

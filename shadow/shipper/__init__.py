@@ -20,10 +20,11 @@ from pathlib import Path
 
 from gateway.config import Config, ConfigError, load, parse, read
 from shadow import counters
-from shadow.exchange import FrameError, Frames
+from shadow.exchange import Exchange, FrameError, Frames
 from shadow.sinks import Sink, SinkError
-from shadow.sinks.local import local
-from shadow.sinks.status import status_path, write_status
+from shadow.sinks.local import local, redaction
+from shadow.sinks.status import status_path, tap_path, write_status
+from shadow.taps import Taps
 
 _log = logging.getLogger("banyan.shadow")
 
@@ -54,6 +55,8 @@ class Connection(asyncio.Protocol):
         try:
             for record in self._frames.feed(data):
                 self._shipper.sink.offer(record)
+                if isinstance(record, Exchange):
+                    self._shipper.taps.offer(record)
         except FrameError as error:
             _log.error("a worker's connection is out of step and was dropped: %s", error)
             self._shipper.sink.count("", time.time(), counters.BAD_FRAMES)
@@ -71,8 +74,9 @@ class Connection(asyncio.Protocol):
 class Shipper:
     """The listening socket and the sink behind it."""
 
-    def __init__(self, sink: Sink, path: Path, parent: int) -> None:
+    def __init__(self, sink: Sink, taps: Taps, path: Path, parent: int) -> None:
         self.sink = sink
+        self.taps = taps
         self._parent = parent
         self.connections: set[Connection] = set()
         self.heard = 0.0
@@ -88,6 +92,10 @@ class Shipper:
         sock = listen(self._path)
         inode = self._path.stat().st_ino
         server = await loop.create_unix_server(lambda: Connection(self), sock=sock)
+        try:
+            await self.taps.listen(listen(tap_path(self._path)))
+        except StartError as error:
+            _log.error("traffic cannot be captured: %s", error)  # comparing does not need it
         self.sink.start()
         while not stop.is_set() and os.getppid() == self._parent:
             try:
@@ -100,7 +108,9 @@ class Shipper:
         if self._path.exists() and self._path.stat().st_ino == inode:  # not a successor's
             self._path.unlink()
             status_path(self._path).unlink(missing_ok=True)
+            tap_path(self._path).unlink(missing_ok=True)
         await self._read_the_rest(began + 1.0)
+        await self.taps.close()
         return await asyncio.to_thread(self.sink.stop, began + DRAIN_SECONDS - time.monotonic())
 
     async def _read_the_rest(self, deadline: float) -> None:
@@ -177,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # who sends it to everything that is called banyan means the supervisor
     try:
         config = parse(options.config, read(options.text)) if options.text else load(options.config)
-        shipper = Shipper(make_sink(config), options.socket, options.parent)
+        shipper = Shipper(make_sink(config), Taps(redaction(config)[1]), options.socket, options.parent)
         whole = asyncio.run(shipper.run())
     except (ConfigError, StartError, SinkError) as error:
         print(f"shipper: {error}", file=sys.stderr)

@@ -14,6 +14,11 @@ def status_path(socket: Path) -> Path:
     return socket.with_name(f"{socket.name}.status")
 
 
+def tap_path(socket: Path) -> Path:
+    """Where the same shipper is listened in on (shadow/taps.py)."""
+    return socket.with_name(f"{socket.name}.tap")
+
+
 def write_status(socket: Path, status: Status) -> None:
     """Puts `status` there, for readers to see the old one or the new one. A disk that is full costs a figure, and nothing else."""
     path = status_path(socket)

@@ -39,6 +39,7 @@ def test_the_bars_are_what_was_promised() -> None:
         "compare-one": (300.0, "a second", True),
         "compare-twenty": (60.0, "ms", False),
         "compare-keyed": (20.0, "ms", False),
+        "replay": (500.0, "a second", True),
         "hung": (1.0, "ms", False),
         "hung-memory": (20.0, "MiB", False),
         "console": (150.0, "ms", False),

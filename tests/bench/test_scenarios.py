@@ -23,6 +23,7 @@ from bench import (
     pages,
     policy,
     profile,
+    replay,
     toplog,
 )
 from bench.memory import MIB
@@ -173,3 +174,9 @@ def test_an_access_log() -> None:
     seen = bars(section)
     assert 0 < seen["banyan top on an access log of a million lines"] < 60
     assert 5 < seen["Memory of banyan top on that, all its processes"] < 200
+
+
+def test_replay() -> None:
+    section = replay.run(rounds=1, count=50, say=said)
+    assert bars(section)["Pairs of 1 KB replayed and compared on a core"] > 5
+    assert len(section.rows) == 3

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from gateway import admin, admin_flags, admin_top, metrics, reference, reload, upstream_limits, upstreams
+from gateway import admin, admin_capture, admin_flags, admin_top, metrics, reference, reload, upstream_limits, upstreams
 from gateway.guard import metrics as guard_metrics
 from shadow import figures
 
@@ -32,7 +32,7 @@ def test_every_metric_is_documented() -> None:
 
 def test_every_answer_of_the_admin_port_is_documented() -> None:
     page = (DOCS / "admin.md").read_text()
-    source = Path(admin.__file__).read_text() + Path(admin_flags.__file__).read_text() + Path(admin_top.__file__).read_text()
+    source = "".join(Path(module.__file__).read_text() for module in (admin, admin_capture, admin_flags, admin_top))
     found = re.findall(r'Route\("([^"]+)", \w+(?:, methods=\["([A-Z]+)"\])?\)', source)
     assert len(found) >= 13
     documented = {each.partition("?")[0] for each in re.findall(r"^\| `(\w+ \S+)` \|", page, re.MULTILINE)}

@@ -1,5 +1,5 @@
-"""docs/reference/commands.md has every verb of flags and signatures, and every option, of them, explain, gate and report; rules.md those of
-rules."""
+"""docs/reference/commands.md has every verb of flags and signatures, and every option, of them, explain, gate, report, replay and capture;
+rules.md those of rules."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ PAGE = REFERENCE / "commands.md"
 
 VERBS = ["flags list", "flags on", "flags off", "flags set", "flags sync", "flags override", "explain", "gate", "report"]
 VERBS += ["signatures list", "signatures show", "signatures set", "mark", "console users list"]
-VERBS += ["top", "burndown", "payments in-doubt", "payments settle", "payments settled"]
+VERBS += ["top", "burndown", "capture", "replay"]
+VERBS += ["payments in-doubt", "payments settle", "payments settled"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_page_names_the_verb_and_its_options(verb: str) -> None:
     done = subprocess.run(python("-m", "gateway.cli", *verb.split(), "--help"), capture_output=True, text=True, timeout=60, check=True)
-    options = set(re.findall(r"(?m)^│ +(--[a-z-]+)", done.stdout))
+    options = set(re.findall(r"(?m)^│ +\*? *(--[a-z-]+)", done.stdout))
     assert {"--config", "--json"} <= options
     page = PAGE.read_text()
     assert f"{verb} " in page or f"{verb}`" in page
