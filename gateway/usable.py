@@ -17,10 +17,13 @@ from gateway.reload import unwritable
 from shadow import database
 from shadow.redact import load_key
 
+EDGE = "gateway.worker"
+"""The module that runs the edge engine; whatever else carries requests is mitmproxy."""
+
 
 def unusable(config: Config, engine: str) -> list[str]:
     """Before a start, and before a reload: one line for each obstacle. `engine`: the module that a worker runs."""
-    problems = [*(unfit(config) if engine == "gateway.mitm" else ()), *unwritable(config)]
+    problems = [*(unfit(config) if engine != EDGE else ()), *unwritable(config)]
     try:
         tls.Certificates(config).read()
         tls.check_upstreams(config)
