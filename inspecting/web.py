@@ -10,17 +10,19 @@ import asyncio
 import socket
 from typing import Any
 
+from mitmproxy.addons.eventstore import EventStore
+from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.addons.view import View
 from mitmproxy.master import Master
 from mitmproxy.options import Options
 from mitmproxy.tools.web import app
 from mitmproxy.tools.web.master import WebMaster
+from mitmproxy.tools.web.webaddons import WebAddon, WebAuth
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
 from tornado.web import Application, RequestHandler
 
-SHOWING = ("core", "proxyserver", "webaddon", "webauth", "eventstore")
-"""Of mitmweb's addons, those that stay."""
 MAX_BODY = 64 * 1024
 """Of a request for the page: a filter, a password."""
 BEHIND = 2000
@@ -32,17 +34,27 @@ class Stage(WebMaster):
     """mitmproxy with mitmweb. `sock` listens already; `password` is an argon2 hash."""
 
     def __init__(self, sock: socket.socket, password: str) -> None:
-        super().__init__(Options(), with_termlog=False)
-        for name in [name for name in self.addons.lookup if name not in SHOWING]:
-            self.addons.remove(self.addons.get(name))  # type: ignore[no-untyped-call] # mitmproxy is typed in part
-        # Among them the view, which the page asks what there is: by hooks it would take the gateway's own flows in.
-        self.options.update(  # type: ignore[no-untyped-call] # mitmproxy is typed in part
+        # WebMaster's own would load everything that mitmproxy has.
+        Master.__init__(self, Options())
+        self.proxyserver = Proxyserver()  # type: ignore[no-untyped-call] # mitmproxy is typed in part
+        self.events = EventStore()
+        # Not among the addons: by its hooks the view would take the gateway's own flows in.
+        self.view = View()
+        self.view.sig_view_add.connect(self._sig_view_add)
+        self.view.sig_view_remove.connect(self._sig_view_remove)
+        self.view.sig_view_update.connect(self._sig_view_update)
+        self.view.sig_view_refresh.connect(self._sig_view_refresh)
+        self.events.sig_add.connect(self._sig_events_add)
+        self.events.sig_refresh.connect(self._sig_events_refresh)
+        self.addons.add(self.proxyserver, WebAddon(), WebAuth(), self.events)  # type: ignore[no-untyped-call] # as above
+        self.options.update(  # type: ignore[no-untyped-call] # as above
             web_password=password,
             web_host="127.0.0.1",
             web_port=sock.getsockname()[1],
             web_open_browser=False,
             web_columns=["icon", "method", "path", "status", "comment", "size", "time"],
         )
+        self.app = app.Application(self, debug=False)
         self._sock = sock
         self._http: HTTPServer | None = None
         self._watching: asyncio.Task[None] | None = None
