@@ -17,7 +17,7 @@ from gateway.config import Config
 from gateway.identity.stamp import FIELD
 from gateway.mitm.relay import Relay
 from gateway.mitm.terms import CREDENTIALS
-from inspecting import shown
+from inspecting import marks, shown
 from inspecting.told import Told
 from inspecting.verdicts import NOT_HERE, Verdicts
 from shadow.exchange import Exchange
@@ -82,7 +82,7 @@ class Inspector:
         seen = self._by_flow.get(flow.id)
         if seen is not None and seen.id in self._kept:
             if seen.response is None and flow.response is not None:
-                seen.response = flow.response.copy()
+                shown.answer(seen, flow.response, None, self._veil, 0)
             shown.message(seen, message, self.body)
             self._changed(seen)
 
@@ -107,7 +107,7 @@ class Inspector:
     def judged(self, exchange: Exchange, verdict: str, difference: str) -> None:
         """What comparing came to."""
         for seen in self._by_request.get(exchange.request_id, ()):
-            if seen.id in self._kept:
+            if seen.id in self._kept and seen.metadata.get(marks.SHADOWED) != marks.NOISE:
                 shown.judge(seen, verdict, difference)
                 self._changed(seen)
 
@@ -135,7 +135,7 @@ class Inspector:
         _, (seen, size) = self._kept.popitem(last=False)
         self._bytes -= size
         self._view.remove([seen])
-        request_id = seen.metadata.get("request-id", "")
+        request_id = seen.metadata.get(marks.REQUEST, "")
         left = tuple(each for each in self._by_request.get(request_id, ()) if each is not seen)
         if left:
             self._by_request[request_id] = left

@@ -7,6 +7,7 @@ from typing import Final
 
 LEGACY: Final = ":white_circle:"
 CANDIDATE: Final = ":green_circle:"
+"""Or a provider of a split route."""
 FALLBACK: Final = ":leftwards_arrow_with_hook:"
 GATEWAY: Final = ":no_entry:"
 """The gateway itself answered, with an error."""
@@ -27,27 +28,34 @@ CUT: Final = "cut"
 KEYS: Final = (ROUTE, SERVED, UPSTREAM, REASON, SHADOWED, VERDICT, DIFFERENCE, CALLER, CUT, REQUEST)
 """What is in a flow's metadata, as far as it is known."""
 
+OURS: Final = "gateway"
+"""Who served, where the gateway itself answered."""
+THIS: Final = "this"
+"""In place of who is asked beside: it is this flow that is that."""
+NOISE: Final = "noise"
+"""The same, of legacy asked a second time."""
+
 MAX_DIFFERENCES = 5
 """That are named in a comment."""
 
 
 def marker(about: Mapping[str, str]) -> str:
     """The sign of a flow about which this is known. What differs is what one looks for; so it comes before who served."""
-    if about.get(SHADOWED) == "this":
-        return DIFFERS if about.get(VERDICT) == "mismatch" else SHADOW
     if about.get(VERDICT) == "mismatch":
         return DIFFERS
+    if about.get(SHADOWED) in (THIS, NOISE):
+        return SHADOW
     if about.get(REASON, "").startswith("fallback-"):
         return FALLBACK
-    return {"legacy": LEGACY, "candidate": CANDIDATE}.get(about.get(SERVED, ""), GATEWAY)
+    return {"legacy": LEGACY, OURS: GATEWAY}.get(about.get(SERVED, OURS), CANDIDATE)
 
 
 def comment(about: Mapping[str, str]) -> str:
     """The same in a line that can be read: `reviews · candidate (flag) · shadow legacy · mismatch: value $.rating`."""
     parts = [about.get(ROUTE) or "no route", f"{about.get(SERVED, '-')} ({about.get(REASON) or '-'})"]
     shadowed = about.get(SHADOWED, "")
-    if shadowed == "this":
-        parts[1] = f"{about.get(UPSTREAM, '-')} asked beside"
+    if shadowed in (THIS, NOISE):
+        parts[1] = f"{about.get(UPSTREAM, '-')} asked {'beside' if shadowed == THIS else 'a second time, for its noise'}"
     elif shadowed:
         parts.append(f"shadow {shadowed}")
     if verdict := about.get(VERDICT, ""):

@@ -56,7 +56,7 @@ class Bare(Veil):
 
 def begin(flow: http.HTTPFlow, relay: Relay, veil: Veil) -> http.HTTPFlow:
     """The flow that is shown of a request of which nothing but the head is known."""
-    shown = http.HTTPFlow(flow.client_conn, flow.server_conn)
+    shown = http.HTTPFlow(flow.client_conn, _server(flow, relay))
     shown.request = _request(flow, relay, veil, 0)
     shown.metadata.update(about(relay))
     mark(shown)
@@ -65,32 +65,39 @@ def begin(flow: http.HTTPFlow, relay: Relay, veil: Veil) -> http.HTTPFlow:
 
 def end(shown: http.HTTPFlow, flow: http.HTTPFlow, relay: Relay, veil: Veil, body: int) -> None:
     """The same of one that is over. `body`: bytes of each body that are shown."""
-    shown.server_conn = flow.server_conn
+    shown.server_conn = _server(flow, relay)
     shown.request = _request(flow, relay, veil, body)
-    shown.metadata.update(about(relay))
+    known = about(relay)
+    if marks.SHADOWED not in known:
+        shown.metadata.pop(marks.SHADOWED, None)  # it was to be, and was not
+    shown.metadata.update(known)
     cut = [_cut("request", flow.request, relay, 0, body)]
-    answer = flow.response
-    if answer is not None:
-        data = answer.data
-        shown.response = http.Response(
-            data.http_version,
-            data.status_code,
-            data.reason,
-            http.Headers(veil.fields(data.headers.fields)),
-            _body(answer, relay, 1, body),
-            None,
-            data.timestamp_start,
-            data.timestamp_end or shown.timestamp_created,
-        )
-        cut.append(_cut("response", answer, relay, 1, body))
-    elif flow.error is not None and relay.problem is None:
-        shown.error = Error(flow.error.msg, flow.error.timestamp)
+    if flow.response is not None:
+        answer(shown, flow.response, relay, veil, body)
+        cut.append(_cut("response", flow.response, relay, 1, body))
     elif relay.problem is not None:
         shown.response = http.Response.make(relay.problem.status, b"", {"banyan-error": relay.problem.value})
+    elif flow.error is not None:
+        shown.error = Error(flow.error.msg, flow.error.timestamp)
     said = ", ".join(filter(None, cut))
     if said:
         shown.metadata[marks.CUT] = said
     mark(shown)
+
+
+def answer(shown: http.HTTPFlow, response: http.Response, relay: Relay | None, veil: Veil, body: int) -> None:
+    """Its answer."""
+    data = response.data
+    shown.response = http.Response(
+        data.http_version,
+        data.status_code,
+        data.reason,
+        http.Headers(veil.fields(data.headers.fields)),
+        _body(response, relay, 1, body) if relay is not None else b"",
+        None,
+        data.timestamp_start,
+        data.timestamp_end or shown.timestamp_created,
+    )
 
 
 def message(shown: http.HTTPFlow, said: WebSocketMessage, body: int) -> None:
@@ -108,11 +115,11 @@ def beside(exchange: Exchange, place: tuple[str, int], client: connection.Client
     Raises:
         ValueError: its heads cannot be shown.
     """
-    answer = exchange.shadow
+    said = exchange.shadow
     server = connection.Server(address=place)
     shown = http.HTTPFlow(client, server)
     began = exchange.at
-    fields = (*_lines(exchange.head), (b"Banyan-Shadow", b"1"))
+    asked = http.Headers((*_lines(exchange.head), (b"Banyan-Shadow", b"1")))
     shown.request = http.Request(
         place[0],
         place[1],
@@ -121,20 +128,18 @@ def beside(exchange: Exchange, place: tuple[str, int], client: connection.Client
         b"",
         exchange.target.encode("latin-1"),
         b"HTTP/1.1",
-        http.Headers(fields),
+        asked,
         exchange.body[:body],
         None,
         began,
         began,
     )
-    if answer.status:
-        content = answer.body[:body]
-        shown.response = http.Response(
-            b"HTTP/1.1", answer.status, b"", http.Headers(_lines(answer.head)), content, None, began, began + answer.elapsed
-        )
+    if said.status:
+        fields = http.Headers(_lines(said.head))
+        shown.response = http.Response(b"HTTP/1.1", said.status, b"", fields, said.body[:body], None, began, began + said.elapsed)
     else:
-        shown.error = Error(answer.error or "no answer", began + answer.elapsed)
-    shown.metadata.update(_about_beside(exchange, answer))
+        shown.error = Error(said.error or "no answer", began + said.elapsed)
+    shown.metadata.update(_about_beside(exchange, said))
     mark(shown)
     return shown
 
@@ -167,7 +172,7 @@ def about(relay: Relay) -> dict[str, str]:
     ours = relay.problem is not None or serve is None
     said = {
         marks.ROUTE: relay.route,
-        marks.SERVED: "gateway" if serve is None or ours else serve.side,
+        marks.SERVED: marks.OURS if serve is None or ours else serve.side,
         marks.REASON: relay.problem.value if relay.problem is not None else relay.reason,
         marks.REQUEST: relay.request_id.decode("latin-1"),
     }
@@ -186,10 +191,19 @@ def _about_beside(exchange: Exchange, answer: Answer) -> dict[str, str]:
         marks.ROUTE: exchange.route,
         marks.SERVED: exchange.served.side,
         marks.UPSTREAM: answer.upstream,
-        marks.SHADOWED: "this",
+        marks.SHADOWED: marks.THIS if exchange.kind == "pair" else marks.NOISE,
         marks.REQUEST: exchange.request_id,
         **({marks.CUT: f"answer not kept: {answer.skipped}"} if answer.skipped else {}),
     }
+
+
+def _server(flow: http.HTTPFlow, relay: Relay) -> connection.Server:
+    """Whom it is with: mitmproxy's own connection, or that of a client of ours, of which mitmproxy knows nothing."""
+    if relay.serve is None:
+        return flow.server_conn
+    place = relay.terms.config.upstreams[relay.serve.upstream].address
+    its = flow.server_conn
+    return its if its.address == place and its.timestamp_start is not None else connection.Server(address=place)
 
 
 def _request(flow: http.HTTPFlow, relay: Relay, veil: Veil, body: int) -> http.Request:

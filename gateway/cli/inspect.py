@@ -61,6 +61,7 @@ def inspect(
     from argon2 import PasswordHasher
 
     from gateway.children import Extra
+    from gateway.usable import INSPECTED
     from inspecting.told import Told, write
 
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -82,7 +83,7 @@ def inspect(
         print(f"banyan: look inside at {page}", flush=True)
 
     try:
-        return serve(config, "inspecting", announce, workers=1, extra=Extra(("--told", str(told)), (told, sock.fileno())))
+        return serve(config, INSPECTED, announce, workers=1, extra=Extra(("--told", str(told)), (told, sock.fileno())))
     finally:
         os.close(told)
         sock.close()

@@ -25,6 +25,7 @@ from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy.context import Context as HandlerContext
 from mitmproxy.proxy.layer import NextLayer
+from mitmproxy.proxy.layers.quic import ClientQuicLayer
 
 from gateway.mitm.client import Reply
 from gateway.mitm.connecting import Connecting
@@ -65,15 +66,22 @@ class GatewayAddon:
         self.up.set()
 
     def next_layer(self, layer: NextLayer) -> None:
-        # TLS has ended before mitmproxy, and with it the choice of the protocol: mitmproxy is told what was chosen.
-        if spoken(self._server.connections.get(layer.context.client.id)) == "h2":
-            layer.context.client.alpn = b"h2"
-        layer.layer = GatewayHttpLayer(
-            layer.context,
+        context, quic = layer.context, None
+        if context.client.transport_protocol == "udp":
+            context.server.transport_protocol = "tcp"  # towards upstreams
+            quic = ClientQuicLayer(context)
+        elif spoken(self._server.connections.get(context.client.id)) == "h2":
+            # TLS has ended before mitmproxy, and with it the choice of the protocol: mitmproxy is told what was chosen.
+            context.client.alpn = b"h2"
+        inner = GatewayHttpLayer(
+            context,
             max_head=lambda: self._shared.terms.config.gateway.limits.header_bytes,
             refuse=self._refuse,
             answers=self._notes.answers,
         )
+        if quic is not None:
+            quic.child_layer = inner
+        layer.layer = quic or inner
 
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         """The head is there."""
@@ -109,7 +117,7 @@ class GatewayAddon:
                 await self._look_for_candidate(flow, relay, relay.decision, relay.outgoing)
             elif held_back:
                 await self._ask_candidate(flow, relay, relay.decision, relay.outgoing, body)
-            if relay.http2 and flow.response is None and relay.serve is not None:
+            if relay.multiplexed and flow.response is None and relay.serve is not None:
                 direct(flow, relay, relay.outgoing, relay.serve, body)  # framed by the length that is known now
         if flow.response is None:
             relay.asked = True
@@ -138,7 +146,7 @@ class GatewayAddon:
         fields = clean_response(data.headers.fields)
         if relay.capture is not None:
             relay.capture.begin(data.status_code, fields)
-        chunked = not relay.http2 and find(data.headers.fields, b"transfer-encoding") is not None
+        chunked = not relay.multiplexed and find(data.headers.fields, b"transfer-encoding") is not None
         framing = ((b"Transfer-Encoding", b"chunked"),) if chunked else ()
         flow.response = response(data.status_code, data.reason, (*relay.client_fields(fields), *framing), None)
         flow.response.stream = relay.tap
@@ -260,8 +268,9 @@ class GatewayAddon:
 
 
 def _reset(flow: http.HTTPFlow, relay: Relay) -> bool:
-    """Has the client taken this request back? Its HTTP/2 connection goes on."""
-    return relay.http2 and flow.error is not None and flow.error.msg.startswith("stream reset by client")
+    """Has the client taken this request back? Its connection goes on."""
+    said = ("stream reset by client", "stream closed by client")
+    return relay.multiplexed and flow.error is not None and flow.error.msg.startswith(said)
 
 
 def _detail(relay: Relay, failure: Failure) -> str:

@@ -1,7 +1,7 @@
 """mitmproxy's own connections to upstreams: how long it may take to open one, whom it has to find there, and how long an answer may take.
 
 mitmproxy tells of a connection without the request that it is for. In HTTP/1 a client has one request at a time, so that is the one. In
-HTTP/2 mitmproxy opens a connection for each request, and in their order: it is for the first that waits for this place.
+HTTP/2 and 3 mitmproxy opens a connection for each request, and in their order: it is for the first that waits for this place.
 """
 
 from __future__ import annotations
@@ -94,5 +94,5 @@ class Connecting:
             return
         its = (relay.connection, flow.server_conn.id)
         for connection, io in list(handler.transports.items()):
-            if connection is not flow.client_conn and io.handler is not None and (not relay.http2 or connection.id in its):
+            if connection is not flow.client_conn and io.handler is not None and (not relay.multiplexed or connection.id in its):
                 io.handler.cancel("timeout")

@@ -42,9 +42,9 @@ class Deciding:
         """Decides about the request whose head is there."""
         shared = self._shared
         request, data = flow.request, flow.request.data
-        http2 = request.is_http2
-        secure = came_over_tls(self._server.connections.get(flow.client_conn.id))
-        relay = Relay(shared, flow.client_conn, data.method, data.path, http11=request.is_http11, http2=http2, secure=secure)
+        multiplexed = request.is_http2 or request.is_http3
+        secure = request.is_http3 or came_over_tls(self._server.connections.get(flow.client_conn.id))
+        relay = Relay(shared, flow.client_conn, data.method, data.path, http11=request.is_http11, multiplexed=multiplexed, secure=secure)
         self._notes.relays[flow] = relay
         if flow.error is not None:
             # mitmproxy found the head invalid and ends the flow by itself; `error` is next.
@@ -86,7 +86,7 @@ class Deciding:
         """
         data = request.data
         fields, authority, version = data.headers.fields, data.authority, data.http_version
-        if relay.http2:
+        if relay.multiplexed:
             # Of a request that ends with its head, layer.py has said that its body is empty.
             fields, authority, version = as_http1(authority, fields, ended=data.content is not None), b"", b"HTTP/1.1"
         return clean_request(
@@ -97,7 +97,7 @@ class Deciding:
             fields,
             trusted=relay.trusted,
             limits=relay.terms.config.gateway.limits,
-            http2=relay.http2,
+            multiplexed=relay.multiplexed,
         )
 
     async def _decide(self, flow: http.HTTPFlow, relay: Relay, head: Head) -> Decision | None:
@@ -160,7 +160,7 @@ class Deciding:
 
 
 def direct(flow: http.HTTPFlow, relay: Relay, outgoing: Outgoing, target: Target, body: bytes | None = None) -> None:
-    """Makes the flow's request what `target` gets. `body`: that of an HTTP/2 request, once it is whole."""
+    """Makes the flow's request what `target` gets. `body`: that of an HTTP/2 or HTTP/3 request, once it is whole."""
     old, head = flow.request, outgoing.head
     upstream = relay.terms.config.upstreams[target.upstream]
     host, port = upstream.address
@@ -180,7 +180,7 @@ def direct(flow: http.HTTPFlow, relay: Relay, outgoing: Outgoing, target: Target
         b"https" if upstream.secure else b"http",
         b"",
         outgoing.target(target),
-        # Also HTTP/2's: by that mitmproxy knows to use a connection of HTTP/1.1 for this request alone.
+        # Also that of HTTP/2 and 3: by that mitmproxy knows to use a connection of HTTP/1.1 for this request alone.
         old.data.http_version,
         http.Headers(fields),
         old.data.content,

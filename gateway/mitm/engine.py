@@ -25,6 +25,7 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 
 from gateway.access import AccessLog
 from gateway.mitm.addon import GatewayAddon
+from gateway.mitm.quic import Quic
 from gateway.mitm.shared import Shared
 from gateway.mitm.watch import Watch
 from gateway.policy.decision import Policy
@@ -77,6 +78,9 @@ class MitmEngine:
         host, port = config.upstreams["legacy"].address
         shown = f"[{host}]" if ":" in host else host
         self._instance: ServerInstance[ReverseMode] = ServerInstance.make(f"reverse:http://{shown}:{port}", self._server)
+        self._quic = Quic(self._server, f"{shown}:{port}") if config.gateway.http3 else None
+        if self._quic is not None:
+            self._master.addons.add(self._quic)  # type: ignore[no-untyped-call] # mitmproxy is typed in part
 
     def take_stats(self) -> Stats:
         shared = self._shared
@@ -106,6 +110,8 @@ class MitmEngine:
 
     def certify(self, pairs: Sequence[Pair]) -> None:
         self._front.take(pairs)
+        if self._quic is not None:
+            self._quic.take(pairs)
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         self._run = asyncio.get_running_loop().create_task(self._master.run(), name="mitmproxy")
@@ -121,6 +127,8 @@ class MitmEngine:
                 context, limit = (self._front.context, HANDSHAKE_SECONDS) if secure else (None, None)
                 handle = self._instance.handle_stream
                 self._servers.append(await asyncio.start_server(handle, sock=sock, backlog=1024, ssl=context, ssl_handshake_timeout=limit))
+                if secure and self._quic is not None:
+                    await self._quic.start(sock)
 
     async def drain(self, seconds: float) -> int:
         for server in self._servers:
@@ -135,6 +143,8 @@ class MitmEngine:
             if io is not None and io.handler is not None:
                 io.handler.cancel("drain")
         await _until(lambda: not self._server.connections, LINGER_SECONDS)
+        if self._quic is not None:
+            self._quic.stop()
         return left
 
     async def close(self) -> None:

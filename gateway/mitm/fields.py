@@ -65,12 +65,13 @@ class Head:
     underscored: int
     upgrade: bytes = b""
     """The protocols that the client would rather speak."""
-    http2: bool = False
-    """The client's own connection is HTTP/2."""
+    multiplexed: bool = False
+    """The client's own connection is HTTP/2 or 3."""
 
 
 def as_http1(authority: bytes, fields: Fields, *, ended: bool) -> Fields:
-    """What HTTP/2 fields say, as HTTP/1.1 says it (RFC 9113, 8.3.1 and 8.2.3). `ended`: no body follows.
+    """What fields of HTTP/2 and 3 say, as HTTP/1.1 says it (RFC 9113, 8.3.1 and 8.2.3; RFC 9114, 4.3.1 and 4.2.1). `ended`: no body
+    follows.
 
     Raises:
         RefusedError: Host and :authority differ.
@@ -97,10 +98,10 @@ def clean_request(
     *,
     trusted: bool,
     limits: Limits,
-    http2: bool = False,
+    multiplexed: bool = False,
 ) -> Head:
-    """Checks a head and takes out what must not be passed on. `trusted`: the peer's forwarding fields are believed. `http2`: these fields
-    are as_http1's.
+    """Checks a head and takes out what must not be passed on. `trusted`: the peer's forwarding fields are believed. `multiplexed`: these
+    fields are as_http1's.
 
     Raises:
         RefusedError: it breaks one of the rules that both engines hold. (What mitmproxy refuses by itself never comes here.)
@@ -158,8 +159,10 @@ def clean_request(
     http11 = version == b"HTTP/1.1"
     keep_alive = b"close" not in options and (http11 or b"keep-alive" in options)
     verb = method.decode("latin-1")
-    upgrade = b", ".join(asked) if http11 and not http2 and b"upgrade" in options else b""
-    return Head(verb, target, host, tuple(kept), chunked, length, expects, keep_alive, request_id, traceparent, underscored, upgrade, http2)
+    upgrade = b", ".join(asked) if http11 and not multiplexed and b"upgrade" in options else b""
+    return Head(
+        verb, target, host, tuple(kept), chunked, length, expects, keep_alive, request_id, traceparent, underscored, upgrade, multiplexed
+    )
 
 
 def switches(answered: Fields, asked: bytes) -> bytes:

@@ -7,6 +7,7 @@
 - mitmproxy stops at trailers ("not implemented yet"), and the client would wait for ever. A gateway may drop them (RFC 9110, 6.5.1).
 - mitmproxy does not tell an addon whether an HTTP/2 request ends with its head. Here that is seen, and noted on the request: its body is
   empty.
+- mitmproxy gives each request of an HTTP/2 connection an upstream connection of its own, and would let those of HTTP/3 share one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mitmproxy.connection import ConnectionState
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream
+from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HTTPMode, HttpStream
 from mitmproxy.proxy.layers.http._events import (
     RequestHeaders,
     RequestTrailers,
@@ -32,6 +33,7 @@ from mitmproxy.proxy.layers.http._events import (
 )
 from mitmproxy.proxy.layers.http._http1 import Http1Server, TBodyReader
 from mitmproxy.proxy.layers.http._http2 import Http2Server
+from mitmproxy.proxy.layers.http._http3 import Http3Server
 
 from gateway.policy.problems import Problem
 
@@ -53,29 +55,35 @@ class GatewayHttpLayer(HttpLayer):
         super().__init__(context, HTTPMode.transparent)
         self._answers = answers
         # HttpLayer takes what is here already for the client's connection, and makes one of its own otherwise.
-        if context.client.alpn != b"h2":
+        if context.client.alpn != b"h2" and context.client.transport_protocol == "tcp":
             self.connections[context.client] = _Server(context.fork(), max_head, refuse)
 
     def event_to_child(self, child: layer.Layer | HttpStream, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, RequestTrailers):
             return
-        if isinstance(event, RequestHeaders) and event.end_stream and event.request.is_http2:
+        if isinstance(event, RequestHeaders) and event.end_stream and not event.request.is_http11 and not event.request.is_http10:
             event.request.data.content = b""
-        if isinstance(event, ResponseProtocolError) and isinstance(child, Http1Server | Http2Server):
+        if isinstance(event, ResponseProtocolError) and isinstance(child, Http1Server | Http2Server | Http3Server):
             stream = self.streams.get(event.stream_id)
             answer = self._answers.pop(stream.flow, None) if stream is not None and hasattr(stream, "flow") else None
             if stream is not None and answer is not None and self._open(child, event.stream_id):
                 yield from super().event_to_child(child, ResponseHeaders(event.stream_id, answer))
                 if answer.raw_content and stream.flow.request.method != "HEAD":
                     yield from super().event_to_child(child, ResponseData(event.stream_id, answer.raw_content))
-                if isinstance(child, Http2Server):
+                if not isinstance(child, Http1Server):
                     yield from super().event_to_child(child, ResponseEndOfMessage(event.stream_id))
-                    yield from self._take_no_more(child, event.stream_id)
+                    if isinstance(child, Http2Server):
+                        yield from self._take_no_more(child, event.stream_id)
                     return
         yield from super().event_to_child(child, event)
 
-    def _open(self, child: Http1Server | Http2Server, stream_id: int) -> bool:
+    def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> layer.CommandGenerator[None]:
+        yield from super().get_connection(event, reuse=reuse and self.context.client.transport_protocol == "tcp")
+
+    def _open(self, child: Http1Server | Http2Server | Http3Server, stream_id: int) -> bool:
         """May an answer's head still be sent?"""
+        if isinstance(child, Http3Server):
+            return not child.h3_conn.has_sent_headers(stream_id)
         if isinstance(child, Http2Server):
             stream = child.h2_conn.streams.get(stream_id)
             return child.is_open_for_us(stream_id) and stream is not None and not stream.state_machine.headers_sent

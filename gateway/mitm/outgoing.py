@@ -42,7 +42,7 @@ class Outgoing:
     def length(self, body: bytes) -> Fields:
         """What frames a body that came without its length, now that it is whole. In HTTP/2 it may have been none at all."""
         head = self.head
-        said = head.chunked and (body or not head.http2 or head.method in BODY_EXPECTED)
+        said = head.chunked and (body or not head.multiplexed or head.method in BODY_EXPECTED)
         return ((b"Content-Length", b"%d" % len(body)),) if said else ()
 
 

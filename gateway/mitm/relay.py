@@ -38,7 +38,7 @@ class Relay:
     """See the module's docstring."""
 
     def __init__(
-        self, shared: Shared, client: Client, method: bytes, target: bytes, *, http11: bool, http2: bool = False, secure: bool = False
+        self, shared: Shared, client: Client, method: bytes, target: bytes, *, http11: bool, multiplexed: bool = False, secure: bool = False
     ) -> None:
         peer = client.peername
         self.shared = shared
@@ -53,7 +53,8 @@ class Relay:
         self.target = target
         """As it came, for the log, also when it is refused."""
         self.http11 = http11
-        self.http2 = http2
+        self.multiplexed = multiplexed
+        """It is one of several on its connection, in HTTP/2 or 3."""
         self.started_at = shared.now()
         self.head: Head | None = None
         self.outgoing: Outgoing | None = None
@@ -145,7 +146,7 @@ class Relay:
             fields.append((b"WWW-Authenticate", challenge))
         if kind.status in (429, 503):
             fields.append((b"Retry-After", b"%d" % retry))
-        if (close or self.closes()) and not self.http2:
+        if (close or self.closes()) and not self.multiplexed:
             fields.append((b"Connection", b"close"))
         reason = status_codes.RESPONSES.get(kind.status, "").encode()
         return response(kind.status, reason, tuple(fields), b"" if self.method == "HEAD" else body)
@@ -171,7 +172,7 @@ class Relay:
             out.append((b"Banyan-Route", f"{self.route or '-'}; served-by={self.serve.side}; reason={self.reason}".encode()))
             elapsed = 1000 * (self.shared.now() - self.started_at)
             out.append((b"Server-Timing", f"upstream;desc={self.serve.upstream};dur={elapsed:.1f}".encode()))
-        if self.http2 or self.upgraded:
+        if self.multiplexed or self.upgraded:
             pass  # neither connection is to end, or to stay, by a field
         elif self.closes():
             out.append((b"Connection", b"close"))
