@@ -70,9 +70,11 @@ class GatewayAddon:
         if context.client.transport_protocol == "udp":
             context.server.transport_protocol = "tcp"  # towards upstreams
             quic = ClientQuicLayer(context)
+            self._shared.tally.event("http3-connection")
         elif spoken(self._server.connections.get(context.client.id)) == "h2":
             # TLS has ended before mitmproxy, and with it the choice of the protocol: mitmproxy is told what was chosen.
             context.client.alpn = b"h2"
+            self._shared.tally.event("http2-connection")
         inner = GatewayHttpLayer(
             context,
             max_head=lambda: self._shared.terms.config.gateway.limits.header_bytes,

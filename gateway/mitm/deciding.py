@@ -46,6 +46,8 @@ class Deciding:
         secure = request.is_http3 or came_over_tls(self._server.connections.get(flow.client_conn.id))
         relay = Relay(shared, flow.client_conn, data.method, data.path, http11=request.is_http11, multiplexed=multiplexed, secure=secure)
         self._notes.relays[flow] = relay
+        if multiplexed:
+            shared.tally.event("http2-request" if request.is_http2 else "http3-request")
         if flow.error is not None:
             # mitmproxy found the head invalid and ends the flow by itself; `error` is next.
             kind = Problem.METHOD if request.method == "CONNECT" else Problem.FRAMING
