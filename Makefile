@@ -8,7 +8,7 @@ help:
 	@echo "make soak    the fault, payment, reload and shipping tests at length: 300 requests/s, 20 SIGTERMs, 200,000 exchanges"
 	@echo "make check   lint and types"
 	@echo "make bench   speed and memory beside nginx, HAProxy, Envoy and mitmproxy, in one run"
-	@echo "make screenshots    the console's pictures in docs/images, from a demo of its own"
+	@echo "make screenshots    the console's pictures and mitmweb's in docs/images, from demos of their own"
 	@echo "make lock    resolve the dependencies anew"
 
 setup:
@@ -35,6 +35,7 @@ bench: setup
 
 screenshots: setup
 	$(PY) docs/images/take_console.py
+	$(PY) docs/images/take_inspect.py
 
 lock: setup
 	@scripts/lock

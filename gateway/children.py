@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from gateway.control import Applied, Channel, Configure, Configured, CredentialEnded, Missing, Ready, Report, ToSupervisor, ToWorker
 from gateway.telemetry import TurnstileStats, UpstreamStats
@@ -29,6 +30,16 @@ worker with it takes 0.95 of the CPU that one with pymalloc takes for a pass-thr
 was seen (both in turns under the loads of `python -m bench`, 9 to 15 rounds). PYTHONMALLOC chooses another."""
 
 Ended = Callable[[str, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """What a worker's module is started with besides: its own arguments, and the descriptors that they name."""
+
+    arguments: tuple[str, ...] = ()
+    descriptors: tuple[int, ...] = ()
+
+
 Said = Ready | Configured | Applied | Report | CredentialEnded | Missing
 
 
@@ -112,6 +123,7 @@ class WorkerProcess:
         configure: Configure,
         told: Callable[[], Sequence[ToWorker]],
         heard: Callable[[WorkerProcess, Said], None],
+        extra: Extra = Extra(),
     ) -> None:
         self.index = index
         self.ready = asyncio.Event()
@@ -145,6 +157,7 @@ class WorkerProcess:
         self._told = told
         """What a new process is told after its configuration: certificates and flags as they are now."""
         self._heard = heard
+        self._extra = extra
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel[ToSupervisor] | None = None
         self._gone = asyncio.Event()
@@ -247,7 +260,8 @@ class WorkerProcess:
             listen,
             "--limits",
             str(self._limits),
-            pass_fds=[control.fileno(), self._limits, *(sock.fileno() for sock in self._sockets)],
+            *self._extra.arguments,
+            pass_fds=[control.fileno(), self._limits, *(sock.fileno() for sock in self._sockets), *self._extra.descriptors],
             start_new_session=True,
             env=os.environ | ALLOCATOR,
         )

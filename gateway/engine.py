@@ -307,16 +307,16 @@ async def _serve(control: int, listen: list[int], make: Make) -> None:
     await Worker(channel, sockets, make).run()
 
 
-def main(make: Make, run: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-    """The process. `run` is the event loop's own runner."""
+def main(make: Make, run: Callable[[Coroutine[Any, Any, None]], None], arguments: Sequence[str] | None = None) -> None:
+    """The process. `run` is the event loop's own runner; `arguments`: the command line's, if they are not these."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--listen", required=True)
     parser.add_argument("--limits", type=int, required=True)
-    arguments = parser.parse_args()
-    MEMORY.share(arguments.limits)
+    given = parser.parse_args(arguments)
+    MEMORY.share(given.limits)
     setproctitle("banyan: worker")
     descriptors.allow_all()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    run(_serve(arguments.control, [int(fd) for fd in arguments.listen.split(",")], make))
+    run(_serve(given.control, [int(fd) for fd in given.listen.split(",")], make))
     quick.leave(0)

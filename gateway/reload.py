@@ -32,6 +32,7 @@ FIXED = (
     "gateway.listen",
     "gateway.admin",
     "gateway.workers",
+    "gateway.http3",
     "flags.source",
     "flags.path",
     "flags.url",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import limiting, tls
-from gateway.children import Child, Said, WorkerProcess
+from gateway.children import Child, Extra, Said, WorkerProcess
 from gateway.config import Config
 from gateway.control import Applied, Certificates, Configure, CredentialEnded, Drain, Missing, Ready, Refuse, Report, ToWorker
 from gateway.endpoints.live import Live
@@ -56,9 +56,19 @@ class StartError(Exception):
 
 
 class Supervisor:
-    """See the module's docstring. `engine` is the module that a worker runs."""
+    """See the module's docstring. `engine` is the module that a worker runs, `extra` what it is started with besides; `workers`: how many
+    there are, whatever the configuration says."""
 
-    def __init__(self, config: Config, text: str, *, engine: str = "gateway.worker", announce: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        config: Config,
+        text: str,
+        *,
+        engine: str = "gateway.worker",
+        announce: Callable[[str], None] = print,
+        workers: int = 0,
+        extra: Extra | None = None,
+    ) -> None:
         self.config = config
         self.workers: list[WorkerProcess] = []
         self.totals = Stats()
@@ -77,7 +87,8 @@ class Supervisor:
         self._text = text
         self._engine = engine
         self._announce = announce
-        self._count = config.gateway.processes
+        self._count = workers or config.gateway.processes
+        self._extra = extra or Extra()
         self._tasks: set[asyncio.Task[object]] = set()
         self._stop = asyncio.Event()
         self._runtime = Path()
@@ -140,7 +151,7 @@ class Supervisor:
             await self.keys.first(self._stop)
             self._start_shipper()
             for index, sockets in enumerate(self.sockets.workers):
-                worker = WorkerProcess(index, self._engine, sockets, self._limits, self._configure(), self._told, self._heard)
+                worker = WorkerProcess(index, self._engine, sockets, self._limits, self._configure(), self._told, self._heard, self._extra)
                 self.workers.append(worker)
                 self._keep(worker.run(self._restarted), f"worker {index}")
             self._keep(admin(self), "admin")

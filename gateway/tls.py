@@ -110,7 +110,7 @@ class _Files:
         pair = Pair(_read(self._certificate, f"{self._where}.certificate"), _read(self._key, f"{self._where}.key"))
         warnings = _judge(pair.certificate, self._certificate, f"{self._where}.certificate")
         try:
-            _names(pair.certificate)
+            names_of(pair.certificate)
         except Exception as error:  # whatever else is wrong with its extensions: workers would stumble over the same
             raise TlsError(f"{self._where}.certificate: {self._certificate}: its names cannot be read. Name another file") from error
         _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pair, self._key, self._certificate, f"{self._where}.key")
@@ -148,7 +148,7 @@ class Front:
             with as_file(pair.certificate + b"\n" + pair.key) as path:
                 context.load_cert_chain(path, password=_no_password)
             first = first or context
-            for name in _names(pair.certificate):
+            for name in names_of(pair.certificate):
                 names.setdefault(name, context)
         self._first, self._names = first, names
 
@@ -361,7 +361,7 @@ def _no_password() -> str:
     raise _EncryptedError
 
 
-def _names(certificate: bytes) -> list[str]:
+def names_of(certificate: bytes) -> list[str]:
     """The DNS names of the first certificate in a file, in lower case."""
     from cryptography import x509
 

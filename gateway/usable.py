@@ -17,10 +17,15 @@ from gateway.reload import unwritable
 from shadow import database
 from shadow.redact import load_key
 
+EDGE = "gateway.worker"
+"""The module that runs the edge engine; whatever else carries requests is mitmproxy."""
+INSPECTED = "inspecting"
+"""The module of `banyan inspect`, which has one worker."""
+
 
 def unusable(config: Config, engine: str) -> list[str]:
     """Before a start, and before a reload: one line for each obstacle. `engine`: the module that a worker runs."""
-    problems = [*(unfit(config) if engine == "gateway.mitm" else ()), *unwritable(config)]
+    problems = [*(unfit(config, alone=engine == INSPECTED) if engine != EDGE else unserved(config)), *unwritable(config)]
     try:
         tls.Certificates(config).read()
         tls.check_upstreams(config)
@@ -31,6 +36,11 @@ def unusable(config: Config, engine: str) -> list[str]:
     except stamping.StampKeyError as error:
         problems.append(str(error))
     return [*problems, *unfit_keys(config), *unfit_nats(config), *unswitchable(config)]
+
+
+def unserved(config: Config) -> list[str]:
+    """What the edge engine cannot carry out."""
+    return ["gateway.http3: the edge engine does not speak it; run the mitmproxy engine, or remove it"] if config.gateway.http3 else []
 
 
 def unfit_nats(config: Config) -> list[str]:

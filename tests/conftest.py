@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from gateway import compiled
-from tests.support import edge_page, soak, specification
+from tests.support import conformance, edge_page, soak, specification
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,11 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many of docs/reference/edge.md's behaviours hold, and of the cases of Unleash's specification, by what ran."""
+    """How many of docs/reference/edge.md's behaviours hold, and of the cases of Unleash's specification, by what ran; and how many tests of
+    conformance there were for each engine."""
     reports = {what: {report.nodeid for report in found if hasattr(report, "nodeid")} for what, found in terminalreporter.stats.items()}
     others = set().union(*(reports.get(what, set()) for what in ("failed", "error", "skipped", "xfailed", "xpassed")))
     passed = reports.get("passed", set()) - others
-    for part, begin in ((edge_page, edge_page.CORPUS), (specification, specification.CASES)):
+    for part, begin in ((edge_page, edge_page.CORPUS), (specification, specification.CASES), (conformance, conformance.FOLDER)):
         if any(name.startswith(begin) for name in passed | others):
             terminalreporter.write_line(part.summary(passed, others))
     for line in soak.summary():

@@ -84,6 +84,16 @@ def test_net_knows_neither_mitmproxy_nor_the_supervisor(path: Path) -> None:
     assert not [name for name in imports(path) if within(name, "mitmproxy", "gateway.supervisor", "gateway.mitm", "gateway.worker")]
 
 
+@pytest.mark.parametrize("path", modules("inspecting"), ids=lambda path: path.name)
+def test_what_shows_requests_knows_neither_the_console_nor_the_edge(path: Path) -> None:
+    assert not [name for name in imports(path) if within(name, "console", "django", "gateway.net", "gateway.worker", "gateway.supervisor")]
+
+
+@pytest.mark.parametrize("path", modules("gateway/mitm"), ids=lambda path: path.name)
+def test_the_mitmproxy_engine_does_not_know_who_looks(path: Path) -> None:
+    assert not [name for name in imports(path) if within(name, "inspecting", "mitmproxy.tools", "mitmproxy.addons.view")]
+
+
 def test_the_comparison_imports_neither_django_nor_mitmproxy() -> None:
     seen: set[str] = set()
     todo = ["shadow.compare"]

@@ -6,11 +6,15 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gateway.cli.shared import RefusalError
 from gateway.quick import importing, leave
+
+if TYPE_CHECKING:
+    from gateway.children import Extra
 
 ENGINES = {"edge": "gateway.worker", "mitmproxy": "gateway.mitm"}
 
@@ -26,6 +30,15 @@ def run(*, config: Path = Path("banyan.toml"), engine: Literal["edge", "mitmprox
         The configuration.
     engine
         edge: fast, for production. mitmproxy: slower, for looking inside.
+    """
+    return serve(config, ENGINES[engine], lambda line: print(line, flush=True))
+
+
+def serve(config: Path, engine: str, announce: Callable[[str], None], *, workers: int = 0, extra: Extra | None = None) -> int:
+    """The gateway, until SIGTERM or SIGINT. `engine`: the module that its workers run; see gateway.supervisor.Supervisor.
+
+    Raises:
+        RefusalError: it cannot be started.
     """
     # Until the supervisor takes them: there is nothing to reload yet, and nothing to drain.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -46,7 +59,7 @@ def run(*, config: Path = Path("banyan.toml"), engine: Literal["edge", "mitmprox
     setproctitle("banyan: supervisor")
     try:
         text = read(config)
-        supervisor = Supervisor(parse(config, text), text, engine=ENGINES[engine], announce=lambda line: print(line, flush=True))
+        supervisor = Supervisor(parse(config, text), text, engine=engine, announce=announce, workers=workers, extra=extra)
         supervisor.listen()
         leave(asyncio.run(supervisor.run(admin.serve)))
     except (ConfigError, FlagSourceError, FlagFileError, BindError, StartError) as error:

@@ -6,6 +6,7 @@ a timeout, and what httpx can raise becomes one of the policy's Failures here an
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
 from collections.abc import Iterator
@@ -68,7 +69,7 @@ class Client:
         tls: ssl.SSLContext | None = None,
         server_name: str = "",
     ) -> None:
-        host, port = address
+        self._address = host, port = address
         self._url = httpx.URL(scheme="http" if tls is None else "https", host=host, port=port)
         self._extensions = {} if tls is None else {"sni_hostname": server_name}
         verify = tls or _TLS
@@ -92,6 +93,19 @@ class Client:
             return await self._once(self._fresh, ask, limit)
         except _StaleError:
             return Failure.RESET
+
+    async def reach(self) -> Failure | None:
+        """Whether a connection to it can be opened at all; it is closed again."""
+        host, port = self._address
+        try:
+            async with asyncio.timeout(self._timeout["connect"]):
+                _, writer = await asyncio.open_connection(host, port)
+        except TimeoutError:
+            return Failure.CONNECT_TIMEOUT
+        except OSError:
+            return Failure.REFUSED
+        writer.close()
+        return None
 
     async def close(self) -> None:
         await self._kept.aclose()

@@ -1,7 +1,7 @@
 """mitmproxy inside a worker process: its core without its front ends, on sockets that the supervisor owns.
 
 How mitmproxy is run:
-- Its `Master` runs as a task on the worker's loop, with two addons: its own `Proxyserver`, and ours. Nothing that keeps flows (view,
+- Its `Master` runs as a task on the worker's loop, with its own `Proxyserver` and our addons. Nothing that keeps flows (view,
   dumper, recorder) is loaded, so a flow is gone when its client has the answer.
 - mitmproxy opens listening sockets by itself and cannot be given one. So it is told to open none (`server=False`); a reverse-mode server
   instance is made as it would make one, and each inherited socket is served with that instance's public `handle_stream`. Nothing
@@ -25,7 +25,9 @@ from mitmproxy.proxy.mode_specs import ReverseMode
 
 from gateway.access import AccessLog
 from gateway.mitm.addon import GatewayAddon
+from gateway.mitm.quic import Quic
 from gateway.mitm.shared import Shared
+from gateway.mitm.watch import Watch
 from gateway.policy.decision import Policy
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
@@ -37,28 +39,48 @@ START_SECONDS = 10.0
 LINGER_SECONDS = 2.0
 
 
+Stage = tuple[Master, Proxyserver]
+
+
 class MitmEngine:
     """See the module's docstring."""
 
-    def __init__(self, config: Config, policy: Policy, access: AccessLog, shipper: ShipperLink | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        policy: Policy,
+        access: AccessLog,
+        shipper: ShipperLink | None,
+        stage: Stage | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        """`stage`: a master with more to it than the proxy; `watch`: who looks at what passes."""
         # mitmproxy says each connection and each streamed body at INFO: one line a request is the access log's.
         logging.getLogger("mitmproxy").setLevel(logging.WARNING)
-        self._shared = Shared(config, policy, access, shipper)
-        self._server = Proxyserver()  # type: ignore[no-untyped-call] # mitmproxy is typed in part
-        self._addon = GatewayAddon(self._shared, self._server)
+        self._shared = Shared(config, policy, access, shipper, watch=watch)
+        self._master, self._server = stage or _bare()
+        addon = self._addon = GatewayAddon(self._shared, self._server)
         self._servers: list[asyncio.Server] = []
         self._run: asyncio.Task[None] | None = None
-        self._master = Master(Options())
-        self._master.addons.add(self._server, self._addon)  # type: ignore[no-untyped-call] # mitmproxy is typed in part
+        self._master.addons.add(addon, addon.connecting, addon.upgraded)  # type: ignore[no-untyped-call] # mitmproxy is typed in part
         self._master.options.update(  # type: ignore[no-untyped-call] # mitmproxy is typed in part
-            server=False, mode=[], connection_strategy="lazy", keep_host_header=True, websocket=False, rawtcp=False
+            server=False,
+            mode=[],
+            connection_strategy="lazy",
+            keep_host_header=True,
+            # What follows a 101 passes unread, as at the edge. Only for somebody who looks are its messages taken apart.
+            websocket=watch is not None,
+            rawtcp=True,
         )
         self._set_options(config)
-        self._front = Front()
+        self._front = Front(http2=config.gateway.http2)
         self._secure = [secure for _, secure in config.gateway.addresses]
         host, port = config.upstreams["legacy"].address
         shown = f"[{host}]" if ":" in host else host
         self._instance: ServerInstance[ReverseMode] = ServerInstance.make(f"reverse:http://{shown}:{port}", self._server)
+        self._quic = Quic(self._server, f"{shown}:{port}") if config.gateway.http3 else None
+        if self._quic is not None:
+            self._master.addons.add(self._quic)  # type: ignore[no-untyped-call] # mitmproxy is typed in part
 
     def take_stats(self) -> Stats:
         shared = self._shared
@@ -84,9 +106,12 @@ class MitmEngine:
         self._shared.reconfigure(config, policy)  # first: it may fail, and then nothing has changed
         self._shared.shipper = shipper
         self._set_options(config)
+        self._front.offer(http2=config.gateway.http2)
 
     def certify(self, pairs: Sequence[Pair]) -> None:
         self._front.take(pairs)
+        if self._quic is not None:
+            self._quic.take(pairs)
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         self._run = asyncio.get_running_loop().create_task(self._master.run(), name="mitmproxy")
@@ -102,6 +127,8 @@ class MitmEngine:
                 context, limit = (self._front.context, HANDSHAKE_SECONDS) if secure else (None, None)
                 handle = self._instance.handle_stream
                 self._servers.append(await asyncio.start_server(handle, sock=sock, backlog=1024, ssl=context, ssl_handshake_timeout=limit))
+                if secure and self._quic is not None:
+                    await self._quic.start(sock)
 
     async def drain(self, seconds: float) -> int:
         for server in self._servers:
@@ -116,6 +143,8 @@ class MitmEngine:
             if io is not None and io.handler is not None:
                 io.handler.cancel("drain")
         await _until(lambda: not self._server.connections, LINGER_SECONDS)
+        if self._quic is not None:
+            self._quic.stop()
         return left
 
     async def close(self) -> None:
@@ -145,6 +174,13 @@ class _UnixWriter(asyncio.StreamWriter):
         if name in ("peername", "sockname"):
             return ("unix", 0)
         return super().get_extra_info(name, default)
+
+
+def _bare() -> Stage:
+    """Nothing but the proxy."""
+    master, server = Master(Options()), Proxyserver()  # type: ignore[no-untyped-call] # mitmproxy is typed in part
+    master.addons.add(server)  # type: ignore[no-untyped-call] # mitmproxy is typed in part
+    return master, server
 
 
 def _quiet_seconds(config: Config) -> int:

@@ -28,6 +28,10 @@ _NOT_NAMEABLE = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"content
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5})?")
 _TARGET = re.compile(rb"[\x21\x22\x24-\x5b\x5d-\x7e]++")
+# RFC 9110, 7.8.
+_PROTOCOL = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++)(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]++)?")
+BODY_EXPECTED = ("POST", "PUT", "PATCH")
+"""Methods that say Content-Length: 0 where they have no body (RFC 9110, 8.6)."""
 
 
 class RefusedError(Exception):
@@ -59,10 +63,45 @@ class Head:
     traceparent: bytes
     """The same, where it is valid."""
     underscored: int
+    upgrade: bytes = b""
+    """The protocols that the client would rather speak."""
+    multiplexed: bool = False
+    """The client's own connection is HTTP/2 or 3."""
 
 
-def clean_request(method: bytes, target: bytes, authority: bytes, version: bytes, fields: Fields, *, trusted: bool, limits: Limits) -> Head:
-    """Checks a head and takes out what must not be passed on. `trusted`: the peer's forwarding fields are believed.
+def as_http1(authority: bytes, fields: Fields, *, ended: bool) -> Fields:
+    """What fields of HTTP/2 and 3 say, as HTTP/1.1 says it (RFC 9113, 8.3.1 and 8.2.3; RFC 9114, 4.3.1 and 4.2.1). `ended`: no body
+    follows.
+
+    Raises:
+        RefusedError: Host and :authority differ.
+    """
+    hosts = [value for name, value in fields if name == b"host"]
+    if authority and any(host.lower() != authority.lower() for host in hosts):
+        raise RefusedError(Problem.FRAMING, "Host differs from :authority.")
+    host = authority or (hosts[0] if hosts else b"")
+    cookies = [value for name, value in fields if name == b"cookie"]
+    out = [field for field in fields if field[0] not in (b"host", b"cookie")]
+    if cookies:
+        out.append((b"cookie", b"; ".join(cookies)))
+    if not ended and find(fields, b"content-length") is None:
+        out.append((b"transfer-encoding", b"chunked"))
+    return ((b"host", host), *out) if host else tuple(out)
+
+
+def clean_request(
+    method: bytes,
+    target: bytes,
+    authority: bytes,
+    version: bytes,
+    fields: Fields,
+    *,
+    trusted: bool,
+    limits: Limits,
+    multiplexed: bool = False,
+) -> Head:
+    """Checks a head and takes out what must not be passed on. `trusted`: the peer's forwarding fields are believed. `multiplexed`: these
+    fields are as_http1's.
 
     Raises:
         RefusedError: it breaks one of the rules that both engines hold. (What mitmproxy refuses by itself never comes here.)
@@ -81,7 +120,8 @@ def clean_request(method: bytes, target: bytes, authority: bytes, version: bytes
     named = options - _NOT_NAMEABLE
     kept = []
     underscored = length = 0
-    chunked = expects = upgrade = False
+    chunked = expects = False
+    asked: list[bytes] = []
     request_id = traceparent = b""
     one_trace = sum(name.lower() == b"traceparent" for name, _ in fields) == 1
     for name, value in fields:
@@ -105,21 +145,32 @@ def clean_request(method: bytes, target: bytes, authority: bytes, version: bytes
         elif key == b"via" and names_us(value):
             raise RefusedError(Problem.LOOP, "The request's Via field names this gateway.")
         elif key == b"upgrade":
-            upgrade = upgrade or value.strip().lower() != b"h2c"
+            asked += _protocols(value)
         elif trusted and key == b"x-request-id":
             request_id = value[:MAX_REQUEST_ID]
         elif b"_" in name:
             underscored += 1
         if key not in named and ((trusted and key in _BELIEVED) or not _cut(key)):
             kept.append((name, value))
-    if upgrade and (length or chunked):
+    if asked and (length or chunked):
         raise RefusedError(Problem.FRAMING, "An Upgrade with a body.")
     if length > limits.body_bytes:
         raise RefusedError(Problem.BODY_TOO_LARGE, f"The body is longer than {limits.body_bytes} bytes.")
     http11 = version == b"HTTP/1.1"
     keep_alive = b"close" not in options and (http11 or b"keep-alive" in options)
     verb = method.decode("latin-1")
-    return Head(verb, target, host, tuple(kept), chunked, length, expects, keep_alive, request_id, traceparent, underscored)
+    upgrade = b", ".join(asked) if http11 and not multiplexed and b"upgrade" in options else b""
+    return Head(
+        verb, target, host, tuple(kept), chunked, length, expects, keep_alive, request_id, traceparent, underscored, upgrade, multiplexed
+    )
+
+
+def switches(answered: Fields, asked: bytes) -> bytes:
+    """The protocol that an upstream's 101 switches to; b"" where it is none that was asked for (RFC 9110, 7.8)."""
+    chosen = b", ".join(value for name, value in answered if name.lower() == b"upgrade")
+    members = {member.strip(b" \t") for member in asked.lower().split(b",")}
+    wanted = bool(asked) and all(member.strip(b" \t") in members for member in chosen.lower().split(b","))
+    return chosen if wanted else b""
 
 
 def clean_response(fields: Fields) -> Fields:
@@ -154,6 +205,12 @@ def declared_length(fields: Fields) -> int:
     """Content-Length, -1 without one."""
     value = find(fields, b"content-length")
     return int(value) if value is not None and value.isdigit() else -1
+
+
+def _protocols(value: bytes) -> list[bytes]:
+    """An Upgrade field's protocols without h2c, which nobody may speak past the gateway, and without what is none."""
+    found = [_PROTOCOL.fullmatch(member.strip(b" \t")) for member in value.split(b",")]
+    return [match[0] for match in found if match is not None and match[1].lower() != b"h2c"]
 
 
 def _cut(key: bytes) -> bool:

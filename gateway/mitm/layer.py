@@ -2,30 +2,40 @@
 
 - mitmproxy reports that an upstream failed (or that a request was killed) by the `error` hook, whose flow is then beyond an addon's reach:
   the client gets an HTML page, or nothing. But the error still passes through this layer on its way to the client's connection. There it is
-  met: if the addon has left an answer in the flow's metadata and nothing was sent yet, that goes out first.
+  met: if the addon has left an answer for this flow and nothing was sent yet, that goes out first.
 - A head that mitmproxy cannot parse never becomes a flow. `_Server` answers it, and bounds what it may collect of one that does not end.
 - mitmproxy stops at trailers ("not implemented yet"), and the client would wait for ever. A gateway may drop them (RFC 9110, 6.5.1).
+- mitmproxy does not tell an addon whether an HTTP/2 request ends with its head. Here that is seen, and noted on the request: its body is
+  empty.
+- mitmproxy gives each request of an HTTP/2 connection an upstream connection of its own, and would let those of HTTP/3 share one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import h11
+from h2.errors import ErrorCodes
 from mitmproxy import http
 from mitmproxy.connection import ConnectionState
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode, HttpStream
-from mitmproxy.proxy.layers.http._events import ResponseData, ResponseHeaders, ResponseProtocolError
+from mitmproxy.proxy.layers.http import GetHttpConnection, HttpLayer, HTTPMode, HttpStream
+from mitmproxy.proxy.layers.http._events import (
+    RequestHeaders,
+    RequestTrailers,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
+    ResponseProtocolError,
+)
 from mitmproxy.proxy.layers.http._http1 import Http1Server, TBodyReader
+from mitmproxy.proxy.layers.http._http2 import Http2Server
+from mitmproxy.proxy.layers.http._http3 import Http3Server
 
 from gateway.policy.problems import Problem
-
-ANSWER = "banyan.answer"
-"""The key in a flow's metadata."""
 
 Refuse = Callable[[Context, Problem, str], http.Response]
 """Writes down that a head was refused before it was one, and gives the answer."""
@@ -34,20 +44,57 @@ Refuse = Callable[[Context, Problem, str], http.Response]
 class GatewayHttpLayer(HttpLayer):
     """See the module's docstring. `max_head`: bytes, as configured now."""
 
-    def __init__(self, context: Context, *, max_head: Callable[[], int], refuse: Refuse) -> None:
+    def __init__(
+        self,
+        context: Context,
+        *,
+        max_head: Callable[[], int],
+        refuse: Refuse,
+        answers: MutableMapping[http.HTTPFlow, http.Response],
+    ) -> None:
         super().__init__(context, HTTPMode.transparent)
+        self._answers = answers
         # HttpLayer takes what is here already for the client's connection, and makes one of its own otherwise.
-        self.connections[context.client] = _Server(context.fork(), max_head, refuse)
+        if context.client.alpn != b"h2" and context.client.transport_protocol == "tcp":
+            self.connections[context.client] = _Server(context.fork(), max_head, refuse)
 
     def event_to_child(self, child: layer.Layer | HttpStream, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(event, ResponseProtocolError) and isinstance(child, Http1Server) and child.response is None:
+        if isinstance(event, RequestTrailers):
+            return
+        if isinstance(event, RequestHeaders) and event.end_stream and not event.request.is_http11 and not event.request.is_http10:
+            event.request.data.content = b""
+        if isinstance(event, ResponseProtocolError) and isinstance(child, Http1Server | Http2Server | Http3Server):
             stream = self.streams.get(event.stream_id)
-            answer = stream.flow.metadata.pop(ANSWER, None) if stream is not None else None
-            if stream is not None and isinstance(answer, http.Response) and self.context.client.state & ConnectionState.CAN_WRITE:
+            answer = self._answers.pop(stream.flow, None) if stream is not None and hasattr(stream, "flow") else None
+            if stream is not None and answer is not None and self._open(child, event.stream_id):
                 yield from super().event_to_child(child, ResponseHeaders(event.stream_id, answer))
                 if answer.raw_content and stream.flow.request.method != "HEAD":
                     yield from super().event_to_child(child, ResponseData(event.stream_id, answer.raw_content))
+                if not isinstance(child, Http1Server):
+                    yield from super().event_to_child(child, ResponseEndOfMessage(event.stream_id))
+                    if isinstance(child, Http2Server):
+                        yield from self._take_no_more(child, event.stream_id)
+                    return
         yield from super().event_to_child(child, event)
+
+    def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> layer.CommandGenerator[None]:
+        yield from super().get_connection(event, reuse=reuse and self.context.client.transport_protocol == "tcp")
+
+    def _open(self, child: Http1Server | Http2Server | Http3Server, stream_id: int) -> bool:
+        """May an answer's head still be sent?"""
+        if isinstance(child, Http3Server):
+            return not child.h3_conn.has_sent_headers(stream_id)
+        if isinstance(child, Http2Server):
+            stream = child.h2_conn.streams.get(stream_id)
+            return child.is_open_for_us(stream_id) and stream is not None and not stream.state_machine.headers_sent
+        return child.response is None and bool(self.context.client.state & ConnectionState.CAN_WRITE)
+
+    def _take_no_more(self, child: Http2Server, stream_id: int) -> layer.CommandGenerator[None]:
+        """The answer is whole before the request is: the rest of that is not wanted (RFC 9113, 8.1)."""
+        if not child.is_closed(stream_id):
+            child.h2_conn.reset_stream(stream_id, ErrorCodes.NO_ERROR)
+            yield commands.SendData(self.context.client, child.h2_conn.data_to_send())
+        child.streams.pop(stream_id, None)
 
 
 class _Server(Http1Server):

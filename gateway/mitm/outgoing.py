@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.mitm.client import Ask
-from gateway.mitm.fields import Fields, Head, find, without
+from gateway.mitm.fields import BODY_EXPECTED, Fields, Head, find, without
 from gateway.policy.decision import Target
 
 
@@ -37,8 +37,13 @@ class Outgoing:
 
     def ask(self, target: Target, body: bytes, extra: Fields = ()) -> Ask:
         """For our own client, with the whole body at hand: what came in chunks gets a length."""
-        length = ((b"Content-Length", b"%d" % len(body)),) if self.head.chunked else ()
-        return Ask(self.head.method, self.target(target), (*self.fields(target), *length, *extra), body)
+        return Ask(self.head.method, self.target(target), (*self.fields(target), *self.length(body), *extra), body)
+
+    def length(self, body: bytes) -> Fields:
+        """What frames a body that came without its length, now that it is whole. In HTTP/2 it may have been none at all."""
+        head = self.head
+        said = head.chunked and (body or not head.multiplexed or head.method in BODY_EXPECTED)
+        return ((b"Content-Length", b"%d" % len(body)),) if said else ()
 
 
 def forwarding(head: Head, peer: str, *, trusted: bool, secure: bool) -> Fields:

@@ -23,6 +23,7 @@ from gateway.mitm.fields import Fields, Head, field_lines, find
 from gateway.mitm.outgoing import Outgoing
 from gateway.mitm.shadow import Capture
 from gateway.mitm.shared import Shared
+from gateway.mitm.watch import Peek
 from gateway.policy.decision import LEGACY, Decision, Target
 from gateway.policy.failure import Failure
 from gateway.policy.forwarded import unmapped
@@ -36,7 +37,9 @@ GONE_SECONDS: Final = 1.0
 class Relay:
     """See the module's docstring."""
 
-    def __init__(self, shared: Shared, client: Client, method: bytes, target: bytes, *, http11: bool) -> None:
+    def __init__(
+        self, shared: Shared, client: Client, method: bytes, target: bytes, *, http11: bool, multiplexed: bool = False, secure: bool = False
+    ) -> None:
         peer = client.peername
         self.shared = shared
         self.terms = shared.terms
@@ -44,12 +47,14 @@ class Relay:
         self.address = self.host
         """The client's: the peer's, or whom a trusted proxy has the request from."""
         self.trusted = self.terms.trusts(self.host)
-        self.secure = False
+        self.secure = secure
         """Its client has come over TLS."""
         self.method = method.decode("latin-1")
         self.target = target
         """As it came, for the log, also when it is refused."""
         self.http11 = http11
+        self.multiplexed = multiplexed
+        """It is one of several on its connection, in HTTP/2 or 3."""
         self.started_at = shared.now()
         self.head: Head | None = None
         self.outgoing: Outgoing | None = None
@@ -74,10 +79,17 @@ class Relay:
         """The request is whole, and mitmproxy's to send."""
         self.started = False
         """A head of an upstream's answer is on its way to the client."""
+        self.upgraded = False
+        """What follows the answer's head is another protocol."""
+        self.connection = ""
+        """mitmproxy's id of the connection that it opened for this request, if it did."""
         self.timed_out: Failure | None = None
         self.tls_failed = False
         """mitmproxy was connected to the upstream, and did not come to speak TLS with it."""
         self.capture: Capture | None = None
+        watch = shared.watch
+        self.peeks = (Peek(watch.body), Peek(watch.body)) if watch is not None else None
+        """The beginnings of request and answer, as far as they are streamed, where somebody looks."""
         self.request_id = b""
         self.sent = 0
         self.answer_lines = b""
@@ -98,6 +110,11 @@ class Relay:
         if self.decision is not None:
             return self.decision.reason.value
         return self.problem.value if self.problem is not None else ""
+
+    @property
+    def upgrades(self) -> bool:
+        """The client would rather speak another protocol."""
+        return self.head is not None and bool(self.head.upgrade)
 
     # Answers
 
@@ -129,7 +146,7 @@ class Relay:
             fields.append((b"WWW-Authenticate", challenge))
         if kind.status in (429, 503):
             fields.append((b"Retry-After", b"%d" % retry))
-        if close or self.closes():
+        if (close or self.closes()) and not self.multiplexed:
             fields.append((b"Connection", b"close"))
         reason = status_codes.RESPONSES.get(kind.status, "").encode()
         return response(kind.status, reason, tuple(fields), b"" if self.method == "HEAD" else body)
@@ -155,7 +172,9 @@ class Relay:
             out.append((b"Banyan-Route", f"{self.route or '-'}; served-by={self.serve.side}; reason={self.reason}".encode()))
             elapsed = 1000 * (self.shared.now() - self.started_at)
             out.append((b"Server-Timing", f"upstream;desc={self.serve.upstream};dur={elapsed:.1f}".encode()))
-        if self.closes():
+        if self.multiplexed or self.upgraded:
+            pass  # neither connection is to end, or to stay, by a field
+        elif self.closes():
             out.append((b"Connection", b"close"))
         elif not self.http11:
             out.append((b"Connection", b"keep-alive"))
@@ -191,6 +210,8 @@ class Relay:
     def tap(self, data: bytes) -> bytes:
         """Sees an answer's body pass."""
         self.sent += len(data)
+        if self.peeks is not None:
+            self.peeks[1].add(data)
         if self.capture is not None and data:
             self.capture.add(data)
         return data

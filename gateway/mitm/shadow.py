@@ -35,7 +35,9 @@ def prepare(
         return None
     counts = shared.tally.route(decision.route).shadow
     counts.eligible += 1
-    if outgoing.head.method not in rules.methods:
+    if outgoing.head.upgrade:
+        skip(counts, "upgrade")
+    elif outgoing.head.method not in rules.methods:
         skip(counts, rules.skips(outgoing.head.method))
     elif rules.sample < 1 and shared.chance() >= rules.sample:
         skip(counts, "sampled_out")
@@ -178,27 +180,28 @@ class Capture:
 
     def _hand_over(self, served: Answer, kind: Literal["pair", "noise"], answer: Answer) -> None:
         shared = self._shared
+        head: Head = self._outgoing.head
+        exchange = Exchange(
+            self._decision.route,
+            self._outgoing.request_id.decode("latin-1"),
+            shared.wall() - (shared.now() - self._began),
+            head.method,
+            head.target.decode("latin-1"),
+            self._terms.captured(head.fields),
+            self._body,
+            served,
+            answer,
+            kind,
+            known(self._caller),
+        )
+        if shared.watch is not None:
+            shared.watch.paired(exchange)
         if shared.shipper is None:
             reason = "shipper_gone"
         elif shared.terms.config.shadow.secrets != self._terms.config.shadow.secrets:
             reason = "reload"  # it would be redacted by other rules than it was captured by
         else:
-            head: Head = self._outgoing.head
-            reason = shared.shipper.offer(
-                Exchange(
-                    self._decision.route,
-                    self._outgoing.request_id.decode("latin-1"),
-                    shared.wall() - (shared.now() - self._began),
-                    head.method,
-                    head.target.decode("latin-1"),
-                    self._terms.captured(head.fields),
-                    self._body,
-                    served,
-                    answer,
-                    kind,
-                    known(self._caller),
-                )
-            )
+            reason = shared.shipper.offer(exchange)
         if kind == "pair":
             if reason:
                 drop(self._counts, reason)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 
 from gateway.access import AccessLog
 from gateway.mitm.terms import Terms
+from gateway.mitm.watch import Watch
 from gateway.policy.decision import Policy
 from gateway.sampling import Sample
 from gateway.settings import Config
@@ -27,6 +28,7 @@ class Shared:
         access: AccessLog,
         shipper: ShipperLink | None,
         chance: Callable[[], float] = random.random,
+        watch: Watch | None = None,
     ) -> None:
         self.terms = Terms(config, policy)
         self._retired: list[Terms] = []
@@ -34,6 +36,7 @@ class Shared:
         self.access = access
         self.shipper = shipper
         self.chance = chance
+        self.watch = watch
         self.tally = Tally()
         self.sample = Sample()
         self.draining = False

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from gateway.settings import Config
 
 
-def unfit(config: Config) -> Iterator[str]:
-    """One line for each key that cannot be kept."""
+def unfit(config: Config, *, alone: bool = False) -> Iterator[str]:
+    """One line for each key that cannot be kept. `alone`: there is one worker, whatever the configuration says."""
     if config.gateway.proxy_protocol:
         yield "gateway.proxy_protocol: the mitmproxy engine does not read it; run the edge engine"
+    if config.gateway.http3 and config.gateway.workers != 1 and not alone:
+        yield "gateway.http3: mitmproxy binds its address by itself, and workers cannot share it; set workers = 1"
     for route in config.routes:
         if route.ledgered:
             yield f'route {route.name!r}: sticky = "idempotency-key": the mitmproxy engine keeps no ledger; run the edge engine'

@@ -83,7 +83,10 @@ class Gateway(Section):
     tls: list[Certificate] = []
     """The certificates that clients see."""
     http2: bool = False
-    """Clients that come over TLS may choose HTTP/2 (docs/reference/http2.md). Only the edge engine speaks it."""
+    """Clients that come over TLS may choose HTTP/2 (docs/reference/http2.md)."""
+    http3: bool = False
+    """Clients may come by HTTP/3, over UDP at the addresses that speak TLS. The mitmproxy engine alone speaks it, with one worker
+    (docs/reference/engines.md)."""
     limits: Limits = Limits()
     """What one client may ask of a worker."""
 
@@ -121,6 +124,10 @@ class Gateway(Section):
             raise ValueError(
                 "http2 is chosen in the TLS handshake, and no address speaks TLS: add  "
                 'tls = { certificate = "cert.pem", key = "key.pem" }  or remove http2'
+            )
+        if self.http3 and not any(secure for _, secure in self.addresses):
+            raise ValueError(
+                'http3 has TLS in it, and no address speaks TLS: add  tls = { certificate = "cert.pem", key = "key.pem" }  or remove http3'
             )
         if self.proxy_protocol and any(secure for _, secure in self.addresses):
             raise ValueError(

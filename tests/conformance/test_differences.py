@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import TYPE_CHECKING
 
+import mitmproxy_rs
 import pytest
+from mitmproxy.proxy.server import UDP_TIMEOUT
 
 from tests.support.gateway import Exchange, ok
 
@@ -151,15 +154,39 @@ async def test_blanks_around_a_fields_value(world: World) -> None:
     assert wanted in world.legacy.requests[0].head
 
 
-async def test_an_upgrade(world: World) -> None:
-    async def switch(exchange: Exchange) -> None:
-        if exchange.header("Upgrade"):
-            await exchange.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-        else:
-            await exchange.answer()
+async def test_the_end_of_one_side_after_an_upgrade(world: World) -> None:
+    async def last_word(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        await exchange.reader.read()
+        await exchange.send(b"BYE")
+        exchange.writer.close()
 
-    world.legacy.handler = switch
+    world.legacy.handler = last_word
     client = await world.gateway.connect()
     await client.send(b"GET /live HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-    head = await client.reader.readuntil(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 101 " if world.engine == "edge" else b"HTTP/1.1 200 ")
+    assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+    client.writer.write_eof()
+    assert await client.rest() == (b"BYE" if world.engine == "edge" else b"")
+
+
+async def test_an_upgraded_connection_that_breaks_off(world: World) -> None:
+    async def die(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhalf")
+        await asyncio.sleep(0.05)
+        exchange.reset()
+
+    world.legacy.handler = die
+    client = await world.gateway.connect()
+    await client.send(b"GET /live HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+    assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+    if world.engine == "edge":
+        with pytest.raises(ConnectionResetError):
+            await client.rest()
+    else:
+        assert await client.rest() == b"half"
+
+
+def test_http_3_is_one_worker_s() -> None:
+    """mitmproxy binds the socket itself, from a host and a port: it takes neither a socket nor an option to share one."""
+    assert list(inspect.signature(mitmproxy_rs.udp.start_udp_server).parameters) == ["host", "port", "handle_udp_stream"]
+    assert UDP_TIMEOUT == 20

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import WebSocketRoute
-from starlette.websockets import WebSocket
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Ping, Pong, Request, TextMessage
 
 from tests.support.gateway import Client, Exchange, Gateway, Upstream, gateway, ok
+from tests.support.websocket import websocket_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -266,29 +261,6 @@ async def test_an_upstream_that_dies_is_never_a_clean_end(world: World) -> None:
     async with asyncio.timeout(5):
         with pytest.raises(ConnectionResetError):
             await client.reader.read()
-
-
-@contextmanager
-def websocket_server() -> Iterator[int]:
-    """A real one: Starlette on uvicorn."""
-
-    async def talk(socket: WebSocket) -> None:
-        await socket.accept(subprotocol="chat")
-        async for text in socket.iter_text():
-            await socket.send_text(text.upper())
-
-    server = uvicorn.Server(
-        uvicorn.Config(Starlette(routes=[WebSocketRoute("/ws", talk)]), port=0, ws="wsproto", log_config=None, lifespan="off")
-    )
-    thread = threading.Thread(target=server.run, name="websocket server")
-    thread.start()
-    try:
-        while not server.started:
-            threading.Event().wait(0.01)
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 async def test_a_real_websocket_conversation(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import socket
 import ssl
 import subprocess
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -313,19 +313,22 @@ async def gateway(
     engine: str = "edge",
     also: str = "",
     listen: str = '"127.0.0.1:0"',
+    inspect: Sequence[str] | None = None,
     **flags: bool | int,
 ) -> AsyncIterator[Gateway]:
-    """`toml` is everything but [gateway] listen, admin and workers, and [flags]. `also`: another address to listen on."""
+    """`toml` is everything but [gateway] listen, admin and workers, and [flags]. `also`: another address to listen on.
+    `inspect`: it is `banyan inspect`, with these options."""
     write_flags(folder / "flags.json", flags)
     config = folder / "banyan.toml"
     more = f', "{also}"' if also else ""
     head = f'listen = [{listen}{more}]\nadmin = "127.0.0.1:0"\nworkers = {workers}\n'
     toml = toml.replace("[gateway]\n", "[gateway]\n" + head) if "[gateway]\n" in toml else f"[gateway]\n{head}\n{toml}"
     config.write_text(toml)
+    command = ["run", "--engine", engine] if inspect is None else ["inspect", "--port", "0", *inspect]
     process = await asyncio.to_thread(
         start,
         "gateway",
-        python("-m", "gateway.cli", "run", "--config", str(config), "--engine", engine),
+        python("-m", "gateway.cli", *command, "--config", str(config)),
         log_dir=folder / "log",
         ready=listening,
     )

@@ -31,6 +31,15 @@ def test_the_page_names_the_verb_and_its_options(verb: str) -> None:
     assert not [option for option in options if not re.search(rf"{option}\b", page)]
 
 
+def test_the_page_names_the_options_of_inspect() -> None:
+    done = subprocess.run(python("-m", "gateway.cli", "inspect", "--help"), capture_output=True, text=True, timeout=60, check=True)
+    options = set(re.findall(r"(?m)^│ +(--[a-z]+)", done.stdout))
+    assert options == {"--config", "--port", "--keep", "--body", "--credentials"}
+    page = PAGE.read_text()
+    assert "`banyan inspect`" in page
+    assert not [option for option in options if not re.search(rf"{option}\b", page)]
+
+
 def test_the_page_names_the_options_of_shadow() -> None:
     done = subprocess.run(python("-m", "gateway.cli", "shadow", "--help"), capture_output=True, text=True, timeout=60, check=True)
     options = set(re.findall(r"(?m)^│ +(--[a-z-]+)", done.stdout))

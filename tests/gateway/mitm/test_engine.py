@@ -84,3 +84,35 @@ async def test_an_upstream_that_does_not_answer_in_time(tmp_path: Path) -> None:
     finally:
         await legacy.stop()
         await new.stop()
+
+
+async def test_what_follows_an_upgrade_is_not_kept_either(tmp_path: Path) -> None:
+    async def push(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        for _ in range(pieces):
+            await exchange.send(bytes(2**16))
+        exchange.writer.close()
+
+    legacy = Upstream(push)
+    await legacy.start()
+    try:
+        async with gateway(tmp_path, TOML.format(legacy=legacy.port, new=legacy.port), engine="mitmproxy") as running:
+
+            async def carry() -> None:
+                client = await running.connect()
+                await client.send(b"GET /live HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+                head = await client.reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 101 ")
+                left = pieces * 2**16
+                while data := await client.reader.read(2**20):
+                    left -= len(data)
+                assert left == 0
+
+            pieces = 100
+            await carry()
+            before = resident(running)
+            pieces = 1600  # 100 MiB
+            await carry()
+            assert resident(running) - before < 25
+    finally:
+        await legacy.stop()
