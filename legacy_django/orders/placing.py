@@ -13,7 +13,8 @@ from django.contrib.auth.models import User
 
 from legacy_django.orders import careful, careless
 from legacy_django.orders.models import Order
-from legacy_django.orders.refusals import BusyError, OnePerUserError, OutOfStockError, UnknownOptionError
+from legacy_django.orders.refusals import OnePerUserError, OutOfStockError, UnknownOptionError
+from legacy_django.orders.retrying import BusyError
 
 __all__ = ["BusyError", "OnePerUserError", "OutOfStockError", "UnknownOptionError", "place"]
 

@@ -24,10 +24,3 @@ class OnePerUserError(Exception):
 
     def __init__(self, item: Item | None = None) -> None:
         super().__init__(f"One for each: you have ordered {item.name if item is not None else 'it'} before.")
-
-
-class BusyError(Exception):
-    """The database gave way to others every time that it was tried."""
-
-    def __init__(self) -> None:
-        super().__init__("Too many orders at this moment. Please try again.")

@@ -12,13 +12,18 @@ from typing import Final
 
 from django.db import OperationalError, connection
 
-from legacy_django.orders.refusals import BusyError
-
 ATTEMPTS: Final = 3
 PAUSE_SECONDS: Final = 0.05
 """At most, before the second try; twice that before the third. By chance, so that two that met do not meet again."""
 _PASSING: Final = frozenset({"40001", "40P01"})
 """SQLSTATE of serialization_failure and deadlock_detected: nothing was written, and the same may succeed at once. SQLite has neither."""
+
+
+class BusyError(Exception):
+    """The database gave way to others every time that it was tried: nothing was written."""
+
+    def __init__(self) -> None:
+        super().__init__("Too many orders at this moment. Please try again.")
 
 
 def again[T](write: Callable[[], T]) -> T:

@@ -56,5 +56,6 @@ class Command(BaseCommand):
     def _buyers(self, count: int) -> None:
         names = [BUYER.format(number) for number in range(1, count + 1)]
         there = set(User.objects.filter(username__startswith="buyer").values_list("username", flat=True))
-        made = User.objects.bulk_create((User(username=name, password=make_password(None)) for name in names if name not in there), batch_size=500)
+        new = [User(username=name, password=make_password(None)) for name in names if name not in there]
+        made = User.objects.bulk_create(new, batch_size=500)
         Token.objects.bulk_create((Token(user=user, digest=digest(token(user.username))) for user in made), batch_size=500)
