@@ -114,6 +114,7 @@ def _items(random_numbers: random.Random) -> dict[int, Decimal]:
         for size, surcharge in _SIZES:
             option = Option(pk=len(options) + 1, item_id=number, name=size, surcharge=surcharge, stock=random_numbers.randrange(20, 200))
             options.append(option)
+            items[-1].stock += option.stock
             prices[option.pk] = price + surcharge
     Item.objects.bulk_create(items, batch_size=BATCH)
     Option.objects.bulk_create(options, batch_size=BATCH)

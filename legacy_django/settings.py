@@ -13,6 +13,8 @@ BANYAN_SHOP_PAYMENTS_URL         where orders are paid, such as http://127.0.0.1
 BANYAN_SHOP_PAYMENTS_SECONDS     how long the answer to a payment may take; default: 10
 BANYAN_SHOP_PAYMENTS_CARELESS    1 for the checkout as it was before docs/incidents/payment-provider.md: without an Idempotency-Key, and a
                                  payment of which nothing is known counts as failed
+BANYAN_SHOP_ORDERS_CARELESS      1 for placing orders as it was before docs/incidents/time-deal.md: in one long transaction that takes
+                                 stock in the order in which the cart names it
 """
 
 import os
@@ -89,6 +91,7 @@ CSRF_FAILURE_VIEW = "legacy_django.accounts.views.csrf_failure"
 PAYMENTS_URL = environment.http_url("BANYAN_SHOP_PAYMENTS_URL")
 PAYMENTS_SECONDS = environment.number("BANYAN_SHOP_PAYMENTS_SECONDS", 10)
 PAYMENTS_CARELESS = environment.flag("BANYAN_SHOP_PAYMENTS_CARELESS")
+ORDERS_CARELESS = environment.flag("BANYAN_SHOP_ORDERS_CARELESS")
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

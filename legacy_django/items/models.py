@@ -1,4 +1,5 @@
-"""Items come in options (a size, a colour); stock is counted for each option."""
+"""Items come in options (a size, a colour). Stock is counted for each option, and once more for the item as a whole: who asks whether there
+is anything left needs no sum. Invariant: an item's stock is the sum of its options'."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ class Item(models.Model):
     category = models.CharField(max_length=40, db_index=True)
     description = models.TextField()
     price = models.DecimalField(max_digits=9, decimal_places=2)
+    stock = models.PositiveIntegerField(default=0, help_text="of all options together")
 
     def __str__(self) -> str:
         return self.name

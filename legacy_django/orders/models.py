@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from legacy_django.items.models import Option
+from legacy_django.items.models import Item, Option
 
 
 class Order(models.Model):
@@ -60,3 +60,26 @@ class Payment(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class Deal(models.Model):
+    """A time deal of an item. Its stock is the item's own; that it has begun or is over is for whoever shows it."""
+
+    item = models.OneToOneField(Item, models.CASCADE, related_name="deal")
+    one_per_user = models.BooleanField(default=False, help_text="each user may order the item once, in however many pieces")
+
+    def __str__(self) -> str:
+        return f"Deal of {self.item_id}"
+
+
+class Claim(models.Model):
+    """That a user has ordered what is one per user. The database refuses a second one, however many are tried at the same moment."""
+
+    deal = models.ForeignKey(Deal, models.CASCADE, related_name="claims")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["deal", "user"], name="one_claim_each")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} has had {self.deal_id}"

@@ -1,54 +1,29 @@
-"""Taking stock and writing an order.
+"""Placing an order: stock is taken of each option and of its item, and the order written, all of it or nothing.
 
-Stock is taken by one conditional UPDATE for each option, in the order of their ids: it can't go below zero however many buy at once, and
-two orders that want the same options can't wait for each other.
+There are two ways, and settings.ORDERS_CARELESS says which: `careful`, and `careless`, which is as it was on the day of the time deal
+(docs/incidents/time-deal.md). Both take stock by conditional UPDATEs, so neither sells what is not there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 
+from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import transaction
-from django.db.models import F
 
-from legacy_django.items.models import Option
-from legacy_django.orders.models import Line, Order
+from legacy_django.orders import careful, careless
+from legacy_django.orders.models import Order
+from legacy_django.orders.refusals import OnePerUserError, OutOfStockError, UnknownOptionError
+from legacy_django.orders.retrying import BusyError
 
-
-class OutOfStockError(Exception):
-    """Not enough of an option is left; nothing was taken."""
-
-    def __init__(self, option: Option) -> None:
-        super().__init__(f"Not enough left of {option.item.name}, {option.name}.")
+__all__ = ["BusyError", "OnePerUserError", "OutOfStockError", "UnknownOptionError", "place"]
 
 
-class UnknownOptionError(Exception):
-    """There is no such option; nothing was taken."""
-
-
-@transaction.atomic
 def place(user: User, wanted: Mapping[int, int]) -> Order:
-    """Writes an order for {option id: quantity}.
+    """Writes an order for {option id: quantity}, in the order in which the cart names them.
 
     Raises:
-        OutOfStockError, UnknownOptionError: nothing happened.
+        OutOfStockError, UnknownOptionError, OnePerUserError, BusyError: nothing happened.
     """
-    options = Option.objects.select_related("item").in_bulk(wanted)
-    total = Decimal(0)
-    lines = []
-    for option_id, quantity in sorted(wanted.items()):
-        option = options.get(option_id)
-        if option is None:
-            raise UnknownOptionError(f"There is no option {option_id}.")
-        if not Option.objects.filter(pk=option_id, stock__gte=quantity).update(stock=F("stock") - quantity):
-            raise OutOfStockError(option)
-        price = option.item.price + option.surcharge
-        total += price * quantity
-        lines.append(Line(option=option, quantity=quantity, unit_price=price))
-    order = Order.objects.create(user=user, total=total)
-    for line in lines:
-        line.order = order
-    Line.objects.bulk_create(lines)
-    return order
+    way = careless.place if settings.ORDERS_CARELESS else careful.place
+    return way(user, wanted)

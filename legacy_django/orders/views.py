@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import prefetch_related_objects
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from legacy_django.api import ApiError, api, body, field_number, identifier, instant, not_found, page_of, parameter, signed_in
 from legacy_django.orders.models import Order
-from legacy_django.orders.placing import OutOfStockError, UnknownOptionError, place
+from legacy_django.orders.placing import BusyError, OnePerUserError, OutOfStockError, UnknownOptionError, place
 
 PAGE = 20
 MAX_LINES = 50
@@ -19,7 +20,13 @@ def orders(request: HttpRequest) -> HttpResponse:
     """GET ?page=. POST {"lines": [{"option": 3, "quantity": 2}]}."""
     user = signed_in(request)
     if request.method == "POST":
-        order = create(request)
+        try:
+            order = create(request)
+        except BusyError as error:
+            busy = ApiError(503, "busy", str(error)).response()
+            busy["Retry-After"] = "1"
+            return busy
+        prefetch_related_objects([order], "lines__option__item")
         response = JsonResponse(as_json(order), status=201)
         response["Location"] = f"/api/v1/orders/{order.pk}"
         return response
@@ -53,6 +60,8 @@ def create(request: HttpRequest) -> Order:
         raise ApiError(400, "bad_field", str(error)) from error
     except OutOfStockError as error:
         raise ApiError(409, "out_of_stock", str(error)) from error
+    except OnePerUserError as error:
+        raise ApiError(409, "one_per_user", str(error)) from error
 
 
 def as_json(order: Order) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from cyclopts import App
 
 from gateway.cli.drill.provider import provider
 from gateway.cli.drill.surge import surge
+from gateway.cli.drill.timedeal import timedeal
 
 app = App(
     name="drill",
-    help="""Runs an incident on this machine, without the gateway and with it, and says what came of it.
+    help="""Runs an incident on this machine, as it was and with what prevents it now, and says what came of it.
 
     Example: banyan drill surge
 
@@ -17,3 +18,4 @@ app = App(
 )
 app.command(surge, sort_key=1)
 app.command(provider, sort_key=2)
+app.command(timedeal, sort_key=3)

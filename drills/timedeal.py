@@ -1,0 +1,243 @@
+"""A time deal, with both of the shop's ways of placing an order, and each with and without one order per user.
+
+The shop is real Django under gunicorn, with real threads, on a real PostgreSQL, asked directly: what is shown lies in its database and not
+before it. Both ways get the same crowd with the same carts, the same threads and the same database, with PostgreSQL's own settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import uvloop
+
+from demo.postgres import RunningPostgres, start_postgres
+from demo.processes import Running
+from demo.shop import Shop, manage_shop, start_shop
+from drills import timeline
+from drills.buyers import FAILED, ORDERED, PRESSES, WAITING, Bought, Buyers
+from drills.load import Seen
+from drills.orders import Books, Database
+from drills.report import Bar, Chart, Figure, Line, Report
+from drills.stage import Say, Stage, stage
+
+BUYERS: Final = 200
+"""At once."""
+SECONDS: Final = 10.0
+WORKERS: Final = 2
+THREADS: Final = 16
+"""Of each worker: so many orders are under way at once in the database; the others wait before the shop."""
+ITEMS: Final = 2
+"""On deal at once, of three options each."""
+STOCK: Final = 100_000
+"""Of each option but one: more than anybody can sell …"""
+SCARCE: Final = 40
+"""… and of that one: it is sold out while they come."""
+PEOPLE: Final = 600
+"""Accounts for each second of the deal: more than can be served."""
+FASTER: Final = 3.0
+WAYS: Final = ("as it was", "as it is")
+STEP_SECONDS: Final = 0.5
+
+
+@dataclass(slots=True)
+class Side:
+    """What one of the four runs has shown."""
+
+    buyers: Buyers
+    books: Books
+    deadlocks: int
+
+    @property
+    def orders(self) -> int:
+        """In the database, placed while the deal lasted."""
+        return sum(1 for at in self.books.orders if at < self.buyers.began + self.buyers.seconds)
+
+    @property
+    def rate(self) -> float:
+        """Orders a second."""
+        return self.orders / self.buyers.seconds
+
+    @property
+    def p99(self) -> float:
+        """Milliseconds from the first press to the order; who still waited in the end counts with what he had waited."""
+        return 1000 * timeline.percentile([one.took for one in self.buyers.bought if one.outcome in (ORDERED, WAITING)], 0.99)
+
+    @property
+    def failures(self) -> int:
+        """Answers that were errors, or none."""
+        return sum(count for status, count in self.buyers.statuses.items() if status >= 500 or not status)
+
+    @property
+    def most(self) -> int:
+        """Orders of the user who has most."""
+        return max(self.books.users.values(), default=0)
+
+    @property
+    def doubled(self) -> int:
+        """Users with more than one order."""
+        return sum(1 for orders in self.books.users.values() if orders > 1)
+
+    def count(self, outcome: str) -> int:
+        return sum(1 for one in self.buyers.bought if one.outcome == outcome)
+
+
+@dataclass(slots=True)
+class Pair:
+    """Both ways, under the same load. `limited`: one order per user, and everybody presses on two devices at once."""
+
+    limited: bool
+    before: Side
+    now: Side
+
+    @property
+    def faster(self) -> float:
+        """How many times the orders a second. Where there was not one before, those of now count against one in the whole run."""
+        return self.now.rate / max(self.before.rate, 1 / self.before.buyers.seconds)
+
+
+def run(say: Say, *, buyers: int = BUYERS, seconds: float = SECONDS, keep: bool = False) -> Report:
+    """All four runs.
+
+    Raises:
+        StartError: something did not come up.
+    """
+    with stage("timedeal", say, keep=keep) as found:
+        say("starting PostgreSQL, and seeding a shop")
+        url = start_database(found)
+        manage_shop(found.folder, "seed", database=url)
+        pairs = []
+        item = 1
+        for limited in (False, True):
+            sides = []
+            for careless, way in zip((True, False), WAYS, strict=True):
+                say(f"{way}{', one order per user' if limited else ''}: {buyers} buyers for {seconds:g} s")
+                sides.append(_side(found, url, range(item, item + ITEMS), careless, limited, buyers, seconds))
+                item += ITEMS  # what was ordered in one run is no order of the next one's items
+            pairs.append(Pair(limited, *sides))
+    return report(pairs, buyers, seconds)
+
+
+def start_database(found: Stage) -> str:
+    """Its URL."""
+    servers: list[RunningPostgres] = []
+
+    def begin() -> Running:
+        servers.append(start_postgres(found.folder, "shop"))
+        return servers[0].running
+
+    found.start(begin, lambda running: servers[0].stop())
+    return servers[0].url
+
+
+def _side(found: Stage, url: str, items: range, careless: bool, limited: bool, buyers: int, seconds: float) -> Side:
+    people = max(buyers, round(PEOPLE * seconds))
+    said = manage_shop(
+        found.folder, "deal", *map(str, items), "--stock", str(STOCK), "--scarce", str(SCARCE), "--buyers", str(people),
+        *(["--one-per-user"] if limited else []), database=url,
+    )  # fmt: skip
+    options = {int(item): ids for item, ids in json.loads(said).items()}
+    database = Database(url)
+    stocked, first, deadlocks = database.stock(items), database.next_order(), database.deadlocks()
+    shop: Shop = found.start(partial(start_shop, found.folder, WORKERS, database=url, env=_settings(careless)), Shop.kill)
+    crowd = Buyers(shop.port, options, people, twice=limited)
+    try:
+        uvloop.run(crowd.run(buyers, seconds))
+    finally:
+        found.end(shop)  # killed: what it had begun is rolled back
+    database.empty()
+    return Side(crowd, database.books(items, stocked, first), database.deadlocks() - deadlocks)
+
+
+def _settings(careless: bool) -> dict[str, str]:
+    return {"BANYAN_SHOP_ORDERS_CARELESS": "1" if careless else "0", "GUNICORN_CMD_ARGS": f"--threads {THREADS}"}
+
+
+def report(pairs: list[Pair], buyers: int, seconds: float) -> Report:
+    """What all have shown."""
+    return Report(
+        "timedeal",
+        f"A time deal: {buyers} buyers at once, {seconds:g} s of each of four runs",
+        [figure for pair in pairs for figure in _figures(pair)],
+        [bar for pair in pairs for bar in _bars(pair)],
+        [_chart(pair) for pair in pairs],
+        [
+            f"{ITEMS} items of three options each; carts of two or three options, in any order. {WORKERS * THREADS} orders are",
+            "under way at once; the others wait before the shop. deadlock_timeout is PostgreSQL's own default, 1 s. With one order per",
+            "user everybody presses on two devices at the same moment. Who is told that it failed presses again,",
+            f"{PRESSES} times at most.",
+        ],
+        {
+            "buyers": buyers,
+            "runs": [_plain(pair, way, side) for pair in pairs for way, side in zip(WAYS, (pair.before, pair.now), strict=True)],
+        },
+        sides=WAYS,
+    )
+
+
+def _figures(pair: Pair) -> list[Figure]:
+    sides = (pair.before, pair.now)
+    key, name = ("_limited", ", one per user") if pair.limited else ("", "")
+
+    def figure(what: str, label: str, values: list[Any], unit: str = "") -> Figure:
+        return Figure(what + key, label + name, values[0], values[1], unit)
+
+    found = [
+        figure("orders_a_second", "orders a second", [round(side.rate, 1) for side in sides]),
+        figure("deadlocks", "deadlocks, as PostgreSQL counts them", [side.deadlocks for side in sides]),
+        figure("p99_ms", "p99 until an order was placed", [round(side.p99, 1) for side in sides], "ms"),
+        figure("failed", "answers that were errors", [side.failures for side in sides]),
+        figure("gave_up", "presses that came to nothing", [side.count(FAILED) for side in sides]),
+        figure("oversold", "pieces oversold", [side.books.oversold for side in sides]),
+    ]
+    if pair.limited:
+        found.append(figure("doubled", "users with more than one order", [side.doubled for side in sides]))
+    return found
+
+
+def _bars(pair: Pair) -> list[Bar]:
+    side = pair.now
+    name = ", one per user" if pair.limited else ""
+    books = side.books
+    bars = [
+        Bar(f"deadlocks{name}", "0", f"{side.deadlocks}", not side.deadlocks),
+        Bar(f"orders a second{name}", f">= {FASTER:g} x {pair.before.rate:.1f}, as it was", f"{side.rate:.1f}", pair.faster >= FASTER),
+        Bar(f"pieces oversold{name}", "0", f"{books.oversold}", not books.oversold),
+        Bar(f"pieces neither in an order nor left{name}", "0", f"{books.astray}", not books.astray),
+        Bar(f"options sold out while they came{name}", ">= 1", f"{len(books.sold_out)}", bool(books.sold_out)),
+    ]
+    if pair.limited:
+        bars.append(Bar("orders of one user, at most", "1", f"{side.most}", side.most == 1))
+    return bars
+
+
+def _chart(pair: Pair) -> Chart:
+    lines = [
+        Line(way, timeline.rate(_seen(side), {ORDERED}, side.buyers.seconds, STEP_SECONDS), way == WAYS[1])
+        for way, side in zip(WAYS, (pair.before, pair.now), strict=True)
+    ]
+    return Chart("Orders, one per user" if pair.limited else "Orders", "a second", STEP_SECONDS, lines)
+
+
+def _seen(side: Side) -> list[Seen]:
+    def seen(number: int, one: Bought) -> Seen:
+        return Seen(number, "", one.ended - one.took, one.took, one.outcome)
+
+    return [seen(number, one) for number, one in enumerate(side.buyers.bought)]
+
+
+def _plain(pair: Pair, way: str, side: Side) -> dict[str, Any]:
+    return {
+        "way": way,
+        "one_per_user": pair.limited,
+        "orders": side.orders,
+        "seconds": round(side.buyers.seconds, 3),
+        "statuses": {str(status): count for status, count in sorted(side.buyers.statuses.items())},
+        "outcomes": dict(Counter(one.outcome for one in side.buyers.bought)),
+        "astray": side.books.astray,
+        "sold_out": side.books.sold_out,
+        "most_orders_of_a_user": side.most,
+    }
