@@ -15,6 +15,7 @@ from django.db.models import F
 
 from legacy_django.items.models import Option
 from legacy_django.orders.models import Line, Order
+from legacy_django.outbox import telling
 
 
 class OutOfStockError(Exception):
@@ -51,4 +52,5 @@ def place(user: User, wanted: Mapping[int, int]) -> Order:
     for line in lines:
         line.order = order
     Line.objects.bulk_create(lines)
+    telling.order_placed(order, lines)
     return order
