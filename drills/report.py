@@ -87,7 +87,7 @@ class Chart:
 
 @dataclass(slots=True)
 class Report:
-    """Of one drill."""
+    """Of one drill. Its two runs are called `without` and `with_gateway` throughout; people are told `sides`."""
 
     drill: str
     title: str
@@ -98,6 +98,8 @@ class Report:
     """Sentences that people need to read the figures rightly."""
     more: dict[str, Any] = field(default_factory=dict)
     """For machines only."""
+    sides: tuple[str, str] = ("without", "with the gateway")
+    """What the two runs differ in."""
     seconds: float = 0.0
     """How long all of it took."""
     load_before: float | None = None

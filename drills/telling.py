@@ -44,8 +44,8 @@ def _print(report: Report) -> None:
         console.print(terminal.draw(chart, console.width, unicode=unicode))
     table = Table(title=f"{report.title}: {report.seconds:.0f} s", title_justify="left")
     table.add_column("")
-    table.add_column("without", justify="right", style="red")
-    table.add_column("with the gateway", justify="right", style="green")
+    for side, style in zip(report.sides, ("red", "green"), strict=True):
+        table.add_column(side, justify="right", style=style)
     for figure in report.figures:
         table.add_row(figure.name, _shown(figure.without, figure.unit), _shown(figure.with_gateway, figure.unit))
     console.print(table)

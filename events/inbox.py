@@ -78,7 +78,7 @@ class Parked:
     reason: str
     tries: int
     parked_at: int
-    """Seconds since 1970."""
+    """Milliseconds since 1970, as all times in these tables."""
 
 
 @dataclass(slots=True)
@@ -153,7 +153,7 @@ class Inbox:
         with self._store.transaction() as execute:
             self._require(execute, partition, after)
             self._move(execute, partition, sequence)
-            execute("DELETE FROM event_inbox WHERE consumer = ? AND applied_at < ?", self.consumer, int(time.time() - REMEMBER_SECONDS))
+            execute("DELETE FROM event_inbox WHERE consumer = ? AND applied_at < ?", self.consumer, now() - int(1000 * REMEMBER_SECONDS))
 
     def parked(self) -> list[Parked]:
         """In the order of the stream."""
@@ -241,14 +241,14 @@ class Inbox:
             delivery.body.decode(errors="replace").replace("\0", "\ufffd"),
             reason,
             tries,
-            int(time.time()),
+            now(),
         )
 
     def _unpark(self, execute: Execute, sequence: int) -> None:
         execute("DELETE FROM event_parked WHERE consumer = ? AND sequence = ?", self.consumer, sequence)
 
     def _note(self, execute: Execute, event: Event) -> None:
-        execute("INSERT INTO event_inbox VALUES (?, ?, ?)", self.consumer, event.id, int(time.time()))
+        execute("INSERT INTO event_inbox VALUES (?, ?, ?)", self.consumer, event.id, now())
 
     def _require(self, execute: Execute, partition: int, after: int) -> None:
         if self._at(execute, partition) != after:
@@ -282,6 +282,11 @@ def begin_anew(execute: Execute, consumer: str, copied: str, sequences: dict[int
     for partition, sequence in sequences.items():
         execute("INSERT INTO event_positions VALUES (?, ?, ?)", consumer, partition, sequence)
     execute("INSERT INTO event_copies VALUES (?, ?)", consumer, copied)
+
+
+def now() -> int:
+    """Milliseconds since 1970."""
+    return int(time.time() * 1000)
 
 
 def why(error: BaseException) -> str:

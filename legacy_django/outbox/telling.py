@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from events.envelope import moment
 from legacy_django.discounts.models import Discount
 from legacy_django.items.models import Item, Option
 from legacy_django.orders.models import Line, Order
-from legacy_django.outbox.emitting import SOURCE, emit
+from legacy_django.outbox.emitting import SOURCE, emit, emit_all
 from legacy_django.reviews.models import Review
 
 REVIEW_WRITTEN = "shop.review.written"
@@ -63,18 +64,12 @@ def item_changed(item: Item) -> None:
 
 def options_changed(options: Iterable[int]) -> None:
     """Their stock, name or surcharge: reads what this transaction has made of them. It has written every one, and so holds its row."""
-    for option in Option.objects.filter(pk__in=options).order_by("pk"):
-        emit(
-            OPTION_CHANGED,
-            f"option-{option.pk}",
-            {
-                "id": option.pk,
-                "item": option.item_id,
-                "name": option.name,
-                "surcharge": str(option.surcharge),
-                "stock": option.stock,
-            },
-        )
+    emit_all(_option(option) for option in Option.objects.filter(pk__in=list(options)).order_by("pk"))
+
+
+def _option(option: Option) -> tuple[str, str, dict[str, Any]]:
+    data = {"id": option.pk, "item": option.item_id, "name": option.name, "surcharge": str(option.surcharge), "stock": option.stock}
+    return OPTION_CHANGED, f"option-{option.pk}", data
 
 
 def order_placed(order: Order, lines: Iterable[Line]) -> None:
