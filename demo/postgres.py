@@ -15,6 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,8 +56,10 @@ class RunningPostgres:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def start_postgres(log_dir: Path, database: str = "banyan", *, name: str = "postgres", timeout: float = 30.0) -> RunningPostgres:
-    """Starts a server that listens on a unix socket alone; its log is `log_dir`/`name`.log.
+def start_postgres(
+    log_dir: Path, database: str = "banyan", *, name: str = "postgres", timeout: float = 30.0, settings: Sequence[str] = ()
+) -> RunningPostgres:
+    """Starts a server that listens on a unix socket alone; its log is `log_dir`/`name`.log. `settings`: such as "wal_level=logical".
 
     Raises:
         StartError: it can't be made or did not start.
@@ -79,7 +82,8 @@ def start_postgres(log_dir: Path, database: str = "banyan", *, name: str = "post
             )  # fmt: skip
             process = subprocess.Popen(  # noqa: S603 - the wheel's own server
                 # fsync off: what is thrown away at the end need not survive a power cut, and the tests are many
-                [binaries / "postgres", "-D", data, "-c", "listen_addresses=", "-k", folder, "-c", "fsync=off"],
+                [binaries / "postgres", "-D", data, "-c", "listen_addresses=", "-k", folder, "-c", "fsync=off",
+                 *(part for setting in settings for part in ("-c", setting))],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=folder, user=user, start_new_session=True,
             )  # fmt: skip
         started = RunningPostgres(Running(name, process, log, 0), folder, database, "postgres", folder)

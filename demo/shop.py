@@ -15,7 +15,7 @@ from demo.processes import ROOT, Running, StartError, answers, listen, python, s
 from legacy_django.accounts.seeded import PASSWORD, USERS
 from services.faults import Fault
 
-__all__ = ["PASSWORD", "USERS", "Shop", "manage_shop", "start_recommendations", "start_reviews", "start_shop"]
+__all__ = ["PASSWORD", "USERS", "Shop", "manage_shop", "start_product_view", "start_recommendations", "start_reviews", "start_shop"]
 
 # 50 sign-ins within seconds, with a password that everybody knows: legacy_django/accounts/hashers.py says why that is no lesson.
 _CHEAP_SIGN_IN = {"BANYAN_SHOP_PASSWORD_ITERATIONS": "1000"}
@@ -99,6 +99,15 @@ def start_recommendations(workdir: Path, shop: Shop, faults: Iterable[Fault] = (
         StartError: it could not be filled or did not come up.
     """
     return _start_service("recommendations", workdir, shop, faults, port, stamp_key)
+
+
+def start_product_view(workdir: Path, shop: Shop, *, port: int = 0, stamp_key: str = "") -> Running:
+    """Fills the product view from the shop and serves it, like `start_reviews`.
+
+    Raises:
+        StartError: it could not be filled or did not come up.
+    """
+    return _start_service("product_view", workdir, shop, (), port, stamp_key)
 
 
 def _start_service(name: str, workdir: Path, shop: Shop, faults: Iterable[Fault], port: int, stamp_key: str) -> Running:

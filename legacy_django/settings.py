@@ -48,9 +48,11 @@ INSTALLED_APPS = [
     "legacy_django",
     "legacy_django.accounts",
     "legacy_django.items",
+    "legacy_django.discounts",
     "legacy_django.reviews",
     "legacy_django.recommendations",
     "legacy_django.orders",
+    "legacy_django.outbox",
     "legacy_django.banyan_identity",
 ]
 MIDDLEWARE = [

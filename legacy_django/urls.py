@@ -8,6 +8,7 @@ from django.views.static import serve
 from legacy_django import pages
 from legacy_django.accounts import views as accounts
 from legacy_django.items import views as items
+from legacy_django.items.product_view import product_view
 from legacy_django.orders import checkout
 from legacy_django.orders import views as orders
 from legacy_django.recommendations import views as recommendations
@@ -19,6 +20,7 @@ api = [
     path("items/", items.items),
     path("items/<str:item_id>", items.item),
     path("items/<str:item_id>/pictures", items.add_picture, name="add-picture"),
+    path("product-view/<str:item_id>", product_view),
     path("reviews/", reviews.reviews, name="reviews"),
     path("reviews/summary/<str:item_id>", reviews.summary),
     path("reviews/<str:review_id>", reviews.review),

@@ -17,9 +17,11 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
+from events.inbox import InboxError
 from services import faults
 from services.database import DatabaseError, Pool, Table, fill
 from services.faults import Fault
+from services.following import Following
 from services.shop import ShopError, open_shop
 from services.stamp import Verifier
 from services.stamp.keys import KeyTextError
@@ -32,6 +34,8 @@ class Service:
     name: str
     tables: Sequence[Table]
     build: Callable[[Pool, frozenset[Fault], Verifier], Starlette]
+    following: Following | None = None
+    """How it is kept in step with the shop; None: by imports alone."""
 
     @property
     def variable(self) -> str:
@@ -48,9 +52,11 @@ def main(service: Service, arguments: Sequence[str] | None = None) -> int:
     options = _parser(service).parse_args(arguments)
     try:
         if options.verb == "import":
-            return _import(service, options.shop)
+            return _import(service, options)
+        if options.verb != "serve" and service.following is not None:
+            return service.following.run(service.name, service.database, service.tables, options)
         return _serve(service, options.fd, options.host, options.port)
-    except (DatabaseError, ShopError) as error:
+    except (DatabaseError, ShopError, InboxError) as error:
         print(f"{service.name}: {error}", file=sys.stderr)
         return 1
     except (faults.UnknownFaultError, KeyTextError) as error:
@@ -71,6 +77,8 @@ def _parser(service: Service) -> argparse.ArgumentParser:
         "import", help="make the database equal to the shop's", epilog="example: … import --from sqlite:///var/shop.sqlite3"
     )
     importing.add_argument("--from", dest="shop", required=True, metavar="URL", help="the shop's DATABASE_URL; it is only read")
+    if service.following is not None:
+        service.following.add_verbs(verbs, importing)
     serving = verbs.add_parser("serve", help="answer requests", epilog="example: BANYAN_FAULTS=rounded_average … serve --port 8101")
     where = serving.add_mutually_exclusive_group(required=True)
     where.add_argument("--port", type=int, help="listen here")
@@ -79,9 +87,12 @@ def _parser(service: Service) -> argparse.ArgumentParser:
     return parser
 
 
-def _import(service: Service, url: str) -> int:
-    with open_shop(url) as shop:
-        counts = fill(service.database, service.tables, shop)
+def _import(service: Service, options: argparse.Namespace) -> int:
+    if service.following is not None:
+        counts = service.following.copy(service.name, service.database, service.tables, options)
+    else:
+        with open_shop(options.shop) as shop:
+            counts = fill(service.database, service.tables, shop)
     print(f"{service.name}: {', '.join(f'{count} {name}' for name, count in counts.items())} in {service.database}")
     return 0
 

@@ -37,8 +37,11 @@ class Table:
     """The columns of its index besides the primary key."""
 
 
-def fill(path: Path, tables: Sequence[Table], shop: Reader) -> dict[str, int]:
-    """Makes the database equal to the shop, all at once; returns the number of rows of each table.
+def fill(
+    path: Path, tables: Sequence[Table], shop: Reader, beside: Callable[[sqlite3.Connection], None] = lambda connection: None
+) -> dict[str, int]:
+    """Makes the database equal to the shop, all at once; returns the number of rows of each table. `beside`: what else is to be written in
+    the same transaction.
 
     Raises:
         DatabaseError: the file can't be written.
@@ -49,6 +52,7 @@ def fill(path: Path, tables: Sequence[Table], shop: Reader) -> dict[str, int]:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("BEGIN IMMEDIATE")
             counts = {table.name: _fill_table(connection, table, shop) for table in tables}
+            beside(connection)
             connection.execute("COMMIT")
             return counts
     except (OSError, sqlite3.Error) as error:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
+from events.position import POSTGRES_QUERY, SQLITE_QUERY
+
 if TYPE_CHECKING:
     import psycopg
 
@@ -27,6 +29,9 @@ class Reader(Protocol):
 
     def rows(self, query: str) -> Iterator[Row]:
         """The rows of a SELECT that both databases understand."""
+
+    def position(self) -> str:
+        """What of the shop's events this view holds (events.position)."""
 
 
 @contextmanager
@@ -58,6 +63,10 @@ class _Sqlite:
         except sqlite3.Error as error:
             raise _unreadable(self._path, error) from error
 
+    def position(self) -> str:
+        [(found,)] = self.rows(SQLITE_QUERY)
+        return str(found)
+
 
 @contextmanager
 def _sqlite(path: str) -> Iterator[Reader]:
@@ -84,6 +93,10 @@ class _Postgresql:
         with self._connection.cursor(name="import") as cursor:  # a named one is read in portions
             cursor.execute(query.encode())
             yield from cursor
+
+    def position(self) -> str:
+        [(found,)] = self.rows(POSTGRES_QUERY)
+        return str(found)
 
 
 @contextmanager

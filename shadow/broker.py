@@ -88,6 +88,12 @@ class Broker:
         return self._client.jetstream(timeout=CALL_SECONDS)
 
     @property
+    def client(self) -> Client:
+        """For what JetStream's own calls do not offer. It is another one after each loss."""
+        assert self._client is not None  # noqa: S101 - as above
+        return self._client
+
+    @property
     def max_payload(self) -> int:
         """Bytes of one message, headers included."""
         assert self._client is not None  # noqa: S101 - as above

@@ -18,6 +18,7 @@ from legacy_django.items.models import Item, Option
 from legacy_django.orders.models import Claim, Line, Order
 from legacy_django.orders.refusals import OnePerUserError, OutOfStockError, UnknownOptionError
 from legacy_django.orders.retrying import again
+from legacy_django.outbox import telling
 
 
 def place(user: User, wanted: Mapping[int, int]) -> Order:
@@ -42,10 +43,12 @@ def _write(user: User, lines: list[tuple[Option, int]]) -> Order:
     prices = [option.item.price + option.surcharge for option, _ in lines]
     total = sum((price * quantity for price, (_, quantity) in zip(prices, lines, strict=True)), Decimal(0))
     order = Order.objects.create(user=user, total=total)
-    Line.objects.bulk_create(
+    written = [
         Line(order=order, option=option, quantity=quantity, unit_price=price)
         for price, (option, quantity) in zip(prices, lines, strict=True)
-    )
+    ]
+    Line.objects.bulk_create(written)
+    telling.order_placed(order, written)
     for item_id, quantity in sorted(items.items()):
         if not Item.objects.filter(pk=item_id, stock__gte=quantity).update(stock=F("stock") - quantity):
             raise OutOfStockError(next(option for option, _ in lines if option.item_id == item_id))

@@ -17,12 +17,14 @@ from django.db.models import F
 from legacy_django.items.models import Item, Option
 from legacy_django.orders.models import Line, Order
 from legacy_django.orders.refusals import OnePerUserError, OutOfStockError, UnknownOptionError
+from legacy_django.outbox import telling
 
 
 @transaction.atomic
 def place(user: User, wanted: Mapping[int, int]) -> Order:
     """See placing.place. What the database gives up for another order's sake fails."""
     order = Order.objects.create(user=user, total=Decimal(0))
+    lines = []
     for option_id, quantity in wanted.items():
         option = Option.objects.select_related("item__deal").filter(pk=option_id).first()
         if option is None:
@@ -33,9 +35,10 @@ def place(user: User, wanted: Mapping[int, int]) -> Order:
         if not Item.objects.filter(pk=option.item_id, stock__gte=quantity).update(stock=F("stock") - quantity):
             raise OutOfStockError(option)
         price = option.item.price + option.surcharge
-        Line.objects.create(order=order, option=option, quantity=quantity, unit_price=price)
+        lines.append(Line.objects.create(order=order, option=option, quantity=quantity, unit_price=price))
         order.total += price * quantity
     order.save(update_fields=["total"])
+    telling.order_placed(order, lines)
     return order
 
 

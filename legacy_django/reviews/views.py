@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from legacy_django.api import ApiError, api, body, field_number, field_text, identifier, instant, not_found, page_of, parameter, signed_in
 from legacy_django.items.models import Item
+from legacy_django.outbox import telling
 from legacy_django.reviews.models import Review
 
 PAGE = 10
@@ -52,6 +53,7 @@ def create(request: HttpRequest) -> HttpResponse:
     try:
         with transaction.atomic():
             review.save(force_insert=True)
+            telling.review_written(review)
     except IntegrityError as error:
         raise ApiError(409, "already_reviewed", "You have reviewed this item.") from error
     response = JsonResponse(as_json(review), status=201)

@@ -1,11 +1,12 @@
 """/api/v1/reviews/…, answering as the shop does, but for the faults that are switched on.
 
-A review that is written here stays here until the next import, which makes the database equal to the shop's: whoever routes writing to this
-service has imported for the last time.
+A review that is written here is told to the shop where that was asked for (`import --outbox`), and comes back with the next import. Else it
+stays here until then, for an import makes the database equal to the shop's.
 """
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from datetime import UTC, datetime
 from typing import Any
@@ -15,15 +16,19 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from services import writing
+from services import telling, writing
 from services.command import Service
 from services.database import Database, Pool
 from services.faults import Fault
+from services.following import Following
+from services.reviews.following import apply
 from services.reviews.tables import TABLES
-from services.serving import ProblemError, application, identifier, not_found, parameter, stamped, whole_number
+from services.serving import MAX_ID, ProblemError, application, identifier, not_found, parameter, stamped, whole_number
 from services.stamp import Stamped, Verifier
 
 PAGE = 10
+APART = 2**30
+"""The shop's own numbers stay below."""
 
 
 class Reviews:
@@ -72,13 +77,15 @@ class Reviews:
             if database.first("SELECT 1 FROM reviews WHERE item = ? AND user = ?", item, user) is not None:
                 raise ProblemError(409, "already_reviewed", "You have reviewed this item.")
             name = caller.claims.get("username") or _name(database, user)
-            last = database.first("SELECT MAX(id) AS id FROM reviews")
-            number = (last["id"] or 0) + 1 if last is not None else 1
+            tells = telling.tells(database)
+            number = _number(database, apart=tells)
             moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
             database.all(
                 "INSERT INTO reviews VALUES (?, ?, ?, ?, ?, ?, ?, NULL, 0, ?)", number, item, user, name, rating, title, body, moment
             )
             found = database.first("SELECT * FROM reviews WHERE id = ?", number)
+            if tells and found is not None:
+                telling.emit(database, "reviews", "review.written", f"review-{number}", {**dict(found), "created_at": f"{moment}Z"})
         assert found is not None  # noqa: S101 - it was just written
         return JSONResponse(_as_json(found), 201, {"Location": f"/api/v1/reviews/{number}"})
 
@@ -119,6 +126,17 @@ class Reviews:
         return review
 
 
+def _number(database: Database, *, apart: bool) -> int:
+    """Of a new review. `apart`: the shop gives numbers at the same time, from below; here they are drawn from where it will not be."""
+    if not apart:
+        last = database.first("SELECT MAX(id) AS id FROM reviews")
+        return (last["id"] or 0) + 1 if last is not None else 1
+    while True:
+        number = APART + secrets.randbelow(MAX_ID - APART) + 1
+        if database.first("SELECT 1 FROM reviews WHERE id = ?", number) is None:
+            return number
+
+
 def _require_item(database: Database, item: int) -> None:
     if database.first("SELECT 1 FROM items WHERE id = ?", item) is None:
         raise not_found("Item")
@@ -157,4 +175,4 @@ def build(pool: Pool, faults: frozenset[Fault], verifier: Verifier) -> Starlette
     return application(pool, endpoints, faults, verifier, {"/api/v1/reviews/": reviews.create})
 
 
-SERVICE = Service("reviews", TABLES, build)
+SERVICE = Service("reviews", TABLES, build, Following(apply, writes=True))

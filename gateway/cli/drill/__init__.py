@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
+from gateway.cli.drill.events import events
 from gateway.cli.drill.provider import provider
 from gateway.cli.drill.surge import surge
 from gateway.cli.drill.timedeal import timedeal
@@ -19,3 +20,4 @@ app = App(
 app.command(surge, sort_key=1)
 app.command(provider, sort_key=2)
 app.command(timedeal, sort_key=3)
+app.command(events, sort_key=4)

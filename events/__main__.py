@@ -1,0 +1,82 @@
+"""`python -m events relay`: publishes the outbox of one store.
+
+Exit status: 0 it was told to end, 1 it broke, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from events.envelope import PARTITIONS
+from events.metrics import RelayMetrics
+from events.outbox import open_outbox
+from events.relay import Relay
+from events.running import run
+from events.stream import Stream
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    store = options.store or os.environ.get("DATABASE_URL", "")
+    if not store:
+        print("relay: --store or DATABASE_URL names the store's database", file=sys.stderr)
+        return 2
+    open_it = lambda: open_outbox(store)  # noqa: E731 - one of two
+    if options.tail:
+        if not store.startswith("postgres"):
+            print("relay: --from log needs a PostgreSQL with wal_level = logical", file=sys.stderr)
+            return 2
+        from events.outbox.log import LogOutbox
+
+        open_it = lambda: LogOutbox(store)  # noqa: E731 - as above
+    metrics = RelayMetrics()
+    relay = Relay(open_it, Stream(tuple(options.nats.split(","))), metrics, options.partitions)
+    return run("relay", [relay.run()], metrics.registry, options.metrics)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m events", description="Moves what changed in one store to those that follow it.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    relay = verbs.add_parser(
+        "relay",
+        help="publish the outbox of a store; several may run: each partition is published by one of them",
+        epilog="example: python -m events relay --store postgres://shop@db/shop --nats nats://127.0.0.1:4222",
+    )
+    relay.add_argument("--store", metavar="URL", help="the store's database; default: DATABASE_URL")
+    relay.add_argument("--nats", required=True, metavar="URL[,URL]", help="nats://host:port, or several of one cluster")
+    relay.add_argument(
+        "--from",
+        dest="tail",
+        type=_tail,
+        default=False,
+        metavar="table|log",
+        help="poll the table (default), or tail the log of a PostgreSQL with wal_level = logical",
+    )
+    relay.add_argument(
+        "--partitions", type=_partitions, default=tuple(range(PARTITIONS)), metavar="N[,N]", help="which to publish; default: all"
+    )
+    relay.add_argument("--metrics", default="", metavar="HOST:PORT", help="answer GET /metrics there; port 0: a free one")
+    return parser
+
+
+def _tail(text: str) -> bool:
+    if text not in ("table", "log"):
+        raise argparse.ArgumentTypeError("table or log")
+    return text == "log"
+
+
+def _partitions(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        found = ()
+    if not found or not all(0 <= number < PARTITIONS for number in found):
+        raise argparse.ArgumentTypeError(f"numbers from 0 to {PARTITIONS - 1}")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,271 @@
+"""Applies a store's events to another store: one durable consumer in NATS for each partition, and the events of a partition in their order.
+
+Where a partition stands is what the inbox says, which is written with the effects; so a session begins by making the durable anew from
+there. One that was left by a process that died has messages which NATS would deliver again after those that follow them: with it the order
+would be lost, with a new one nothing is. Within a session a message that is not the next one that this durable was to deliver ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext, api
+from nats.js.errors import NotFoundError
+
+from events import stream as streams
+from events.envelope import PARTITIONS
+from events.inbox import Applied, Delivery, Inbox, InboxError, MovedError, why
+from events.metrics import ConsumerMetrics
+from events.stream import Stream
+from shadow.broker import TROUBLE, Broker, being_cancelled, reason
+
+_log = logging.getLogger("banyan.events")
+
+BATCH: Final = 256
+"""Messages that NATS may have handed over and that are not applied: what memory holds of a partition, and one transaction at most."""
+PULL_SECONDS: Final = 30.0
+HEARTBEAT_SECONDS: Final = 5.0
+SILENCE_SECONDS: Final = 3 * HEARTBEAT_SECONDS
+"""Without even a heartbeat: the connection is not to be trusted."""
+RETRY_SECONDS: Final = 0.5
+ACK_WAIT_SECONDS: Final = 300.0
+"""NATS waits this long before it delivers again, and does not get to it: a session that stops applying ends before."""
+
+
+class SessionError(Exception):
+    """This session is over; the next one begins from the inbox."""
+
+
+class GapError(SessionError):
+    """The stream has forgotten what would come next. Only a new copy helps."""
+
+
+class Consumer:
+    """One consumer, all of its partitions. `run` ends when it is cancelled."""
+
+    def __init__(self, inbox: Inbox, store: str, stream: Stream, metrics: ConsumerMetrics, thread: ThreadPoolExecutor) -> None:
+        """`store`: whose events they are. `thread`: one thread, in which alone the inbox is used; consumers of one database share it."""
+        self._inbox = inbox
+        self._name = inbox.consumer
+        self._store = store
+        self._stream = stream
+        self._metrics = metrics
+        self._thread = thread
+        self._broker: Broker = stream.broker(f"banyan consumer {self._name}")
+        self._told: dict[int, str] = {}
+
+    async def run(self) -> None:
+        self._broker.start(lambda stream: streams.ensure(stream, self._stream))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(PARTITIONS):
+                    group.create_task(self._stay(number), name=f"{self._name}-{number}")
+        finally:
+            await self._broker.close()
+
+    async def _stay(self, partition: int) -> None:
+        while True:
+            connected = self._metrics.connected.labels(self._name)
+            connected.set(self._broker.usable.is_set())
+            await self._broker.usable.wait()
+            connected.set(1)
+            session = _Session(self._broker, self._stream.name, f"{self._name}-{partition}", streams.of_partition(self._store, partition))
+            try:
+                await self._session(session, partition)
+            except (*TROUBLE, asyncio.CancelledError) as error:
+                if being_cancelled():
+                    raise
+                self._broker.doubt()
+                self._failed(partition, f"NATS: {reason(error)}")
+            except MovedError:
+                _log.warning("%s: its store was filled anew; it goes on from there", self._name)
+                continue
+            except (InboxError, SessionError) as error:
+                self._failed(partition, str(error))
+            finally:
+                await session.close()
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _failed(self, partition: int, trouble: str) -> None:
+        """Told once, until it is another trouble."""
+        self._metrics.failures.labels(self._name).inc()
+        if self._told.get(partition) != trouble:
+            self._told[partition] = trouble
+            _log.error("%s, partition %d: %s", self._name, partition, trouble)
+
+    async def _session(self, session: _Session, partition: int) -> None:
+        at = await self._ask(lambda: self._inbox.at(partition))
+        await session.begin(at)
+        lag = self._metrics.lag.labels(self._name, str(partition))
+        lag.set(session.pending)
+        await self._count_parked()
+        while True:
+            messages = await session.some()
+            if messages:
+                at = await self._apply(partition, at, [Delivery(message.metadata.sequence.stream, message.data) for message in messages])
+                self._told.pop(partition, None)
+                await session.done(messages[-1])
+                lag.set(session.pending)
+            elif (end := await session.end_of_stream()) > at:
+                await self._ask(lambda at=at, end=end: self._inbox.advance(partition, at, end))  # type: ignore[misc]
+                at = end
+
+    async def _apply(self, partition: int, at: int, deliveries: list[Delivery]) -> int:
+        """All of them; returns where the partition is then."""
+        try:
+            applied = await self._ask(lambda: self._inbox.apply(partition, at, deliveries))
+        except InboxError:
+            raise
+        except Exception as error:
+            if len(deliveries) == 1:
+                return await self._again(partition, at, deliveries[0], error)
+            for one in deliveries:  # one of them is the trouble: the others are not to wait for it
+                at = await self._apply(partition, at, [one])
+            return at
+        self._count(partition, applied)
+        if applied.parked:
+            await self._count_parked()
+        return deliveries[-1].sequence
+
+    async def _again(self, partition: int, at: int, delivery: Delivery, error: Exception) -> int:
+        self._metrics.failures.labels(self._name).inc()
+        if not self._inbox.exhausted(delivery):
+            await asyncio.sleep(RETRY_SECONDS / 5)
+            return await self._apply(partition, at, [delivery])
+        _log.error("%s: event %d of the stream is parked: %s", self._name, delivery.sequence, why(error))
+        self._count(partition, await self._ask(lambda: self._inbox.park(partition, at, delivery, why(error))))
+        await self._count_parked()
+        return delivery.sequence
+
+    def _count(self, partition: int, applied: Applied) -> None:
+        now = time.time()
+        age = self._metrics.age.labels(self._name)
+        for event in applied.took_effect:
+            age.observe(max(now - event.time.timestamp(), 0.0))
+        self._metrics.applied.labels(self._name).inc(len(applied.took_effect))
+        for name, number in applied.skipped.items():
+            self._metrics.skipped.labels(self._name, name).inc(number)
+        if applied.last is not None:
+            self._metrics.last.labels(self._name, str(partition)).set(applied.last.timestamp())
+
+    async def _count_parked(self) -> None:
+        self._metrics.parked.labels(self._name).set(len(await self._ask(self._inbox.parked)))
+
+    async def _ask[Answer](self, what: Callable[[], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, what)
+
+
+class _Session:
+    """One durable consumer, from its making to the first trouble. It has asked NATS for BATCH messages at most, ever, that are not done."""
+
+    def __init__(self, broker: Broker, stream: str, name: str, subject: str) -> None:
+        self._broker = broker
+        self._client = broker.client
+        self._context: JetStreamContext = broker.stream
+        self._stream = stream
+        self._name = name
+        self._subject = subject
+        self._inbox = self._client.new_inbox()
+        self._came: asyncio.Queue[Msg] = asyncio.Queue()  # bounded by what was asked for, and one status for each question
+        self._asked = 0
+        self._next = 1
+        """The durable's own number of the message that is to come."""
+        self._subscription: object = None
+        self.pending = 0
+        """Messages in the stream that it has not delivered."""
+
+    async def begin(self, at: int) -> None:
+        state = (await self._context.stream_info(self._stream)).state
+        if 0 < at < state.first_seq - 1:
+            raise GapError(f"the stream begins at {state.first_seq}, and {at} was the last one applied here: fill the store anew")
+        if at > state.last_seq:
+            raise GapError(f"the stream ends at {state.last_seq}, and {at} was applied here: it is another stream; fill the store anew")
+        try:
+            await self._context.delete_consumer(self._stream, self._name)
+        except NotFoundError:
+            pass
+        info = await self._context.add_consumer(
+            self._stream,
+            api.ConsumerConfig(
+                durable_name=self._name,
+                description="Banyan: one partition",
+                deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
+                opt_start_seq=at + 1,
+                ack_policy=api.AckPolicy.ALL,
+                ack_wait=ACK_WAIT_SECONDS,
+                max_ack_pending=2 * BATCH,
+                filter_subject=self._subject,
+            ),
+        )
+        self.pending = info.num_pending or 0
+
+        async def came(message: Msg) -> None:
+            self._came.put_nowait(message)
+
+        self._subscription = await self._client.subscribe(self._inbox, cb=came)
+        await self._pull()
+
+    async def some(self) -> list[Msg]:
+        """What has come, at least one message; none: for a while there was nothing.
+
+        Raises:
+            SessionError, TimeoutError: this one is over.
+        """
+        async with asyncio.timeout(SILENCE_SECONDS):
+            first = await self._came.get()
+        found = [first]
+        while not self._came.empty():
+            found.append(self._came.get_nowait())
+        messages = []
+        for message in found:
+            status = (message.headers or {}).get("Status")
+            if status is None:
+                messages.append(message)
+            elif status in ("404", "408") or (status == "409" and "Batch Completed" in str(message.headers)):
+                self._asked = 0
+            elif status != "100":
+                raise SessionError(f"NATS ended it with status {status}")
+        for message in messages:
+            number = message.metadata.sequence.consumer
+            if number != self._next:
+                raise SessionError(f"message {number} came where {self._next} was to come")
+            self._next += 1
+        self._asked -= len(messages)
+        if self._asked <= 0:
+            await self._pull()
+        if messages:
+            self.pending = messages[-1].metadata.num_pending
+        return messages
+
+    async def done(self, last: Msg) -> None:
+        """It, and all before it, are applied."""
+        await last.ack()
+
+    async def end_of_stream(self) -> int:
+        """The stream's last number, if there was nothing up to it that was not delivered; else 0."""
+        state = (await self._context.stream_info(self._stream)).state
+        info = await self._context.consumer_info(self._stream, self._name)
+        quiet = not info.num_pending and not info.num_ack_pending and self._came.empty()
+        return int(state.last_seq) if quiet else 0
+
+    async def close(self) -> None:
+        """Nothing more is to come for it."""
+        if self._subscription is not None:
+            try:
+                async with asyncio.timeout(1):
+                    await self._subscription.unsubscribe()  # type: ignore[attr-defined]
+            except (*TROUBLE, asyncio.CancelledError):
+                if being_cancelled():
+                    raise
+
+    async def _pull(self) -> None:
+        self._asked = BATCH
+        question = {"batch": BATCH, "expires": int(PULL_SECONDS * 1e9), "idle_heartbeat": int(HEARTBEAT_SECONDS * 1e9)}
+        await self._client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}", json.dumps(question).encode(), self._inbox)

@@ -1,0 +1,66 @@
+"""What relays and consumers tell Prometheus, over HTTP on a port of their own. docs/reference/metrics.md lists it, by a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+AGES: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
+
+
+class RelayMetrics:
+    """Of one relay."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        on = self.registry
+        self.backlog = Gauge("banyan_outbox_backlog", "events that are committed and not published, counted up to 100,000", registry=on)
+        self.oldest = Gauge("banyan_outbox_oldest_seconds", "age of the first of them; 0: nothing waits", registry=on)
+        self.published = Counter("banyan_relay_published_total", "events that the stream has acknowledged", registry=on)
+        self.repeated = Counter("banyan_relay_repeated_total", "those among them that it had already, and dropped", registry=on)
+        self.failures = Counter("banyan_relay_failures_total", "tries that failed, by what did", ["what"], registry=on)
+        self.partitions = Gauge("banyan_relay_partitions", "partitions that this relay publishes", registry=on)
+        self.connected = Gauge("banyan_relay_nats_connected", "1: NATS and the stream there can be used", registry=on)
+
+
+class ConsumerMetrics:
+    """Of one consuming process, which may have several consumers."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        on, labels = self.registry, ["consumer", "partition"]
+        self.lag = Gauge("banyan_consumer_lag", "events in the stream that this consumer has not applied", labels, registry=on)
+        self.last = Gauge("banyan_consumer_last_event_timestamp_seconds", "when the last applied event was written", labels, registry=on)
+        self.age = Histogram(
+            "banyan_consumer_age_seconds", "from an event's writing to its effect", ["consumer"], buckets=AGES, registry=on
+        )
+        self.applied = Counter("banyan_consumer_applied_total", "events that took effect", ["consumer"], registry=on)
+        self.skipped = Counter(
+            "banyan_consumer_skipped_total", "events without one: repeated, copied, own", ["consumer", "why"], registry=on
+        )
+        self.failures = Counter("banyan_consumer_failures_total", "tries that failed and are tried again", ["consumer"], registry=on)
+        self.parked = Gauge("banyan_consumer_parked", "events that are parked now; alert above 0", ["consumer"], registry=on)
+        self.connected = Gauge("banyan_consumer_nats_connected", "1: NATS and the stream there can be used", ["consumer"], registry=on)
+
+
+@contextmanager
+def served(registry: CollectorRegistry, address: str) -> Iterator[str]:
+    """Answers GET /metrics on `address`, HOST:PORT with 0 for a free port, while the block lasts. Gives the address; "" serves nothing.
+
+    Raises:
+        OSError: it can't be listened on.
+    """
+    if not address:
+        yield ""
+        return
+    host, _, port = address.rpartition(":")
+    server, thread = start_http_server(int(port), host or "127.0.0.1", registry)
+    try:
+        yield f"{host or '127.0.0.1'}:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)

@@ -1,0 +1,1 @@
+"""What an item costs less for now."""

@@ -1,0 +1,210 @@
+"""The outbox in a real PostgreSQL, polled and by its log, and in SQLite: nothing skipped, order per key, one relay a partition."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from events.envelope import PARTITIONS
+from events.outbox import Backlog, Outbox, OutboxError, open_outbox
+from events.outbox.log import SLOT, LogOutbox
+from events.position import POSTGRES_QUERY, read
+from tests.support.outbox import write
+
+ALL = tuple(range(PARTITIONS))
+ways = pytest.mark.parametrize("open_it", [open_outbox, LogOutbox], ids=["table", "log"])
+type Open = Callable[[str], Outbox]
+
+
+def publish_all(outbox: Outbox) -> list[tuple[str, int]]:
+    """(key, n) of all that is there, in the order in which a relay would have it."""
+    found = []
+    held = outbox.hold(ALL)
+    for _ in range(50):
+        events = outbox.waiting(held, 3)
+        found += [(event.key, event.data["n"]) for event in events]
+        outbox.published(events)
+        if not events:
+            break
+    return found
+
+
+@ways
+def test_what_commits_late_is_not_skipped(postgres: str, open_it: Open) -> None:
+    outbox = open_it(postgres)
+    with closing(outbox), psycopg.connect(postgres) as late, psycopg.connect(postgres, autocommit=True) as others:
+        assert publish_all(outbox) == []
+        write(late, "slow-1", 1)
+        for number in range(2, 9):
+            write(others, f"quick-{number}", number)
+        assert [number for _, number in publish_all(outbox)] == list(range(2, 9))
+        late.commit()
+        assert publish_all(outbox) == [("slow-1", 1)]
+        assert publish_all(outbox) == []
+
+
+@ways
+def test_what_is_undone_is_never_told(postgres: str, open_it: Open) -> None:
+    outbox = open_it(postgres)
+    with closing(outbox), psycopg.connect(postgres) as connection:
+        assert publish_all(outbox) == []
+        write(connection, "a-1", 1)
+        connection.rollback()
+        write(connection, "a-1", 2)
+        connection.commit()
+        assert publish_all(outbox) == [("a-1", 2)]
+
+
+@ways
+def test_a_key_keeps_its_order_though_transactions_began_in_another(postgres: str, open_it: Open) -> None:
+    """The case in which a position by transaction numbers up to pg_snapshot_xmin breaks the order: of three that are numbered first, second
+    and third, the third changes a key and commits, then the first does, and the second runs on, so that the first is below the xmin and the
+    third is not."""
+    outbox = open_it(postgres)
+    with (
+        closing(outbox),
+        psycopg.connect(postgres) as first,
+        psycopg.connect(postgres) as second,
+        psycopg.connect(postgres) as third,
+    ):
+        assert publish_all(outbox) == []
+        numbers = [connection.execute("SELECT pg_current_xact_id()::text::bigint").fetchone()[0] for connection in (first, second, third)]  # type: ignore[index]
+        assert numbers == sorted(numbers)
+        write(third, "key-1", 1)
+        third.commit()
+        write(first, "key-1", 2)
+        first.commit()
+        with psycopg.connect(postgres) as looking:
+            [xmin] = looking.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint").fetchone() or [0]
+        assert numbers[0] < xmin <= numbers[2], "not the case that this is about"
+        assert publish_all(outbox) == [("key-1", 1), ("key-1", 2)]
+        second.rollback()
+
+
+@ways
+def test_a_relay_that_died_reads_the_same_again(postgres: str, open_it: Open) -> None:
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        first = open_it(postgres)
+        with closing(first):
+            assert publish_all(first) == []
+            for number in range(6):
+                write(connection, f"key-{number}", number)
+            there = first.waiting(first.hold(ALL), 100)
+            assert [event.data["n"] for event in there] == list(range(6))
+            first.published(there[:2])  # and the rest was in the stream already, or not: it died
+        second = open_it(postgres)
+        with closing(second):
+            assert [number for _, number in publish_all(second)] == [2, 3, 4, 5]
+
+
+@ways
+def test_a_partition_is_one_relay_s(postgres: str, open_it: Open) -> None:
+    first, second = open_it(postgres), open_it(postgres)
+    with closing(second):
+        with closing(first):
+            assert first.hold(ALL) == frozenset(ALL)
+            assert second.hold(ALL) == frozenset()
+        assert second.hold(ALL) == frozenset(ALL)
+
+
+def test_relays_share_the_partitions_of_a_table(postgres: str) -> None:
+    first, second = open_outbox(postgres), open_outbox(postgres)
+    with closing(first), closing(second), psycopg.connect(postgres, autocommit=True) as connection:
+        assert first.hold((0, 1)) == {0, 1}
+        assert second.hold(ALL) == {2, 3}
+        for number in range(40):
+            write(connection, f"key-{number}", number)
+        mine, others = first.waiting(frozenset({0, 1}), 100), second.waiting(frozenset({2, 3}), 100)
+        assert {event.partition for event in mine} == {0, 1}
+        assert {event.partition for event in others} == {2, 3}
+        assert len(mine) + len(others) == 40
+
+
+def test_the_log_begins_with_what_the_table_held_before_the_slot(postgres: str) -> None:
+    with psycopg.connect(postgres, autocommit=True) as connection, psycopg.connect(postgres) as late:
+        for number in range(5):
+            write(connection, f"old-{number}", number)
+        outbox = LogOutbox(postgres)
+        with closing(outbox):
+            assert outbox.hold(ALL)
+            write(late, "late-1", 5)
+            write(connection, "new-1", 6)
+            late.commit()
+            assert sorted(number for _, number in publish_all(outbox)) == list(range(7))
+
+
+def test_the_slot_does_not_keep_what_others_wrote(postgres: str) -> None:
+    outbox = LogOutbox(postgres)
+    with closing(outbox), psycopg.connect(postgres, autocommit=True) as connection:
+        assert publish_all(outbox) == []
+
+        def behind() -> int:
+            found = connection.execute(
+                "SELECT pg_current_wal_flush_lsn() - confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = %s", (SLOT,)
+            ).fetchone()
+            assert found is not None
+            return int(found[0])
+
+        connection.execute("CREATE TABLE other AS SELECT generate_series(1, 20000) AS n")
+        connection.execute("DROP TABLE other")
+        assert behind() > 100_000
+        assert publish_all(outbox) == []
+        assert behind() < 100_000
+
+
+def test_a_whole_transaction_comes_at_once_and_the_slot_waits_for_all_of_it(postgres: str) -> None:
+    outbox = LogOutbox(postgres)
+    with psycopg.connect(postgres) as connection:
+        with closing(outbox):
+            assert publish_all(outbox) == []
+            for number in range(50):
+                write(connection, f"key-{number}", number)
+            connection.commit()
+            events = outbox.waiting(outbox.hold(ALL), 1)
+            assert [event.data["n"] for event in events] == list(range(50))
+            outbox.published(events[:49])
+        again = LogOutbox(postgres)
+        with closing(again):
+            assert [number for _, number in publish_all(again)] == [49]
+
+
+def test_a_transaction_s_number_says_whether_a_copy_has_it(postgres: str) -> None:
+    outbox = open_outbox(postgres)
+    with closing(outbox), psycopg.connect(postgres, autocommit=True) as quick, psycopg.connect(postgres) as slow:
+        write(slow, "slow-1", 1)
+        write(quick, "quick-1", 2)
+        [text] = quick.execute(POSTGRES_QUERY.encode()).fetchone() or [""]
+        write(quick, "quick-1", 3)
+        slow.commit()
+        copied = read(text)
+        seen = {event.data["n"]: copied.covers(event) for event in outbox.waiting(outbox.hold(ALL), 10)}
+        assert seen == {1: False, 2: True, 3: False}
+
+
+def test_sqlite_keeps_its_order_and_has_one_relay(sqlite_outbox: Path) -> None:
+    url = f"sqlite:///{sqlite_outbox}"
+    first, second = open_outbox(url), open_outbox(url)
+    with closing(second):
+        with closing(first), closing(sqlite3.connect(sqlite_outbox)) as connection:
+            assert first.hold(ALL) == frozenset(ALL)
+            assert second.hold(ALL) == frozenset()
+            for number in range(10):
+                write(connection, "key-1", number)
+            assert first.waiting(frozenset(ALL), 100) == [], "not committed yet"
+            connection.commit()
+            assert first.backlog().rows == 10
+            assert [number for _, number in publish_all(first)] == list(range(10))
+            assert first.backlog() == Backlog(0, None)
+        assert second.hold(ALL) == frozenset(ALL)
+
+
+def test_what_is_no_outbox_is_told_without_its_password(tmp_path: Path) -> None:
+    for url in ("mysql://x", f"sqlite:///{tmp_path}/none.sqlite3", "postgres://shop:hush@127.0.0.1:1/shop"):
+        with pytest.raises(OutboxError) as caught:
+            open_outbox(url)
+        assert "hush" not in str(caught.value)

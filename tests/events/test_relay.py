@@ -1,0 +1,148 @@
+"""Relays between a real store and a real nats-server, in this process and as processes that are killed."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+import time
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from demo.processes import Running, python, start
+from events.envelope import Event
+from events.relay import waves
+from tests.support.nats import Nats
+from tests.support.outbox import event, in_stream, write
+
+
+def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def start_relay(folder: Path, store: str, nats: Nats, *more: str, name: str = "relay") -> tuple[Running, Callable[[str], float]]:
+    """The process, and what it says of a metric."""
+    command = python("-m", "events", "relay", "--store", store, "--nats", nats.url, "--metrics", "127.0.0.1:0", *more)
+    log = folder / f"{name}.log"
+    log.unlink(missing_ok=True)
+    running = start(name, command, log_dir=folder, ready=lambda running: "running" in log.read_text())
+    found = re.search(r"metrics on (\S+)", log.read_text())
+    assert found
+
+    def metric(metric: str) -> float:
+        text = urllib.request.urlopen(found[1], timeout=5).read().decode()  # noqa: S310 - its own address
+        value = re.search(rf"^{metric} (\S+)$", text, re.MULTILINE)
+        assert value, metric
+        return float(value[1])
+
+    return running, metric
+
+
+def by_key(events: list[Event]) -> dict[str, list[int]]:
+    found = defaultdict(list)
+    for one in events:
+        found[one.key].append(one.data["n"])
+    return found
+
+
+def test_a_wave_has_one_event_of_a_key() -> None:
+    events = [event(key, number) for number, key in enumerate("abacaab", 1)]
+    found = waves(events)
+    assert [[one.key for one in wave] for wave in found] == [["a", "b", "c"], ["a", "b"], ["a"], ["a"]]
+    assert [one.data["n"] for wave in found for one in wave if one.key == "a"] == [1, 3, 5, 6]
+    assert waves([]) == []
+
+
+@pytest.mark.parametrize("way", ["table", "log", "sqlite"])
+def test_each_is_in_the_stream_once_and_in_order_though_relays_are_killed(
+    way: str, tmp_path: Path, nats: Nats, request: pytest.FixtureRequest
+) -> None:
+    if way == "sqlite":
+        path = request.getfixturevalue("sqlite_outbox")
+        store, more = f"sqlite:///{path}", ()
+        connect: Callable[[], psycopg.Connection | sqlite3.Connection] = lambda: sqlite3.connect(path, isolation_level=None, timeout=10)  # noqa: E731
+    else:
+        store = request.getfixturevalue("postgres")
+        more = ("--from", way)
+        connect = lambda: psycopg.connect(store, autocommit=True)  # noqa: E731
+    with closing(connect()) as connection:
+        number = 0
+        for _ in range(4):
+            running, _ = start_relay(tmp_path, store, nats, *more)
+            try:
+                for _ in range(150):
+                    number += 1
+                    write(connection, f"key-{number % 7}", number)
+                time.sleep(0.15)
+            finally:
+                running.kill()
+        running, metric = start_relay(tmp_path, store, nats, *more)
+        try:
+            until(lambda: connection.execute("SELECT count(*) FROM outbox_event").fetchone()[0] == 0)  # type: ignore[index]
+            until(lambda: metric("banyan_outbox_backlog") == 0)
+            assert metric("banyan_relay_nats_connected") == 1
+        finally:
+            assert running.stop() == 0
+    events = asyncio.run(in_stream(nats.url))
+    assert sorted(one.data["n"] for one in events) == list(range(1, 601))
+    assert all(numbers == sorted(numbers) for numbers in by_key(events).values())
+
+
+def test_a_broker_that_is_away_loses_nothing_and_blocks_nobody(tmp_path: Path, nats: Nats, sqlite_outbox: Path) -> None:
+    running, metric = start_relay(tmp_path, f"sqlite:///{sqlite_outbox}", nats)
+    try:
+        with closing(sqlite3.connect(sqlite_outbox, isolation_level=None, timeout=10)) as connection:
+            write(connection, "key-1", 1)
+            until(lambda: metric("banyan_relay_published_total") == 1)
+            nats.kill()
+            for number in range(2, 202):
+                write(connection, f"key-{number % 3}", number)
+            until(lambda: metric("banyan_outbox_backlog") == 200)
+            until(lambda: metric("banyan_outbox_oldest_seconds") > 0)
+            assert metric("banyan_relay_nats_connected") == 0
+            nats.restart()
+            until(lambda: metric("banyan_outbox_backlog") == 0)
+            assert metric("banyan_outbox_oldest_seconds") == 0
+    finally:
+        running.stop()
+    events = asyncio.run(in_stream(nats.url))
+    assert sorted(one.data["n"] for one in events) == list(range(1, 202))
+    assert all(numbers == sorted(numbers) for numbers in by_key(events).values())
+
+
+def test_a_second_relay_takes_over(tmp_path: Path, nats: Nats, postgres: str) -> None:
+    first, of_first = start_relay(tmp_path, postgres, nats, name="first")
+    second, of_second = start_relay(tmp_path, postgres, nats, name="second")
+    try:
+        until(lambda: of_first("banyan_relay_partitions") + of_second("banyan_relay_partitions") == 4)
+        one, other = (first, of_second) if of_first("banyan_relay_partitions") else (second, of_first)
+        one.kill()
+        until(lambda: other("banyan_relay_partitions") == 4)
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            for number in range(20):
+                write(connection, f"key-{number}", number)
+        until(lambda: other("banyan_relay_published_total") == 20)
+    finally:
+        first.stop()
+        second.stop()
+
+
+def test_wrong_use_is_told(tmp_path: Path) -> None:
+    import subprocess
+
+    def status(*more: str) -> int:
+        command = python("-m", "events", "relay", "--nats", "nats://127.0.0.1:1", *more)
+        return subprocess.run(command, capture_output=True, timeout=60, check=False, env={"PATH": ""}).returncode
+
+    assert status() == 2
+    assert status("--store", "sqlite:///x", "--from", "log") == 2
+    assert status("--store", "sqlite:///x", "--partitions", "9") == 2
