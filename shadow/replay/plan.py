@@ -85,6 +85,9 @@ class _NoFlags:
     def enabled(self, flag: str, context: Context) -> bool:
         return False
 
+    def both(self, serve: str, shadow: str, context: Context) -> int:
+        return 0
+
     def overridden(self, flag: str) -> bool:
         return False
 
