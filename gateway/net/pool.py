@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import random
-import socket
 import ssl
 from collections.abc import Callable
 from math import ceil
@@ -50,10 +49,12 @@ COMPLAIN_SECONDS: Final = 60.0
 
 
 def exhausted(error: OSError) -> bool:
-    """Is it this process that has no more files or ports, and not the address that cannot be reached? Where a name cannot be looked up, the
-    resolver does not say why: it needs a file, too."""
-    if not isinstance(error, socket.gaierror):
-        return error.errno in EXHAUSTED
+    """Is it this process that has no more files or ports, and not the address that cannot be reached? The resolver needs a file too, and
+    does not say that it has none: a name then cannot be looked up for some reason or other (with glibc by EBUSY)."""
+    if error.errno in EXHAUSTED:
+        return True
+    if isinstance(error, ConnectionError):
+        return False
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as found:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -182,8 +181,7 @@ async def test_that_this_process_has_no_more_files_says_nothing_about_an_address
 
     async with served(tmp_path, toml, 2) as world:
         await world.unwell("new", False)
-        service, client = world.services[1], await world.gateway.connect()
-        assert (await client.request(GET % b"work/x")).body == b"1"
+        service = world.services[1]
         (worker,) = world.gateway.workers()
         free: list[int] = []
         for _ in range(20):  # between its questions, too: each takes the first one
@@ -193,13 +191,9 @@ async def test_that_this_process_has_no_more_files_says_nothing_about_an_address
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (min(free), before[1]))
         try:
             await asyncio.sleep(0.6)  # what was under way is over
-            asked, ends = len(service.heads), time.monotonic() + 1.5
-            while time.monotonic() < ends:  # so often it would have been found unwell seven times
-                answer = await client.request(GET % b"work/x")
-                assert (answer.body, answer.header("Banyan-Route")) == (b"1", "work; served-by=candidate; reason=flag")
-                await asyncio.sleep(0.05)
+            asked = len(service.heads)
+            await asyncio.sleep(2.7)  # so often it would have been found unwell a dozen times, and the worker has said how it finds it
             assert len(service.heads) == asked, "it could not be asked"
-            await asyncio.sleep(1.2)  # the worker has said how it finds its upstreams
             await world.unwell("new", False)
         finally:
             resource.prlimit(worker, resource.RLIMIT_NOFILE, before)
