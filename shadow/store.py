@@ -302,6 +302,11 @@ def purge(now: float, retention: float) -> None:
         events.purge(before)
 
 
+def close_connection() -> None:
+    """Ends this thread's: SQLite's last one to a file takes its -wal along, and nobody can copy the file without half of what is in it."""
+    connection.close()
+
+
 def renew_connection() -> None:
     """Gives up a connection that broke, so that the next query makes a new one."""
     connection.close_if_unusable_or_obsolete()

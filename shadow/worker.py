@@ -110,12 +110,13 @@ class Worker:
         prepare: Callable[[], None],
         write: Callable[[Batch], None],
         upkeep: Callable[[float], None],
+        close: Callable[[], None] = lambda: None,
         rules: Callable[[float], Mapping[str, Sequence[Rule]] | None] | None = None,
         intake: Intake | None = None,
         processes: int = 0,
     ) -> None:
-        """`rules`: says which reviewed rules are in force, where they are others than when it was last asked. `processes`: that compare
-        what may take long; see shadow.pool.size."""
+        """`close`: behind the last write, in the same thread. `rules`: says which reviewed rules are in force, where they are others than
+        when it was last asked. `processes`: that compare what may take long; see shadow.pool.size."""
         self._judge = judge
         self._rules = rules
         self._ruled = threading.Event()
@@ -125,6 +126,7 @@ class Worker:
         self._prepare = prepare
         self._write = write
         self._upkeep = upkeep
+        self._close = close
         self._intake = intake or Intake()
         self._batch = Batch()
         self._status = Status()
@@ -245,6 +247,7 @@ class Worker:
                 failing = False
             if ending:
                 if not failing or time.monotonic() + 0.2 > self._deadline:
+                    self._close()
                     return
                 time.sleep(0.2)
 

@@ -70,6 +70,7 @@ def local(config: Config) -> Worker:
         prepare=lambda: store.migrate(folder),
         write=write,
         upkeep=upkeep,
+        close=store.close_connection,
         rules=RuleSource().poll,
         processes=config.shadow.processes,
     )
