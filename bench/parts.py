@@ -19,7 +19,7 @@ ENTRIES = ("CPyDef_downstream___Downstream___data_received", "CPyDef_upstream___
 PARTS = {
     "reading the request's head": ("CPyDef_recurring___Requests___read",),
     "routing and the flag decision": ("CPyDef_decision___Policy___decide", "CPyDef_peer___Peer___context"),
-    "a connection, the head that goes upstream": ("CPyDef_relay___Relay____send",),
+    "a connection, the head that goes upstream": ("CPyDef_outbound___Outbound____send",),
     "reading the answer's head": ("CPyDef_recurring___Responses___read",),
     "the access log": ("CPyDef_access___line", "CPyDef_access___Mask___presentable", "CPyDef_access___AccessLog___write"),
     "metrics": ("CPyDef_tally___RouteTally___finish", "CPyDef_tally___Tally___route"),
