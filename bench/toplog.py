@@ -39,7 +39,7 @@ class _Run:
 
 def run(*, only: Sequence[str] = (), lines: int = LINES, say: Say) -> Section:
     """`only` names peers, of which there are none here."""
-    with tempfile.TemporaryDirectory(prefix="banyan-bench-") as folder:
+    with cpu.ahead(), tempfile.TemporaryDirectory(prefix="banyan-bench-") as folder:
         runs = [_measured(what, Path(folder) / "access.log", target, lines, say) for what, target in _KINDS.items()]
     verdicts = [
         BARS["top"].judge(max(each.seconds for each in runs)),
