@@ -13,8 +13,9 @@ from django.utils.translation import ngettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from console import routes
+from console import gatewords, routes
 from shadow.burndown import Evidence, RouteNote, burndown
+from shadow.gate import GateResult
 
 SPANS: Final = (1, 7, 14, 30)
 """Days."""
@@ -59,7 +60,7 @@ def page(request: HttpRequest) -> HttpResponse:
                 for day in found.history[-HISTORY:]
                 if (share := day.share) is not None
             ],
-            "lines": [Line(note, [(said(each), each.good) for each in note.evidence]) for note in found.routes],
+            "lines": [Line(note, [(said(each, note.gate), each.good) for each in note.evidence]) for note in found.routes],
             "left": [(one, round(one.legacy), one.legacy / (one.legacy + one.candidate)) for one in left[:SHOWN]],
             "left_more": max(0, len(left) - SHOWN),
             "dead": dead[:SHOWN],
@@ -69,9 +70,12 @@ def page(request: HttpRequest) -> HttpResponse:
     return render(request, "console/burndown.html", context)
 
 
-def said(evidence: Evidence) -> str:
-    """One piece of evidence in the reader's language."""
+def said(evidence: Evidence, gate: GateResult) -> str:
+    """One piece of evidence in the reader's language. `gate`: what it rests on, where it is about that."""
     values: dict[str, Any] = dict(evidence.values)
+    if "why" in values:
+        unmet = [each for each in gatewords.conditions(gate, gate.open, 0) if not each.met]
+        values["why"] = "; ".join(f"{each.name}: {each.figure} ({each.asked})" for each in unmet)
     for name in ("count", "matched", "compared", "least"):
         if name in values:
             values[name] = f"{values[name]:,}"

@@ -16,6 +16,7 @@ from gateway.endpoints.claims import Claims
 from gateway.endpoints.declared import Declared, sample
 from gateway.settings.routes import Route
 from shadow import counters, endpoint_store, report, sums
+from shadow.gate import GateResult
 from shadow.models import GuardTrip
 
 DAY: Final = 86400
@@ -74,6 +75,8 @@ class RouteNote:
     methods: tuple[str, ...]
     """Empty: all."""
     evidence: tuple[Evidence, ...]
+    gate: GateResult
+    """What "matched" or "unproven" rests on."""
 
     @property
     def ready(self) -> bool:
@@ -247,7 +250,7 @@ def _notes(routes: Sequence[Route], days: float, now: float) -> list[RouteNote]:
             else Evidence("uncompared"),
             Evidence("tripped" if trips[route.name] else "untripped", {"count": trips[route.name]}),
         )
-        found.append(RouteNote(route.name, route.match, tuple(route.methods), evidence))
+        found.append(RouteNote(route.name, route.match, tuple(route.methods), evidence, gate))
     return found
 
 

@@ -1,7 +1,7 @@
 """Reads logs with as many processes as there are cores: one hands out chunks of whole lines, the others read and count them.
 
-What is short, or the only core, is read in this process. Each worker asks for its next chunk, so that a slow one gets fewer; a chunk waits
-in its pipe, so that nobody waits for the disk. Memory is what each of them has learned and counted: bounded, whatever is in the logs.
+What is short, or the only core, is read in this process. Each worker asks for its next chunk once it is there to take it: a slow one gets
+fewer, and nobody waits for a pipe that is full. Memory is what each of them has learned and counted: bounded, whatever is in the logs.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from recorded.log_format import Format
 
 MOST: Final = 2
 """Workers. Each takes some 50 MiB, however large the logs are."""
-_AHEAD: Final = 2
-"""Chunks that a worker asks for before it has finished one."""
 _END_SECONDS: Final = 60.0
 
 type Say = Callable[[str, int], None]
@@ -90,11 +88,10 @@ def _shared(log: Log, reader: Reader, form: Format | None, chunks: Iterator[_Chu
             pipe.recv()
             pipe.send(chunk)
         for worker in workers:
+            worker.pipe.recv()
             worker.pipe.send(None)
         for worker in workers:
-            while (found := worker.pipe.recv()) is None:
-                pass
-            part, durations = found
+            part, durations = worker.pipe.recv()
             log.merge(part)
             for kind, count in durations.items():
                 reader.durations[kind] = reader.durations.get(kind, 0) + count
@@ -116,8 +113,7 @@ def _work(log: Log, form: Format | None, pipe: Connection, others: list[Connecti
         other.close()  # or it would hold them open when the first process is gone
     part, reader = log.sprout(), Reader(form)
     with suppress(EOFError, ConnectionError):  # the first process is gone: nobody asks any more
-        for _ in range(_AHEAD):
-            pipe.send(None)
+        pipe.send(None)
         while (chunk := pipe.recv()) is not None:
             name, number, data = chunk
             part.read(reader, split(data), name, number)

@@ -157,7 +157,7 @@ def every_place(row: Signature) -> list[Place]:
     pages = (
         "/?span=all", "/?q=nothing", "/?sort=match", "/flags/?flag=none", "/timeline/?route=reviews", "/timeline/?day=2001-01-01",
         "/audit/?by=nobody", "/routes/search/", "/routes/payments/", "/routes/reviews/?table=1",
-        "/routes/reviews/?since=2001-01-01T00:00&until=2001-01-02T00:00", "/endpoints/", "/endpoints/?q=nothing",
+        "/routes/reviews/?since=2001-01-01T00:00&until=2001-01-02T00:00", "/endpoints/", "/endpoints/?q=nothing", "/endpoints/burndown/",
         "/endpoints/start/?method=GET&template=/api/v1/items/{id}", "/flags/search/override/", "/flags/search/override/end/",
         "/flags/payments.split/override/", f"/operations/{row.pk + 1000}/",
     )  # fmt: skip

@@ -69,7 +69,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
         with nginx(folder / "n", shop.url, FORMATS) as running:
             ASKED.clear()
             for number in range(1, 41):
-                _ask(running, "GET", f"/api/v1/reviews/?item={number % 5}", 200, "/api/v1/reviews/", "/api/v1/reviews/")
+                _ask(running, "GET", f"/api/v1/reviews/?item={number % 5 + 1}", 200, "/api/v1/reviews/", "/api/v1/reviews/")
                 _ask(running, "GET", f"/items/{number}/", 200, "/items/{item_id}/", "/items/{id}/")
             for number in range(1, 11):
                 _ask(running, "GET", f"/api/v1/items/{number}", 200, "/api/v1/items/{item_id}", "/api/v1/items/{id}")
@@ -118,7 +118,8 @@ def test_a_format_of_ones_own_is_named_by_its_text(server: Nginx, tmp_path: Path
     assert {key: one["requests"] for key, one in found["by_key"].items()} == {
         (method, learned): count for (method, _, learned), count in ASKED.items()
     }
-    assert found["by_key"]["GET", "/api/v1/items/{id}"]["cacheable"] is not None or "cache" in JSON
+    assert found["by_key"]["GET", "/items/{id}/"]["cacheable"] == 1.0, "Cache-Control is in this format"
+    assert found["by_key"]["GET", "/api/v1/reviews/"]["cacheable"] is None
     done = banyan("top", str(server.log("json")), folder=tmp_path, status=2)
     assert b"lines can be read; of most, it is in none of the formats that are known (--log-format names another)" in done.stderr
 
@@ -168,6 +169,7 @@ def test_what_is_suggested_passes_check(server: Nginx, tmp_path: Path) -> None:
     arguments = ["top", str(server.log("timed")), "--suggest", "--limit", "4", "--config", str(config)]
     whole = banyan(*arguments, folder=tmp_path).stdout.decode()
     config.write_text(whole)
+    banyan("flags", "sync", "--config", str(config), folder=tmp_path)
     assert "fine. Routes: " in banyan("check", "--config", str(config), folder=tmp_path).stdout.decode()
     routes = re.findall(r'(?m)^match = "(.*)"$', whole)
     assert len(routes) >= 2
@@ -178,7 +180,14 @@ def test_what_is_suggested_passes_check(server: Nginx, tmp_path: Path) -> None:
     added = more.stdout.decode()
     assert not set(re.findall(r'(?m)^match = "(.*)"$', added)) & set(routes)
     config.write_text(whole + added)
+    banyan("flags", "sync", "--config", str(config), folder=tmp_path)
     banyan("check", "--config", str(config), folder=tmp_path)
+
+
+def test_a_file_that_the_shell_has_just_made_is_none_yet(server: Nginx, tmp_path: Path) -> None:
+    (tmp_path / "banyan.toml").touch()
+    done = banyan("top", str(server.log("timed")), "--suggest", "--config", str(tmp_path / "banyan.toml"), folder=tmp_path)
+    assert b'legacy = "http://' in done.stdout
 
 
 def test_a_person_reads_it(server: Nginx, tmp_path: Path) -> None:
@@ -259,7 +268,7 @@ async def test_a_gateway_is_asked_once(tmp_path: Path) -> None:
             assert by_key["GET", "/api/v1/items/{id}"]["requests"] >= 28
             assert by_key["GET", "/api/v1/items/{id}"]["p99"] > 0
             assert by_key["GET", "/api/v1/users/me"]["login"] == "some"
-            assert found["migrate_next"][0]["template"] == "/api/v1/items/{id}"
+            assert "/api/v1/items/{id}" in {one["template"] for one in found["migrate_next"]}
             text = (await asyncio.to_thread(banyan, *arguments, folder=tmp_path)).stdout.decode()
             assert text.startswith(f"{admin}: 60 requests of the last ")
             assert "/api/v1/items/{id}" in text
@@ -268,7 +277,7 @@ async def test_a_gateway_is_asked_once(tmp_path: Path) -> None:
             with (running.folder / "banyan.toml").open("a") as file:
                 file.write("\n" + suggested)
             checked = await asyncio.to_thread(banyan, "check", "--config", config, folder=tmp_path)
-            assert "fine. Routes: items-detail" in checked.stdout.decode()
+            assert re.search(r"fine\. Routes: .*\bitems-detail\b", checked.stdout.decode())
     finally:
         await upstream.stop()
 

@@ -21,6 +21,7 @@ from gateway.endpoints.declared import from_openapi
 from gateway.endpoints.figures import Figures
 from shadow import counters, endpoint_store, sums
 from shadow.burndown import LEAST, WORDS, Evidence, burndown
+from shadow.gate import gate
 from shadow.models import EndpointSpan, GuardTrip, Signature, Tally
 
 pytestmark = pytest.mark.django_db
@@ -266,9 +267,11 @@ def test_the_page_speaks_of_all_evidence_as_the_command_does() -> None:
         "compared": 9,
         "why": "x",
     }
+    refused = gate(50, 60, minimum=100, match=0.9)
+    why = "Comparisons: 60 (at least 100); Match rate, at least (95 % sure): 71.96 % (at least 90.00 %)"
     for code in WORDS:
         english = str(Evidence(code, values)).replace("50.00%", "50.00 %").replace("1234", "1,234")
-        assert burndownviews.said(Evidence(code, values)) == english
+        assert burndownviews.said(Evidence(code, values), refused) == english.replace("not passed: x", f"not passed: {why}")
 
 
 FILL = """

@@ -1,4 +1,4 @@
-"""The real nginx in front of one upstream, on a unix socket, with access logs of several formats."""
+"""The real nginx in front of one upstream, on a unix socket, with access logs of several formats. What is below /items/ may be cached."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ http {{
   server {{
     listen unix:{socket};
     {logs}
+    location /items/ {{ proxy_pass {upstream}; proxy_set_header Host localhost; add_header Cache-Control "public, max-age=60"; }}
     location / {{ proxy_pass {upstream}; proxy_set_header Host localhost; }}
   }}
 }}

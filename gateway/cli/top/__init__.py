@@ -89,7 +89,7 @@ def top(
     from gateway.cli.top.known import declared
 
     known = declared(urlconf, openapi, python)
-    routes = suggested.configuration(config, needed=False)
+    routes = suggested.configuration(config)
     rows = limit or (SUGGESTED if suggest else ROWS)
     if logs:
         from gateway.cli.top import fromlogs

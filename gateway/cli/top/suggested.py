@@ -13,18 +13,26 @@ from gateway.cli.shared import RefusalError, load_config
 if TYPE_CHECKING:
     from gateway.config import Config
 
-LEGACY: Final = '[upstreams]\nlegacy = "http://127.0.0.1:8001"    # your monolith\n\n'
+LEGACY: Final = (
+    "# After any change of routes: banyan flags sync, which makes their flags (off), and banyan check.\n"
+    '[upstreams]\nlegacy = "http://127.0.0.1:8001"    # your monolith\n\n'
+)
 """Where there is no banyan.toml yet."""
 
 
-def configuration(path: Path, *, needed: bool) -> Config | None:
-    """The configuration; None: there is no such file, and it is not needed.
+def configuration(path: Path) -> Config | None:
+    """The configuration; None: there is no such file, or nothing is in it: a shell has just made it, for what is printed.
 
     Raises:
         RefusalError: it cannot be used.
     """
-    if not needed and not path.exists():
+    try:
+        if not path.stat().st_size:
+            return None
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise RefusalError(f"{path} can't be read: {error.strerror}") from None
     return load_config(path)
 
 
