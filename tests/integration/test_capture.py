@@ -24,7 +24,12 @@ from shadow.exchange import Answer
 from shadow.exchange import Exchange as Shipped
 from tests.support.gateway import Exchange, Gateway, Upstream, gateway
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(120),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:pyparsing.*"),  # mitmproxy uses it in its old words
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:mitmproxy.*"),
+]
 
 TOML = """
 [upstreams]

@@ -79,7 +79,9 @@ class World:
         (folder / "t.jsonl").write_text("".join(f"{text}\n" for text in texts))
 
     async def replay(self, *options: str, recording: str = "t.jsonl") -> subprocess.CompletedProcess[str]:
-        command = python("-m", "gateway.cli", "replay", recording, "--rate", "0", *options)
+        command = python(
+            "-m", "gateway.cli", "replay", recording, *([] if {"--rate", "--as-recorded"} & {*options} else ["--rate", "0"]), *options
+        )
         return await asyncio.to_thread(subprocess.run, command, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False)
 
     async def told(self, *options: str, recording: str = "t.jsonl") -> dict[str, Any]:

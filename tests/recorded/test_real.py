@@ -24,7 +24,11 @@ from recorded.reading import Format, Recording
 from tests.support.chromium import ARGUMENTS, CHROMIUM, required
 from tests.support.required import missing
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:pyparsing.*"),  # mitmproxy uses it in its old words
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:mitmproxy.*"),
+]
 
 TOML = """
 [upstreams]
