@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib
 import io
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +12,7 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self, cast
 
 from recorded import har, json_lines
+from recorded.compressed import Gunzip
 from recorded.entry import Entry, Trouble
 
 type Read = Callable[[BinaryIO], Iterator[Entry | Trouble]]
@@ -75,6 +74,7 @@ class Recording:
             RecordingError: it is not there, or is in no format that is read.
         """
         self.path = path
+        self._gunzip: Gunzip | None = None
         try:
             self._raw = path.open("rb")
             self.size = path.stat().st_size
@@ -110,9 +110,10 @@ class Recording:
             for found in self._read(self._file):
                 last = found.where
                 yield found
-        except (OSError, EOFError, zlib.error) as error:
-            why = "the file is compressed, and ends too soon" if isinstance(error, EOFError) else "from here on the file cannot be read"
-            yield Trouble(last + 1, why)
+        except OSError:
+            yield Trouble(last + 1, "from here on the file cannot be read")
+        if self._gunzip is not None and self._gunzip.trouble:
+            yield Trouble(last + 1, self._gunzip.trouble)
 
     def _opened(self) -> BinaryIO:
         try:
@@ -121,13 +122,14 @@ class Recording:
             raise RecordingError(f"{self.path}: {error.strerror}") from error
         if not compressed:
             return self._raw
-        return io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=self._raw)), _LOOK)
+        self._gunzip = Gunzip(self._raw)
+        return io.BufferedReader(self._gunzip, _LOOK)
 
     def _detected(self) -> Format:
         try:
             beginning = cast("io.BufferedReader", self._file).peek(_LOOK)[:_LOOK]
-        except (OSError, EOFError, zlib.error) as error:
-            raise RecordingError(f"{self.path}: it cannot be read; is it compressed, and broken?") from error
+        except OSError as error:
+            raise RecordingError(f"{self.path}: {error.strerror}") from error
         found = detect(beginning)
         if found is None:
             what = "it is empty" if not beginning else "it is in no format that is known"

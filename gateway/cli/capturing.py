@@ -174,11 +174,9 @@ def _listen(sock: socket.socket, writer: Writer, captured: Captured, limits: Lim
                 captured.counts = Counts(
                     *(getattr(before, name) + int(counts[name]) for name in ("seen", "sampled_out", "dropped", "failed"))
                 )
-                if told.get("ended"):
+                progress.tell(f"{writer.entries} captured, {writer.bytes} bytes, {max(0.0, deadline - time.monotonic()):.0f} s left")
+                if told.get("ended") or captured.ended:  # by a limit; and by now it is known what was captured until then
                     return
-            progress.tell(f"{writer.entries} captured, {writer.bytes} bytes, {max(0.0, deadline - time.monotonic()):.0f} s left")
-            if captured.ended:
-                return
 
 
 def _take(told: Entry, writer: Writer, captured: Captured, limits: Limits) -> None:

@@ -155,12 +155,14 @@ class Planner:
         if method not in MIRRORED:
             if not self._unsafe:
                 return UNSAFE
+            if method not in rules.shadow.methods:
+                return METHOD
             candidate, legacy = self._sandboxes[rules.name]
             if ("candidate" in self._sides and not candidate) or ("legacy" in self._sides and not legacy):
                 return NO_SANDBOX
             if entry.body is None:
                 return NO_BODY
-        if method not in rules.shadow.methods:
+        elif method not in rules.shadow.methods:
             return METHOD
         if any(name.lower() == b"upgrade" for name, _ in entry.fields) or entry.status == 101:
             return UPGRADE

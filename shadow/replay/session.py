@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from shadow.replay.asking import Options
 from shadow.replay.engine import Replay
 from shadow.replay.plan import Planner
 from shadow.replay.tally import Tally
+from shadow.rules import Rule
 
 
 class ReplayError(Exception):
@@ -84,7 +86,7 @@ def conduct(config: Config, asked: Asked, options: Options, progress: Progress) 
 async def _conduct(config: Config, asked: Asked, options: Options, progress: Progress, recording: Recording) -> Result:
     about = _about(config, asked, options, recording)
     tally = _begun(asked, about)
-    store = _Store(config, asked) if asked.store else None
+    store = _Store(config) if asked.store else None
     judge = store.judge if store is not None else _judge(config)
     planner = Planner(
         config,
@@ -185,29 +187,17 @@ class _interrupted:  # noqa: N801 - a context manager
 
 
 class _Store:
-    """The shadow's database, to which a replay adds as live traffic does."""
+    """The shadow's database, to which a replay adds as live traffic does. From a thread of its own: Django refuses one that runs an event
+    loop, and nothing is under way while it is waited for."""
 
-    def __init__(self, config: Config, asked: Asked) -> None:
+    def __init__(self, config: Config) -> None:
         """
         Raises:
             ReplayError: it cannot be used.
         """
-        from shadow import rulebook, store
-        from shadow.sinks import SinkError
-        from shadow.sinks.local import redaction
-
-        try:
-            _, redactor, rules = redaction(config)
-            store.open_database(config.shadow.database, config.folder)
-            active = [(row.route, rulebook.rule_of(row)) for row in rulebook.active(None, time.time())]
-        except (SinkError, ValueError, OSError, *store.FAILURES) as error:
-            raise ReplayError(f"{config.path}: shadow.database: {str(error).partition('\n')[0]}") from error
-        more: dict[str, list[Any]] = {}
-        for route, rule in active:
-            if rule is not None:
-                more.setdefault(route, []).append(rule)
-        self.judge = Judge(redactor, rules, more)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._batch = Batch()
+        self.judge = self._thread.submit(_opened, config).result()
 
     def add(self, judgement: Judgement) -> None:
         self._batch.judgement(judgement)
@@ -220,12 +210,38 @@ class _Store:
         Raises:
             ReplayError: the database refused.
         """
-        from shadow import store
-
         batch, self._batch = self._batch, Batch()
-        if not batch:
-            return
-        try:
-            store.write(batch)
-        except store.FAILURES as error:
-            raise ReplayError(f"shadow.database cannot be written: {str(error).strip().partition('\n')[0]}") from error
+        if batch:
+            self._thread.submit(_written, batch).result()
+
+
+def _opened(config: Config) -> Judge:
+    """One that judges by the reviewed rules, too. The database is ready.
+
+    Raises:
+        ReplayError: it cannot be used.
+    """
+    from shadow import rulebook, store
+    from shadow.sinks import SinkError
+    from shadow.sinks.local import redaction
+
+    try:
+        _, redactor, rules = redaction(config)
+        store.open_database(config.shadow.database, config.folder)
+        active = [(row.route, rulebook.rule_of(row)) for row in rulebook.active(None, time.time())]
+    except (SinkError, ValueError, OSError, *store.FAILURES) as error:
+        raise ReplayError(f"{config.path}: shadow.database: {str(error).partition('\n')[0]}") from error
+    more: dict[str, list[Rule]] = {}
+    for route, rule in active:
+        if rule is not None:
+            more.setdefault(route, []).append(rule)
+    return Judge(redactor, rules, more)
+
+
+def _written(batch: Batch) -> None:
+    from shadow import store
+
+    try:
+        store.write(batch)
+    except store.FAILURES as error:
+        raise ReplayError(f"shadow.database cannot be written: {str(error).strip().partition('\n')[0]}") from error

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -79,7 +80,8 @@ class World:
         (folder / "t.jsonl").write_text("".join(f"{text}\n" for text in texts))
 
     async def replay(self, *options: str, recording: str = "t.jsonl") -> subprocess.CompletedProcess[str]:
-        command = python("-m", "gateway.cli", "replay", recording, "--rate", "0", *options)
+        pace = [] if {"--rate", "--as-recorded"} & {*options} else ["--rate", "0"]
+        command = python("-m", "gateway.cli", "replay", recording, *pace, *options)
         return await asyncio.to_thread(subprocess.run, command, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False)
 
     async def told(self, *options: str, recording: str = "t.jsonl") -> dict[str, Any]:
@@ -390,7 +392,7 @@ async def test_what_is_found_may_be_stored(world: World, tmp_path: Path) -> None
     told = json.loads(await asyncio.to_thread(subprocess.check_output, REPORT, cwd=world.folder, text=True, timeout=60))
     assert (told["compared"], told["matched"], told["eligible"]) == (20, 18, 20)
     assert told["reconciliation"]["adds_up"]
-    with sqlite3.connect(world.folder / "var" / "banyan.sqlite3") as database:
+    with closing(sqlite3.connect(world.folder / "var" / "banyan.sqlite3")) as database:
         assert database.execute("SELECT count(*) FROM shadow_sample").fetchone()[0] >= 1
 
 

@@ -24,7 +24,11 @@ from recorded.reading import Format, Recording
 from tests.support.chromium import ARGUMENTS, CHROMIUM, required
 from tests.support.required import missing
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:pyparsing.*"),  # mitmproxy uses it in its old words
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:mitmproxy.*"),
+]
 
 TOML = """
 [upstreams]
@@ -94,7 +98,7 @@ def test_mitmdump(world: World, tmp_path: Path) -> None:
     try:
         found = listening.search(running.log.read_text())
         assert found is not None
-        with httpx.Client(base_url=f"http://127.0.0.1:{found[1]}", headers={"Cookie": "sessionid=1"}) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{found[1]}") as client:
             for target in (*PATHS, *API):
                 client.get(target)
             client.post("/login/", data={"username": "a", "password": "hunter2"})
@@ -116,8 +120,10 @@ def test_mitmdump(world: World, tmp_path: Path) -> None:
     assert any(line["state"] == "noise" for line in pages["signatures"])  # the login form's token
     # Against what was recorded: the form's token is another now, and nothing else is.
     told = world.replay(path, "--against", "recorded,candidate", "--route", "pages")
-    (pages,) = told["routes"]
-    assert (pages["compared"], pages["mismatched"]) == (len(PATHS), 1)
+    (again,) = told["routes"]
+    noise = {(line["kind"], line["path"]) for line in pages["signatures"] if line["state"] == "noise"}
+    assert again["compared"] == len(PATHS)
+    assert {(line["kind"], line["path"]) for line in again["signatures"]} <= noise, again["signatures"]
     # Cut within the last flow but one.
     data = path.read_bytes()
     path.write_bytes(data[: data.rindex(b"/api/v1/reviews/1") - 10])
