@@ -1,4 +1,4 @@
-"""How a flow is marked, in words and signs that mitmweb's filters find: ~marker, ~meta and ~comment."""
+"""How a flow is marked, in words and signs that mitmproxy's filters find: ~marker, ~meta and ~comment."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def marker(about: Mapping[str, str]) -> str:
 
 
 def comment(about: Mapping[str, str]) -> str:
-    """The same in a line that can be read: `reviews · candidate (flag) · shadow legacy · mismatch: value $.rating`."""
+    """The same in a line that can be read: `reviews · candidate (flag) · shadow legacy · mismatch: value $.rating · id 4f1c…`. All that one
+    may look for is in it, as mitmweb's own search does not know ~meta."""
     parts = [about.get(ROUTE) or "no route", f"{about.get(SERVED, '-')} ({about.get(REASON) or '-'})"]
     shadowed = about.get(SHADOWED, "")
     if shadowed in (THIS, NOISE):
@@ -63,6 +64,8 @@ def comment(about: Mapping[str, str]) -> str:
         parts.append(f"{verdict}: {difference}" if difference else verdict)
     if cut := about.get(CUT, ""):
         parts.append(cut)
+    if request := about.get(REQUEST, ""):
+        parts.append(f"id {request}")
     return " · ".join(parts)
 
 
