@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+# Signs that every font has: not every machine that has a browser can draw pictures.
 LEGACY: Final = ":white_circle:"
-CANDIDATE: Final = ":green_circle:"
+CANDIDATE: Final = ":black_circle:"
 """Or a provider of a split route."""
 FALLBACK: Final = ":leftwards_arrow_with_hook:"
-GATEWAY: Final = ":no_entry:"
+GATEWAY: Final = ":warning:"
 """The gateway itself answered, with an error."""
-SHADOW: Final = ":busts_in_silhouette:"
+SHADOW: Final = ":left_right_arrow:"
 """What the other upstream said, whom the client never hears of."""
-DIFFERS: Final = ":x:"
+DIFFERS: Final = ":heavy_multiplication_x:"
 
 ROUTE: Final = "route"
 SERVED: Final = "served-by"

@@ -36,11 +36,11 @@ async def test_a_flow_is_found_by_its_mark(tmp_path: Path) -> None:
             await inside.get("/about")
             row = page.locator("tr", has_text="/reviews/17").filter(has_text="candidate (flag)")
             await row.wait_for()
-            await row.filter(has_text="mismatch: value $.stars").filter(has_text="❌").wait_for()
+            await row.filter(has_text="mismatch: value $.stars").filter(has_text="✖").wait_for()
             await page.locator("tr", has_text="/about").filter(has_text="no route · legacy (unrouted)").wait_for()
             search = page.get_by_placeholder("Search")
             for text, there, gone in (
-                ("~marker :x:", "/reviews/17", "/about"),
+                ("~marker multiplication", "/reviews/17", "/about"),
                 ("~comment unrouted", "/about", "/reviews/17"),
                 ("~comment mismatch", "/reviews/17", "/about"),
             ):
