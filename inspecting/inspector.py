@@ -99,7 +99,7 @@ class Inspector:
         place = upstream.address if upstream is not None else (exchange.shadow.upstream, 0)
         about = self._by_request.get(exchange.request_id, ())
         client = about[0].client_conn if about else connection.Client(peername=("", 0), sockname=("", 0), timestamp_start=exchange.at)
-        self._keep(shown.beside(exchange, place, client, self.body), exchange.request_id)
+        self._keep(shown.beside(exchange, place, client, self._veil, self.body), exchange.request_id)
         if exchange.kind == "pair" and not self._verdicts.offer(exchange):
             self.judged(exchange, NOT_HERE, "too much at once")
 

@@ -1,19 +1,20 @@
-"""How a flow is marked, in words and signs that mitmweb's filters find: ~marker, ~meta and ~comment."""
+"""How a flow is marked, in words and signs that mitmproxy's filters find: ~marker, ~meta and ~comment."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+# Signs that every font has: not every machine that has a browser can draw pictures.
 LEGACY: Final = ":white_circle:"
-CANDIDATE: Final = ":green_circle:"
+CANDIDATE: Final = ":black_circle:"
 """Or a provider of a split route."""
 FALLBACK: Final = ":leftwards_arrow_with_hook:"
-GATEWAY: Final = ":no_entry:"
+GATEWAY: Final = ":warning:"
 """The gateway itself answered, with an error."""
-SHADOW: Final = ":busts_in_silhouette:"
+SHADOW: Final = ":left_right_arrow:"
 """What the other upstream said, whom the client never hears of."""
-DIFFERS: Final = ":x:"
+DIFFERS: Final = ":heavy_multiplication_x:"
 
 ROUTE: Final = "route"
 SERVED: Final = "served-by"
@@ -51,7 +52,8 @@ def marker(about: Mapping[str, str]) -> str:
 
 
 def comment(about: Mapping[str, str]) -> str:
-    """The same in a line that can be read: `reviews · candidate (flag) · shadow legacy · mismatch: value $.rating`."""
+    """The same in a line that can be read: `reviews · candidate (flag) · shadow legacy · mismatch: value $.rating · id 4f1c…`. All that one
+    may look for is in it, as mitmweb's own search does not know ~meta."""
     parts = [about.get(ROUTE) or "no route", f"{about.get(SERVED, '-')} ({about.get(REASON) or '-'})"]
     shadowed = about.get(SHADOWED, "")
     if shadowed in (THIS, NOISE):
@@ -63,6 +65,8 @@ def comment(about: Mapping[str, str]) -> str:
         parts.append(f"{verdict}: {difference}" if difference else verdict)
     if cut := about.get(CUT, ""):
         parts.append(cut)
+    if request := about.get(REQUEST, ""):
+        parts.append(f"id {request}")
     return " · ".join(parts)
 
 

@@ -109,7 +109,7 @@ def message(shown: http.HTTPFlow, said: WebSocketMessage, body: int) -> None:
     del shown.websocket.messages[:-MESSAGES]
 
 
-def beside(exchange: Exchange, place: tuple[str, int], client: connection.Client, body: int) -> http.HTTPFlow:
+def beside(exchange: Exchange, place: tuple[str, int], client: connection.Client, veil: Veil, body: int) -> http.HTTPFlow:
     """What the upstream was asked that is asked beside, and what it said: the exchange as it is compared, without credentials.
 
     Raises:
@@ -126,7 +126,7 @@ def beside(exchange: Exchange, place: tuple[str, int], client: connection.Client
         exchange.method.encode("latin-1"),
         b"http",
         b"",
-        exchange.target.encode("latin-1"),
+        veil.target(exchange.target.encode("latin-1")),
         b"HTTP/1.1",
         asked,
         exchange.body[:body],

@@ -20,7 +20,7 @@ def inspect(
     port: Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))] = WEB,
     keep: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=MAX_KEEP))] = 1000,
     body: str = "64KiB",
-    credentials: bool = False,
+    credentials: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Serves as `banyan run --engine mitmproxy` does, with one worker, and shows in a browser what passes and what was decided about it.
 

@@ -18,7 +18,7 @@ from typing import Any
 import h11
 from h2.errors import ErrorCodes
 from mitmproxy import http
-from mitmproxy.connection import ConnectionState
+from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.net.http import http1
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
@@ -54,6 +54,8 @@ class GatewayHttpLayer(HttpLayer):
     ) -> None:
         super().__init__(context, HTTPMode.transparent)
         self._answers = answers
+        self._closed: set[Connection] = set()
+        """Of upstreams' connections, those of whose end has been heard."""
         # HttpLayer takes what is here already for the client's connection, and makes one of its own otherwise.
         if context.client.alpn != b"h2" and context.client.transport_protocol == "tcp":
             self.connections[context.client] = _Server(context.fork(), max_head, refuse)
@@ -74,11 +76,33 @@ class GatewayHttpLayer(HttpLayer):
                     yield from super().event_to_child(child, ResponseEndOfMessage(event.stream_id))
                     if isinstance(child, Http2Server):
                         yield from self._take_no_more(child, event.stream_id)
+                    self.streams.pop(event.stream_id, None)
                     return
         yield from super().event_to_child(child, event)
 
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        yield from super()._handle_event(event)
+        if isinstance(event, events.ConnectionClosed) and event.connection is not self.context.client:
+            self._closed.add(event.connection)
+
     def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> layer.CommandGenerator[None]:
+        self._let_go()
         yield from super().get_connection(event, reuse=reuse and self.context.client.transport_protocol == "tcp")
+
+    def _let_go(self) -> None:
+        """Forgets connections that are over. mitmproxy keeps them for as long as the client stays, in HTTP/2 one for each request; and one
+        that could not be opened would be the answer to every request after it."""
+        used = {stream.context.server for stream in self.streams.values()}
+        for connection in list(self.connections):
+            over = connection.error is not None or (connection in self._closed and connection.state is ConnectionState.CLOSED)
+            if (
+                over
+                and connection is not self.context.client
+                and connection not in used
+                and connection not in self.waiting_for_establishment
+            ):
+                del self.connections[connection]
+                self._closed.discard(connection)
 
     def _open(self, child: Http1Server | Http2Server | Http3Server, stream_id: int) -> bool:
         """May an answer's head still be sent?"""

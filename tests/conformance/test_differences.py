@@ -186,7 +186,7 @@ async def test_an_upgraded_connection_that_breaks_off(world: World) -> None:
         assert await client.rest() == b"half"
 
 
-def test_http_3_is_one_worker_s() -> None:
+async def test_http_3_is_one_worker_s() -> None:
     """mitmproxy binds the socket itself, from a host and a port: it takes neither a socket nor an option to share one."""
     assert list(inspect.signature(mitmproxy_rs.udp.start_udp_server).parameters) == ["host", "port", "handle_udp_stream"]
     assert UDP_TIMEOUT == 20

@@ -176,9 +176,9 @@ async def test_many_streams_at_once(world: World) -> None:
 async def test_what_the_gateway_answers_itself(world: World) -> None:
     client = await world.client()
     answer = await client.request(get("/account/1", "GET", "shop.test"))
-    assert (answer.status, answer.header("banyan-error")) == (401, "login-required")
+    assert (answer.status, answer.header("banyan-error")) == (401, "unauthenticated")
     answer = await client.request(get("/account/1", "POST", "shop.test"), b"hello")
-    assert (answer.status, answer.header("banyan-error")) == (401, "login-required")
+    assert (answer.status, answer.header("banyan-error")) == (401, "unauthenticated")
     answer = await client.request(get("/x", "POST", "shop.test", ("content-length", "5000000")), end=False)
     assert (answer.status, answer.header("banyan-error")) == (413, "body-too-large")
     assert world.legacy.requests == world.new.requests == []
@@ -188,8 +188,9 @@ async def test_what_the_gateway_answers_itself(world: World) -> None:
     await world.legacy.stop()
     try:
         answer = await client.request(get("/gone", "GET", "shop.test"))
-        assert (answer.status, answer.header("banyan-error")) == (502, "upstream-refused")
+        assert (answer.status, answer.header("banyan-error")) == (502, "upstream-unreachable")
     finally:
+        world.legacy.handler = ok
         await world.legacy.start(world.legacy.port)
     assert (await client.request(get("/back", "GET", "shop.test"))).status == 200, "the connection has gone on"
 
@@ -265,3 +266,25 @@ async def test_a_client_that_takes_nothing(world: World) -> None:
         previous = sent
         await asyncio.sleep(0.5)
     assert sent < size / 2 if world.engine == "edge" else sent == size
+
+
+async def test_a_connection_that_stays_takes_no_more_memory(world: World) -> None:
+    """Nothing is kept of what is answered, whether by an upstream or by the gateway."""
+    (pid,) = world.gateway.workers()
+
+    def resident() -> int:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+    client = await world.client()
+
+    async def ask(count: int) -> None:
+        for _ in range(count // 40):
+            numbers = [await client.send(get("/kept", "GET", "shop.test")) for _ in range(20)]
+            numbers += [await client.send(get("/account/1", "POST", "shop.test"), b"hello") for _ in range(20)]
+            assert {(await client.answer(number)).status for number in numbers} == {200, 401}
+            client.answers.clear()
+
+    await ask(400)
+    before = resident()
+    await ask(1600)
+    assert resident() - before < 12 * 2**20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -37,20 +36,23 @@ async def test_a_flow_is_found_by_its_mark(tmp_path: Path) -> None:
             await inside.get("/about")
             row = page.locator("tr", has_text="/reviews/17").filter(has_text="candidate (flag)")
             await row.wait_for()
-            await row.filter(has_text="mismatch: value $.stars").filter(has_text="❌").wait_for()
+            await row.filter(has_text="mismatch: value $.stars").filter(has_text="✖").wait_for()
             await page.locator("tr", has_text="/about").filter(has_text="no route · legacy (unrouted)").wait_for()
             search = page.get_by_placeholder("Search")
             for text, there, gone in (
-                ("~marker :x:", "/reviews/17", "/about"),
-                ("~meta 'served-by: legacy'", "/about", "/reviews/17"),
+                ("~marker multiplication", "/reviews/17", "/about"),
+                ("~comment unrouted", "/about", "/reviews/17"),
                 ("~comment mismatch", "/reviews/17", "/about"),
             ):
                 await search.fill(text)
                 await page.locator("tr", has_text=there).first.wait_for()
                 await page.locator("tr", has_text=gone).first.wait_for(state="detached")
+            # mitmproxy's filters know ~meta, and the page's do not: the day they do, docs/guide/inspect.md can say so.
+            await search.fill("~meta route")
+            await page.get_by_text("SyntaxError").wait_for()
+            await search.fill("")
             await row.click()
             await page.get_by_text("127.0.0.1").first.wait_for()
             assert [each.line for each in inside.new.requests] == [b"GET /reviews/17 HTTP/1.1"]
         finally:
             await browser.close()
-    await asyncio.sleep(0)

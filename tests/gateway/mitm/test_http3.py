@@ -137,7 +137,7 @@ async def test_many_at_once(world: World, asking: Client) -> None:
 async def test_what_the_gateway_answers_itself(world: World, asking: Client) -> None:
     for body in (b"", b"hello"):
         answer = await asking.request(get("/account/1", "POST", "shop.test"), body)
-        assert (answer.status, answer.header("banyan-error")) == (401, "login-required")
+        assert (answer.status, answer.header("banyan-error")) == (401, "unauthenticated")
     assert world.legacy.requests == world.new.requests == []
     world.legacy.handler = lambda exchange: asyncio.sleep(3)
     answer = await asking.request(get("/hangs", "GET", "shop.test"))
@@ -145,8 +145,9 @@ async def test_what_the_gateway_answers_itself(world: World, asking: Client) -> 
     await world.legacy.stop()
     try:
         answer = await asking.request(get("/gone", "GET", "shop.test"))
-        assert (answer.status, answer.header("banyan-error")) == (502, "upstream-refused")
+        assert (answer.status, answer.header("banyan-error")) == (502, "upstream-unreachable")
     finally:
+        world.legacy.handler = ok
         await world.legacy.start(world.legacy.port)
     assert (await asking.request(get("/back", "GET", "shop.test"))).status == 200
 
@@ -175,7 +176,7 @@ async def test_the_certificate_is_the_name_s(world: World) -> None:
             assert (await asking.request(get("/", "GET", name))).status == 200
 
 
-def test_who_cannot_serve_it(tmp_path: Path) -> None:
+async def test_who_cannot_serve_it(tmp_path: Path) -> None:
     Authority(tmp_path).issue("shop", "shop.test")
     lines = 'http3 = true\ntls = { certificate = "shop.pem", key = "shop.key" }\n'
     config = parse(tmp_path / "banyan.toml", f'[gateway]\nworkers = 2\n{lines}[upstreams]\nlegacy = "http://127.0.0.1:1"\n')
