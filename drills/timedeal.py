@@ -26,7 +26,7 @@ from drills.stage import Say, Stage, stage
 
 BUYERS: Final = 200
 """At once."""
-SECONDS: Final = 10.0
+SECONDS: Final = 8.0
 WORKERS: Final = 2
 THREADS: Final = 16
 """Of each worker: so many orders are under way at once in the database; the others wait before the shop."""
@@ -36,7 +36,7 @@ STOCK: Final = 100_000
 """Of each option but one: more than anybody can sell …"""
 SCARCE: Final = 40
 """… and of that one: it is sold out while they come."""
-PEOPLE: Final = 600
+PEOPLE: Final = 300
 """Accounts for each second of the deal: more than can be served."""
 FASTER: Final = 3.0
 WAYS: Final = ("as it was", "as it is")

@@ -124,6 +124,8 @@ class Stats(msgspec.Struct):
     """Route → what came of its requests by the ledger → how many (gateway/net/payment.py)."""
     in_doubt: dict[str, int] | None = None
     """Route → payments in doubt, in the whole ledger; None: this worker keeps none, or cannot read it."""
+    crossings: dict[str, int] = {}
+    """"review item with" → how often one domain called another, and whether that is the way (gateway/policy/domains.py)."""
     turnstiles: dict[str, TurnstileStats] = {}
     """Of upstreams with a limit. The supervisor's sums have the counts alone."""
     connections: int = 0
@@ -179,6 +181,7 @@ def merge(total: Stats, part: Stats) -> None:
     _add(total.events, part.events)
     _add(total.callers, part.callers)
     _add(total.questions, part.questions)
+    _add(total.crossings, part.crossings)
     for name, upstream in part.upstreams.items():
         sums = total.upstreams.setdefault(name, UpstreamStats())
         sums.repeated += upstream.repeated

@@ -61,3 +61,15 @@ class Guards(msgspec.Struct):
     routes: list[dict[str, Any]]
     trips: list[dict[str, Any]]
     clerk: dict[str, Any]
+
+
+class DomainCalls(msgspec.Struct):
+    caller: str
+    domain: str
+    calls: int
+
+
+class Domains(msgspec.Struct):
+    """GET /domains."""
+
+    calls: list[DomainCalls]

@@ -27,6 +27,7 @@ app.command("gateway.cli.rules:app", name="rules")
 app.command("gateway.cli.signatures:app", name="signatures")
 app.command("gateway.cli.mark:mark", name="mark")
 app.command("gateway.cli.payments:app", name="payments")
+app.command("gateway.cli.domains:domains", name="domains")
 app.command("gateway.cli.drill:app", name="drill")
 app.command("gateway.cli.bench:bench", name="bench")
 

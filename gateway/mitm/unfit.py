@@ -11,6 +11,8 @@ def unfit(config: Config) -> Iterator[str]:
     """One line for each key that cannot be kept."""
     if config.gateway.proxy_protocol:
         yield "gateway.proxy_protocol: the mitmproxy engine does not read it; run the edge engine"
+    if config.domains is not None and config.domains.enforce != "off":
+        yield 'domains.enforce: the mitmproxy engine looks at no calls between domains; write "off", or run the edge engine'
     for route in config.routes:
         if route.ledgered:
             yield f'route {route.name!r}: sticky = "idempotency-key": the mitmproxy engine keeps no ledger; run the edge engine'

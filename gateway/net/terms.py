@@ -15,6 +15,7 @@ from typing import Final
 
 from flags.snapshot import Context
 from gateway.access import Mask
+from gateway.domains.crossings import Crossings, crossings
 from gateway.identity.caller import Caller
 from gateway.identity.callers import ended
 from gateway.identity.checked import Checker, check, checker
@@ -103,6 +104,8 @@ class Terms:
                 asked = before.identity if before is not None and _same_legacy(before.config, config) else None
                 self.identity = Introspection(legacy, config.identity, asked.callers if asked is not None else None)
         self.stamps: Stamps | None = stamps(config, before.stamps if before is not None else None)
+        self.crossings: Crossings | None = crossings(config, before.crossings if before is not None else None)
+        """Of calls between domains, where somebody looks."""
         # A session is legacy's to end, by an answer that sets its cookie anew or clears it, whether a route matches or not.
         self._sessions = sessions(self.rules)
         self.ending = tuple({each.cookie.encode() + b"=" for each in self._sessions}) if self.identity is not None else ()
