@@ -222,8 +222,9 @@ def _bars(pair: Pair) -> list[Bar]:
 
 
 def _chart(pair: Pair) -> Chart:
+    whole = STEP_SECONDS * max(1, int(pair.now.buyers.seconds / STEP_SECONDS))  # the last step, if it is only begun, would look like a fall
     lines = [
-        Line(way, timeline.rate(_seen(side), {ORDERED}, side.buyers.seconds, STEP_SECONDS), way == WAYS[1])
+        Line(way, timeline.rate(_seen(side), {ORDERED}, whole, STEP_SECONDS), way == WAYS[1])
         for way, side in zip(WAYS, (pair.before, pair.now), strict=True)
     ]
     return Chart("Orders, one per user" if pair.limited else "Orders", "a second", STEP_SECONDS, lines)
