@@ -37,8 +37,10 @@ def start_shop(
     port: int = 0,
     access_log: Path | None = None,
     env: Mapping[str, str] | None = None,
+    seed: bool = True,
 ) -> Shop:
-    """Makes, seeds and serves a shop under gunicorn. `database` is a PostgreSQL URL; without one it is SQLite in `workdir`.
+    """Makes, seeds and serves a shop under gunicorn. `database` is a PostgreSQL URL; without one it is SQLite in `workdir`. `seed`: False
+    where it was seeded before.
 
     `access_log` gets a line, "METHOD /path STATUS", for each request that the shop answered. `env` is what of legacy_django/settings.py's
     variables is to be set beside these.
@@ -47,7 +49,8 @@ def start_shop(
         StartError: it could not be seeded or did not come up.
     """
     url, environment = _shop_environment(workdir, database, env)
-    _run("seeding the shop", python("legacy_django/manage.py", "seed"), environment)
+    if seed:
+        _run("seeding the shop", python("legacy_django/manage.py", "seed"), environment)
     gunicorn = python(
         "-m", "gunicorn", "--config", "python:legacy_django.gunicorn_config", "--bind", "fd://{fd}", "--workers", str(workers),
         *(["--access-logfile", str(access_log), "--access-logformat", "%(m)s %(U)s %(s)s"] if access_log else []),

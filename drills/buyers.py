@@ -21,7 +21,7 @@ from legacy_django.accounts.seeded import token
 
 PRESSES: Final = 4
 """After that a buyer goes away."""
-LINES: Final = (2, 3)
+LINES: Final = (1, 3)
 """Options in a cart, at least and at most."""
 
 ORDERED: Final = "ordered"

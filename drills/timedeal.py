@@ -26,17 +26,17 @@ from drills.stage import Say, Stage, stage
 
 BUYERS: Final = 200
 """At once."""
-SECONDS: Final = 10.0
+SECONDS: Final = 8.0
 WORKERS: Final = 2
 THREADS: Final = 16
 """Of each worker: so many orders are under way at once in the database; the others wait before the shop."""
 ITEMS: Final = 2
 """On deal at once, of three options each."""
 STOCK: Final = 100_000
-"""Of each option but one: more than anybody can sell …"""
-SCARCE: Final = 40
+"""Of each option but one of an item: more than anybody can sell …"""
+SCARCE: Final = 20
 """… and of that one: it is sold out while they come."""
-PEOPLE: Final = 600
+PEOPLE: Final = 300
 """Accounts for each second of the deal: more than can be served."""
 FASTER: Final = 3.0
 WAYS: Final = ("as it was", "as it is")
@@ -109,14 +109,17 @@ def run(say: Say, *, buyers: int = BUYERS, seconds: float = SECONDS, keep: bool 
         say("starting PostgreSQL, and seeding a shop")
         url = start_database(found)
         manage_shop(found.folder, "seed", database=url)
+        people = max(buyers, round(PEOPLE * seconds))
+        deals = [_deal(found, url, limited, people) for limited in (False, True)]
         pairs = []
-        item = 1
-        for limited in (False, True):
+        for limited, items in zip((False, True), deals, strict=True):
             sides = []
-            for careless, way in zip((True, False), WAYS, strict=True):
+            for number, way in enumerate(WAYS):
                 say(f"{way}{', one order per user' if limited else ''}: {buyers} buyers for {seconds:g} s")
-                sides.append(_side(found, url, range(item, item + ITEMS), careless, limited, buyers, seconds))
-                item += ITEMS  # what was ordered in one run is no order of the next one's items
+                # What was ordered in one run is no order of the next one's items.
+                on_deal = dict(list(items.items())[number * ITEMS : (number + 1) * ITEMS])
+                crowd = Buyers(0, on_deal, people, twice=limited)
+                sides.append(_side(found, url, crowd, way == WAYS[0], buyers, seconds))
             pairs.append(Pair(limited, *sides))
     return report(pairs, buyers, seconds)
 
@@ -133,23 +136,28 @@ def start_database(found: Stage) -> str:
     return servers[0].url
 
 
-def _side(found: Stage, url: str, items: range, careless: bool, limited: bool, buyers: int, seconds: float) -> Side:
-    people = max(buyers, round(PEOPLE * seconds))
-    said = manage_shop(
-        found.folder, "deal", *map(str, items), "--stock", str(STOCK), "--scarce", str(SCARCE), "--buyers", str(people),
-        *(["--one-per-user"] if limited else []), database=url,
-    )  # fmt: skip
-    options = {int(item): ids for item, ids in json.loads(said).items()}
+def _deal(found: Stage, url: str, limited: bool, people: int) -> dict[int, list[int]]:
+    """Puts the items of two runs on deal. Returns their options, by item."""
+    first = 1 + 2 * ITEMS * limited
+    items = map(str, range(first, first + 2 * ITEMS))
+    limits = ["--one-per-user"] if limited else []
+    stock = ["--stock", str(STOCK), "--scarce", str(SCARCE), "--buyers", str(people)]
+    said = manage_shop(found.folder, "deal", *items, *stock, *limits, database=url)
+    return {int(item): options for item, options in json.loads(said).items()}
+
+
+def _side(found: Stage, url: str, crowd: Buyers, careless: bool, buyers: int, seconds: float) -> Side:
     database = Database(url)
-    stocked, first, deadlocks = database.stock(items), database.next_order(), database.deadlocks()
-    shop: Shop = found.start(partial(start_shop, found.folder, WORKERS, database=url, env=_settings(careless)), Shop.kill)
-    crowd = Buyers(shop.port, options, people, twice=limited)
+    stocked, first, deadlocks = database.stock(crowd.items), database.next_order(), database.deadlocks()
+    begin = partial(start_shop, found.folder, WORKERS, database=url, env=_settings(careless), seed=False)
+    shop: Shop = found.start(begin, Shop.kill)
+    crowd.port = shop.port
     try:
         uvloop.run(crowd.run(buyers, seconds))
     finally:
         found.end(shop)  # killed: what it had begun is rolled back
     database.empty()
-    return Side(crowd, database.books(items, stocked, first), database.deadlocks() - deadlocks)
+    return Side(crowd, database.books(crowd.items, stocked, first), database.deadlocks() - deadlocks)
 
 
 def _settings(careless: bool) -> dict[str, str]:
@@ -165,10 +173,9 @@ def report(pairs: list[Pair], buyers: int, seconds: float) -> Report:
         [bar for pair in pairs for bar in _bars(pair)],
         [_chart(pair) for pair in pairs],
         [
-            f"{ITEMS} items of three options each; carts of two or three options, in any order. {WORKERS * THREADS} orders are",
-            "under way at once; the others wait before the shop. deadlock_timeout is PostgreSQL's own default, 1 s. With one order per",
-            "user everybody presses on two devices at the same moment. Who is told that it failed presses again,",
-            f"{PRESSES} times at most.",
+            f"{ITEMS} items of three options each; carts of one to three options, in any order. {WORKERS * THREADS} orders are under way",
+            "at once, the others wait before the shop. deadlock_timeout is PostgreSQL's own default, 1 s. Who is told that it failed",
+            f"presses again, {PRESSES} times in all. With one order per user everybody presses on two devices at the same moment.",
         ],
         {
             "buyers": buyers,
@@ -188,7 +195,7 @@ def _figures(pair: Pair) -> list[Figure]:
     found = [
         figure("orders_a_second", "orders a second", [round(side.rate, 1) for side in sides]),
         figure("deadlocks", "deadlocks, as PostgreSQL counts them", [side.deadlocks for side in sides]),
-        figure("p99_ms", "p99 until an order was placed", [round(side.p99, 1) for side in sides], "ms"),
+        figure("p99_ms", "p99 of who ordered, or still waited in the end", [round(side.p99, 1) for side in sides], "ms"),
         figure("failed", "answers that were errors", [side.failures for side in sides]),
         figure("gave_up", "presses that came to nothing", [side.count(FAILED) for side in sides]),
         figure("oversold", "pieces oversold", [side.books.oversold for side in sides]),
@@ -215,8 +222,9 @@ def _bars(pair: Pair) -> list[Bar]:
 
 
 def _chart(pair: Pair) -> Chart:
+    whole = STEP_SECONDS * max(1, int(pair.now.buyers.seconds / STEP_SECONDS))  # the last step, if it is only begun, would look like a fall
     lines = [
-        Line(way, timeline.rate(_seen(side), {ORDERED}, side.buyers.seconds, STEP_SECONDS), way == WAYS[1])
+        Line(way, timeline.rate(_seen(side), {ORDERED}, whole, STEP_SECONDS), way == WAYS[1])
         for way, side in zip(WAYS, (pair.before, pair.now), strict=True)
     ]
     return Chart("Orders, one per user" if pair.limited else "Orders", "a second", STEP_SECONDS, lines)

@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import admin_capture, admin_flags, admin_top
 from gateway.admin_answers import answer, problem
+from gateway.domains.metrics import state as domains_state
 from gateway.identity import stamping
 from gateway.masking import masked
 from gateway.metrics import Collector
@@ -144,6 +145,9 @@ def application(supervisor: Supervisor) -> Starlette:
     async def guard(request: Request) -> Response:
         return answer(supervisor.guard.state())
 
+    async def domains(request: Request) -> Response:
+        return answer(domains_state(supervisor))
+
     async def config(request: Request) -> Response:
         reloads = supervisor.reloads
         last = reloads.last
@@ -188,6 +192,7 @@ def application(supervisor: Supervisor) -> Starlette:
             Route("/config", config),
             Route("/jwks", jwks),
             Route("/guard", guard),
+            Route("/domains", domains),
             Route("/reload", reload, methods=["POST"]),
             Route("/drain", drain, methods=["POST"]),
         ],

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,6 @@ from pydantic import ValidationError
 from gateway.settings import Config, parse_address
 
 __all__ = ["Config", "ConfigError", "load", "parse", "parse_address", "read"]
-
-PLANNED = {
-    "domains": "calls between domains",
-}
-"""Keys of the design without code behind them yet, and what they will do."""
 
 EXPECTED = {
     "bool_type": "expected true or false",
@@ -55,6 +50,7 @@ MISSING = {
     "match": 'match = "/api/v1/reviews/*"',
     "algorithms": 'algorithms = ["RS256"], those that tokens are signed by',
     "algorithm": 'algorithm = "RS256", what the key is for',
+    "order": 'order = ["user", "item", ["search", "review"]], from whom all may call to whom nobody may',
     "rate": "rate = 50, requests a second",
     "candidate": 'candidate = "reviews"  and  reviews = "http://host:port"  under [upstreams]',
 }
@@ -120,9 +116,6 @@ def parse(path: Path, text: str) -> Config:
         raise ConfigError(path, ["holds a number with too many digits"]) from error
     except RecursionError as error:
         raise ConfigError(path, ["is nested too deeply"]) from error
-    planned = list(_planned(document))
-    for key, pattern in planned:
-        problems.append(f"{key}: {PLANNED[pattern]} not built yet in this version; remove the key")
     if problems:
         raise ConfigError(path, problems)
     try:
@@ -174,24 +167,6 @@ def _hidden(message: str, taken: Mapping[str, str]) -> str:
     longest_first = "|".join(re.escape(text) for text in sorted(spelt, key=len, reverse=True))
     # Some names are compared, and shown, in lower case.
     return re.sub(longest_first, lambda found: spelt.get(found[0].lower(), "…"), message, flags=re.IGNORECASE)
-
-
-def _planned(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(key as written, pattern) of every key that is designed but not built."""
-    for pattern in PLANNED:
-        found: list[tuple[str, Any]] = [("", document)]
-        for part in pattern.split("."):
-            step: list[tuple[str, Any]] = []
-            for where, node in found:
-                if part == "*" and isinstance(node, list):
-                    step += [(f"{where}[{index}]", item) for index, item in enumerate(node)]
-                elif part == "*" and isinstance(node, dict):
-                    step += [(f"{where}.{key}", item) for key, item in node.items()]
-                elif isinstance(node, dict) and part in node:
-                    step.append((f"{where}.{part}" if where else part, node[part]))
-            found = step
-        for where, _node in found:
-            yield where, pattern
 
 
 def _shape(where: tuple[str | int, ...], otherwise: str) -> str:

@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector as Base
 
 from gateway import upstream_limits
+from gateway.domains.metrics import families as domains
 from gateway.guard.metrics import families
 from gateway.telemetry import BUCKETS
 from gateway.upstreams import families as upstreams
@@ -182,6 +183,7 @@ class Collector(Base):
         yield from self._payments()
         yield from self._keys()
         yield from families(supervisor.guard)
+        yield from domains(supervisor)
         yield from upstream_limits.families(supervisor)
         started = GaugeMetricFamily("banyan_start_time_seconds", "Unix time of the supervisor's start")
         started.add_metric([], supervisor.started_at)

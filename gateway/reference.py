@@ -13,7 +13,6 @@ from typing import Any, get_args
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from gateway.config import PLANNED
 from gateway.settings import Config
 from gateway.settings.section import Section
 
@@ -34,8 +33,6 @@ def settings() -> str:
     for title, rows in _sections(Config, ""):
         parts.append(f"\n## {title}\n\n| key | default | |\n| --- | --- | --- |\n")
         parts += [f"| `{key}` | {default} | {text} |\n" for key, default, text in rows]
-    parts.append("\n## Designed, not built yet\n\nA limit that is read and then ignored would be a lie, so these are refused by name:\n\n")
-    parts += [f"- `{key}`: {what}\n" for key, what in PLANNED.items()]
     return "".join(parts)
 
 

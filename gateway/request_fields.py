@@ -18,6 +18,8 @@ BELIEVED: Final = FORWARDED | TRACE
 """Passed on from a trusted proxy only."""
 TIMEOUT: Final = "banyan-timeout-ms"
 """How long the request may still take: understood from a trusted proxy, and said anew to upstreams."""
+STAMP: Final = "banyan-identity"
+"""The gateway's own, which a service that calls through it passes on. Cut, and made anew; where domains are looked at, it is read."""
 CUT_PREFIXES: Final = ("banyan-", "proxy-", "x-forwarded-")
 """Of names that are none of the above."""
 

@@ -147,7 +147,7 @@ class RouteTally:
 class Tally:
     """Everything since the last report."""
 
-    __slots__ = ("_callers", "_events", "_known", "_payments", "_problems", "_routes")
+    __slots__ = ("_callers", "_crossings", "_events", "_known", "_payments", "_problems", "_routes")
 
     def __init__(self) -> None:
         self._routes: dict[str, RouteTally] = {}
@@ -157,6 +157,7 @@ class Tally:
         self._known = 0
         """Of `_callers`, those who are known."""
         self._payments: dict[str, dict[str, int]] = {}
+        self._crossings: dict[str, int] = {}
 
     def route(self, name: str) -> RouteTally:
         tally = self._routes.get(name)
@@ -182,6 +183,11 @@ class Tally:
             counts = self._payments[route] = {}
         counts[outcome] = counts.get(outcome, 0) + 1
 
+    def crossing(self, caller: str, domain: str, verdict: str) -> None:
+        """A service has called, from one domain to another. All three are names that the configuration bounds."""
+        key = f"{caller} {domain} {verdict}"
+        self._crossings[key] = self._crossings.get(key, 0) + 1
+
     def problem(self, code: str) -> None:
         """The gateway itself answered."""
         self._problems[code] = self._problems.get(code, 0) + 1
@@ -191,4 +197,4 @@ class Tally:
         if self._known:
             self._callers[Standing.KNOWN] = self._known
         routes = {name: tally.report() for name, tally in self._routes.items()}
-        return Stats(routes, self._problems, self._events, callers=self._callers, payments=self._payments)
+        return Stats(routes, self._problems, self._events, callers=self._callers, payments=self._payments, crossings=self._crossings)

@@ -126,6 +126,8 @@ class Stats(msgspec.Struct):
     """Route → payments in doubt, in the whole ledger; None: this worker keeps none, or cannot read it."""
     owed: int = 0
     """Outcomes of payments that this worker could not write down yet."""
+    crossings: dict[str, int] = {}
+    """"review item with" → how often one domain called another, and whether that is the way (gateway/policy/domains.py)."""
     turnstiles: dict[str, TurnstileStats] = {}
     """Of upstreams with a limit. The supervisor's sums have the counts alone."""
     connections: int = 0
@@ -181,6 +183,7 @@ def merge(total: Stats, part: Stats) -> None:
     _add(total.events, part.events)
     _add(total.callers, part.callers)
     _add(total.questions, part.questions)
+    _add(total.crossings, part.crossings)
     for name, upstream in part.upstreams.items():
         sums = total.upstreams.setdefault(name, UpstreamStats())
         sums.repeated += upstream.repeated

@@ -77,3 +77,15 @@ class Top(msgspec.Struct):
     endpoints: list[dict[str, Any]]
     rest: dict[str, Any]
     total: dict[str, Any]
+
+
+class DomainCalls(msgspec.Struct):
+    caller: str
+    domain: str
+    calls: int
+
+
+class Domains(msgspec.Struct):
+    """GET /domains."""
+
+    calls: list[DomainCalls]

@@ -43,12 +43,14 @@ class _Stamped:
 class Stamps:
     """See the module's docstring. `ttl`: how long one is good, in seconds."""
 
-    def __init__(self, sign: Sign, kid: str, issuer: str, ttl: float, entries: int = ENTRIES) -> None:
+    def __init__(self, sign: Sign, kid: str, issuer: str, ttl: float, entries: int = ENTRIES, domain: str = "") -> None:
+        """`domain`: what they all name as that of the API which is asked; a service that calls through the gateway passes it on."""
         self.kid = kid
         self.issuer = issuer
         self.ttl = ttl
         self.signed = 0
         """Signatures so far."""
+        self._named: dict[str, object] = {"domain": domain} if domain else {}
         self._sign = sign
         self._entries = entries
         # By identity: the sources remember callers as the objects that they are, and to look at what is in one costs ten times as much.
@@ -91,7 +93,7 @@ class Stamps:
         end = begun + int(self.ttl)
         if expires is not None and expires < end:
             end = int(expires)
-        token = self._sign({"iss": self.issuer, "aud": upstream, "iat": begun, "exp": end, **said})
+        token = self._sign({"iss": self.issuer, "aud": upstream, "iat": begun, "exp": end, **said, **self._named})
         self.signed += 1
         line = b"\r\n" + FIELD + b": " + token if len(token) <= LONGEST else b""
         return _Stamped(caller, line, float(begun), min(begun + FRESH * self.ttl, float(max(end, begun + 1))))

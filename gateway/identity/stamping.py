@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.identity.stamp import Stamps
+from gateway.identity.stamp import ENTRIES, Stamps
 from gateway.settings import Config
 from gateway.settings import StampKey as Settings
 
@@ -56,15 +56,16 @@ def check(config: Config) -> None:
         keys(config)
 
 
-def stamps(config: Config, before: Stamps | None = None) -> Stamps | None:
-    """For a worker. `before`: those that these replace, which go on where they would be the same."""
+def stamps(config: Config, before: Stamps | None = None, *, domain: str = "", entries: int = ENTRIES) -> Stamps | None:
+    """For a worker. `before`: those that these replace, which go on where they would be the same. `domain`: what the stamps name as that of
+    the API for which they are made (gateway/policy/domains.py)."""
     stamp = config.identity.stamp
     if stamp is None:
         return None
     key = keys(config)[0]
     if before is not None and (before.kid, before.issuer, before.ttl) == (key.kid, stamp.issuer, stamp.ttl):
         return before
-    return Stamps(key.sign, key.kid, stamp.issuer, stamp.ttl)
+    return Stamps(key.sign, key.kid, stamp.issuer, stamp.ttl, entries, domain)
 
 
 def published(config: Config) -> dict[str, list[dict[str, object]]]:

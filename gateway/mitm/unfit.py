@@ -13,6 +13,8 @@ def unfit(config: Config, *, alone: bool = False) -> Iterator[str]:
         yield "gateway.proxy_protocol: the mitmproxy engine does not read it; run the edge engine"
     if config.gateway.http3 and config.gateway.workers != 1 and not alone:
         yield "gateway.http3: mitmproxy binds its address by itself, and workers cannot share it; set workers = 1"
+    if config.domains is not None and config.domains.enforce != "off":
+        yield 'domains.enforce: the mitmproxy engine looks at no calls between domains; write "off", or run the edge engine'
     for route in config.routes:
         if route.ledgered:
             yield f'route {route.name!r}: sticky = "idempotency-key": the mitmproxy engine keeps no ledger; run the edge engine'

@@ -37,24 +37,23 @@ def account(relay: Relay, side: str, status: int) -> None:
         if relay.fell_back:
             reason = "fallback-" + relay.fell_back
         head, shadow = relay.head, relay.capture is not None
-        edge.access.write(
-            line(
-                edge.clock.wall(),
-                relay.request_id,
-                relay.address,
-                head.method,
-                relay.terms.mask.presentable(head.target),
-                status,
-                relay.sent,
-                seconds,
-                route,
-                side,
-                relay.serve.upstream if relay.serve is not None and side != GATEWAY else "",
-                reason,
-                shadow,
-                True,
-            )
+        text = line(
+            edge.clock.wall(),
+            relay.request_id,
+            relay.address,
+            head.method,
+            relay.terms.mask.presentable(head.target),
+            status,
+            relay.sent,
+            seconds,
+            route,
+            side,
+            relay.serve.upstream if relay.serve is not None and side != GATEWAY else "",
+            reason,
+            shadow,
+            True,
         )
+        edge.access.write(text if relay.crossing is None else relay.crossing.logged(text))
 
 
 def watched(relay: Relay, *, failed: bool) -> None:

@@ -9,6 +9,7 @@ from gateway.policy.problems import Problem
 REASONS = {
     400: b"Bad Request",
     401: b"Unauthorized",
+    403: b"Forbidden",
     405: b"Method Not Allowed",
     408: b"Request Timeout",
     409: b"Conflict",

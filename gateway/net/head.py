@@ -25,6 +25,7 @@ from gateway.net.lines import (
     REQUEST,
     REQUEST_ID,
     RESPONSE,
+    STAMP,
     TARGET,
     TIMEOUT,
     TOKEN,
@@ -87,6 +88,7 @@ class RequestHead:
         "request_id",
         "secrets",
         "size",
+        "stamp",
         "target",
         "traceparent",
         "underscored",
@@ -118,6 +120,8 @@ class RequestHead:
     """The lines among `fields` that must not be captured."""
     size: int
     """Bytes, with the empty line."""
+    stamp: bytes
+    """The Banyan-Identity that it came with, of whoever it is, not checked; b'' of none, and of two."""
     traceparent: bytes
     """From a trusted proxy, and valid, else b''."""
     upgrade: bytes
@@ -176,6 +180,7 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
     head.chunked = head.expect = head.named = False
     head.request_id = b""
     head.patience = -1
+    head.stamp = b""
     head.underscored = 0
     head.secrets = None
     host: bytes | None = None
@@ -186,6 +191,7 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
     traced: list[bytes] | None = None
     head.upgrade = b""
     head.traceparent = b""
+    stamped = 0
     cut: set[bytes] | None = None
     strange = REQUEST.strange(lines)
     strange.pop(0)  # the request line, which is not a field
@@ -239,6 +245,9 @@ def parse_request(data: bytes, lines: list[bytes] | None = None, *, trusted: boo
             if trusted and _TIMEOUT.fullmatch(line.value):
                 said = int(line.value)  # of two, the shorter
                 head.patience = said if head.patience < 0 else min(head.patience, said)
+        elif kind == STAMP:
+            stamped += 1
+            head.stamp = line.value if stamped == 1 else b""
         elif kind == UNDERSCORED:
             head.underscored += 1
         elif kind == UPGRADE:

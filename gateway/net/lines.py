@@ -44,6 +44,8 @@ TRACE: Final = 12
 """traceparent, and what belongs to it: believed from a trusted proxy only, else the gateway begins a trace of its own."""
 TIMEOUT: Final = 13
 """How long it may still take: a trusted proxy is believed; upstreams are told anew."""
+STAMP: Final = 14
+"""The gateway's own, of whoever passes it on: cut, and read where calls between domains are looked at."""
 UNDERSCORED: Final = 10
 """WSGI cannot tell X_Forwarded_For from X-Forwarded-For: not passed on (edge.md 27)."""
 
@@ -147,6 +149,7 @@ REQUEST: Final = Lines(
         b"expect": EXPECT,
         b"host": HOST,
         b"transfer-encoding": CODING,
+        request_fields.STAMP.encode(): STAMP,
         request_fields.TIMEOUT.encode(): TIMEOUT,
         b"upgrade": UPGRADE,
         b"via": VIA,

@@ -17,6 +17,7 @@ from gateway.limiting import TOO_MANY, RouteLimit
 from gateway.net import patience
 from gateway.net.admitting import admitted, give_back, shed
 from gateway.net.chunked import LAST, chunk
+from gateway.net.crossing import stopped
 from gateway.net.head import RequestHead, ResponseHead
 from gateway.net.mirror import Capture, consider
 from gateway.net.outgoing import request_head
@@ -31,6 +32,7 @@ from gateway.policy.problems import Problem
 
 if TYPE_CHECKING:
     from flags.snapshot import Context
+    from gateway.domains.crossings import Crossing
     from gateway.net.downstream import Downstream
     from gateway.net.edge import Edge
     from gateway.net.place import Place
@@ -62,6 +64,7 @@ class Outbound(Sink):
         "claim",
         "client",
         "connection",
+        "crossing",
         "deadline",
         "decision",
         "done",
@@ -124,6 +127,8 @@ class Outbound(Sink):
         and once to a fallback, and never a fourth time (edge.md 46)."""
         self.capture: Capture | None = None
         self.claim: Claim | None = None
+        self.crossing: Crossing | None = None
+        """From which domain to which it goes, where a service has sent it and that is looked at."""
         self._rule: Rule | None = None
         self.payment: Payment | None = None
         """Of a request that must not be executed twice, and of one that another provider may answer."""
@@ -157,9 +162,13 @@ class Outbound(Sink):
             return
         found = terms.policy.find(head.method, head.target)
         if isinstance(found, Decision):
+            if terms.crossings is not None and head.stamp and stopped(self, terms.crossings, ""):
+                return
             self._go(found)
             return
         self.claim = found
+        if terms.crossings is not None and head.stamp and stopped(self, terms.crossings, found.route):
+            return
         limit = terms.limits.get(found.route) if terms.limits else None
         if limit is not None and limit.per != "user" and self._limited(limit, None):
             return  # before anybody is asked who that is
@@ -378,6 +387,8 @@ class Outbound(Sink):
         stamps, caller = self.terms.stamps, self.caller
         if stamps is None or caller is None:
             return b""
+        if self.terms.crossings is not None and self.claim is not None:
+            stamps = self.terms.crossings.of(self.claim.route) or stamps
         line = stamps.field(caller, upstream, self.edge.clock.wall())
         if not line:
             self.edge.tally.event(OVERSIZED)

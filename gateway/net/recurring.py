@@ -324,6 +324,7 @@ def _again(data: bytes, shape: Shape, last: RequestHead, limit: int) -> RequestH
     head.expect = last.expect
     head.request_id = last.request_id if shape.request_id < 0 else shape.value(shape.request_id)[:MAX_REQUEST_ID]
     head.patience = last.patience
+    head.stamp = last.stamp
     head.traceparent = last.traceparent
     if shape.trace >= 0:
         head.traceparent = shape.value(shape.trace)

@@ -15,6 +15,7 @@ from typing import Final
 
 from flags.snapshot import Context
 from gateway.access import Mask
+from gateway.domains.crossings import Crossings, crossings
 from gateway.identity.caller import Caller
 from gateway.identity.callers import ended
 from gateway.identity.checked import Checker, check, checker
@@ -87,6 +88,8 @@ class Terms:
         """How often routes may be asked for."""
         self.checker: Checker | None = checker(config, before.checker if before is not None else None)
         self.stamps: Stamps | None = stamps(config, before.stamps if before is not None else None)
+        self.crossings: Crossings | None = crossings(config, before.crossings if before is not None else None)
+        """Of calls between domains, where somebody looks."""
         visitor = config.identity.visitor
         self.visitors = Visitors(visitor, os.urandom) if visitor is not None else None
         self._deadlines = deadlines

@@ -14,6 +14,7 @@ class Problem(StrEnum):
     FRAMING = "framing"
     KEY = "idempotency-key"
     UNAUTHENTICATED = "unauthenticated"
+    DIRECTION = "domain-direction"
     METHOD = "method-not-allowed"
     REQUEST_TIMEOUT = "request-timeout"
     KEY_RUNNING = "key-running"
@@ -58,6 +59,7 @@ _ANSWERS: dict[Problem, tuple[int, str]] = {
     Problem.FRAMING: (400, "The request is not valid HTTP/1.1"),
     Problem.KEY: (400, "The request needs one valid Idempotency-Key"),
     Problem.UNAUTHENTICATED: (401, "Somebody has to be logged in for this"),
+    Problem.DIRECTION: (403, "Calls between these domains go the other way"),
     Problem.METHOD: (405, "This method is not relayed"),
     Problem.REQUEST_TIMEOUT: (408, "The request did not arrive in time"),
     Problem.KEY_RUNNING: (409, "A request with this Idempotency-Key is under way"),

@@ -17,6 +17,7 @@ from gateway.settings.addresses import parse_address
 from gateway.settings.concurrency import Concurrency
 from gateway.settings.console import Console
 from gateway.settings.django_session import DjangoSession
+from gateway.settings.domains import Domains
 from gateway.settings.flags import FlagSource
 from gateway.settings.gateway import Certificate, Gateway, Limits
 from gateway.settings.identity import RESERVED, Identity, Visitor
@@ -34,6 +35,7 @@ __all__ = [
     "Config",
     "Console",
     "DjangoSession",
+    "Domains",
     "FlagSource",
     "Gate",
     "Gateway",
@@ -63,6 +65,7 @@ class Config(Section):
     routes: list[Route] = []
     shadow: Shadow = Shadow()
     ledger: Ledger = Ledger()
+    domains: Domains | None = None
     console: Console = Console()
     _path: Path = PrivateAttr(default=Path("banyan.toml"))
     _files: dict[str, bytes] = PrivateAttr(default_factory=dict)
@@ -155,7 +158,24 @@ class Config(Section):
                 raise ValueError(f"flags.headers: {name!r} is believed from gateway.trusted_proxies only, and there are none")
         self._check_visitor()
         self._check_ledger()
+        self._check_domains()
         return self
+
+    def _check_domains(self) -> None:
+        named = next((route for route in self.routes if route.domain), None)
+        if self.domains is None:
+            if named is not None:
+                raise ValueError(f"route {named.name!r}: domain means nothing without [domains] order; add it, or remove the key")
+            return
+        order = [name for each in self.domains.order for name in ([each] if isinstance(each, str) else each)]
+        for route in self.routes:
+            if route.domain and route.domain not in order:
+                raise ValueError(f"route {route.name!r}: domain {route.domain[:80]!r} is not in domains.order (there: {', '.join(order)})")
+        if self.domains.enforce != "off" and self.identity.stamp is None:
+            raise ValueError(
+                f'domains.enforce = "{self.domains.enforce}" knows a caller by its stamp, and nobody is stamped: set [identity] '
+                'stamp, such as stamp = { key = "${BANYAN_STAMP_KEY}" }, or write enforce = "off"'
+            )
 
     def _check_ledger(self) -> None:
         if self.ledgered and self.ledger.local and self.ledger.database == self.shadow.database:

@@ -232,6 +232,8 @@ class Route(Section):
     ignored: nobody finds out who calls; flags and upstreams are told nothing."""
     credential: RouteCredential | None = None
     """What of its requests says who calls, if it is not what [identity] says: { cookie = "sid" } or { scheme = "Bearer" }."""
+    domain: str = ""
+    """The domain that it belongs to, of those in [domains] order. By default what /api/{version}/{domain} says in `match`."""
     rate_limit: RateLimit | None = None
     """How often it may be asked for, whoever answers: { per = "client", rate = 50, burst = 100 }."""
     priority: Literal["critical", "normal", "sheddable"] = "normal"

@@ -18,7 +18,7 @@ page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 
 
 def test_there_are_pages() -> None:
-    assert ROOT / "docs" / "incidents" / "payment-provider.md" in PAGES
+    assert {page.name for page in PAGES} >= {"payment-provider.md", "push-surge.md", "time-deal.md"}
 
 
 @page

@@ -18,6 +18,7 @@ from gateway.net.head import parse_request
 from gateway.net.lines import CREDENTIALS, REQUEST
 from gateway.reload import for_the_shipper
 from gateway.settings import Config, Route, Upstream
+from gateway.settings.domains import Domains
 from gateway.settings.jwt import Jwt, JwtKey
 from gateway.settings.rate_limit import RateLimit
 from shadow.sinks.remote import place_of
@@ -243,6 +244,13 @@ def test_a_split_route_has_providers_and_a_flag_of_its_own(tmp_path: Path) -> No
             for less in ("-1", "'-1KiB'", "'-1s'")
         ),
         ("[identity]\nstamp = { key = 'x' }\n" + GOOD, ["identity.stamp: key: a secret for HS256 has at least 32 characters"]),
+        ("[domains]\norder = []\nenforce = 'off'\n" + GOOD, ["domains.order: name at least one domain"]),
+        ("[domains]\norder = ['a', [['b']]]\n" + GOOD, ["domains.order: write a list of names, and of lists of names"]),
+        ("[domains]\norder = ['a', ['b', 'a']]\nenforce = 'off'\n" + GOOD, ["domains.order: a: each domain has one place"]),
+        ("[domains]\norder = ['a b']\nenforce = 'off'\n" + GOOD, ["domains.order: a domain is letters, digits"]),
+        ("[domains]\norder = ['a']\n" + GOOD, ['domains.enforce = "report" knows a caller by its stamp']),
+        (GOOD + "domain = 'a'\n", ["domain means nothing without [domains] order"]),
+        ("[domains]\norder = ['b']\nenforce = 'off'\n" + GOOD + "domain = 'a'\n", ["domain 'a' is not in domains.order (there: b)"]),
         ("[gateway.tls]\ncertificate = 'x'\n" + GOOD, ["gateway.tls[0].key: is missing"]),
         ("[gateway]\nlisten = ['https://127.0.0.1:1']\n" + GOOD, ["'https://127.0.0.1:1' needs a certificate: add  tls = {"]),
         ("[gateway]\nlisten = ['ftp://127.0.0.1:1']\n" + GOOD, ['gateway.listen: write "host:port"']),
@@ -482,7 +490,7 @@ def test_no_wrong_value_is_answered_in_pydantics_own_words(place: tuple[str | in
 
 
 def test_every_key_without_a_default_has_an_example() -> None:
-    sections = (Config, Upstream, Route, RateLimit, Jwt, JwtKey)
+    sections = (Config, Upstream, Route, RateLimit, Jwt, JwtKey, Domains)
     assert set(MISSING) == {name for section in sections for name, field in section.model_fields.items() if field.is_required()}
 
 

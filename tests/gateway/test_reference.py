@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from gateway import admin, admin_capture, admin_flags, admin_top, metrics, reference, reload, upstream_limits, upstreams
+from gateway.domains import metrics as domain_metrics
 from gateway.guard import metrics as guard_metrics
 from shadow import figures
 
@@ -20,7 +21,7 @@ def test_every_setting_is_described() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    modules = (metrics, guard_metrics, upstreams, upstream_limits, figures)
+    modules = (metrics, domain_metrics, guard_metrics, upstreams, upstream_limits, figures)
     source = "".join(Path(str(module.__file__)).read_text() for module in modules)
     names = set(re.findall(r'MetricFamily\(\s*"(\w+)"', source))
     assert len(names) > 10

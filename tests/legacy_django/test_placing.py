@@ -22,16 +22,18 @@ WAYS = ("careful", "careless")
 
 
 class Till:
-    """One way of placing orders, and the database beside it."""
+    """One way of placing orders, and the database beside it. Items are counted from `_first`: what one way has sold, the other knows of."""
 
-    def __init__(self, shop: Shop, folder: Path) -> None:
+    def __init__(self, shop: Shop, folder: Path, first: int) -> None:
         self.shop = shop
         self._folder = folder
+        self._first = first
 
     def deal(self, item: int, *arguments: str) -> list[int]:
         """Puts an item on deal; returns its options."""
-        said = manage_shop(self._folder, "deal", str(item), "--buyers", "12", *arguments, database=self.shop.database)
-        options: list[int] = json.loads(said)[str(item)]
+        number = str(self._first + item)
+        said = manage_shop(self._folder, "deal", number, "--buyers", "12", *arguments, database=self.shop.database)
+        options: list[int] = json.loads(said)[number]
         return options
 
     def order(self, options: list[int], buyer: int = 1) -> httpx.Response:
@@ -41,6 +43,7 @@ class Till:
 
     def stock(self, item: int) -> tuple[int, list[int]]:
         """(the item's, its options')"""
+        item += self._first
         with psycopg.connect(self.shop.database) as connection:
             (whole,) = connection.execute("SELECT stock FROM items_item WHERE id = %s", (item,)).fetchone() or (-1,)
             parts = connection.execute("SELECT stock FROM items_option WHERE item_id = %s ORDER BY id", (item,)).fetchall()
@@ -51,10 +54,10 @@ class Till:
 def tills(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[dict[str, Till]]:
     found = {}
     try:
-        for way in WAYS:
+        for number, way in enumerate(WAYS):
             folder = tmp_path_factory.mktemp(way)
             env = {"BANYAN_SHOP_ORDERS_CARELESS": "1" if way == "careless" else "0"}
-            found[way] = Till(start_shop(folder, 1, database=postgres_url, env=env), folder)
+            found[way] = Till(start_shop(folder, 1, database=postgres_url, env=env), folder, 50 * number)
         yield found
     finally:
         for till in found.values():
@@ -123,7 +126,7 @@ def test_who_is_given_up_for_anothers_sake(tills: dict[str, Till], way: str, sta
     options = till.deal(15, "--stock", "9")
     with psycopg.connect(till.shop.database) as other, ThreadPoolExecutor(1) as threads:
         other.execute("SET deadlock_timeout = '60s'")  # the shop is the one to find out, and so the one to be given up
-        other.execute("UPDATE items_item SET stock = stock WHERE id = 15")
+        other.execute("UPDATE items_item SET stock = stock WHERE id = (SELECT item_id FROM items_option WHERE id = %s)", (options[0],))
         ordering = threads.submit(till.order, options[:1])
         _until_it_waits(till.shop.database)
         other.execute("UPDATE items_option SET stock = stock WHERE id = %s", (options[0],))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from drills.stage import Say
 
 
-def timedeal(*, buyers: int = 200, seconds: float = 10.0, as_json: Json = False, picture: Picture = None, keep: Keep = False) -> int:
+def timedeal(*, buyers: int = 200, seconds: float = 8.0, as_json: Json = False, picture: Picture = None, keep: Keep = False) -> int:
     """A time deal on a real PostgreSQL: orders as the shop placed them on the day, then as it does now; with and without one per user.
 
     Example: banyan drill timedeal --picture time-deal.png

@@ -27,7 +27,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("items", type=int, nargs="+")
         parser.add_argument("--stock", type=int, default=1000, help="pieces of each option")
-        parser.add_argument("--scarce", type=int, help="pieces of the last option of the last item; by default as many as of the others")
+        parser.add_argument("--scarce", type=int, help="pieces of the last option of each item; by default as many as of the others")
         parser.add_argument("--one-per-user", action="store_true")
         parser.add_argument("--buyers", type=int, default=0, help="so many of them, buyer00001 …, are there in the end")
 
@@ -44,12 +44,10 @@ class Command(BaseCommand):
         for item in items:
             told[item.pk] = list(Option.objects.filter(item=item).order_by("pk").values_list("pk", flat=True))
             Option.objects.filter(item=item).update(stock=stock)
-            Item.objects.filter(pk=item.pk).update(stock=stock * len(told[item.pk]))
+            Option.objects.filter(pk=told[item.pk][-1]).update(stock=scarce)
+            Item.objects.filter(pk=item.pk).update(stock=stock * (len(told[item.pk]) - 1) + scarce)
             deal, _ = Deal.objects.update_or_create(item=item, defaults={"one_per_user": options["one_per_user"]})
             Claim.objects.filter(deal=deal).delete()
-        last = max(told)
-        Option.objects.filter(pk=told[last][-1]).update(stock=scarce)
-        Item.objects.filter(pk=last).update(stock=stock * (len(told[last]) - 1) + scarce)
         self._buyers(options["buyers"])
         self.stdout.write(json.dumps(told))
 

@@ -21,14 +21,16 @@ def drill(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--picture", "/nowhere/at/all.png"], "there is no folder /nowhere/at"),
-        (["--payments", "0"], "--payments: at least 1"),
-        (["--rate", "0"], "--rate: from 0.1"),
+        (["provider", "--picture", "/nowhere/at/all.png"], "there is no folder /nowhere/at"),
+        (["provider", "--payments", "0"], "--payments: at least 1"),
+        (["provider", "--rate", "0"], "--rate: from 0.1"),
+        (["timedeal", "--buyers", "0"], "--buyers: from 1 to 1000"),
+        (["timedeal", "--seconds", "0.5"], "--seconds: from 1 to 600"),
     ],
-    ids=["picture", "payments", "rate"],
+    ids=["picture", "payments", "rate", "buyers", "seconds"],
 )
 def test_wrong_use_is_said_before_anything_is_started(arguments: list[str], said: str) -> None:
-    done = drill("provider", *arguments)
+    done = drill(*arguments)
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stdout == ""

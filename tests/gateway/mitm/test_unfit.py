@@ -22,6 +22,13 @@ def test_what_is_asked_for_and_not_there(line: str, says: str) -> None:
     assert problem.startswith(says)
 
 
+def test_calls_between_domains_are_not_looked_at() -> None:
+    toml = TOML + '[identity]\nsource = "introspection"\nstamp = { key = "%s" }\n[domains]\norder = ["a"]\nenforce = "%s"\n'
+    (problem,) = unfit(parse(Path("banyan.toml"), toml % ("0123456789abcdef" * 4, "report")))
+    assert problem.startswith("domains.enforce: the mitmproxy engine looks at no calls")
+    assert list(unfit(parse(Path("banyan.toml"), toml % ("0123456789abcdef" * 4, "off")))) == []
+
+
 @pytest.mark.parametrize("line", ["", "breaker = false", "idempotent = true"])
 def test_what_is_not_asked_for_is_not_missed(line: str) -> None:
     assert list(unfit(parse(Path("banyan.toml"), TOML + line))) == []

@@ -14,7 +14,7 @@ from gateway.net.recurring import _VALUE, MAX_VARYING, PATIENCE, Requests, Respo
 
 NAMES = (
     b"Accept Referer X-A Cookie Authorization Content-Length Transfer-Encoding Connection Via X-Token X-Forwarded-For X_A Expect "
-    b"X-Request-ID Set-Cookie Keep-Alive Banyan-X Host Date Upgrade traceparent tracestate"
+    b"X-Request-ID Set-Cookie Keep-Alive Banyan-X Banyan-Identity Host Date Upgrade traceparent tracestate"
 ).split()
 TRACE = b"00-" + b"a" * 31 + b"%b-" + b"b" * 16 + b"-01"
 VALUES = [
@@ -80,7 +80,7 @@ def outcome(names: list[str], read: Callable[..., Any], *arguments: object, **ke
 
 
 BOTH_NAMES = ["chunked", "fields", "http11", "keep_alive", "length", "secrets", "size"]
-REQUEST_NAMES = ["expect", "host", "method", "named", "patience", "request_id", "target", "traceparent", "underscored", "upgrade"]
+REQUEST_NAMES = ["expect", "host", "method", "named", "patience", "request_id", "stamp", "target", "traceparent", "underscored", "upgrade"]
 RESPONSE_NAMES = ["line", "status", "upgrade"]
 
 
