@@ -182,6 +182,8 @@ def _drain(world: World, events: int) -> None:
         count = tallying.count(world.tally)
         if count >= events and not world.ask("SELECT 1 FROM outbox_event LIMIT 1"):
             return
+        if dead := next((part for part in world.parts.values() if not part.alive()), None):
+            raise StartError(f"{dead.name} has ended by itself:\n{dead.tail()}")
         if count != seen:
             seen, since = count, time.monotonic()
         elif time.monotonic() - since > 30:

@@ -34,6 +34,7 @@ PULL_SECONDS: Final = 30.0
 HEARTBEAT_SECONDS: Final = 5.0
 SILENCE_SECONDS: Final = 3 * HEARTBEAT_SECONDS
 """Without even a heartbeat: the connection is not to be trusted."""
+LOOK_SECONDS: Final = 0.25
 RETRY_SECONDS: Final = 0.5
 ACK_WAIT_SECONDS: Final = 300.0
 """NATS waits this long before it delivers again, and does not get to it: a session that stops applying ends before."""
@@ -218,9 +219,7 @@ class _Session:
         Raises:
             SessionError, TimeoutError: this one is over.
         """
-        async with asyncio.timeout(SILENCE_SECONDS):
-            first = await self._came.get()
-        found = [first]
+        found = [await self._first()]
         while not self._came.empty():
             found.append(self._came.get_nowait())
         messages = []
@@ -243,6 +242,19 @@ class _Session:
         if messages:
             self.pending = messages[-1].metadata.num_pending
         return messages
+
+    async def _first(self) -> Msg:
+        """Nobody puts an end into the queue when the connection ends: that is looked at."""
+        silent = asyncio.get_running_loop().time() + SILENCE_SECONDS
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    return await self._came.get()
+            except TimeoutError:
+                if not self._broker.usable.is_set() or not self._client.is_connected:
+                    raise SessionError("the connection to NATS was lost") from None
+                if asyncio.get_running_loop().time() >= silent:
+                    raise
 
     async def done(self, last: Msg) -> None:
         """It, and all before it, are applied."""

@@ -118,6 +118,8 @@ class Relay:
 
     async def _publish(self, wave: Sequence[Event]) -> list[Event]:
         """Those that the stream has now."""
+        if not self._broker.usable.is_set():
+            return []  # it was lost while the database was asked, or the wave before was sent
         context = self._broker.stream
         answers = await asyncio.gather(
             *(

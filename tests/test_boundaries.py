@@ -150,3 +150,23 @@ def test_the_mitmproxy_engine_shares_nothing_with_net(path: Path) -> None:
 @pytest.mark.parametrize("name", ["gateway/engine.py", "gateway/build.py", "gateway/identity/callers.py"])
 def test_what_both_engines_share_knows_neither(name: str) -> None:
     assert not [other for other in imports(ROOT / name) if within(other, "gateway.net", "gateway.mitm", "mitmproxy", "httpx", "uvloop")]
+
+
+@pytest.mark.parametrize("path", modules("events"), ids=lambda path: path.name)
+def test_events_know_neither_side(path: Path) -> None:
+    # A user's own project may be on either; and who only wants an outbox takes neither the gateway nor Django's models with it.
+    assert not [name for name in imports(path) if within(name, "django", "gateway", "services", "legacy_django", "console", "demo")]
+
+
+@pytest.mark.parametrize("path", [*modules("legacy_django"), *modules("services")], ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_shop_and_its_services_do_not_know_the_gateway(path: Path) -> None:
+    if "banyan_identity" in path.parts:
+        return  # made to be copied into another project, so its imports are relative
+    assert not [name for name in imports(path) if within(name, "gateway", "console")]
+
+
+@pytest.mark.parametrize("path", modules("services"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_services_need_no_django(path: Path) -> None:
+    if path.parent.name == "stamp":
+        return  # it offers its check to Django as well, in a file of its own
+    assert not [name for name in imports(path) if within(name, "django", "legacy_django")]

@@ -96,12 +96,15 @@ def _relation(data: bytes) -> Relation:
     for _ in range(count):
         column, at = _text(data, at + 1)  # behind its flags
         columns.append(column)
-        at += 8  # its type, and that one's modifier
+        struct.unpack_from("!Ii", data, at)  # its type, and that one's modifier
+        at += 8
     return Relation(number, name, tuple(columns))
 
 
 def _text(data: bytes, at: int) -> tuple[str, int]:
-    end = data.index(b"\0", at)
+    end = data.find(b"\0", at)
+    if end < 0:
+        raise PgoutputError("a name is cut short")
     return data[at:end].decode(), end + 1
 
 

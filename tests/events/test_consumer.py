@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -34,6 +34,7 @@ class Things:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("CREATE TABLE effects (n INTEGER PRIMARY KEY AUTOINCREMENT, event_key TEXT, number INTEGER)")
             connection.commit()
+        self.stores: list[SqliteStore] = []
         self.refused: set[int] = set()
         self.tries = 0
 
@@ -48,12 +49,16 @@ class Things:
             return connection.execute("SELECT event_key, number FROM effects ORDER BY n").fetchall()
 
     def inbox(self, **more: Any) -> Inbox:
-        return Inbox(SqliteStore(self.path), "things", self.apply, **more)
+        self.stores.append(SqliteStore(self.path))
+        return Inbox(self.stores[-1], "things", self.apply, **more)
 
 
 @pytest.fixture
-def things(tmp_path: Path) -> Things:
-    return Things(tmp_path)
+def things(tmp_path: Path) -> Iterator[Things]:
+    found = Things(tmp_path)
+    yield found
+    for store in found.stores:
+        store.close()
 
 
 @asynccontextmanager

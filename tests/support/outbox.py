@@ -30,7 +30,7 @@ def write(connection: psycopg.Connection[Any] | sqlite3.Connection, key: str, nu
 
 def event(key: str, number: int, *, sequence: int = 0, kind: str = "shop.thing.changed", **more: Any) -> Event:
     now = datetime.now(UTC)
-    return Event(str(uuid.uuid4()), "shop", kind, key, now, key, sequence or number, more.pop("origin", "shop"), {"n": number, **more})
+    return Event(str(uuid.uuid4()), "shop", kind, key, now, key, sequence or number + 1, more.pop("origin", "shop"), {"n": number, **more})
 
 
 async def in_stream(url: str) -> list[Event]:
