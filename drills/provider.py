@@ -40,7 +40,7 @@ COMPLETED: Final = 0.99
 LISTED_SECONDS: Final = 5.0
 """For the gateway to write down what it owes its ledger after the last payment."""
 PATIENCE_SECONDS: Final = 20.0
-LONGEST: Final = 3
+LONGEST: Final = 4
 """How many times the payments are made on a machine so slow that the provider is not back from its last death in time."""
 
 TOML: Final = """\
