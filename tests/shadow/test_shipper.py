@@ -310,6 +310,7 @@ def test_sigterm_drains_what_is_held_within_five_seconds(setup: Setup) -> None:
     assert time.monotonic() - began < 6
     sock.close()
     assert setup.running.process.returncode == 0
+    assert not [*(setup.folder / "var").glob("*-wal")], "the file alone holds everything"
     assert counted(setup, "mismatched") + counted(setup, "dropped.shipper_stopped") == 1500
     assert counted(setup, "mismatched") > 100
     report = setup.report()

@@ -1,0 +1,55 @@
+"""How processes begin and end quickly, and lose nothing by it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+
+import pytest
+
+from demo.processes import ROOT
+from gateway.quick import importing
+
+BEGIN = "import atexit, sys, threading\nfrom gateway.quick import leave\natexit.register(print, 'registered')\n"
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # what is said waits to be written
+    command = [sys.executable, "-c", BEGIN + code]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize("status", [0, 2])
+def test_what_was_said_and_what_was_registered_is_done(status: int) -> None:
+    ended = run(f"print('said')\nprint('told', end='', file=sys.stderr)\nleave({status})\n")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (status, "said\nregistered\n", "told")
+
+
+def test_python_takes_nothing_apart() -> None:
+    apart = "class Kept:\n    def __del__(self):\n        print('taken apart')\nkept = Kept()\n"
+    assert "taken apart" in run(apart).stdout
+    assert run(apart + "leave(0)\n").stdout == "registered\n"
+
+
+def test_another_thread_is_waited_for() -> None:
+    late = "def late():\n    threading.Event().wait(0.3)\n    print('late')\nthreading.Thread(target=late{}).start()\nleave(3)\n"
+    ended = run(late.format(""))
+    assert (ended.returncode, ended.stdout) == (3, "late\nregistered\n")
+    assert run(late.format(", daemon=True")).stdout == "registered\n", "but for one that nobody waits for"
+
+
+def test_a_reader_that_is_gone_is_no_error() -> None:
+    ended = run("import os\natexit.unregister(print)\nprint('x')\nread, write = os.pipe()\nos.close(read)\nos.dup2(write, 1)\nleave(0)\n")
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_nothing_is_collected_while_modules_are_imported_and_then_as_before() -> None:
+    assert gc.isenabled()
+    with importing():
+        assert not gc.isenabled()
+        with importing():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
