@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import orjson
+from mypy_extensions import i64
 
 from gateway.log_target import Target, open_target
 from gateway.secret_fields import NAMES, masked
@@ -34,6 +35,7 @@ BATCH: Final = 1000
 
 
 _DIGITS_3: Final = [f"{number:03}" for number in range(1000)]
+_NUMBERS: Final = [str(number) for number in range(1000)]
 _USUAL: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
@@ -82,10 +84,11 @@ def line(
     digits, whole, some = _DIGITS_3, int(at), int(seconds)
     if whole != _SECOND.number:
         _SECOND.number, _SECOND.text = whole, str(whole)
+    spent = _NUMBERS[some] if some < 1000 else str(some)
     part, piece = int((at - whole) * 1_000_000), int((seconds - some) * 1_000_000)
     return (
         f'{{"time":{_SECOND.text}.{digits[part // 1000]}{digits[part % 1000]},"id":"{text}","client":"{client}","method":"{method}",'
-        f'"target":"{path}","status":{status},"bytes":{size},"seconds":{some}.{digits[piece // 1000]}{digits[piece % 1000]},'
+        f'"target":"{path}","status":{_NUMBERS[status]},"bytes":{size},"seconds":{spent}.{digits[piece // 1000]}{digits[piece % 1000]},'
         f'"route":"{route}","served_by":"{served_by}","upstream":"{upstream}","reason":"{reason}","shadow":{shadowed}}}\n'
     ).encode()
 
@@ -187,20 +190,20 @@ class Mask:
         Mostly it has a plain path and a query that came before: then 0.2 µs, and not 0.9.
         """
         # Within a path of letters, slashes and a few digits nothing can be, and nothing in it can have to do with what is in the query.
-        query, digits = -1, 0
-        size = len(target)
-        for at in range(size):
-            kind = _IN_PATH[target[at]]
-            if kind == 0:
-                continue
+        digits: i64 = 0
+        query: i64 = 0
+        size: i64 = len(target)
+        while query < size:
+            byte: i64 = target[query]
+            kind: i64 = _IN_PATH[byte]
             if kind == 1:
                 digits += 1
-                continue
-            if kind == 2:
+            elif kind == 2:
                 return self._shown(target)
-            query = at
-            break
-        if query < 0:
+            elif kind == 3:
+                break
+            query += 1
+        if query == size:
             return target if digits < _CARD_DIGITS else self._shown(target)
         if size - query > _SHORT_QUERY:
             return self._shown(target)

@@ -29,12 +29,29 @@ def _bucket(seconds: float) -> int:
 class _Side:
     """What one side answered on one route."""
 
-    __slots__ = ("buckets", "statuses", "total")
+    __slots__ = ("_count", "_status", "buckets", "statuses", "total")
 
     def __init__(self) -> None:
         self.statuses: dict[int, int] = {}
+        """Up to `settle`."""
+        self._status = 0
+        self._count = 0
+        """How often the last one came since then: mostly it is the same again, and for that no number is looked up and made anew."""
         self.buckets = [0] * (len(BUCKETS) + 1)
         self.total = 0.0
+
+    def finish(self, status: int, seconds: float) -> None:
+        if status != self._status:
+            self.settle()
+            self._status = status
+        self._count += 1
+        self.buckets[_bucket(seconds)] += 1
+        self.total += seconds
+
+    def settle(self) -> None:
+        if self._count:
+            self.statuses[self._status] = self.statuses.get(self._status, 0) + self._count
+            self._count = 0
 
 
 class _Watched:
@@ -72,9 +89,7 @@ class RouteTally:
         counts = self._sides.get(side)
         if counts is None:
             counts = self._sides[side] = _Side()
-        counts.statuses[status] = counts.statuses.get(status, 0) + 1
-        counts.buckets[_bucket(seconds)] += 1
-        counts.total += seconds
+        counts.finish(status, seconds)
 
     def watched(self, side: str, failed: bool, seconds: float) -> None:
         """For the guard, and only where there is one: a side answered, its answer's head after `seconds`, or it failed."""
@@ -115,6 +130,8 @@ class RouteTally:
 
     def report(self) -> RouteStats:
         """The same as it is sent."""
+        for counts in self._sides.values():
+            counts.settle()
         answered = {f"{side} {status}": count for side, counts in self._sides.items() for status, count in counts.statuses.items()}
         latency = {side: Latency(counts.buckets, counts.total) for side, counts in self._sides.items()}
         self.shadow.eligible += self.eligible
