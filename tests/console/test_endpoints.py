@@ -351,7 +351,8 @@ def until(said: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
 def test_a_person_finds_what_to_migrate_and_takes_what_to_write(port: AdminPort, folder: Path) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    port.minutes = told(shop(time.time()))
+    began = time.time()  # of both: another minute would be added to this one
+    port.minutes = told(shop(began))
     with running_console(configured(folder, port)) as running:
         client = log_in(running)
         until(lambda: "start migrating" in client.get("/endpoints/").text, "what the gateway tells is not shown")
@@ -360,7 +361,7 @@ def test_a_person_finds_what_to_migrate_and_takes_what_to_write(port: AdminPort,
             page.context.grant_permissions(["clipboard-read", "clipboard-write"])
             fits(page, Axe)
             # It moves by itself.
-            more = shop(time.time())
+            more = shop(began)
             more.endpoints.append(("GET", "/new", figures(5000, 0.5)))
             port.minutes = told(more)
             page.set_viewport_size({"width": 800, "height": 900})
