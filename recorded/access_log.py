@@ -65,6 +65,8 @@ _PLAIN: Final = re.compile(
 """The same where nothing is odd, the request and the durations taken apart at once: in half the time, and so are nearly all lines."""
 _REQUEST: Final = re.compile(rb"([A-Za-z][A-Za-z_-]{0,31}) ([^\s\x00-\x20\x7f]++)(?: HTTP/\d(?:\.\d)?)?")
 _METHOD: Final = re.compile(rb"[A-Za-z][A-Za-z_-]{0,31}")
+_NOBODY: Final = (b" - ", b"")
+"""How what stands before the time ends where no user is named."""
 _OWN: Final = b'{"time":'
 _SIDES: Final = {b"legacy": "legacy", b"candidate": "candidate"}
 _VERBS: Final = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
@@ -121,7 +123,15 @@ class Reader:
             if whole is not None or micro is not None:
                 seconds = self._appended(whole, upstream, micro)
             return Hit(
-                self._at, _VERBS.get(verb) or verb.decode(), target, int(status), seconds, int(size), UNSAID, who[-3:] != b" - ", groups
+                self._at,
+                _VERBS.get(verb) or verb.decode(),
+                target,
+                int(status),
+                seconds,
+                int(size),
+                UNSAID,
+                who[-3:] not in _NOBODY,
+                groups,
             )
         return self._odd(line)
 
@@ -149,7 +159,7 @@ class Reader:
             self._trailing(rest) if rest else None,
             int(size) if size != b"-" else 0,
             UNSAID,
-            who[-3:] != b" - ",
+            who[-3:] not in _NOBODY,
             groups,
         )
 

@@ -17,7 +17,11 @@ _PARAMETER: Final = re.compile(r"\{[^{}/]*\}")
 _MOST: Final = 20_000
 """Endpoints: a pattern of so many takes some 50 MB."""
 _REMEMBERED: Final = 20_000
-"""Paths whose template is kept at hand."""
+"""Paths whose template is kept at hand, where they have …"""
+_SHORT: Final = 200
+"""… so many bytes at most."""
+_LONGEST: Final = 2048
+"""Bytes of a path that is looked at. A URLconf may have expressions that take their time, and whoever asked chose the path."""
 
 
 _SAMPLES: Final = {
@@ -76,12 +80,15 @@ class Declared:
             return self._remembered[path]
         except KeyError:
             pass
+        if len(path) > _LONGEST:
+            return None
         text = (unquote_to_bytes(path) if b"%" in path else path).decode("utf-8", "replace")
         found = self._pattern.fullmatch(text)
         template = None if found is None or found.lastindex is None else self.endpoints[found.lastindex - 1].template
-        if len(self._remembered) >= _REMEMBERED:
-            self._remembered.clear()
-        self._remembered[path] = template
+        if len(path) <= _SHORT:
+            if len(self._remembered) >= _REMEMBERED:
+                self._remembered.clear()
+            self._remembered[path] = template
         return template
 
     def login(self, method: str, template: str) -> tuple[bool, str] | None:
