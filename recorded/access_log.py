@@ -51,6 +51,8 @@ class Hit(NamedTuple):
     side: str = "legacy"
     """Who answered, where the log is a gateway's own: legacy, candidate or gateway. Of any other it is legacy."""
     route: str = ""
+    tagged: bool = False
+    """The answer had an ETag, where the log says so."""
 
 
 _TEXT: Final = rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
@@ -202,6 +204,7 @@ class Reader:
             groups,
             _SIDES.get(values["side"], "gateway") if "side" in values else "legacy",
             values.get("route", b"").decode("latin-1"),
+            values.get("answer:etag", b"-") not in (b"-", b""),
         )
 
     def _moment(self, values: dict[str, bytes]) -> float | None:

@@ -269,6 +269,10 @@ async def test_a_gateway_is_asked_once(tmp_path: Path) -> None:
             assert by_key["GET", "/api/v1/items/{id}"]["p99"] > 0
             assert by_key["GET", "/api/v1/users/me"]["login"] == "some"
             assert "/api/v1/items/{id}" in {one["template"] for one in found["migrate_next"]}
+            (tmp_path / "api.json").write_text('{"paths": {"/api/v1/users/me": {"get": {"security": [{"bearer": []}]}}}}')
+            done = await asyncio.to_thread(banyan, *arguments, "--json", "--openapi", str(tmp_path / "api.json"), folder=tmp_path)
+            logins = {one["template"]: (one["login"], one["declared"]) for one in json.loads(done.stdout)["endpoints"]}
+            assert (logins["/api/v1/users/me"], logins["/api/v1/items/{id}"]) == (("yes", True), ("unknown", False))
             text = (await asyncio.to_thread(banyan, *arguments, folder=tmp_path)).stdout.decode()
             assert text.startswith(f"{admin}: 60 requests of the last ")
             assert "/api/v1/items/{id}" in text
