@@ -58,7 +58,7 @@ class Declared:
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         """
         Raises:
-            DeclarationError: there are none, or too many.
+            DeclarationError: there are none, too many, or one of them cannot be used.
         """
         self.endpoints = tuple(endpoints)
         if not self.endpoints:
@@ -68,7 +68,10 @@ class Declared:
         self._by_template: dict[str, list[Endpoint]] = {}
         for endpoint in self.endpoints:
             self._by_template.setdefault(endpoint.template, []).append(endpoint)
-        self._pattern = re.compile("|".join(f"(?:{endpoint.pattern})()" for endpoint in self.endpoints))
+        try:
+            self._pattern = re.compile("|".join(f"(?:{endpoint.pattern})()" for endpoint in self.endpoints))
+        except (re.error, RecursionError, OverflowError) as error:
+            raise DeclarationError(f"its expressions cannot be used together: {error}") from None
         self._remembered: dict[bytes, str | None] = {}
 
     def __contains__(self, template: object) -> bool:

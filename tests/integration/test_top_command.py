@@ -146,6 +146,8 @@ def test_several_logs_packed_or_on_standard_input_are_one(server: Nginx, tmp_pat
     assert found["troubles"]["kinds"][0]["first"][1].startswith(f"{tmp_path / 'old.gz'}:")
     (tmp_path / "cut.gz").write_bytes(gzip.compress(log)[:-40])
     cut = told(str(tmp_path / "cut.gz"), folder=tmp_path)
+    (tmp_path / "one.gz").write_bytes(gzip.compress(log.partition(b"\n")[0] + b"\n")[:-2])
+    assert told(str(tmp_path / "one.gz"), folder=tmp_path)["total"]["requests"] == 1, "as many troubles as lines, and one was read"
     assert cut["total"]["requests"] > 0
     assert any("cut off" in kind["why"] for kind in cut["troubles"]["kinds"])
 
@@ -226,6 +228,11 @@ def test_wrong_use_is_said(tmp_path: Path, arguments: list[str], said: str) -> N
 def test_a_log_without_a_line_is_no_error(tmp_path: Path) -> None:
     found = told("-", folder=tmp_path, stdin=b"")
     assert (found["endpoints"], found["total"]["requests"], found["lines"]) == ([], 0, 0)
+
+
+def test_what_is_packed_another_way_is_refused(tmp_path: Path) -> None:
+    done = banyan("top", "-", folder=tmp_path, stdin=b"\xfd7zXZ" + bytes(100), status=2)
+    assert b"it is packed with xz: unpack it first" in done.stderr
 
 
 def test_junk_is_named_and_no_traceback(tmp_path: Path) -> None:
