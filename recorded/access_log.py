@@ -51,6 +51,8 @@ class Hit(NamedTuple):
     side: str = "legacy"
     """Who answered, where the log is a gateway's own: legacy, candidate or gateway. Of any other it is legacy."""
     route: str = ""
+    tagged: bool = False
+    """The answer had an ETag, where the log says so."""
 
 
 _TEXT: Final = rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"'
@@ -65,6 +67,8 @@ _PLAIN: Final = re.compile(
 """The same where nothing is odd, the request and the durations taken apart at once: in half the time, and so are nearly all lines."""
 _REQUEST: Final = re.compile(rb"([A-Za-z][A-Za-z_-]{0,31}) ([^\s\x00-\x20\x7f]++)(?: HTTP/\d(?:\.\d)?)?")
 _METHOD: Final = re.compile(rb"[A-Za-z][A-Za-z_-]{0,31}")
+_NOBODY: Final = (b" - ", b"")
+"""How what stands before the time ends where no user is named."""
 _OWN: Final = b'{"time":'
 _SIDES: Final = {b"legacy": "legacy", b"candidate": "candidate"}
 _VERBS: Final = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
@@ -121,7 +125,15 @@ class Reader:
             if whole is not None or micro is not None:
                 seconds = self._appended(whole, upstream, micro)
             return Hit(
-                self._at, _VERBS.get(verb) or verb.decode(), target, int(status), seconds, int(size), UNSAID, who[-3:] != b" - ", groups
+                self._at,
+                _VERBS.get(verb) or verb.decode(),
+                target,
+                int(status),
+                seconds,
+                int(size),
+                UNSAID,
+                who[-3:] not in _NOBODY,
+                groups,
             )
         return self._odd(line)
 
@@ -149,7 +161,7 @@ class Reader:
             self._trailing(rest) if rest else None,
             int(size) if size != b"-" else 0,
             UNSAID,
-            who[-3:] != b" - ",
+            who[-3:] not in _NOBODY,
             groups,
         )
 
@@ -192,6 +204,7 @@ class Reader:
             groups,
             _SIDES.get(values["side"], "gateway") if "side" in values else "legacy",
             values.get("route", b"").decode("latin-1"),
+            values.get("answer:etag", b"-") not in (b"-", b""),
         )
 
     def _moment(self, values: dict[str, bytes]) -> float | None:

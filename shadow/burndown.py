@@ -130,7 +130,9 @@ class Burndown:
     endpoints: tuple[Left, ...]
     """Those of the span, most of legacy first, and then the dead."""
     rest: float
-    """Requests of the span that are of no listed endpoint: one that is called dead may have been among them."""
+    """Requests of the span that are of no listed endpoint: one that is called dead may have been among them …"""
+    rest_legacy: float
+    """… and those of them that legacy answered."""
     routes: tuple[RouteNote, ...]
     unasked: tuple[str, ...] | None
     """Templates that are declared and of which nothing is kept; None: nothing is declared."""
@@ -148,8 +150,8 @@ class Burndown:
     @property
     def traffic_left(self) -> float | None:
         """Legacy's share of the requests of the span; None: there were none."""
-        legacy = sum(one.legacy for one in self.endpoints)
-        whole = legacy + sum(one.candidate for one in self.endpoints)
+        legacy = self.rest_legacy + sum(one.legacy for one in self.endpoints)
+        whole = self.rest + sum(one.legacy + one.candidate for one in self.endpoints)
         return legacy / whole if whole else None
 
     @property
@@ -170,7 +172,7 @@ def burndown(config: Config, days: float, now: float, declared: Declared | None 
     by_day: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
     counts: dict[tuple[str, str], list[float]] = {}
     routes: dict[tuple[str, str], str] = {}
-    first, rest = 0, 0.0
+    first, rest, rest_legacy = 0, 0.0, 0.0
     for at, width, key, figures in endpoint_store.spans():
         first = min(first, at) if first else at
         legacy, candidate = figures.sides.get("legacy", 0.0), figures.sides.get("candidate", 0.0)
@@ -179,7 +181,9 @@ def burndown(config: Config, days: float, now: float, declared: Declared | None 
         day[1] += candidate
         within = at + width > since
         if key == endpoint_store.REST:
-            rest += legacy + candidate if within else 0.0
+            if within:
+                rest += legacy + candidate
+                rest_legacy += legacy
             continue
         count = counts.setdefault(key, [0.0, 0.0, 0.0])
         if within:
@@ -203,6 +207,7 @@ def burndown(config: Config, days: float, now: float, declared: Declared | None 
         tuple(Day(at, *by_day[at]) for at in sorted(by_day)),
         tuple(left),
         rest,
+        rest_legacy,
         tuple(_notes([route for route in config.routes if not route.split], days, now)),
         unasked,
     )

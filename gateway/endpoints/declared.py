@@ -17,7 +17,11 @@ _PARAMETER: Final = re.compile(r"\{[^{}/]*\}")
 _MOST: Final = 20_000
 """Endpoints: a pattern of so many takes some 50 MB."""
 _REMEMBERED: Final = 20_000
-"""Paths whose template is kept at hand."""
+"""Paths whose template is kept at hand, where they have …"""
+_SHORT: Final = 200
+"""… so many bytes at most."""
+_LONGEST: Final = 2048
+"""Bytes of a path that is looked at. A URLconf may have expressions that take their time, and whoever asked chose the path."""
 
 
 _SAMPLES: Final = {
@@ -54,7 +58,7 @@ class Declared:
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         """
         Raises:
-            DeclarationError: there are none, or too many.
+            DeclarationError: there are none, too many, or one of them cannot be used.
         """
         self.endpoints = tuple(endpoints)
         if not self.endpoints:
@@ -64,7 +68,10 @@ class Declared:
         self._by_template: dict[str, list[Endpoint]] = {}
         for endpoint in self.endpoints:
             self._by_template.setdefault(endpoint.template, []).append(endpoint)
-        self._pattern = re.compile("|".join(f"(?:{endpoint.pattern})()" for endpoint in self.endpoints))
+        try:
+            self._pattern = re.compile("|".join(f"(?:{endpoint.pattern})()" for endpoint in self.endpoints))
+        except (re.error, RecursionError, OverflowError) as error:
+            raise DeclarationError(f"its expressions cannot be used together: {error}") from None
         self._remembered: dict[bytes, str | None] = {}
 
     def __contains__(self, template: object) -> bool:
@@ -76,12 +83,15 @@ class Declared:
             return self._remembered[path]
         except KeyError:
             pass
+        if len(path) > _LONGEST:
+            return None
         text = (unquote_to_bytes(path) if b"%" in path else path).decode("utf-8", "replace")
         found = self._pattern.fullmatch(text)
         template = None if found is None or found.lastindex is None else self.endpoints[found.lastindex - 1].template
-        if len(self._remembered) >= _REMEMBERED:
-            self._remembered.clear()
-        self._remembered[path] = template
+        if len(path) <= _SHORT:
+            if len(self._remembered) >= _REMEMBERED:
+                self._remembered.clear()
+            self._remembered[path] = template
         return template
 
     def login(self, method: str, template: str) -> tuple[bool, str] | None:

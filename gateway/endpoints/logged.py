@@ -39,6 +39,8 @@ class LoggedFigures(Figures):
     """Of these requests, those with a duration."""
     users: float = 0.0
     """With a user's name."""
+    tagged: float = 0.0
+    """With an ETag in the answer."""
     targets: Distinct | None = None
     """Different paths with their queries; None: they were not counted."""
 
@@ -56,6 +58,8 @@ class LoggedFigures(Figures):
             add(self.routes, hit.route, 1.0)
         if hit.user:
             self.users += 1.0
+        if hit.tagged:
+            self.tagged += 1.0
         if self.targets is not None:
             self.targets.add(hit.target)
         if seconds is not None:
@@ -82,6 +86,7 @@ class LoggedFigures(Figures):
         if isinstance(other, LoggedFigures):
             self.timed += other.timed
             self.users += other.users
+            self.tagged += other.tagged
             if self.targets is not None and other.targets is not None:
                 self.targets.merge(other.targets)
 
@@ -237,6 +242,7 @@ class Log:
             found = cast("LoggedFigures", figures[one["method"], one["template"]])
             one |= {
                 "users": _share(found.users, found.count),
+                "etag": _share(found.tagged, found.count) if total.tagged else None,
                 "repeats": None if one["method"] not in SAFE or found.repeats is None else round(found.repeats, 3),
                 "timed": timed,
                 "declared": self._declared is not None and one["template"] in self._declared,

@@ -38,6 +38,8 @@ def caching(one: Mapping[str, Any]) -> list[str]:
     found = []
     if one["cacheable"] is not None:
         found.append(f"{one['cacheable']:.0%} cacheable")
+    if one.get("etag"):
+        found.append(f"{one['etag']:.0%} with ETag")
     revalidated = one["statuses"].get("304", 0) / one["requests"] if one["requests"] else 0.0
     if revalidated >= NOT_MODIFIED:
         found.append(f"{revalidated:.0%} not modified")

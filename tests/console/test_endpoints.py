@@ -351,7 +351,8 @@ def until(said: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
 def test_a_person_finds_what_to_migrate_and_takes_what_to_write(port: AdminPort, folder: Path) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    port.minutes = told(shop(time.time()))
+    began = time.time()  # of both: another minute would be added to this one
+    port.minutes = told(shop(began))
     with running_console(configured(folder, port)) as running:
         client = log_in(running)
         until(lambda: "start migrating" in client.get("/endpoints/").text, "what the gateway tells is not shown")
@@ -360,7 +361,7 @@ def test_a_person_finds_what_to_migrate_and_takes_what_to_write(port: AdminPort,
             page.context.grant_permissions(["clipboard-read", "clipboard-write"])
             fits(page, Axe)
             # It moves by itself.
-            more = shop(time.time())
+            more = shop(began)
             more.endpoints.append(("GET", "/new", figures(5000, 0.5)))
             port.minutes = told(more)
             page.set_viewport_size({"width": 800, "height": 900})
@@ -384,6 +385,26 @@ def test_a_person_finds_what_to_migrate_and_takes_what_to_write(port: AdminPort,
             page.get_by_text("Copied.").wait_for()
             copied = page.evaluate("navigator.clipboard.readText()")
             assert parse(folder / "banyan.toml", (folder / "banyan.toml").read_text() + copied).routes[1].name == "items-detail"
+
+
+def test_a_person_sees_how_much_of_legacy_is_left(port: AdminPort, folder: Path) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    minute = shop(time.time())
+    minute.endpoints.append(("GET", "/api/v1/reviews/", figures(3000, side="candidate")))
+    port.minutes = told(minute)
+    with running_console(configured(folder, port)) as running:
+        client = log_in(running)
+        until(lambda: "start migrating" in client.get("/endpoints/").text, "what the gateway tells is not shown")
+        client.close()
+        with browser(running.url, "/endpoints/") as page:
+            page.get_by_role("link", name="Burndown").click()
+            page.get_by_role("heading", name="What can be removed from legacy").wait_for()
+            assert "of the traffic and 5 of 6 endpoints" in page.locator("main").inner_text()
+            assert "not to be removed yet" in page.locator("#route-reviews").inner_text()
+            fits(page, Axe)
+            page.get_by_role("link", name="30 days").click()
+            page.get_by_text("That cannot be said yet: nothing is kept of so long ago.").wait_for()
 
 
 def fits(page: Page, axe: Any) -> None:

@@ -146,6 +146,8 @@ def test_several_logs_packed_or_on_standard_input_are_one(server: Nginx, tmp_pat
     assert found["troubles"]["kinds"][0]["first"][1].startswith(f"{tmp_path / 'old.gz'}:")
     (tmp_path / "cut.gz").write_bytes(gzip.compress(log)[:-40])
     cut = told(str(tmp_path / "cut.gz"), folder=tmp_path)
+    (tmp_path / "one.gz").write_bytes(gzip.compress(log.partition(b"\n")[0] + b"\n")[:-2])
+    assert told(str(tmp_path / "one.gz"), folder=tmp_path)["total"]["requests"] == 1, "as many troubles as lines, and one was read"
     assert cut["total"]["requests"] > 0
     assert any("cut off" in kind["why"] for kind in cut["troubles"]["kinds"])
 
@@ -228,6 +230,11 @@ def test_a_log_without_a_line_is_no_error(tmp_path: Path) -> None:
     assert (found["endpoints"], found["total"]["requests"], found["lines"]) == ([], 0, 0)
 
 
+def test_what_is_packed_another_way_is_refused(tmp_path: Path) -> None:
+    done = banyan("top", "-", folder=tmp_path, stdin=b"\xfd7zXZ" + bytes(100), status=2)
+    assert b"it is packed with xz: unpack it first" in done.stderr
+
+
 def test_junk_is_named_and_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "x.log").write_bytes(os.urandom(300_000))
     done = banyan("top", str(tmp_path / "x.log"), folder=tmp_path, status=2)
@@ -269,6 +276,10 @@ async def test_a_gateway_is_asked_once(tmp_path: Path) -> None:
             assert by_key["GET", "/api/v1/items/{id}"]["p99"] > 0
             assert by_key["GET", "/api/v1/users/me"]["login"] == "some"
             assert "/api/v1/items/{id}" in {one["template"] for one in found["migrate_next"]}
+            (tmp_path / "api.json").write_text('{"paths": {"/api/v1/users/me": {"get": {"security": [{"bearer": []}]}}}}')
+            done = await asyncio.to_thread(banyan, *arguments, "--json", "--openapi", str(tmp_path / "api.json"), folder=tmp_path)
+            logins = {one["template"]: (one["login"], one["declared"]) for one in json.loads(done.stdout)["endpoints"]}
+            assert (logins["/api/v1/users/me"], logins["/api/v1/items/{id}"]) == (("yes", True), ("unknown", False))
             text = (await asyncio.to_thread(banyan, *arguments, folder=tmp_path)).stdout.decode()
             assert text.startswith(f"{admin}: 60 requests of the last ")
             assert "/api/v1/items/{id}" in text

@@ -92,6 +92,12 @@ def test_what_both_servers_write(text: bytes, client: str, size: int) -> None:
     assert one(text) == Entry(1, "GET", "/a/1?x=2", at=AT, status=200, size=size, client=client)
 
 
+@pytest.mark.parametrize(("before", "user"), [(b"::1 - - ", False), (b"::1 - ana ", True), (b"shop:80 ::1 - a b ", True), (b"", False)])
+def test_a_named_user_is_known(before: bytes, user: bool) -> None:
+    assert Reader().hit(before + COMBINED[COMBINED.index(b"[") :]).user is user
+    assert Reader().hit(before + COMBINED[COMBINED.index(b"[") :] + b" -").user is user, "where it is read in the slower way, too"
+
+
 def test_what_servers_escape_is_what_it_was() -> None:
     nginx = one(rb'1.2.3.4 - - [06/May/2026:07:08:09 +0000] "GET /caf\xC3\xA9/\x22/\x5C HTTP/1.1" 200 1 "-" "a \x22b\x22 c"')
     assert nginx.target == '/caf%C3%A9/"/\\'

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
+from flags.admin.states import plain
 from gateway.cli.shared import RefusalError
 from gateway.cli.top.advised import advised
 
@@ -29,7 +30,7 @@ def listing(logs: Sequence[str], log_format: str, known: Declared | None, config
         RefusalError: a file cannot be opened, or none has a line that can be read.
     """
     from gateway.endpoints import parts
-    from gateway.endpoints.logged import Log
+    from gateway.endpoints.logged import TIMED, Log
     from recorded.access_log import Reader
     from recorded.durations import DURATIONS
 
@@ -46,10 +47,10 @@ def listing(logs: Sequence[str], log_format: str, known: Declared | None, config
         finally:
             progress.end()
     troubles = log.troubles
-    if log.lines and troubles.count == log.lines:
+    found = log.listing(order="time" if sort == "next" else sort, limit=10**9)
+    if troubles.count and not found["total"]["requests"]:
         why, _ = troubles.kinds.most_common(1)[0]
         raise RefusalError(f"none of {log.lines:,} lines can be read; of most, {why}")
-    found = log.listing(order="time" if sort == "next" else sort, limit=10**9)
     found |= {
         "source": "log",
         "logs": list(logs),
@@ -63,7 +64,7 @@ def listing(logs: Sequence[str], log_format: str, known: Declared | None, config
         },
         "unasked": known.unasked(one["template"] for one in found["endpoints"]) if known is not None else None,
     }
-    return advised(found, config, sort if found["timed"] or sort != "time" else "requests")
+    return advised(found, config, sort if found["timed"] >= TIMED or sort != "time" else "requests")
 
 
 def _form(text: str) -> Format | None:
@@ -107,7 +108,7 @@ class Progress:
         if self._watched and (now := time.monotonic()) >= self._next:
             self._next = now + _TELL_SECONDS
             self._told = True
-            print(f"\r\x1b[Kreading {name}: {done / 2**20:,.0f} MiB", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[Kreading {plain(name)}: {done / 2**20:,.0f} MiB", end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """Nothing of it stays."""

@@ -96,7 +96,12 @@ def _told(urlconf: str, python: str) -> Any:
             f"{urlconf} can't be imported with the settings {settings}: {said[-1][:300]}. It is looked for in this folder; "
             "DJANGO_SETTINGS_MODULE names other settings, --python another Python"
         )
-    return json.loads(data)
+    try:
+        return json.loads(data)
+    except ValueError:
+        raise RefusalError(
+            f"what {urlconf} was told as cannot be read: it is more than {MOST // 2**20} MiB, or something else wrote there"
+        ) from None
 
 
 def _settings(urlconf: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gateway.cli.flags.shown import duration, plain
+from gateway.endpoints.logged import TIMED
 
 NEXT: Final = 5
 """Of what to migrate next."""
@@ -42,9 +43,10 @@ def _head(found: Mapping[str, Any]) -> Iterator[str]:
     if found["durations"]:
         for what in found["durations"].values():
             yield f"durations: {what['what']}, of {what['lines']:,} lines"
-    if not found["timed"]:
+    if found["timed"] < TIMED and found["total"]["requests"]:
+        what = f"Only {found['timed']:.0%} of its lines have a duration" if found["timed"] else "There are no durations in it"
         yield (
-            "There are no durations in it, so nothing is known of what endpoints cost: they are ranked by how often they are asked for. "
+            f"{what}, so nothing is known of what endpoints cost: they are ranked by how often they are asked for. "
             "For durations, add $upstream_response_time to nginx's log_format, or %D to Apache's LogFormat"
         )
     if found["seconds"] is None:

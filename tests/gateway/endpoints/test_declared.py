@@ -219,6 +219,9 @@ def test_how_many_paths_are_remembered_is_bounded() -> None:
     for number in range(50_000):
         assert found.template(b"/items/%d" % number) == "/items/{id}"
     assert len(found._remembered) <= 20_000
+    assert found.template(b"/items/" + b"x" * 2000) == "/items/{id}"
+    assert found.template(b"/items/" + b"x" * 3000) is None
+    assert all(len(path) <= 200 for path in found._remembered)
 
 
 def test_what_was_learned_is_found_among_what_is_declared() -> None:

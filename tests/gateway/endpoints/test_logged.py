@@ -136,9 +136,10 @@ def test_who_needs_a_login_is_known_by_who_is_refused(one: dict[str, Any], expec
 
 
 def test_what_speaks_for_a_cache() -> None:
-    form = Format.parse("$request $status $sent_http_cache_control")
-    found = listed(*("GET /a/b HTTP/1.1 200 public,max-age=60\n" for _ in range(9)), "GET /a/b HTTP/1.1 304 -\n", form=form)
-    assert caching(found["by_key"]["GET", "/a/b"]) == ["100% cacheable", "10% not modified", "90% repeated"]
+    form = Format.parse("$request $status $sent_http_cache_control $sent_http_etag")
+    found = listed(*("GET /a/b HTTP/1.1 200 public,max-age=60 W/x\n" for _ in range(9)), "GET /a/b HTTP/1.1 304 - -\n", form=form)
+    assert caching(found["by_key"]["GET", "/a/b"]) == ["100% cacheable", "90% with ETag", "10% not modified", "90% repeated"]
+    assert listed(line("/a/b"), line("/a/b"))["by_key"]["GET", "/a/b"]["etag"] is None, "the plain formats say nothing of that"
     assert caching(found["by_key"]["GET", "/a/b"] | {"safe": False}) == []
 
 
