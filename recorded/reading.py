@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self, cast
 
 from recorded import har, json_lines
+from recorded.checked import lines
 from recorded.compressed import Gunzip
 from recorded.entry import Entry, Trouble
 
@@ -34,6 +35,8 @@ _BOM: Final = b"\xef\xbb\xbf"
 _FLOW: Final = re.compile(rb"[1-9][0-9]{0,11}:[0-9]")
 _HAR: Final = re.compile(rb'\s*\{\s*"log"\s*:')
 _JSON: Final = re.compile(rb"\s*\{")
+_OWN_LOG: Final = re.compile(rb'\s*\{"time":')
+"""The gateway's own access log, which is JSON too."""
 _LOG: Final = re.compile(rb'"[!#$%&\'*+.^_`|~0-9A-Za-z-]{1,32} \S+ HTTP/|\[[0-9]{1,2}/[A-Z][a-z]{2}/[0-9]{4}:')
 SUFFIXES: Final = {
     ".mitm": Format.MITM,
@@ -58,6 +61,8 @@ def detect(beginning: bytes) -> Format | None:
         return Format.MITM
     if _HAR.match(beginning):
         return Format.HAR
+    if _OWN_LOG.match(beginning):
+        return Format.ACCESS_LOG
     if _JSON.match(beginning):
         # A HAR may say other things before its log; a line of ours says what was asked.
         first = beginning.strip().partition(b"\n")[0]
@@ -156,8 +161,6 @@ def _reader(form: Format) -> Read:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """One that is too long is an empty one: no reader makes a request of it."""
-    from recorded.checked import lines
-
+    """Without their ends. In the place of one that is too long stands what no reader takes for a line."""
     for line in lines(file):
-        yield b"\n" if line is None else line
+        yield b"\0" if line is None else line.rstrip(b"\r\n")

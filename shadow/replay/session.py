@@ -75,12 +75,15 @@ def conduct(config: Config, asked: Asked, options: Options, progress: Progress) 
 
     Raises:
         ReplayError: something that it needs cannot be used.
+        KeyboardInterrupt: it was told twice to end.
     """
     try:
         with Recording(asked.recording, asked.form) as recording, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_conduct(config, asked, options, progress, recording))
     except (RecordingError, state.StateError, TlsError, StampKeyError) as error:
         raise ReplayError(str(error)) from error
+    except asyncio.CancelledError:  # by the second signal
+        raise KeyboardInterrupt from None
 
 
 async def _conduct(config: Config, asked: Asked, options: Options, progress: Progress, recording: Recording) -> Result:

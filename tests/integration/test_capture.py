@@ -130,6 +130,7 @@ async def test_what_is_captured_is_redacted_and_replays(world: World, tmp_path: 
     await world.ask("/api/v1/carts/1", "/unrouted")
     await world.ask("/api/v1/reviews/1?email=ada@shop.test", "/api/v1/reviews/2", "/api/v1/reviews/image", "/api/v1/reviews/3")
     told = await world.ended(process)
+    assert stat.S_IMODE((await asyncio.to_thread(world.socket)).stat().st_mode) == 0o600
     assert (told["entries"], told["ended"], told["dropped"], told["failed"]) == (4, "count", 0, 0)
     assert told["bytes"] == path.stat().st_size
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

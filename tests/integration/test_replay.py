@@ -368,6 +368,25 @@ async def test_an_interrupted_one_goes_on_where_it_was(world: World, tmp_path: P
     assert (again["compared"], again["matched"]) == (59, 53)
 
 
+async def test_a_second_signal_ends_it_at_once(world: World, tmp_path: Path) -> None:
+    world.begin(tmp_path, *(get(number) for number in range(5)))
+    world.reviews_says = 4.0
+    process = begun(python("-m", "gateway.cli", "replay", "t.jsonl", "--rate", "0"), world.folder)
+    try:
+        while len(world.reviews.requests) < 5:
+            await asyncio.sleep(0.01)
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        await asyncio.sleep(0.3)
+        assert process.poll() is None  # it waits for what is under way
+        process.send_signal(signal.SIGINT)
+        out, errors = await asyncio.to_thread(process.communicate, timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, out, errors) == (130, "", "")
+
+
 async def test_a_kill_counts_nothing_twice(world: World, tmp_path: Path) -> None:
     world.begin(tmp_path, *(get(number) for number in range(400)))
     command = python("-m", "gateway.cli", "replay", "t.jsonl", "--rate", "40", "--state", "state", "--noise", "0")

@@ -286,6 +286,7 @@ def test_formats_are_told_by_their_content() -> None:
     assert detect(b"1234:9:websocket;0:~") is Format.MITM
     assert detect(b'192.0.2.1 - - [30/Nov/2026:11:00:00 +0000] "GET / HTTP/1.1" 200 5 "-" "-"\n') is Format.ACCESS_LOG
     assert detect(b"broken\n" * 20 + b'192.0.2.1 - - [30/Nov/2026:11:00:00 +0000] "GET / HTTP/1.1" 200 5\n') is Format.ACCESS_LOG
+    assert detect(b'{"time":"2026-11-30T11:00:00Z","method":"GET"}\n') is Format.ACCESS_LOG  # the gateway's own
     assert detect(b"") is None
     assert detect(b"\x7fELF\x00\x01") is None
     assert detect(b"hello\n") is None

@@ -78,8 +78,8 @@ def test_the_forms_say_the_same(document: Document) -> None:
     assert list(told) == [
         "version", "route", "match", "candidate_upstream", "made", "since", "mode", "served", "legacy", "candidate", "fallback", "gateway",
         "unfinished", "eligible", "captured", "compared", "matched", "matched_outright", "matched_by_configuration",
-        "matched_by_rules", "untold", "rules", "mismatched", "match_rate", "interval", "coverage", "coverage_of_sample", "skipped",
-        "dropped", "reconciliation", "noise_pairs", "noise_different", "noise", "gate", "signatures", "sides", "series",
+        "matched_by_rules", "matched_as_noise", "untold", "rules", "mismatched", "match_rate", "interval", "coverage", "coverage_of_sample",
+        "skipped", "dropped", "reconciliation", "noise_pairs", "noise_different", "noise", "gate", "signatures", "sides", "series",
     ]  # fmt: skip
     assert sum(point["matched"] for point in told["series"]["points"]) == told["matched"] > 3000
     assert told["mismatched"] == 2
