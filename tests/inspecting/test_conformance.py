@@ -14,8 +14,13 @@ from tests.support.gateway import Upstream, gateway, ok
 
 __all__ = ["world"]
 
-for own in ("test_behind_a_trusted_proxy_flags_and_the_log_see_the_client", "test_a_trace_is_the_gateways_own_and_a_trusted_proxys_goes_on"):
-    del globals()[own]  # they start a gateway of their own, which nobody looks into
+OF_THEIR_OWN = (
+    "test_behind_a_trusted_proxy_flags_and_the_log_see_the_client",
+    "test_a_trace_is_the_gateways_own_and_a_trusted_proxys_goes_on",
+)
+"""They start a gateway that nobody looks into."""
+for name in OF_THEIR_OWN:
+    del globals()[name]
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

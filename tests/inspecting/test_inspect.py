@@ -331,7 +331,18 @@ async def test_a_page_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
 async def test_a_reload_and_a_worker_that_dies(tmp_path: Path) -> None:
     """The page stays where it is, under the same password."""
     async with inspected(tmp_path) as inside:
-        await inside.get("/before")
+        await inside.get("/before", "X-Plain: plain")
+        (flow,) = await inside.until("~u /before")
+        assert flow.request.headers["X-Plain"] == "plain"
+        config = tmp_path / "banyan.toml"
+        config.write_text(config.read_text().replace('"x-secret"', '"x-plain"'))
+        for _ in range(100):
+            if (await asyncio.to_thread(inside.gateway.get, "/config"))["number"] == 1:
+                break
+            await asyncio.sleep(0.1)
+        await inside.get("/between", "X-Plain: plain")
+        (flow,) = await inside.until("~u /between")
+        assert flow.request.headers["X-Plain"] == "(hidden)"
         (pid,) = inside.gateway.workers()
         os.kill(pid, 9)
         for _ in range(100):
