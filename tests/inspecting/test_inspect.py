@@ -15,7 +15,9 @@ import pytest
 import pytest_asyncio
 
 from demo.processes import python
-from tests.inspecting.conftest import Inspected, inspected, says
+from tests.inspecting.conftest import TOML, Inspected, inspected, says
+from tests.support import http2, http3
+from tests.support.certificates import Authority
 from tests.support.gateway import Exchange, write_flags
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -250,6 +252,23 @@ async def test_a_websocket_s_messages(inside: Inspected) -> None:
         assert len(flow.websocket.messages) == 200
         assert flow.websocket.messages[-1].text == "HELLO 299"
         client.close()
+
+
+async def test_http_2_and_3(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("shop", "shop.test")
+    more = 'http2 = true\nhttp3 = true\ntls = {{ certificate = "shop.pem", key = "shop.key" }}\n[upstreams]\n'
+    async with inspected(tmp_path, toml=TOML.replace("[upstreams]\n", more), reviews=True) as inside:
+        tls = authority.client()
+        tls.set_alpn_protocols(["h2"])
+        two = await http2.Client.connect(inside.gateway.port, tls, server_name="shop.test")
+        assert (await two.request(http2.get("/reviews/two", "POST", "shop.test"), b"hello")).status == 200
+        two.close()
+        async with http3.client(inside.gateway.port, authority.ca) as three:
+            assert (await three.request(http2.get("/reviews/three", "POST", "shop.test"), b"hello")).status == 200
+        for name, version in (("two", "HTTP/2.0"), ("three", "HTTP/3")):
+            (flow,) = await inside.until(f"~marker black_circle & ~u /reviews/{name}")
+            assert (flow.request.http_version, flow.request.content) == (version, b"hello")
 
 
 # How much is kept
