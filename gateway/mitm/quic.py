@@ -6,6 +6,7 @@ itself: there can be one worker only, and between a worker's end and its success
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Sequence
 
@@ -19,6 +20,8 @@ from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.mode_specs import ReverseMode
 
 from gateway.tls import Pair, names_of
+
+_log = logging.getLogger("banyan.worker")
 
 PROTOCOLS = ["h3"]
 
@@ -47,10 +50,14 @@ class Quic:
         """Listens on UDP, at the address of a socket for TCP.
 
         Raises:
-            OSError: it cannot be had.
+            SystemExit: it cannot be had. No other try mends that: the supervisor is told so.
         """
         host, port = beside.getsockname()[:2]
-        self._servers.append(await mitmproxy_rs.udp.start_udp_server(host, port, self._instance.handle_stream))
+        try:
+            self._servers.append(await mitmproxy_rs.udp.start_udp_server(host, port, self._instance.handle_stream))
+        except OSError as error:
+            _log.error("gateway.http3: UDP %s:%d cannot be had: %s. End who has it, or remove http3", host, port, error)
+            raise SystemExit(2) from error
 
     def stop(self) -> None:
         """Takes no new connections, and no packets of old ones either: mitmproxy has one socket for all."""

@@ -10,7 +10,7 @@ import mitmproxy_rs
 import pytest
 from mitmproxy.proxy.server import UDP_TIMEOUT
 
-from tests.support.gateway import Exchange, ok
+from tests.support.gateway import Exchange, Held, ok
 
 if TYPE_CHECKING:
     from tests.conformance.conftest import World
@@ -190,3 +190,66 @@ async def test_http_3_is_one_worker_s() -> None:
     """mitmproxy binds the socket itself, from a host and a port: it takes neither a socket nor an option to share one."""
     assert list(inspect.signature(mitmproxy_rs.udp.start_udp_server).parameters) == ["host", "port", "handle_udp_stream"]
     assert UDP_TIMEOUT == 20
+
+
+async def test_an_http_1_0_client(world: World) -> None:
+    client = await world.gateway.connect()
+    await client.send(b"GET /old HTTP/1.0\r\nHost: a\r\n\r\n")
+    await client.rest()
+    assert world.legacy.requests[0].line == (b"GET /old HTTP/1.1" if world.engine == "edge" else b"GET /old HTTP/1.0")
+
+
+async def test_connections_to_legacy(world: World) -> None:
+    for _ in range(3):
+        assert (await world.gateway.request(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")).status == 200
+    assert world.legacy.connections == (1 if world.engine == "edge" else 3)
+
+
+async def test_an_answer_that_is_cut_off(world: World) -> None:
+    async def half(exchange: Exchange) -> None:
+        # More than the edge holds back until it is whole.
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100_000)
+        await asyncio.sleep(0.1)
+        exchange.writer.close()
+
+    world.legacy.handler = half
+    client = await world.gateway.connect()
+    await client.send(GET)
+    if world.engine == "edge":
+        with pytest.raises(ConnectionResetError):
+            await client.rest()
+    else:
+        assert (await client.rest()).endswith(b"x" * 100_000)
+
+
+async def test_a_candidate_that_pauses(world: World) -> None:
+    async def pauses(exchange: Exchange) -> None:
+        # More than the edge holds back until it is whole.
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100004\r\n\r\n" + b"x" * 100_000)
+        await asyncio.sleep(1.1)  # longer than response_timeout
+        await exchange.send(b"last")
+
+    world.new.handler = pauses
+    await world.gateway.current(reviews=True)
+    response = await world.gateway.request(GET)
+    assert (response.status, response.body[-4:]) == (200, b"last" if world.engine == "edge" else b"ok")
+
+
+async def test_how_long_is_waited(world: World) -> None:
+    await world.gateway.request(GET)
+    assert bool(world.legacy.requests[0].header("Banyan-Timeout-Ms")) == (world.engine == "edge")
+
+
+async def test_what_is_read_ahead(world: World) -> None:
+    held = Held()
+    world.legacy.handler = held
+    client = await world.gateway.connect()
+    await client.send(GET)
+    try:
+        async with asyncio.timeout(3):
+            await client.send(GET * 800_000)  # more than sockets hold
+        assert world.engine == "mitmproxy"
+    except TimeoutError:
+        assert world.engine == "edge"
+    client.reset()
+    held.go.set()

@@ -514,14 +514,15 @@ def test_tls_is_one_certificate_or_several(tmp_path: Path, several: bool) -> Non
         ('tls = { certificate = "a.pem", key = "a.key" }', True),
     ],
 )
-def test_http2_is_chosen_over_tls(tmp_path: Path, more: str, good: bool) -> None:
+def test_http2_and_http3_come_with_tls(tmp_path: Path, more: str, good: bool) -> None:
     path = tmp_path / "banyan.toml"
-    path.write_text(f"[gateway]\nhttp2 = true\n{more}\n{GOOD}")
-    if good:
-        assert load(path).gateway.http2
-    else:
-        with pytest.raises(ConfigError, match="http2 is chosen in the TLS handshake"):
-            load(path)
+    for key, says in (("http2", "http2 is chosen in the TLS handshake"), ("http3", "http3 has TLS in it")):
+        path.write_text(f"[gateway]\n{key} = true\n{more}\n{GOOD}")
+        if good:
+            assert getattr(load(path).gateway, key) is True
+        else:
+            with pytest.raises(ConfigError, match=says):
+                load(path)
 
 
 def test_an_https_upstream(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ import pytest
 import pytest_asyncio
 
 from demo.processes import python
-from tests.inspecting.conftest import Inspected, inspected, says
+from tests.inspecting.conftest import TOML, Inspected, inspected, says
+from tests.support import http2, http3
+from tests.support.certificates import Authority
 from tests.support.gateway import Exchange, write_flags
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -252,6 +254,23 @@ async def test_a_websocket_s_messages(inside: Inspected) -> None:
         client.close()
 
 
+async def test_http_2_and_3(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("shop", "shop.test")
+    more = 'http2 = true\nhttp3 = true\ntls = {{ certificate = "shop.pem", key = "shop.key" }}\n[upstreams]\n'
+    async with inspected(tmp_path, toml=TOML.replace("[upstreams]\n", more), reviews=True) as inside:
+        tls = authority.client()
+        tls.set_alpn_protocols(["h2"])
+        two = await http2.Client.connect(inside.gateway.port, tls, server_name="shop.test")
+        assert (await two.request(http2.get("/reviews/two", "POST", "shop.test"), b"hello")).status == 200
+        two.close()
+        async with http3.client(inside.gateway.port, authority.ca) as three:
+            assert (await three.request(http2.get("/reviews/three", "POST", "shop.test"), b"hello")).status == 200
+        for name, version in (("two", "HTTP/2.0"), ("three", "HTTP/3")):
+            (flow,) = await inside.until(f"~marker black_circle & ~u /reviews/{name}")
+            assert (flow.request.http_version, flow.request.content) == (version, b"hello")
+
+
 # How much is kept
 
 
@@ -331,7 +350,18 @@ async def test_a_page_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
 async def test_a_reload_and_a_worker_that_dies(tmp_path: Path) -> None:
     """The page stays where it is, under the same password."""
     async with inspected(tmp_path) as inside:
-        await inside.get("/before")
+        await inside.get("/before", "X-Plain: plain")
+        (flow,) = await inside.until("~u /before")
+        assert flow.request.headers["X-Plain"] == "plain"
+        config = tmp_path / "banyan.toml"
+        config.write_text(config.read_text().replace('"x-secret"', '"x-plain"'))
+        for _ in range(100):
+            if (await asyncio.to_thread(inside.gateway.get, "/config"))["number"] == 1:
+                break
+            await asyncio.sleep(0.1)
+        await inside.get("/between", "X-Plain: plain")
+        (flow,) = await inside.until("~u /between")
+        assert flow.request.headers["X-Plain"] == "(hidden)"
         (pid,) = inside.gateway.workers()
         os.kill(pid, 9)
         for _ in range(100):

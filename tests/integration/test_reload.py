@@ -530,7 +530,7 @@ async def events(exchange: Exchange) -> None:
 @pytest.mark.parametrize("engine", list(ENGINES))
 async def test_reloads_under_load(tmp_path: Path, engine: str) -> None:
     """Steady load on kept connections while everything that a reload may change changes, again and again: no request fails, no connection
-    is dropped, and the tunnels and event streams that were there before the first are there after the last. (No tunnels by mitmproxy.)"""
+    is dropped, and the tunnels and event streams that were there before the first are there after the last."""
     reloads = RELOADS if engine == "edge" else min(RELOADS, 10)
     async with served(tmp_path, engine=engine, workers=2, reviews=True, reviews__shadow=True) as world:
         world.legacy.handler = world.new.handler = events
@@ -587,7 +587,7 @@ async def test_reloads_under_load(tmp_path: Path, engine: str) -> None:
 
         tasks = [asyncio.create_task(load(number)) for number in range(6)]
         watching = [asyncio.create_task(watch()) for _ in range(3)]
-        talking = [asyncio.create_task(talk()) for _ in range(3 if engine == "edge" else 0)]
+        talking = [asyncio.create_task(talk()) for _ in range(3)]
         everything = [*tasks, *watching, *talking]
         await asyncio.sleep(0.5)
         memory: list[int] = []

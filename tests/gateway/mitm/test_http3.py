@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from demo.processes import python
 from gateway.config import parse
 from gateway.mitm.unfit import unfit
 from gateway.usable import EDGE, INSPECTED, unserved, unusable
 from tests.support.certificates import Authority
-from tests.support.gateway import Exchange, Gateway, Upstream, gateway, ok
+from tests.support.gateway import Exchange, Gateway, Upstream, gateway, ok, write_flags
 from tests.support.http2 import get
 from tests.support.http3 import Client, client
 
@@ -174,6 +177,23 @@ async def test_the_certificate_is_the_name_s(world: World) -> None:
     for name in ("shop.test", "x.other.test"):
         async with client(world.gateway.port, world.authority.ca, name) as asking:
             assert (await asking.request(get("/", "GET", name))).status == 200
+
+
+async def test_an_address_that_somebody_has(tmp_path: Path) -> None:
+    Authority(tmp_path).issue("shop", "shop.test")
+    write_flags(tmp_path / "flags.json", {})
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        lines = f'listen = ["127.0.0.1:{port}"]\nadmin = "127.0.0.1:0"\nworkers = 1\nhttp3 = true\n'
+        tls = 'tls = { certificate = "shop.pem", key = "shop.key" }\n'
+        config = tmp_path / "banyan.toml"
+        config.write_text(f'[gateway]\n{lines}{tls}[upstreams]\nlegacy = "http://127.0.0.1:1"\n')
+        command = python("-m", "gateway.cli", "run", "--engine", "mitmproxy", "--config", str(config))
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert f"gateway.http3: UDP 127.0.0.1:{port} cannot be had" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 async def test_who_cannot_serve_it(tmp_path: Path) -> None:
