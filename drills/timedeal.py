@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -132,8 +134,15 @@ def start_database(found: Stage) -> str:
         servers.append(start_postgres(found.folder, "shop"))
         return servers[0].running
 
-    found.start(begin, lambda running: servers[0].stop())
+    _started(found, begin, lambda running: servers[0].stop())
     return servers[0].url
+
+
+def _started[Server: Running](found: Stage, begin: Callable[[], Server], stop: Callable[[Server], object]) -> Server:
+    """As `found.start`, in a thread: an interrupt comes to the main one, and in the middle of a start it would leave a process of which
+    nobody knows."""
+    with ThreadPoolExecutor(1, thread_name_prefix="start") as threads:
+        return threads.submit(found.start, begin, stop).result()
 
 
 def _deal(found: Stage, url: str, limited: bool, people: int) -> dict[int, list[int]]:
@@ -150,7 +159,7 @@ def _side(found: Stage, url: str, crowd: Buyers, careless: bool, buyers: int, se
     database = Database(url)
     stocked, first, deadlocks = database.stock(crowd.items), database.next_order(), database.deadlocks()
     begin = partial(start_shop, found.folder, WORKERS, database=url, env=_settings(careless), seed=False)
-    shop: Shop = found.start(begin, Shop.kill)
+    shop = _started(found, begin, Shop.kill)
     crowd.port = shop.port
     try:
         uvloop.run(crowd.run(buyers, seconds))

@@ -19,6 +19,8 @@ _ACROSS: Final = 200
 """… and from one to the next."""
 _DOWN: Final = 110
 _MARGIN: Final = 40
+_BESIDE: Final = 130
+"""Left and right of the boxes: there calls go by what lies between."""
 _COLOURS: Final = {Verdict.WITH: "#0f766e", Verdict.OWN: "#616e7c", Verdict.AGAINST: "#c2410c", Verdict.UNLISTED: "#616e7c"}
 
 
@@ -86,7 +88,7 @@ def svg(graph: Graph) -> str:
     """A whole SVG document."""
     layers = rows(graph)
     widest = max(len(row) for row in layers)
-    width = 2 * _MARGIN + (widest - 1) * _ACROSS + _WIDTH
+    width = 2 * _BESIDE + (widest - 1) * _ACROSS + _WIDTH
     height = 2 * _MARGIN + (len(layers) - 1) * _DOWN + _HEIGHT
     places: dict[str, tuple[float, float]] = {}
     for number, row in enumerate(layers):
@@ -115,18 +117,22 @@ def svg(graph: Graph) -> str:
 
 
 def _edge(call: Call, places: dict[str, tuple[float, float]]) -> str:
-    """From box to box, bent to its own side, so that a call and the one back do not lie upon each other; those against the order dashed."""
+    """From box to box, bent to its own side, so that a call and the one back do not lie upon each other, and round what lies between;
+    those against the order dashed."""
     (x1, y1), (x2, y2) = places[call.caller], places[call.domain]
     down = y2 > y1
     same = y1 == y2
     start = (x1 + _WIDTH / 2, y1 + (0 if same or not down else _HEIGHT))
     end = (x2 + _WIDTH / 2, y2 + (_HEIGHT if not same and not down else 0))
-    bend = 24 if down else -24
-    middle = ((start[0] + end[0]) / 2 + (0 if same else bend), (start[1] + end[1]) / 2 - (34 if same else 0))
+    layers = round(abs(y2 - y1) / _DOWN)
+    aside = 24 if layers < 2 else _WIDTH + 40 + 16 * min(layers, 4)
+    bent = ((start[0] + end[0]) / 2 + (0 if same else aside if down else -aside), (start[1] + end[1]) / 2 - (34 if same else 0))
+    middle = ((start[0] + end[0]) / 4 + bent[0] / 2, (start[1] + end[1]) / 4 + bent[1] / 2)
     dashed = ' stroke-dasharray="6 4"' if call.verdict is Verdict.AGAINST else ""
     colour = _COLOURS[call.verdict]
     return (
-        f'<path d="M{start[0]:g} {start[1]:g} Q{middle[0]:g} {middle[1]:g} {end[0]:g} {end[1]:g}" fill="none" stroke="{colour}" '
+        f'<path d="M{start[0]:g} {start[1]:g} Q{bent[0]:g} {bent[1]:g} {end[0]:g} {end[1]:g}" fill="none" stroke="{colour}" '
         f'stroke-width="1.6"{dashed} marker-end="url(#{call.verdict})"/>'
-        f'<text x="{middle[0]:g}" y="{middle[1]:g}" text-anchor="middle" font-size="11" fill="{colour}">{call.calls:,}</text>'
+        f'<text x="{middle[0]:g}" y="{middle[1] - 3:g}" text-anchor="middle" font-size="11" fill="{colour}" stroke="#ffffff" '
+        f'stroke-width="3" paint-order="stroke">{call.calls:,}</text>'
     )

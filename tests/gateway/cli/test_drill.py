@@ -49,9 +49,17 @@ def of_folder(folder: Path) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("moment", ["seeding", "without the gateway"])
-def test_interrupted_it_ends_what_it_started_and_leaves_nothing(tmp_path: Path, moment: str) -> None:
-    command = python("-m", "gateway.cli", "drill", "provider", "--payments", "20", "--rate", "5")
+@pytest.mark.parametrize(
+    ("arguments", "moment"),
+    [
+        (["provider", "--payments", "20", "--rate", "5"], "seeding"),
+        (["provider", "--payments", "20", "--rate", "5"], "without the gateway"),
+        (["timedeal", "--buyers", "20"], "seeding"),
+        (["timedeal", "--buyers", "20"], "as it was"),
+    ],
+)
+def test_interrupted_it_ends_what_it_started_and_leaves_nothing(tmp_path: Path, arguments: list[str], moment: str) -> None:
+    command = python("-m", "gateway.cli", "drill", *arguments)
     running = subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
