@@ -52,5 +52,5 @@ def place(user: User, wanted: Mapping[int, int]) -> Order:
     for line in lines:
         line.order = order
     Line.objects.bulk_create(lines)
-    telling.order_placed(order, lines)
+    telling.order_placed(order)
     return order

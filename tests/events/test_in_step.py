@@ -167,6 +167,19 @@ def test_the_shop_s_changes_come_to_the_services_and_theirs_to_the_shop(world: W
     changed = {part for part, when in after.json()["as_of"].items() if when != before.json()["as_of"][part]}
     assert changed == {"reviews"}
 
+    # An order takes stock, which the view shows; the order is told itself, with its lines.
+    option = viewed()["options"][0]
+    answer = httpx.post(
+        f"{world.shop.url}/api/v1/orders/",
+        json={"lines": [{"option": option["id"], "quantity": 2}]},
+        headers={"Authorization": f"Token {token('user01')}"},
+    )
+    assert answer.status_code == 201, answer.text
+    until(lambda: viewed()["options"][0]["stock"] == option["stock"] - 2)
+    [placed] = [one for one in world.events() if one.type == "shop.order.placed"]
+    assert placed.key == f"order-{answer.json()['id']}"
+    assert [(line["option"], line["quantity"]) for line in placed.data["lines"]] == [(option["id"], 2)]
+
     # And the other way: the service's word is the shop's, with the same number, and comes round to nobody twice.
     items = unreviewed(world, 3)
     told = world.service_review(3, next(items))
