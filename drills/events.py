@@ -116,14 +116,16 @@ def run(say: Say, *, events: int = 100_000, rate: float = 500.0, kills: int = 5,
     Raises:
         StartError: something did not come up, or not again.
     """
-    with stage("events", say, keep=keep) as found:
-        world = World(found, tail)
-        try:
+    world: World | None = None
+    try:
+        with stage("events", say, keep=keep) as found:
+            world = World(found, tail)
             say("starting PostgreSQL, NATS, the shop, two services and what moves data between them")
             world.begin()
             return report(_drill(world, say, events, rate, kills), events, rate)
-        finally:
-            world.end()
+    finally:
+        if world is not None:
+            world.end()  # the database last: what is being stopped still uses it
 
 
 def _drill(world: World, say: Say, events: int, rate: float, kills: int) -> Found:

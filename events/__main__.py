@@ -10,12 +10,13 @@ import os
 import sys
 from collections.abc import Sequence
 
+from events.address import AddressError
 from events.envelope import PARTITIONS
 from events.metrics import RelayMetrics
 from events.outbox import open_outbox
 from events.relay import Relay
 from events.running import run
-from events.stream import Stream
+from events.stream import stream_at
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,8 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from events.outbox.log import LogOutbox
 
         open_it = lambda: LogOutbox(store)  # noqa: E731 - as above
+    try:
+        stream = stream_at(options.nats, options.replicas)
+    except AddressError as error:
+        print(f"relay: {error}", file=sys.stderr)
+        return 2
     metrics = RelayMetrics()
-    relay = Relay(open_it, Stream(tuple(options.nats.split(","))), metrics, options.partitions)
+    relay = Relay(open_it, stream, metrics, options.partitions)
     return run("relay", [relay.run()], metrics.registry, options.metrics)
 
 
@@ -58,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     relay.add_argument(
         "--partitions", type=_partitions, default=tuple(range(PARTITIONS)), metavar="N[,N]", help="which to publish; default: all"
     )
+    relay.add_argument("--replicas", type=int, default=1, help="of the stream, where this makes it: 3 in a cluster; default: 1")
     relay.add_argument("--metrics", default="", metavar="HOST:PORT", help="answer GET /metrics there; port 0: a free one")
     return parser
 

@@ -22,12 +22,14 @@ MOST_TRIES: Final = 5
 """Of an event whose effect fails, before it is parked."""
 REMEMBER_SECONDS: Final = 8 * 86400.0
 """How long ids are kept: longer than the stream keeps the events."""
+FORGET_SECONDS: Final = 600.0
 
 SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS event_positions (consumer TEXT NOT NULL, partition INTEGER NOT NULL, sequence BIGINT NOT NULL,"
     " PRIMARY KEY (consumer, partition))",
     "CREATE TABLE IF NOT EXISTS event_inbox (consumer TEXT NOT NULL, event_id TEXT NOT NULL, applied_at BIGINT NOT NULL,"
     " PRIMARY KEY (consumer, event_id))",
+    "CREATE INDEX IF NOT EXISTS event_inbox_age ON event_inbox (consumer, applied_at)",
     "CREATE TABLE IF NOT EXISTS event_parked (consumer TEXT NOT NULL, sequence BIGINT NOT NULL, event_id TEXT NOT NULL,"
     " event_key TEXT NOT NULL, body TEXT NOT NULL, reason TEXT NOT NULL, tries INTEGER NOT NULL, parked_at BIGINT NOT NULL,"
     " PRIMARY KEY (consumer, sequence))",
@@ -102,6 +104,7 @@ class Inbox:
         self._effect = effect
         self._not_from = not_from
         self._tries: Counter[int] = Counter()
+        self._forgot = 0
         self._copied: tuple[str, Position] = ("", position.NOTHING)
 
     def at(self, partition: int) -> int:
@@ -125,6 +128,7 @@ class Inbox:
                 for delivery in deliveries:
                     self._one(execute, delivery, copied, applied)
                 self._move(execute, partition, deliveries[-1].sequence)
+                self._forget(execute)
         except InboxError:
             raise
         except Exception:
@@ -153,7 +157,6 @@ class Inbox:
         with self._store.transaction() as execute:
             self._require(execute, partition, after)
             self._move(execute, partition, sequence)
-            execute("DELETE FROM event_inbox WHERE consumer = ? AND applied_at < ?", self.consumer, now() - int(1000 * REMEMBER_SECONDS))
 
     def parked(self) -> list[Parked]:
         """In the order of the stream."""
@@ -265,6 +268,13 @@ class Inbox:
             partition,
             sequence,
         )
+
+    def _forget(self, execute: Execute) -> None:
+        """Once in a while, what nobody will send again."""
+        if now() - self._forgot > 1000 * FORGET_SECONDS:
+            self._forgot = now()
+            before = self._forgot - int(1000 * REMEMBER_SECONDS)
+            execute("DELETE FROM event_inbox WHERE consumer = ? AND applied_at < ?", self.consumer, before)
 
     def _copy(self, execute: Execute) -> Position:
         rows = execute("SELECT position FROM event_copies WHERE consumer = ?", self.consumer)

@@ -7,12 +7,14 @@ from the beginning; refuses what it has no room for, so that outboxes fill and n
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 from typing import Final
 
 from nats.js import JetStreamContext, api
 from nats.js.errors import NotFoundError
 
+from events.address import addresses
 from events.envelope import Event
 from shadow.broker import Broker, Place
 
@@ -27,9 +29,13 @@ END_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Where it is, and its limits. Seconds and bytes."""
+    """Where it is, and its limits when it is made. Seconds and bytes."""
 
     servers: tuple[str, ...]
+    credentials: str = ""
+    """A file, as `nsc` makes it: who we are to NATS."""
+    ca: str = ""
+    """A file: who signs for NATS, where the servers are tls://."""
     name: str = STREAM
     keep: float = KEEP_SECONDS
     max_bytes: int = MOST_BYTES
@@ -37,7 +43,19 @@ class Stream:
 
     def broker(self, name: str) -> Broker:
         """A connection to it, not begun yet."""
-        return Broker(Place(self.servers, self.name, self.max_bytes, self.replicas, 30.0), name)
+        place = Place(self.servers, self.name, self.max_bytes, self.replicas, 30.0, ca=self.ca, credentials=self.credentials)
+        return Broker(place, name)
+
+
+def stream_at(servers: str, replicas: int = 1) -> Stream:
+    """The stream at `servers`, as `addresses` reads them. BANYAN_EVENTS_CREDENTIALS and BANYAN_EVENTS_CA name the files beside them.
+
+    Raises:
+        AddressError: see there.
+    """
+    return Stream(
+        addresses(servers), os.environ.get("BANYAN_EVENTS_CREDENTIALS", ""), os.environ.get("BANYAN_EVENTS_CA", ""), replicas=replicas
+    )
 
 
 def subject(event: Event) -> str:
@@ -52,7 +70,7 @@ def of_partition(store: str, partition: int) -> str:
 
 
 async def ensure(stream: JetStreamContext, wanted: Stream) -> None:
-    """Makes it, or brings its limits up to date. More room and more days are no loss, and less is what somebody asked for.
+    """Makes it where it is missing. One that is there is left as whoever runs NATS has it.
 
     Raises:
         nats.errors.Error: NATS did not let us.
@@ -70,13 +88,9 @@ async def ensure(stream: JetStreamContext, wanted: Stream) -> None:
         duplicate_window=min(DUPLICATE_SECONDS, wanted.keep),
     )
     try:
-        found = (await stream.stream_info(wanted.name)).config
+        await stream.stream_info(wanted.name)
     except NotFoundError:
         await stream.add_stream(config)
-        return
-    ours = ("subjects", "discard", "max_bytes", "max_age", "num_replicas", "duplicate_window")
-    if any((getattr(found, name) or 0) != (getattr(config, name) or 0) for name in ours):
-        await stream.update_stream(config)
 
 
 async def end(wanted: Stream) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
+from events.address import AddressError
 from events.inbox import InboxError
 from services import faults
 from services.database import DatabaseError, Pool, Table, fill
@@ -59,7 +60,7 @@ def main(service: Service, arguments: Sequence[str] | None = None) -> int:
     except (DatabaseError, ShopError, InboxError) as error:
         print(f"{service.name}: {error}", file=sys.stderr)
         return 1
-    except (faults.UnknownFaultError, KeyTextError) as error:
+    except (faults.UnknownFaultError, KeyTextError, AddressError) as error:
         print(f"{service.name}: {error}", file=sys.stderr)
         return 2
 

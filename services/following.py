@@ -103,22 +103,22 @@ class Following:
         from events.consumer import Consumer
         from events.metrics import ConsumerMetrics
         from events.running import run
-        from events.stream import Stream
+        from events.stream import stream_at
 
         metrics = ConsumerMetrics()
         with closing(SqliteStore(database)) as store, ThreadPoolExecutor(1, thread_name_prefix="inbox") as thread:
             # What this service has told comes back by the shop, and is applied as all else: it is there already, and the same. After an
             # import it may not be.
-            consumer = Consumer(Inbox(store, name, self.effect), SHOP, Stream(tuple(options.nats.split(","))), metrics, thread)
+            consumer = Consumer(Inbox(store, name, self.effect), SHOP, stream_at(options.nats), metrics, thread)
             return run(name, [consumer.run()], metrics.registry, options.metrics)
 
 
 def _end_of(servers: str) -> int:
-    from events.stream import Stream, end  # as above
+    from events.stream import end, stream_at  # as above
     from shadow.broker import TROUBLE, reason
 
     try:
-        return asyncio.run(end(Stream(tuple(servers.split(",")))))
+        return asyncio.run(end(stream_at(servers)))
     except TROUBLE as error:
         raise InboxError(f"NATS can't be used: {reason(error)}") from error
 

@@ -28,6 +28,8 @@ LONG = (
     "tests/integration/test_reload.py",
     "tests/console/test_flags_live.py",
     "tests/integration/test_shipping",
+    "tests/events/",
+    "tests/drills/test_events.py",
     "tests/shadow/test_jetstream.py",
 )
 """Files that take long, with few tests. By themselves these would come last, one process with three minutes of them and the other idle."""

@@ -20,11 +20,15 @@ from psycopg import sql
 from events.envelope import Event
 from events.outbox import OutboxError
 from events.outbox.pgoutput import Begin, Commit, Insert, PgoutputError, Relation, read
-from events.outbox.postgres import PostgresOutbox
+from events.outbox.postgres import LOCK, PostgresOutbox
 from events.outbox.rows import COLUMNS, TABLE, event
 
 SLOT: Final = "banyan_outbox"
 PUBLICATION: Final = "banyan_outbox"
+STEP_BYTES: Final = 64 * 1024**2
+"""Of the log, decoded at one look: what others have written meanwhile may be more than a statement's time allows for."""
+STATEMENT_MS: Final = 60_000
+"""For a look, which has to decode a long transaction from its beginning."""
 
 
 class LogOutbox(PostgresOutbox):
@@ -32,19 +36,24 @@ class LogOutbox(PostgresOutbox):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
+        self._do(sql.SQL("SET statement_timeout = {}").format(STATEMENT_MS).as_string(self._connection))
         self._read: deque[tuple[int, set[int]]] = deque()
         """(end of a transaction, its events that are not published), in the order of the log."""
         self._left: int | None = None
         """Up to this number what is in the table is published first: it may be older than the slot. None: the slot was not looked at."""
 
     def hold(self, partitions: Sequence[int]) -> frozenset[int]:
-        """All or none: a slot has all partitions."""
-        held = super().hold(partitions)
-        if len(held) < len(partitions):
-            return frozenset()
+        """All or none: a slot has all partitions. They are taken in order, and given back at the first that another has: of two who begin
+        at once one has them all, and not each a half for ever."""
+        for number in sorted(partitions):
+            if number not in super().hold((number,)):
+                for taken in self._held:
+                    self._rows("SELECT pg_advisory_unlock(%s, %s)", LOCK, taken)
+                self._held.clear()
+                return frozenset()
         if self._left is None:
             self._prepare()
-        return held
+        return frozenset(partitions)
 
     def waiting(self, held: frozenset[int], most: int) -> list[Event]:
         if self._left:
@@ -53,7 +62,13 @@ class LogOutbox(PostgresOutbox):
             if old:
                 return old
             self._left = 0
-        [(before,)] = self._rows("SELECT pg_current_wal_flush_lsn()")
+        ends = self._rows(
+            "SELECT least(pg_current_wal_flush_lsn(), confirmed_flush_lsn + %s::numeric) FROM pg_replication_slots WHERE slot_name = %s",
+            STEP_BYTES, SLOT,
+        )  # fmt: skip
+        if not ends:
+            raise OutboxError(f"the slot {SLOT} is gone; it is made anew")  # by the next connection
+        before = ends[0][0]
         rows = self._rows(
             "SELECT data FROM pg_logical_slot_peek_binary_changes(%s, %s, %s, 'proto_version', '1', 'publication_names', %s)",
             SLOT, before, 2 * most, PUBLICATION,

@@ -43,12 +43,11 @@ def _write(user: User, lines: list[tuple[Option, int]]) -> Order:
     prices = [option.item.price + option.surcharge for option, _ in lines]
     total = sum((price * quantity for price, (_, quantity) in zip(prices, lines, strict=True)), Decimal(0))
     order = Order.objects.create(user=user, total=total)
-    written = [
+    Line.objects.bulk_create(
         Line(order=order, option=option, quantity=quantity, unit_price=price)
         for price, (option, quantity) in zip(prices, lines, strict=True)
-    ]
-    Line.objects.bulk_create(written)
-    telling.order_placed(order, written)
+    )
+    telling.order_placed(order)
     for item_id, quantity in sorted(items.items()):
         if not Item.objects.filter(pk=item_id, stock__gte=quantity).update(stock=F("stock") - quantity):
             raise OutOfStockError(next(option for option, _ in lines if option.item_id == item_id))

@@ -24,7 +24,6 @@ from legacy_django.outbox import telling
 def place(user: User, wanted: Mapping[int, int]) -> Order:
     """See placing.place. What the database gives up for another order's sake fails."""
     order = Order.objects.create(user=user, total=Decimal(0))
-    lines = []
     for option_id, quantity in wanted.items():
         option = Option.objects.select_related("item__deal").filter(pk=option_id).first()
         if option is None:
@@ -35,10 +34,10 @@ def place(user: User, wanted: Mapping[int, int]) -> Order:
         if not Item.objects.filter(pk=option.item_id, stock__gte=quantity).update(stock=F("stock") - quantity):
             raise OutOfStockError(option)
         price = option.item.price + option.surcharge
-        lines.append(Line.objects.create(order=order, option=option, quantity=quantity, unit_price=price))
+        Line.objects.create(order=order, option=option, quantity=quantity, unit_price=price)
         order.total += price * quantity
     order.save(update_fields=["total"])
-    telling.order_placed(order, lines)
+    telling.order_placed(order)
     return order
 
 

@@ -72,9 +72,9 @@ def _option(option: Option) -> tuple[str, str, dict[str, Any]]:
     return OPTION_CHANGED, f"option-{option.pk}", data
 
 
-def order_placed(order: Order, lines: Iterable[Line]) -> None:
-    """With the stock that it took."""
-    lines = list(lines)
+def order_placed(order: Order) -> None:
+    """With the stock that it took. Call it as soon as lines and options are written: it needs no lock that is taken later."""
+    lines = list(Line.objects.filter(order=order).order_by("pk"))
     options_changed(line.option_id for line in lines)
     emit(
         ORDER_PLACED,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +16,8 @@ from services.product_view.documents import apply, rebuild
 from services.product_view.tables import TABLES
 from services.serving import application, identifier, not_found
 from services.stamp import Verifier
+
+PATH: Final = "/api/v1/product-view/{item}"
 
 
 class ProductView:
@@ -44,7 +48,7 @@ def matches(fields: list[str], tag: str) -> bool:
 
 def build(pool: Pool, faults: frozenset[Fault], verifier: Verifier) -> Starlette:
     """The ASGI application."""
-    return application(pool, {"/api/v1/product-view/{item}": ProductView(pool).one}, faults, verifier)
+    return application(pool, {PATH: ProductView(pool).one}, faults, verifier, quick=frozenset({PATH}))
 
 
 SERVICE = Service("product_view", TABLES, build, Following(apply, rebuild))

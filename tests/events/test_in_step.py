@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,9 @@ class World:
         assert found["equal"] == (told.returncode == 0)
         return [drift for drift in found["drift"] if drift["missing"] or drift["extra"] or drift["different"]]
 
+    def manage(self, *arguments: str) -> str:
+        return manage_shop(self.folder, *arguments, database=self.shop.database)
+
     def events(self) -> list[Event]:
         return asyncio.run(in_stream(self.nats.url))
 
@@ -123,9 +128,6 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def unreviewed(world: World, user: int) -> Iterator[int]:
     """Items that this user has not reviewed."""
-    import sqlite3
-    from contextlib import closing
-
     with closing(sqlite3.connect(world.folder / "shop.sqlite3")) as connection:
         rows = connection.execute(
             "SELECT id FROM items_item WHERE id NOT IN (SELECT item_id FROM reviews_review WHERE user_id = ?) ORDER BY id", (user,)
@@ -165,6 +167,19 @@ def test_the_shop_s_changes_come_to_the_services_and_theirs_to_the_shop(world: W
     changed = {part for part, when in after.json()["as_of"].items() if when != before.json()["as_of"][part]}
     assert changed == {"reviews"}
 
+    # An order takes stock, which the view shows; the order is told itself, with its lines.
+    option = viewed()["options"][0]
+    answer = httpx.post(
+        f"{world.shop.url}/api/v1/orders/",
+        json={"lines": [{"option": option["id"], "quantity": 2}]},
+        headers={"Authorization": f"Token {token('user01')}"},
+    )
+    assert answer.status_code == 201, answer.text
+    until(lambda: viewed()["options"][0]["stock"] == option["stock"] - 2)
+    [placed] = [one for one in world.events() if one.type == "shop.order.placed"]
+    assert placed.key == f"order-{answer.json()['id']}"
+    assert [(line["option"], line["quantity"]) for line in placed.data["lines"]] == [(option["id"], 2)]
+
     # And the other way: the service's word is the shop's, with the same number, and comes round to nobody twice.
     items = unreviewed(world, 3)
     told = world.service_review(3, next(items))
@@ -182,6 +197,23 @@ def test_the_shop_s_changes_come_to_the_services_and_theirs_to_the_shop(world: W
     assert not world.drift("product_view")
     kept = httpx.get(f"{world.reviews.url}/api/v1/reviews/{first['id']}", headers=stamp("reviews"))
     assert kept.json() == first
+
+    # Of a user whom the shop does not know, it cannot keep a review. It is parked, and no other waits for it.
+    stranger = world.service_review(4711, item)
+    until(lambda: bool(world.manage("follow", "--parked")))
+    assert f"review-{stranger['id']}  UnfitError" in world.manage("follow", "--parked")
+    other = world.service_review(3, next(items))
+    until(lambda: httpx.get(f"{world.shop.url}/api/v1/reviews/{other['id']}").status_code == 200)
+    with closing(sqlite3.connect(world.folder / "shop.sqlite3", timeout=10)) as connection:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(auth_user)") if row[1] not in ("id", "username")]
+        connection.execute(
+            f"INSERT INTO auth_user (id, username, {', '.join(columns)}) SELECT 4711, 'user4711', {', '.join(columns)}"  # noqa: S608
+            " FROM auth_user WHERE id = 3"
+        )
+        connection.commit()
+    assert world.manage("follow", "--redrive").startswith("1 took effect, 0 are parked")
+    assert httpx.get(f"{world.shop.url}/api/v1/reviews/{stranger['id']}").json() == stranger
+    until(lambda: not world.drift("product_view"))
 
     settled = world.events()
     origins = [(one.source, one.origin) for one in settled if one.data.get("id") == told["id"]]
@@ -229,9 +261,6 @@ def world_events(world: World) -> list[Event]:
 
 
 def test_the_check_tells_what_has_drifted(world: World) -> None:
-    import sqlite3
-    from contextlib import closing
-
     assert world.drift("reviews") == []
     with closing(sqlite3.connect(world.folder / "reviews.sqlite3", timeout=10)) as connection:
         connection.execute("DELETE FROM reviews WHERE id = 17")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -109,7 +110,25 @@ def test_a_partition_is_one_relay_s(postgres: str, open_it: Open) -> None:
         with closing(first):
             assert first.hold(ALL) == frozenset(ALL)
             assert second.hold(ALL) == frozenset()
-        assert second.hold(ALL) == frozenset(ALL)
+        taken_over(second)
+
+
+def taken_over(outbox: Outbox) -> None:
+    """PostgreSQL gives locks back when it has noticed that their connection has ended."""
+    deadline = time.monotonic() + 10
+    while outbox.hold(ALL) != frozenset(ALL):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_relay_of_the_log_keeps_no_half(postgres: str) -> None:
+    table, first, second = open_outbox(postgres), LogOutbox(postgres), LogOutbox(postgres)
+    with closing(first), closing(second):
+        with closing(table):
+            assert table.hold((2,)) == {2}
+            assert first.hold(ALL) == frozenset()
+            assert table.hold(ALL) == frozenset(ALL), "it has given back what it had of them"
+        taken_over(second)
 
 
 def test_relays_share_the_partitions_of_a_table(postgres: str) -> None:
@@ -208,3 +227,35 @@ def test_what_is_no_outbox_is_told_without_its_password(tmp_path: Path) -> None:
         with pytest.raises(OutboxError) as caught:
             open_outbox(url)
         assert "hush" not in str(caught.value)
+
+
+def test_a_slot_that_was_dropped_is_made_anew_and_nothing_is_missed(postgres: str) -> None:
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        outbox = LogOutbox(postgres)
+        with closing(outbox):
+            assert publish_all(outbox) == []
+            write(connection, "key-1", 1)
+            connection.execute("SELECT pg_drop_replication_slot(%s)", (SLOT,))
+            with pytest.raises(OutboxError, match="made anew"):
+                outbox.waiting(outbox.hold(ALL), 10)
+        write(connection, "key-1", 2)
+        again = LogOutbox(postgres)
+        with closing(again):
+            assert publish_all(again) == [("key-1", 1), ("key-1", 2)]
+
+
+def test_a_log_that_is_longer_than_one_look_is_read_step_by_step(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("events.outbox.log.STEP_BYTES", 100_000)
+    outbox = LogOutbox(postgres)
+    with closing(outbox), psycopg.connect(postgres, autocommit=True) as connection:
+        held = outbox.hold(ALL)
+        assert outbox.waiting(held, 10) == []
+        connection.execute("CREATE TABLE other AS SELECT generate_series(1, 20000) AS n")
+        connection.execute("DROP TABLE other")
+        write(connection, "key-1", 1)
+        looks = 0
+        while not (events := outbox.waiting(held, 10)):
+            looks += 1
+            assert looks < 500
+        assert looks > 3
+        assert [one.data["n"] for one in events] == [1]

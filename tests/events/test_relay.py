@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from demo.processes import Running, python, start
+from events.address import AddressError, addresses
 from events.envelope import Event
 from events.relay import waves
 from tests.support.nats import Nats
@@ -89,7 +90,7 @@ def test_each_is_in_the_stream_once_and_in_order_though_relays_are_killed(
         try:
             until(lambda: connection.execute("SELECT count(*) FROM outbox_event").fetchone()[0] == 0)  # type: ignore[index]
             until(lambda: metric("banyan_outbox_backlog") == 0)
-            assert metric("banyan_relay_nats_connected") == 1
+            until(lambda: metric("banyan_relay_nats_connected") == 1)
         finally:
             assert running.stop() == 0
     events = asyncio.run(in_stream(nats.url))
@@ -146,3 +147,12 @@ def test_wrong_use_is_told(tmp_path: Path) -> None:
     assert status() == 2
     assert status("--store", "sqlite:///x", "--from", "log") == 2
     assert status("--store", "sqlite:///x", "--partitions", "9") == 2
+    assert status("--store", "sqlite:///x", "--nats", "nats://shop:hush@127.0.0.1:1") == 2
+
+
+@pytest.mark.parametrize("text", ["", "127.0.0.1:4222", "http://x:1", "nats://", "nats://a:b@c:1", "nats://a:1,b:2", "nats://a:x"])
+def test_what_is_no_address_of_nats_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(AddressError) as caught:
+        addresses(text)
+    assert "a:b" not in str(caught.value)
+    assert addresses("nats://a:1, tls://b:2") == ("nats://a:1", "tls://b:2")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from demo.processes import Running
+from demo.processes import ROOT, Running, python
 from demo.shop import Shop, start_product_view
+from gateway.identity.caller import ANONYMOUS
+from gateway.identity.stamp import Stamps
+from gateway.identity.stamp_keys import read_key
 from services.product_view.documents import PARTS
 from services.product_view.service import matches
+from tests.support.stamp_keys import SECRET
 
 VIEW = "/api/v1/product-view/"
 
@@ -58,12 +66,6 @@ def test_tags_are_compared_weakly() -> None:
 
 
 def test_a_rebuild_beside_readers_is_never_half(view: Running, shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> None:
-    import os
-    import subprocess
-    import threading
-
-    from demo.processes import ROOT, python
-
     database = Path(view.log).parent / "product_view.sqlite3"
     over = threading.Event()
     seen: set[int] = set()
@@ -86,3 +88,20 @@ def test_a_rebuild_beside_readers_is_never_half(view: Running, shop: Shop, tmp_p
         over.set()
         reader.join()
     assert seen == {200}
+
+
+def test_behind_a_gateway_what_is_not_stamped_for_it_is_refused(shop: Shop, tmp_path: Path) -> None:
+    running = start_product_view(tmp_path, shop, stamp_key=SECRET)
+    try:
+
+        def status(audience: str) -> int:
+            key = read_key(SECRET)
+            line = Stamps(key.sign, key.kid, "banyan", 60).field(ANONYMOUS, audience, time.time())
+            headers = {"Banyan-Identity": line.partition(b": ")[2].decode()}
+            return httpx.get(f"{running.url}{VIEW}7", headers=headers).status_code
+
+        assert httpx.get(f"{running.url}{VIEW}7").status_code == 401
+        assert status("legacy") == 401
+        assert status("product_view") == 200
+    finally:
+        running.stop()

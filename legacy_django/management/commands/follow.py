@@ -9,11 +9,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from events.address import AddressError
 from events.consumer import Consumer
 from events.inbox import Inbox
 from events.metrics import ConsumerMetrics
 from events.running import run
-from events.stream import Stream
+from events.stream import stream_at
 from legacy_django.outbox.emitting import SOURCE
 from legacy_django.outbox.store import DjangoStore
 from legacy_django.reviews.taking_back import take_back
@@ -43,8 +44,13 @@ class Command(BaseCommand):
         if not options["nats"]:
             self.stderr.write("follow: --nats says where the stream is")
             sys.exit(2)
+        try:
+            stream = stream_at(options["nats"])
+        except AddressError as error:
+            self.stderr.write(f"follow: {error}")
+            sys.exit(2)
         metrics = ConsumerMetrics()
         with ThreadPoolExecutor(1, thread_name_prefix="inbox") as thread:
-            consumer = Consumer(inbox, "reviews", Stream(tuple(options["nats"].split(","))), metrics, thread)
+            consumer = Consumer(inbox, "reviews", stream, metrics, thread)
             status = run("follow", [consumer.run()], metrics.registry, options["metrics"])
         sys.exit(status)
