@@ -219,11 +219,14 @@ class Worker:
             return await self.exchanges.get()
 
     async def counted(self) -> Stats:
-        """Everything counted so far: the next report brings the rest."""
-        self._reported = asyncio.Event()
-        async with asyncio.timeout(5):
-            await self._reported.wait()
-        return self.stats
+        """Everything counted so far: the next report brings the rest. What is still in the shadow then has a second more."""
+        until = time.monotonic() + 1.0
+        while True:
+            self._reported = asyncio.Event()
+            async with asyncio.timeout(5):
+                await self._reported.wait()
+            if all(map(_accounted, self.stats.routes.values())) or time.monotonic() > until:
+                return self.stats
 
     def drain(self, seconds: float) -> None:
         self._process.stopping = True

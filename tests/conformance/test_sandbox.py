@@ -29,7 +29,7 @@ def chunked(*parts: bytes) -> bytes:
 async def settled(worker: Worker) -> None:
     """Whatever else was to be sent would have come by now."""
     await worker.counted()
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.7)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
