@@ -18,6 +18,7 @@ def section(result: Result) -> Section:
         f"{result.title}, {result.load}",
         _COLUMNS,
         _rows(result),
+        outro="All that is measured went before everything else on the machine (SCHED_RR)." if result.ahead else "",
         verdicts=verdicts(result),
         missing=result.missing,
         data={

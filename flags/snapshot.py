@@ -58,7 +58,7 @@ class Flags(Protocol):
 
     def both(self, serve: str, shadow: str, context: Context) -> int:
         """A route's two flags: 1 if `serve` is on, 2 more if `shadow` is, 4 more if `serve` is overridden. One question, because three of
-        them, each by way of a Protocol, cost a request 0.2 µs more."""
+        them, each by way of a Protocol, take 2,600 instructions, and this 1,200."""
         answers = 4 if self.overridden(serve) else 0
         if self.enabled(serve, context):
             answers += 1

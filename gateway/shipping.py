@@ -16,7 +16,6 @@ FLUSH_BYTES: Final = 64 * 1024
 """So much goes out at once. What is written while it lies in the processor's cache and in memory that was just in use costs less than what
 waited among 1.5 MB of its like, as it does at 20,000 exchanges a second: those touch fresh pages each time."""
 _PREFIX: Final = LENGTH.size
-_NO_PREFIX: Final = bytes(_PREFIX)
 RECONNECT_SECONDS = (0.1, 2.0)
 """First and longest wait between two tries."""
 
@@ -30,14 +29,13 @@ class ShipperLink:
         self._path = path
         self._max_count = queue
         self._max_bytes = queue_bytes
-        self._waiting = bytearray()
-        """Records, one behind the other …"""
-        self._full: list[bytearray] = []
-        """… after as many of FLUSH_BYTES each that nobody takes now: no piece of memory grows so large that moving it would take long."""
+        self._waiting: list[bytes] = []
+        """Records, each behind its length. Of one piece of memory that grows to 64 KiB, all would be moved for nearly each of them: by what
+        lies behind it 2,500 to 5,700 instructions of the 90,000 that a request takes in the shadow."""
         self._bytes = 0
-        """In `_full`."""
+        """In all of them."""
         self._count = 0
-        """Records in both."""
+        """Records."""
         self._transport: asyncio.Transport | None = None
         self._paused = False
         self._flush_handle: asyncio.TimerHandle | None = None
@@ -55,21 +53,21 @@ class ShipperLink:
 
     def offer(self, record: Record) -> str:
         """Takes a record, or says why not: '' | shipper_gone | queue_full | record_too_large."""
-        waiting = self._waiting
-        if self._count >= self._max_count or self._bytes + len(waiting) >= self._max_bytes:
+        if self._count >= self._max_count or self._bytes >= self._max_bytes:
             return "queue_full" if self._transport is not None else "shipper_gone"
-        if not _append(record, waiting):
+        data = ENCODER.encode(record)
+        size = len(data)
+        if size > MAX_RECORD:
             return "record_too_large"  # the shipper would take it for a stream that is out of step, and drop the connection
+        self._waiting.append(LENGTH.pack(size))
+        self._waiting.append(data)
+        self._bytes += size + _PREFIX
         self._count += 1
-        open_now = self._transport is not None and not self._paused
-        if len(waiting) >= FLUSH_BYTES:
-            if open_now:
-                self._flush()
-            else:
-                self._full.append(waiting)
-                self._bytes += len(waiting)
-                self._waiting = bytearray()
-        elif open_now and self._flush_handle is None:
+        if self._transport is None or self._paused:
+            return ""
+        if self._bytes >= FLUSH_BYTES:
+            self._flush()
+        elif self._flush_handle is None:
             self._flush_handle = self._loop.call_later(FLUSH_SECONDS, self._flush_due)
         return ""
 
@@ -97,15 +95,12 @@ class ShipperLink:
     def _flush(self) -> None:
         if self._transport is None or self._paused or self._count == 0:
             return
-        full, self._full = self._full, []
-        if self._waiting:  # asyncio's own loop would try to send an empty one for ever
-            full.append(self._waiting)
-            self._waiting = bytearray()
-        self._bytes = self._count = 0
-        if len(full) == 1:
-            self._transport.write(full[0])
+        waiting, size = self._waiting, self._bytes
+        self._waiting, self._bytes, self._count = [], 0, 0
+        if size < 2 * FLUSH_BYTES:
+            self._transport.write(b"".join(waiting))
         else:
-            self._transport.writelines(full)
+            self._transport.writelines(waiting)  # what waited for the shipper: to copy it would take long
 
     async def _stay_connected(self) -> None:
         wait, longest = RECONNECT_SECONDS
@@ -142,20 +137,3 @@ class ShipperLink:
         self._paused = False
         if self._count and self._flush_handle is None:
             self._flush_handle = self._loop.call_later(FLUSH_SECONDS, self._flush_due)
-
-
-def _append(record: Record, frames: bytearray) -> bool:
-    """Puts the record's frame behind those in `frames`. False: it is over MAX_RECORD, and `frames` is as it was."""
-    start = len(frames)
-    try:
-        frames += _NO_PREFIX
-        ENCODER.encode_into(record, frames, -1)
-    except BaseException:
-        del frames[start:]
-        raise
-    size = len(frames) - start
-    if size > MAX_RECORD:
-        del frames[start:]
-        return False
-    LENGTH.pack_into(frames, start, size - _PREFIX)
-    return True

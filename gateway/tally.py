@@ -82,7 +82,7 @@ class RouteTally:
         self.shadow = RouteCounts()
         self.eligible = 0
         self.captured = 0
-        """Both go into `shadow` with the report: these two nearly every request counts, and to add to a msgspec.Struct costs 0.08 µs."""
+        """Both go into `shadow` with the report: these two nearly every request counts, and a msgspec.Struct's take three calls each."""
 
     def finish(self, side: str, status: int, seconds: float) -> None:
         """One request was answered (status 0: the client was cut off or went away)."""

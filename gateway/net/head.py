@@ -69,7 +69,7 @@ class HeadError(Exception):
 
 
 # Compiled, what refers to nothing that could refer back to it is none of the garbage collector's business, and the memory of the last that
-# was freed is the next one's: 0.05 µs less for each. So are the other objects that a request makes.
+# was freed is the next one's. So it is with the other objects that a request makes.
 @mypyc_attr(acyclic=True, free_list_len=1)
 class RequestHead:
     """A request's head, checked whole."""
