@@ -28,6 +28,10 @@ MAX_BYTES = 256 * 1024 * 1024
 """That all kept flows may hold together, whatever their number."""
 
 
+MAX_SAME = 8
+"""Flows of one request: itself, and what was asked beside it. A proxy that is trusted may give many the same id."""
+
+
 def _told_only[S: Inspector, **P](method: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
     """Whoever looks must not be what a request fails of."""
 
@@ -115,7 +119,7 @@ class Inspector:
 
     def _keep(self, seen: http.HTTPFlow, request_id: str) -> None:
         if request_id:
-            self._by_request[request_id] = (*self._by_request.get(request_id, ()), seen)
+            self._by_request[request_id] = (*self._by_request.get(request_id, ())[1 - MAX_SAME :], seen)
         self._weigh(seen)
         self._view.add([seen])
         while len(self._kept) > self._told.keep or (self._bytes > MAX_BYTES and len(self._kept) > 1):

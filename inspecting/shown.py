@@ -75,8 +75,8 @@ def end(shown: http.HTTPFlow, flow: http.HTTPFlow, relay: Relay, veil: Veil, bod
     if flow.response is not None:
         answer(shown, flow.response, relay, veil, body)
         cut.append(_cut("response", flow.response, relay, 1, body))
-    elif relay.problem is not None:
-        shown.response = http.Response.make(relay.problem.status, b"", {"banyan-error": relay.problem.value})
+    elif relay.own is not None:
+        answer(shown, relay.own, relay, veil, body)
     elif flow.error is not None:
         shown.error = Error(flow.error.msg, flow.error.timestamp)
     said = ", ".join(filter(None, cut))
@@ -163,6 +163,8 @@ def weight(shown: http.HTTPFlow) -> int:
     for each in (shown.request, shown.response):
         if each is not None and each.raw_content is not None:
             size += len(each.raw_content)
+    if shown.websocket is not None:
+        size += sum(len(each.content) + 200 for each in shown.websocket.messages)
     return size
 
 

@@ -73,6 +73,8 @@ class Relay:
         self.fell_back = ""
         self.problem: Problem | None = None
         """What the gateway itself answers."""
+        self.own: http.Response | None = None
+        """The same, as it is sent."""
         self.answered = False
         """The answer was made whole by the addon: mitmproxy asks nobody."""
         self.asked = False
@@ -149,7 +151,8 @@ class Relay:
         if (close or self.closes()) and not self.multiplexed:
             fields.append((b"Connection", b"close"))
         reason = status_codes.RESPONSES.get(kind.status, "").encode()
-        return response(kind.status, reason, tuple(fields), b"" if self.method == "HEAD" else body)
+        self.own = response(kind.status, reason, tuple(fields), b"" if self.method == "HEAD" else body)
+        return self.own
 
     def closes(self) -> bool:
         """Does the client's connection end with this answer?"""

@@ -32,7 +32,9 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wor
     await legacy.start()
     await new.start()
     try:
-        async with gateway(folder, configuration(folder, legacy, new), inspect=["--keep", "100"]) as started:
+        # To look takes time of the same process: the candidate is not to be late on a busy machine.
+        toml = configuration(folder, legacy, new).replace('response_timeout = "700ms"', 'response_timeout = "2s"')
+        async with gateway(folder, toml, inspect=["--keep", "100"]) as started:
             yield World("mitmproxy", started, legacy, new)
     finally:
         await legacy.stop()

@@ -139,6 +139,7 @@ async def test_what_the_gateway_answers_itself(inside: Inspected) -> None:
     (flow,) = await inside.until("~marker warning & ~u /own")
     assert flow.response is not None
     assert flow.response.status_code == 508
+    assert json.loads(flow.response.text or "")["type"] == "urn:banyan:problem:loop"
     assert flow.metadata["served-by"] == "gateway"
     await inside.legacy.stop()
     await inside.get("/gone")
