@@ -1,10 +1,12 @@
-"""Prices, stock and discounts, as the shop's back office changes them: each with its event, in one short transaction that locks one row."""
+"""Prices, stock and discounts, as the shop's back office changes them: each with its event, in one short transaction.
+It locks what it changes in the order in which an order does: options, then their items."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
 from django.db import transaction
+from django.db.models import F
 
 from legacy_django.discounts.models import Discount
 from legacy_django.items.models import Item, Option
@@ -42,12 +44,14 @@ def set_discount(number: int, percent: int) -> None:
 
 @transaction.atomic
 def set_stock(number: int, stock: int) -> None:
-    """Of one option.
+    """Of one option; its item has as many more, or fewer.
 
     Raises:
         Option.DoesNotExist: nothing happened.
     """
     option = Option.objects.select_for_update().get(pk=number)
+    more = stock - option.stock
     option.stock = stock
     option.save(update_fields=["stock"])
     telling.options_changed([number])
+    Item.objects.filter(pk=option.item_id).update(stock=F("stock") + more)

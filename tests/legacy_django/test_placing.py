@@ -41,6 +41,9 @@ class Till:
         headers = {"Authorization": f"Token {token(f'buyer{buyer:05}')}"}
         return httpx.post(f"{self.shop.url}/api/v1/orders/", json={"lines": lines}, headers=headers, timeout=60)
 
+    def churn(self, events: int) -> None:
+        manage_shop(self._folder, "churn", "--events", str(events), "--rate", "100000", database=self.shop.database)
+
     def stock(self, item: int) -> tuple[int, list[int]]:
         """(the item's, its options')"""
         item += self._first
@@ -177,3 +180,14 @@ def test_tries_are_bounded_and_only_for_what_may_pass(monkeypatch: pytest.Monkey
     assert failing("40P01", "40001") == ["try", "try", "try", "done"]
     assert failing(*["40001"] * ATTEMPTS) == ["try"] * ATTEMPTS + ["busy"]
     assert failing("57P01") == ["try", "57P01"], "a connection that is gone says nothing of what was written"
+
+
+def test_whatever_happens_in_a_shop_an_item_has_what_its_options_have(tills: dict[str, Till]) -> None:
+    """Orders, refills and prices, as the drills make them happen."""
+    till = tills["careful"]
+    till.churn(400)
+    with psycopg.connect(till.shop.database) as connection:
+        sums = "SELECT id, stock, (SELECT sum(stock) FROM items_option WHERE item_id = items_item.id) FROM items_item"
+        found = connection.execute(sums).fetchall()
+    assert len(found) > 50
+    assert [row for row in found if row[1] != row[2]] == []

@@ -57,7 +57,7 @@ def refused(token: str, keys: Keys, **more: Any) -> str:
     with pytest.raises(StampError) as caught:
         verify(token, keys, more.pop("audience", "reviews"), now=more.pop("now", NOW), **more)
     assert caught.value.status == (503 if caught.value.code == "unavailable" else 401)
-    assert not token.strip() or token not in str(caught.value)
+    assert len(token.strip()) < 8 or token not in str(caught.value)  # shorter ones are in any sentence by chance
     return caught.value.code
 
 

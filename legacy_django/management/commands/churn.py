@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand
 
 from legacy_django.items import changing as items
 from legacy_django.items.models import Item, Option
-from legacy_django.orders.placing import OutOfStockError, place
+from legacy_django.orders.placing import BusyError, OutOfStockError, place
 from legacy_django.reviews import changing as reviews
 from legacy_django.reviews.models import Review
 
@@ -64,6 +64,8 @@ class Churn:
                 for option in wanted:
                     items.set_stock(option, REFILL)
                 return LINES
+            except BusyError:
+                return 0  # others were before it each time: nothing happened
             return LINES + 1
         if kind < 0.6:
             items.set_stock(chance.choice(self._options), REFILL)
