@@ -21,7 +21,7 @@ def captured(head: RequestHead | ResponseHead) -> bytes:
     fields = head.fields + b"\r\n"
     for line in head.secrets:
         left = b"\r\n"
-        if line[0] in (0x53, 0x73) and line[: len(_SET_COOKIE)].lower() == _SET_COOKIE:
+        if line[0] in (0x53, 0x73) and line[: len(_SET_COOKIE)].lower() == _SET_COOKIE:  # S or s, which is cheaper to see
             name, _, value = line.partition(b":")
             left += name + b": " + without_value(value) + b"\r\n"
         # Whole lines only. Of equal lines side by side one pass leaves every other, but each of them is in the list.
