@@ -19,7 +19,7 @@ demo: setup
 
 # Four processes for two cores: much of what the tests take is waiting, for a second to pass or a process to end.
 test: setup
-	$(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # One after the other: they load the machine by themselves.
 soak: setup

@@ -68,7 +68,6 @@ class Upstream:
     port: int = 0
     tls: ssl.SSLContext | None = None
     _server: asyncio.Server | None = None
-    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def start(self, port: int = 0) -> None:
         # A queue for a crowd: whom it has no place for tries again after a second, which is a connect timeout.
@@ -81,9 +80,13 @@ class Upstream:
 
     async def stop(self) -> None:
         if self._server is not None:
+            # What was accepted becomes the server's in the loop's next turn, and of a server that is closed by then nobody ends it.
+            for listening in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
             self._server.close()
-            for writer in list(self._writers):
-                writer.transport.abort()
+            self._server.abort_clients()
             await self._server.wait_closed()
             self._server = None
 
@@ -98,7 +101,6 @@ class Upstream:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._writers.add(writer)
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -118,7 +120,6 @@ class Upstream:
         except (asyncio.IncompleteReadError, OSError):
             return
         finally:
-            self._writers.discard(writer)
             writer.close()
 
     async def _chunks(self, reader: asyncio.StreamReader) -> bytes:

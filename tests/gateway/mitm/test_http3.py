@@ -183,8 +183,9 @@ async def test_an_address_that_somebody_has(tmp_path: Path) -> None:
     Authority(tmp_path).issue("shop", "shop.test")
     write_flags(tmp_path / "flags.json", {})
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as free:  # a port whose TCP half is free, as it soon is again
+            port = free.getsockname()[1]
+            taken.bind(("127.0.0.1", port))
         lines = f'listen = ["127.0.0.1:{port}"]\nadmin = "127.0.0.1:0"\nworkers = 1\nhttp3 = true\n'
         tls = 'tls = { certificate = "shop.pem", key = "shop.key" }\n'
         config = tmp_path / "banyan.toml"
