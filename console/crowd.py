@@ -49,6 +49,16 @@ class Passwords:
     async def _in_turn(self, request: HttpRequest) -> HttpResponseBase:
         if not await self._let_in():
             return _crowded(request)
+        looking = asyncio.create_task(self._look(request), name="a password is looked at")
+        try:
+            return await asyncio.shield(looking)
+        except asyncio.CancelledError:
+            # The client has left. The request's own thread is at work, and to end it asgiref would wait for that on the event loop, where
+            # all the others are served: two who come and leave would hold up everybody.
+            await asyncio.wait([looking])
+            raise
+
+    async def _look(self, request: HttpRequest) -> HttpResponseBase:
         try:
             response = self._get_response(request)
             assert isinstance(response, Awaitable)  # where it is not, this is not called  # noqa: S101

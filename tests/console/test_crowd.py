@@ -72,6 +72,24 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
+async def test_whoever_leaves_ends_when_his_password_has_been_looked_at(door: Passwords, behind: Behind) -> None:
+    """Before that his thread could only be waited for by all."""
+    asked = [ask(door) for _ in range(AT_ONCE)]
+    await settled()
+    for each in asked:
+        each.cancel()
+    after = ask(door)
+    await settled()
+    assert not any(each.done() for each in asked)
+    assert behind.inside == AT_ONCE, "and his place is his until then"
+    behind.go.set()
+    for each in asked:
+        with pytest.raises(asyncio.CancelledError):
+            await each
+    assert (await after).status_code == 200
+    assert behind.answered == AT_ONCE + 1
+
+
 async def test_a_few_at_once_some_wait_and_the_rest_is_told_to_come_again(door: Passwords, behind: Behind) -> None:
     asked = [ask(door, "/account/password/" if number % 5 == 0 else "/login/") for number in range(AT_ONCE + WAITING + 7)]
     await settled()
@@ -93,21 +111,20 @@ async def test_only_who_shows_a_password_waits(door: Passwords, behind: Behind) 
     await asyncio.gather(*first, *others)
 
 
-async def test_who_leaves_makes_room(door: Passwords, behind: Behind) -> None:
+async def test_who_waits_and_leaves_makes_room(door: Passwords, behind: Behind) -> None:
     inside = [ask(door) for _ in range(AT_ONCE)]
     waiting = [ask(door) for _ in range(WAITING)]
     await settled()
-    inside[0].cancel()
     waiting[0].cancel()
     waiting[-1].cancel()
-    await asyncio.gather(inside[0], waiting[0], waiting[-1], return_exceptions=True)
+    await asyncio.gather(waiting[0], waiting[-1], return_exceptions=True)
     await settled()
     assert behind.inside == AT_ONCE
-    more = [ask(door) for _ in range(4)]
+    more = [ask(door) for _ in range(3)]
     await settled()
-    assert [each.done() for each in more] == [False, False, False, True], "one came in, two left"
+    assert [each.done() for each in more] == [False, False, True], "two left"
     behind.go.set()
-    await asyncio.gather(*inside[1:], *waiting[1:-1], *more)
+    await asyncio.gather(*inside, *waiting[1:-1], *more)
     assert behind.answered == AT_ONCE + WAITING
 
 
