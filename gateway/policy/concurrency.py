@@ -50,6 +50,8 @@ TRIAL_SECONDS: Final = 5.0
 TRIAL: Final = 0.6
 GROWTH: Final = 1.5
 STEADY: Final = 2
+AGAIN_SECONDS: Final = 1.0
+"""After a trial in which it was clearly quicker than it was thought to be."""
 LUCK: Final = 0.5
 """Over the square root of how many answers a mean is of: so much of the base it may be above it by luck."""
 
@@ -279,7 +281,11 @@ class Adaptive:
         limit, self._before_trial = self._before_trial, 0.0
         self._next_trial = now + TRIAL_SECONDS
         self._reference = 0.0
-        if latency < self.base:
+        if latency * TOLERANCE < self.base:
+            # It has become quicker, not by luck: what the base allows is a queue. The next trial says whether that was all.
+            self.base = latency
+            self._next_trial = now + AGAIN_SECONDS
+        elif latency < self.base:
             self.base += (latency - self.base) / 2.0
         else:
             fell = (self._trial_latency - latency) / (self._trial_latency * (1.0 - TRIAL))

@@ -117,6 +117,18 @@ def test_one_that_has_become_slower_without_a_crowd_is_not_choked_for_ever(seed:
     assert at.goodput(15) >= 0.7 * 80
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_one_that_is_quick_again_is_not_left_with_a_queue(seed: int) -> None:
+    """It was slow for a while in the middle of a crowd, so the base was: what it allows is a queue in front of an upstream that is well."""
+    slow = range(1010, 1030)
+    at = crowd(8, lambda chance, now: (0.2 if int(now) in slow else 0.05) * chance.uniform(0.8, 1.2), seed)
+    at.run(1600, 10)
+    at.run(1600, 20)
+    at.run(1600, 30)
+    assert at.slowest(0.99, 5) <= 2 * 0.05 * 1.2
+    assert at.goodput(5) >= 0.9 * 160
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_after_the_crowd_everybody_is_served_again(seed: int) -> None:
     at = crowd(8, steady(0.05), seed)
