@@ -130,7 +130,7 @@ def _section(
     rows += [[f"beside: {names[name]}, all of it", f"{each.total:.1f}", ""] for name, each in spent.items() if name != "banyan"]
     floors = f"A bare relay takes {statistics.median(floor.system):.1f} µs in the kernel and {loop:.1f} in the event loop"
     if "envoy" in spent:
-        floors += f": together {floor.of(spent['envoy']):.2f} of Envoy, below which nothing on this event loop can come"
+        floors += f": together {floor.of(spent['envoy']):.2f} of Envoy. No floor: who is quicker works in smaller batches"
     said = [f"{floors}."]
     if alone:
         said.append(f"The engine alone, without sockets (`python -m bench.engine`), took {alone:.1f} µs a request.")
