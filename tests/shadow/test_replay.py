@@ -15,8 +15,8 @@ from shadow.compare import Kind, Rules
 from shadow.exchange import Answer, Exchange
 from shadow.judge import Judge
 from shadow.redact import Redactor
+from shadow.replay import asking, state, tally
 from shadow.replay import plan as planned
-from shadow.replay import state, tally
 from shadow.replay.outcome import outcome
 from shadow.replay.plan import LeftOut, Planner, Wanted
 from shadow.replay.tally import RouteTally, Tally
@@ -85,6 +85,8 @@ def entry(method: str = "GET", target: str = "/api/v1/reviews/3", **more: Any) -
         (entry(fields=((b"Host", b"a b"),)), planned.INVALID, {}),
         (entry(), planned.NOT_RECORDED, {"reference": "recorded"}),
         (entry(status=200, answer_body=None), planned.NOT_RECORDED, {"reference": "recorded"}),
+        (entry(status=304), planned.NOT_RECORDED, {"reference": "recorded"}),  # as an access log has it
+        (entry("HEAD", status=200), planned.NOT_RECORDED, {"reference": "recorded"}),
         (entry(status=200, answer_body=b'"redacted:0123456789abcdef"'), planned.NOT_RECORDED, {"reference": "recorded"}),
     ],
 )
@@ -103,7 +105,8 @@ def test_what_is_left_out_and_why(found: Entry, reason: str, options: dict[str, 
         (entry("POST", "/api/v1/carts", body=b"a"), {"unsafe": True}),
         (entry("POST", "/api/v1/orders", body=b"a", status=200, answer_body=b"b"), {"unsafe": True, "reference": "recorded"}),
         (entry(status=200, answer_body=b"x"), {"reference": "recorded"}),
-        (entry(status=304), {"reference": "recorded"}),
+        (entry(status=304, answer_fields=((b"ETag", b'"1"'),)), {"reference": "recorded"}),
+        (entry("HEAD", status=200, answer_fields=((b"ETag", b'"1"'),)), {"reference": "recorded"}),
         (entry(), {"routes": ["orders", "reviews"]}),
     ],
 )
@@ -139,6 +142,22 @@ def test_how_a_request_looks() -> None:
     written = planner(unsafe=True).plan(entry("POST", "/api/v1/carts", body=b"abc", fields=(HOST, (b"content-length", b"7"))))
     assert isinstance(written, Wanted)
     assert written.head.length == 3
+
+
+@pytest.mark.parametrize(
+    ("client", "told"),
+    [
+        ("192.0.2.7", b"192.0.2.7"),
+        ("2001:DB8::1", b"2001:db8::1"),
+        (None, b"127.0.0.1"),
+        ("unix:", b"127.0.0.1"),
+        ("fe80::1%eth0", b"127.0.0.1"),
+        ("fe80::1%a\r\nCookie: x", b"127.0.0.1"),
+        ("192.0.2.7\r\nCookie: x", b"127.0.0.1"),
+    ],
+)
+def test_an_address_in_a_recording_is_no_way_to_send_other_fields(client: str | None, told: bytes) -> None:
+    assert asking._address(client) == told
 
 
 JUDGE = Judge(Redactor([], b"k" * 32), {"r": Rules()})
