@@ -26,6 +26,8 @@ UNSAID: Final = 0
 CACHEABLE: Final = 1
 PRIVATE: Final = 2
 """What an answer says to shared caches, as gateway/endpoints/figures.py has it."""
+UNKNOWN: Final = "it is in none of the formats that are known"
+"""Why a line is none where no format was given. Who can be given one says so to it."""
 
 
 class LineError(ValueError):
@@ -406,7 +408,7 @@ def _checked(named: Iterable[tuple[bytes, bytes | None]]) -> Fields:
     return found
 
 
-def _unlike(line: bytes, otherwise: str = "it is in none of the formats that are known (--log-format names another)") -> str:
+def _unlike(line: bytes, otherwise: str = UNKNOWN) -> str:
     if b"\0" in line:
         return "it is binary: no line of a log"
     return otherwise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,6 +19,8 @@ type Source = Literal["mitm", "har", "jsonl", "log"]
 
 REFERENCES = ("legacy", "recorded")
 OTHERS = ("candidate", "legacy")
+HOST = re.compile(r"[!-~]+")
+"""What a Host field may be made of; the edge has its own opinion of the rest."""
 INTERRUPTED = 130
 """As shells have it, of what Ctrl-C has ended."""
 
@@ -90,7 +93,7 @@ def replay(
     resume
         Goes on from --state.
     store
-        Adds what is found to shadow.database as well, where the console and the gate count it.
+        Adds what is found to shadow.database as well, where the console and the gate count it. Only of legacy,candidate.
     source
         The recording's format. By default its content says.
     form
@@ -110,6 +113,12 @@ def replay(
     _check_numbers(rate, speed, concurrency, noise, min_match)
     if resume and state is None:
         raise RefusalError("--resume goes on from a file: name it with --state")
+    if store and (reference, other) != ("legacy", "candidate"):
+        raise RefusalError(
+            f"--store adds to what the gate counts of the candidate against legacy: with --against {reference},{other} leave it out"
+        )
+    if host and HOST.fullmatch(host) is None:
+        raise RefusalError(f"--host {host!r}: write a name as in shop.example or shop.example:8080, of visible ASCII characters alone")
     if as_recorded is False and speed != 1.0:
         raise RefusalError("--speed means nothing without --as-recorded")
     if form == "html" and len(routes) != 1:

@@ -442,6 +442,8 @@ WRONG = {
     "--concurrency 0": "--concurrency 0",
     "--noise 2": "--noise 2",
     "--min-match 99": "--min-match 99",
+    "--store --against recorded,legacy": "with --against recorded,legacy leave it out",
+    "--store --against recorded,candidate": "with --against recorded,candidate leave it out",
     "--resume": "name it with --state",
     "--state nothing --resume": "nothing to go on from",
     "--state t.jsonl": "t.jsonl is there already",
@@ -461,6 +463,15 @@ async def test_wrong_use_is_2_and_says_what_to_do(world: World, tmp_path: Path, 
     assert done.returncode == 2, done.stdout
     assert WRONG[options] in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_a_host_that_no_field_can_have_is_2(world: World, tmp_path: Path) -> None:
+    world.begin(tmp_path, get(1))
+    for host in ("\udcff", "caf\u00e9.test", "a b", "a\r\nCookie: x", "a\x7f", " "):
+        done = await world.replay("--host", host)
+        assert done.returncode == 2, (host, done.stdout)
+        assert "write a name as in shop.example" in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

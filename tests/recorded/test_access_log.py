@@ -204,6 +204,10 @@ def test_what_is_wrong_with_a_line_is_said(text: bytes, said: str) -> None:
     assert said in why(text)
 
 
+def test_no_option_is_named_that_not_every_reader_has() -> None:
+    assert why(b"hello") == "it is in none of the formats that are known"
+
+
 def test_a_named_field_with_a_line_end_is_none() -> None:
     assert one(b'"a" "GET / HTTP/1.1"', '"$http_x_a" "$request"').fields == ((b"x-a", b"a"),)
     assert why(rb'"a\x0D\x0ACookie: a=1" "GET / HTTP/1.1"', '"$http_x_a" "$request"') == "a header field of it is none"
