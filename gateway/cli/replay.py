@@ -55,7 +55,7 @@ def replay(
     Example: banyan replay traffic.mitm --route reviews --rate 50 --min-match 0.999
 
     Requests go to the upstreams of banyan.toml alone, whatever host the recording names, with Banyan-Shadow: 1. Exit status 1: too little
-    matches, or nothing could be compared.
+    matches, or too little of what was asked could be compared.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def replay(
     rate
         Pairs a second; 0: as fast as answers come.
     as_recorded
-        At the pace at which the recording was made, in place of --rate.
+        At the pace at which the recording was made, in place of --rate. No pause is longer than a minute.
     speed
         With --as-recorded, so many times as fast.
     concurrency
@@ -152,7 +152,7 @@ def replay(
         raise RefusalError(str(error)) from error
     finally:
         bar.end()
-    found = outcome(result.tally, min_match, routes)
+    found = outcome(result.tally, min_match, routes, {route.name: route.gate.coverage for route in loaded.routes})
     text = rendered("json" if as_json else form, loaded, asked, options, result, found)
     if output is not None:
         from gateway.cli.report import write

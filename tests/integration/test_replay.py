@@ -206,6 +206,14 @@ async def test_an_upstream_that_is_gone_is_no_match(world: World, tmp_path: Path
     assert "legacy gave no answer to 5: refused" in done.stdout
 
 
+async def test_one_that_was_compared_stands_for_no_five_that_were_not(world: World, tmp_path: Path) -> None:
+    world.begin(tmp_path, *(get(number) for number in range(6)))
+    world.legacy_says = world.reviews_says = lambda target: {"a": "x" * (10 if target.endswith("1") else 300_000)}
+    done = await world.replay("--noise", "0", "--route", "reviews")
+    assert done.returncode == 1
+    assert "not passed: 16.66 % of what was asked could be compared, 50.00 % is needed" in done.stdout
+
+
 async def test_an_upstream_that_hangs_is_waited_for_as_configured(world: World, tmp_path: Path) -> None:
     world.begin(tmp_path, *(get(number) for number in range(4)))
     config = world.folder / "banyan.toml"
