@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from recorded import checked
 from recorded.durations import SECONDS, WHOLE, summed, trailing
 from recorded.entry import Entry, Fields, Trouble
 from recorded.lines import LONGEST, Lines
@@ -25,6 +26,8 @@ UNSAID: Final = 0
 CACHEABLE: Final = 1
 PRIVATE: Final = 2
 """What an answer says to shared caches, as gateway/endpoints/figures.py has it."""
+UNKNOWN: Final = "it is in none of the formats that are known"
+"""Why a line is none where no format was given. Who can be given one says so to it."""
 
 
 class LineError(ValueError):
@@ -236,7 +239,11 @@ class Reader:
         return None
 
     def entry(self, where: int, hit: Hit) -> Entry:
-        """The same line as an entry."""
+        """The same line as an entry.
+
+        Raises:
+            LineError: a header field of it is none.
+        """
         if self._own is not None and len(hit.groups) == self._own_groups:
             return self._own.entry(where, hit)
         groups = hit.groups
@@ -245,7 +252,7 @@ class Reader:
         if self._form is None:
             plainly = len(groups) == _PLAIN.groups
             named = ((b"referer", groups[6 if plainly else 5]), (b"user-agent", groups[7 if plainly else 6]))
-            fields = tuple((name, plain(value)) for name, value in named if value and value != b"-")
+            fields = _checked(named)
             who = (groups[0] or b"").split()
             client = who[1] if len(who) > 3 and _PLACE.fullmatch(who[0]) else who[0] if who else b""
         else:
@@ -386,10 +393,22 @@ def _index(form: Format) -> dict[str, int]:
 
 
 def _told(named: tuple[tuple[int, str], ...], groups: tuple[bytes | None, ...]) -> Fields:
-    return tuple((name.encode(), plain(value)) for index, name in named if (value := groups[index]) and value != b"-")
+    return _checked((name.encode(), groups[index]) for index, name in named)
 
 
-def _unlike(line: bytes, otherwise: str = "it is in none of the formats that are known (--log-format names another)") -> str:
+def _checked(named: Iterable[tuple[bytes, bytes | None]]) -> Fields:
+    """Without their server's escapes, behind which anything may stand: so what is no field's value is told only now."""
+    told = [(name, plain(value)) for name, value in named if value and value != b"-"]
+    try:
+        found = checked.fields(told)
+    except checked.EntryError as error:
+        raise LineError(str(error)) from None
+    if len(found) != len(told):  # a line end within one, of which browsers' recordings make several
+        raise LineError("a header field of it is none")
+    return found
+
+
+def _unlike(line: bytes, otherwise: str = UNKNOWN) -> str:
     if b"\0" in line:
         return "it is binary: no line of a log"
     return otherwise

@@ -21,6 +21,7 @@ _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _TARGET: Final = re.compile(r"/[\x21\x22\x24-\x5b\x5d-\x7e]*|\*")
 MAX_TARGET: Final = 64 * 1024
 MAX_FIELDS: Final = 500
+BOM: Final = b"\xef\xbb\xbf"
 _NO_STATUS: Final = (0, -1)
 """What HAR and browsers write where there was no answer."""
 
@@ -194,11 +195,15 @@ def mapping(value: object, what: str) -> dict[str, Any]:
 
 
 def lines(file: BinaryIO) -> Iterable[bytes | None]:
-    """Each line, with its end; None for one that is longer than MAX_ENTRY, of which nothing is kept."""
+    """Each line, with its end; None for one that is longer than MAX_ENTRY, of which nothing is kept. A byte order mark is no part of the
+    first."""
+    mark = BOM
     while line := file.readline(MAX_ENTRY + 1):
         if len(line) <= MAX_ENTRY:
-            yield line
+            yield line.removeprefix(mark)
+            mark = b""
             continue
         while line and not line.endswith(b"\n"):
             line = file.readline(64 * 1024)
         yield None
+        mark = b""

@@ -203,7 +203,10 @@ def _fields(told: object) -> Fields:
 
 def _with_host(fields: Fields, url: object) -> Fields:
     """HTTP/2 has no Host field, but the URL says the same."""
-    host = urlsplit(str(url)).netloc.rpartition("@")[2]
+    try:
+        host = urlsplit(str(url)).netloc.rpartition("@")[2]
+    except ValueError:  # where it begins with "//", it was a target so far
+        raise EntryError("its URL is none") from None
     if not host or any(name.lower() == b"host" for name, _ in fields):
         return fields
     return (*checked.fields([("Host", host)]), *fields)

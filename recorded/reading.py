@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self, cast
 
 from recorded import har, json_lines
-from recorded.checked import lines
+from recorded.checked import BOM, lines
 from recorded.compressed import Gunzip
 from recorded.entry import Entry, Trouble
 
@@ -31,7 +31,6 @@ class Format(StrEnum):
 _LOOK: Final = 64 * 1024
 """Bytes by which a format is told."""
 _GZIP: Final = b"\x1f\x8b\x08"
-_BOM: Final = b"\xef\xbb\xbf"
 _FLOW: Final = re.compile(rb"[1-9][0-9]{0,11}:[0-9]")
 _HAR: Final = re.compile(rb'\s*\{\s*"log"\s*:')
 _JSON: Final = re.compile(rb"\s*\{")
@@ -56,7 +55,7 @@ class RecordingError(Exception):
 
 def detect(beginning: bytes) -> Format | None:
     """The format of what begins like this; None: it is none that is read."""
-    beginning = beginning.removeprefix(_BOM)
+    beginning = beginning.removeprefix(BOM)
     if _FLOW.match(beginning):
         return Format.MITM
     if _HAR.match(beginning):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Callable
@@ -28,6 +29,8 @@ class Writer:
         """
         self.path = path
         self._element, self._begin, self._between, self._end = _style(form)
+        if path.is_dir():  # no file ever replaces it: better said now than once all is written
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         self._partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         self._file = os.fdopen(os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
         self._file.write(self._begin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,6 +19,8 @@ type Source = Literal["mitm", "har", "jsonl", "log"]
 
 REFERENCES = ("legacy", "recorded")
 OTHERS = ("candidate", "legacy")
+HOST = re.compile(r"[!-~]+")
+"""What a Host field may be made of; the edge has its own opinion of the rest."""
 INTERRUPTED = 130
 """As shells have it, of what Ctrl-C has ended."""
 
@@ -52,7 +55,7 @@ def replay(
     Example: banyan replay traffic.mitm --route reviews --rate 50 --min-match 0.999
 
     Requests go to the upstreams of banyan.toml alone, whatever host the recording names, with Banyan-Shadow: 1. Exit status 1: too little
-    matches, or nothing could be compared.
+    matches, or too little of what was asked could be compared.
 
     Parameters
     ----------
@@ -65,7 +68,7 @@ def replay(
     rate
         Pairs a second; 0: as fast as answers come.
     as_recorded
-        At the pace at which the recording was made, in place of --rate.
+        At the pace at which the recording was made, in place of --rate. No pause is longer than a minute.
     speed
         With --as-recorded, so many times as fast.
     concurrency
@@ -90,7 +93,7 @@ def replay(
     resume
         Goes on from --state.
     store
-        Adds what is found to shadow.database as well, where the console and the gate count it.
+        Adds what is found to shadow.database as well, where the console and the gate count it. Only of legacy,candidate.
     source
         The recording's format. By default its content says.
     form
@@ -110,6 +113,12 @@ def replay(
     _check_numbers(rate, speed, concurrency, noise, min_match)
     if resume and state is None:
         raise RefusalError("--resume goes on from a file: name it with --state")
+    if store and (reference, other) != ("legacy", "candidate"):
+        raise RefusalError(
+            f"--store adds to what the gate counts of the candidate against legacy: with --against {reference},{other} leave it out"
+        )
+    if host and HOST.fullmatch(host) is None:
+        raise RefusalError(f"--host {host!r}: write a name as in shop.example or shop.example:8080, of visible ASCII characters alone")
     if as_recorded is False and speed != 1.0:
         raise RefusalError("--speed means nothing without --as-recorded")
     if form == "html" and len(routes) != 1:
@@ -143,7 +152,7 @@ def replay(
         raise RefusalError(str(error)) from error
     finally:
         bar.end()
-    found = outcome(result.tally, min_match, routes)
+    found = outcome(result.tally, min_match, routes, {route.name: route.gate.coverage for route in loaded.routes})
     text = rendered("json" if as_json else form, loaded, asked, options, result, found)
     if output is not None:
         from gateway.cli.report import write

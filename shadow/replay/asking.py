@@ -30,6 +30,9 @@ SHADOW: Final = b"\r\nBanyan-Shadow: 1"
 LEAST_OVERALL: Final = 30.0
 """Seconds that all of an answer may take; twice the upstream's response_timeout, where that is more."""
 
+NOBODY: Final = b"127.0.0.1"
+"""Whom a request is from of which the recording does not say it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -137,8 +140,11 @@ class Asker:
 
 
 def _address(client: str | None) -> bytes:
-    """Whom upstreams are told that the request is from."""
+    """Whom upstreams are told that the request is from. An address with a scope (RFC 4007) is none: that means something to one host
+    alone, and anything may stand in it, a line's end too."""
+    if client is None or "%" in client:
+        return NOBODY
     try:
-        return str(ip_address(client or "")).encode()
+        return str(ip_address(client)).encode()
     except ValueError:
-        return b"127.0.0.1"
+        return NOBODY

@@ -31,10 +31,36 @@ BEHIND: Final = 1.0
 """Seconds. A pace that was not kept is not made up for beyond this: it would be a burst that nobody asked for."""
 NEAR: Final = 0.002
 """Seconds that are not slept for."""
+LONGEST_PAUSE: Final = 60.0
+"""Seconds between two entries of a recording, as they are replayed: neither a night in which nobody came is waited for, nor a time that is
+wrong."""
 TURN: Final = 50
 """Entries that are left out in a row before the loop looks at what else there is."""
 CHECKPOINT_SECONDS: Final = 5.0
 AGAIN_SECONDS: Final = 0.05
+
+
+class Pace:
+    """At which a recording was made, so many times as fast. Pure: whoever asks says what time it is."""
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._latest: float | None = None
+        """The recording's time that is counted from: the latest so far, for logs have requests in the order of their ends."""
+        self._due = 0.0
+        """When that one's turn was."""
+
+    def due(self, at: float, now: float) -> float:
+        """When it is the turn of what was recorded at `at`. Never before that of what stands before it."""
+        if self._latest is None:
+            self._latest, self._due = at, now
+        pause = (at - self._latest) / self._speed
+        if pause >= 0 or pause < -LONGEST_PAUSE:  # what is much earlier follows a time that was wrong, or begins another log
+            self._latest = at
+            self._due += min(max(pause, 0.0), LONGEST_PAUSE)
+        if now - self._due > BEHIND:  # the replay itself is late
+            self._due = now
+        return self._due
 
 
 class Replay:
@@ -82,8 +108,7 @@ class Replay:
         self._epoch = 0.0
         """The loop's time to which the pace is counted."""
         self._paced = 0
-        self._first: float | None = None
-        """The recording's first time."""
+        self._pace = Pace(options.speed)
 
     async def run(self, found: Iterable[Entry | Trouble]) -> bool:
         """All of it, but for as many as `tally.read` says are done with. Whether it came to the end."""
@@ -162,17 +187,15 @@ class Replay:
         if options.speed:
             if entry.at is None:
                 return
-            if self._first is None:
-                self._first, self._epoch = entry.at, now
-            due = self._epoch + (entry.at - self._first) / options.speed
+            due = self._pace.due(entry.at, now)
         elif options.rate:
             due = self._epoch + self._paced / options.rate
             self._paced += 1
+            if now - due > BEHIND:
+                self._epoch += now - due
         else:
             return
-        if now - due > BEHIND:
-            self._epoch += now - due
-        elif due - now > NEAR:
+        if due - now > NEAR:
             try:
                 async with asyncio.timeout(due - now):
                     await self.stop.wait()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 from shadow.gate import wilson
 from shadow.replay.plan import REASONS
@@ -11,6 +13,7 @@ from shadow.replay.tally import RouteTally, Tally
 from shadow.signature import Signature
 from shadow.words import percent
 
+ANY: Final[Mapping[str, float]] = MappingProxyType({})
 NOISE = "noise"
 """The state of a signature that legacy shows against itself."""
 
@@ -85,18 +88,23 @@ class Outcome:
         return self.compared > 0 and all(route.passed for route in self.routes)
 
 
-def outcome(tally: Tally, required: float, asked: Collection[str] = ()) -> Outcome:
-    """`required`: the match rate that every route must have. `asked`: the routes that were named, of which something has to be compared."""
+def outcome(tally: Tally, required: float, asked: Collection[str] = (), coverage: Mapping[str, float] = ANY) -> Outcome:
+    """`required`: the match rate that every route must have. `asked`: the routes that were named, of which something has to be compared.
+    `coverage`: by route, the share of what was sent for it that has to have been compared, as its gate has it."""
     routes = []
     for name in sorted({*tally.routes, *asked}):
         found = tally.route(name)
         noise = found.noise
         noisy = found.noisy(noise)
         compared, matched = found.compared, found.matched + noisy
+        sent = compared + sum(count for reason, count in found.skipped.items() if reason not in REASONS)
+        least = coverage.get(name, 0.0)
         reasons: list[str] = []
-        if not compared and (name in asked or any(reason not in REASONS for reason in found.skipped)):
+        if not compared and (name in asked or sent):
             reasons.append("nothing was compared")
         elif compared and matched < required * compared:
             reasons.append(f"{percent(matched / compared)} match, {percent(required)} is needed")
+        if compared and compared < least * sent:
+            reasons.append(f"{percent(compared / sent)} of what was asked could be compared, {percent(least)} is needed")
         routes.append(RouteOutcome(name, found, noise, noisy, required, tuple(reasons)))
     return Outcome(tuple(routes), required)

@@ -188,7 +188,8 @@ def _whole(entry: Entry) -> bool:
     """Whether its recorded answer is one to compare with."""
     if entry.status is None or _REDACTED.search(lines_of(entry.answer_fields)):
         return False
-    bodiless = entry.method == "HEAD" or entry.status in (204, 304)
+    # An access log has the status alone: nothing that stands for an answer whose fields are all of it.
+    bodiless = bool(entry.answer_fields) and (entry.method == "HEAD" or entry.status in (204, 304))
     return bodiless or (entry.answer_body is not None and not _REDACTED.search(entry.answer_body))
 
 

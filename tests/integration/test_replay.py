@@ -206,6 +206,14 @@ async def test_an_upstream_that_is_gone_is_no_match(world: World, tmp_path: Path
     assert "legacy gave no answer to 5: refused" in done.stdout
 
 
+async def test_one_that_was_compared_stands_for_no_five_that_were_not(world: World, tmp_path: Path) -> None:
+    world.begin(tmp_path, *(get(number) for number in range(6)))
+    world.legacy_says = world.reviews_says = lambda target: {"a": "x" * (10 if target.endswith("1") else 300_000)}
+    done = await world.replay("--noise", "0", "--route", "reviews")
+    assert done.returncode == 1
+    assert "not passed: 16.66 % of what was asked could be compared, 50.00 % is needed" in done.stdout
+
+
 async def test_an_upstream_that_hangs_is_waited_for_as_configured(world: World, tmp_path: Path) -> None:
     world.begin(tmp_path, *(get(number) for number in range(4)))
     config = world.folder / "banyan.toml"
@@ -442,6 +450,8 @@ WRONG = {
     "--concurrency 0": "--concurrency 0",
     "--noise 2": "--noise 2",
     "--min-match 99": "--min-match 99",
+    "--store --against recorded,legacy": "with --against recorded,legacy leave it out",
+    "--store --against recorded,candidate": "with --against recorded,candidate leave it out",
     "--resume": "name it with --state",
     "--state nothing --resume": "nothing to go on from",
     "--state t.jsonl": "t.jsonl is there already",
@@ -461,6 +471,15 @@ async def test_wrong_use_is_2_and_says_what_to_do(world: World, tmp_path: Path, 
     assert done.returncode == 2, done.stdout
     assert WRONG[options] in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_a_host_that_no_field_can_have_is_2(world: World, tmp_path: Path) -> None:
+    world.begin(tmp_path, get(1))
+    for host in ("\udcff", "caf\u00e9.test", "a b", "a\r\nCookie: x", "a\x7f", " "):
+        done = await world.replay("--host", host)
+        assert done.returncode == 2, (host, done.stdout)
+        assert "write a name as in shop.example" in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,11 @@ def test_answers_fields_are_read() -> None:
         (COMBINED.replace(b"GET /a/1?x=2 HTTP/1.1", rb"\x16\x03\x01\x02"), "what was sent is no HTTP request"),
         (COMBINED.replace(b"GET /a/1?x=2", b"CONNECT a.example:443"), "what was asked for is no path"),
         (COMBINED.replace(b"/a/1?x=2", rb"/a\x00b"), "what was sent is no HTTP request"),
+        (COMBINED.replace(b"curl/8", rb"x\x0d\x0aCookie: a=1"), "a header field of it is none"),
+        (COMBINED.replace(b"curl/8", rb"x\r\nCookie: a=1"), "a header field of it is none"),
+        (COMBINED.replace(b"curl/8", rb"x\nCookie: a=1"), "a header field of it is none"),
+        (COMBINED.replace(b"https://a.example/", rb"\u000d\u000aCookie: a=1"), "a header field of it is none"),
+        (COMBINED.replace(b"curl/8", b"x\0"), "a header field of it is none"),
         (COMBINED.replace(b"06/May", b"36/May"), "its time is none"),
         (COMBINED.replace(b"06/May", b"06/Mai"), "its time is none"),
         (COMBINED.replace(b"06/May/2026", b"31/Feb/2026"), "its time is none"),
@@ -197,6 +202,16 @@ def test_answers_fields_are_read() -> None:
 )  # fmt: skip
 def test_what_is_wrong_with_a_line_is_said(text: bytes, said: str) -> None:
     assert said in why(text)
+
+
+def test_no_option_is_named_that_not_every_reader_has() -> None:
+    assert why(b"hello") == "it is in none of the formats that are known"
+
+
+def test_a_named_field_with_a_line_end_is_none() -> None:
+    assert one(b'"a" "GET / HTTP/1.1"', '"$http_x_a" "$request"').fields == ((b"x-a", b"a"),)
+    assert why(rb'"a\x0D\x0ACookie: a=1" "GET / HTTP/1.1"', '"$http_x_a" "$request"') == "a header field of it is none"
+    assert why(rb'"a\x0D\x0ACookie: a=1" "GET / HTTP/1.1"', '"$sent_http_x_a" "$request"') == "a header field of it is none"
 
 
 def test_a_broken_line_ends_nothing_and_is_named() -> None:
@@ -311,8 +326,17 @@ def test_a_file_that_breaks_while_it_is_read_is_said() -> None:
 
 # Whatever comes
 
-FORMS = [None, *(Format.parse(text) for text in ("combined", "%h %t %r %>s %U%q %D", "$msec $request_uri '$args' $status $request_time"))]
+TEXTS = (
+    "combined",
+    "%h %t %r %>s %U%q %D",
+    "$msec $request_uri '$args' $status $request_time",
+    '$request_uri "$http_x_a" "$sent_http_x_b" $http_x_c',
+)
+FORMS = [None, *(Format.parse(text) for text in TEXTS)]
 VALID = [COMBINED, COMBINED + b" 0.1 0.2", b"1 [06/May/2026:07:08:09 +0000] GET / HTTP/1.1 200 /?x 5", b"1.5 /x 'y' 200 0.1"]
+VALID.append(b'/x "some value" "another value" a third')
+ESCAPED = [rb"\r\nCookie: a", rb"\x0d\x0aCookie: a", rb"\u000aCookie: a", rb"\x00", rb"\x22"]
+JUNK = st.one_of(st.binary(max_size=20), st.sampled_from(ESCAPED))
 
 
 @settings(max_examples=400, deadline=None)
@@ -320,7 +344,7 @@ VALID = [COMBINED, COMBINED + b" 0.1 0.2", b"1 [06/May/2026:07:08:09 +0000] GET 
     st.lists(
         st.one_of(
             st.binary(max_size=200),
-            st.tuples(st.sampled_from(VALID), st.integers(0, 110), st.integers(0, 20), st.binary(max_size=20)).map(
+            st.tuples(st.sampled_from(VALID), st.integers(0, 110), st.integers(0, 20), JUNK).map(
                 lambda given: given[0][: given[1]] + given[3] + given[0][given[1] + given[2] :]
             ),
         ),
@@ -341,6 +365,8 @@ def test_whatever_is_in_a_log_each_line_is_an_entry_or_named(junk: list[bytes], 
             assert each.target.startswith("/") or each.target == "*"
             assert not set(each.target) & set(" \n\r\t\0")
             assert each.status is None or 0 <= each.status <= 999
+            for _, value in (*each.fields, *each.answer_fields):
+                assert all(byte == 9 or 32 <= byte != 127 for byte in value)
         else:
             assert each.why
             assert each.why.isprintable()

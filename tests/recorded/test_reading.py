@@ -205,6 +205,7 @@ def test_a_har_as_browsers_write_it() -> None:
         (one(request={"method": "G T", "url": "http://a/"}), "its method is none"),
         (one(request={"method": "GET", "url": "data:text/plain,x"}), "its URL is none of HTTP's"),
         (one(request={"method": "GET", "url": "http://[/"}), "its URL is none"),
+        (one(request={"method": "GET", "url": "//[abc"}), "its URL is none"),
         (one(request={"method": "GET", "url": "http://a/ä"}), "its target has characters that no request may have"),
         (one(request={"method": "GET", "url": "http://a/", "headers": [{"name": "a b", "value": ""}]}), "a header field of it is none"),
         (one(request={"method": "GET", "url": "http://a/", "headers": [{"name": "a", "value": "b\0"}]}), "a header field of it is none"),
@@ -304,6 +305,24 @@ def test_what_is_no_recording_at_all_is_refused_in_a_sentence(tmp_path: Path) ->
     with pytest.raises(RecordingError, match="no format that is known"):
         Recording(empty)
     assert all(isinstance(found, Trouble) for found in read(empty, Format.JSONL))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "marked"
+    log = b'192.0.2.1 - - [30/Nov/2026:11:00:00 +0000] "GET / HTTP/1.1" 200 5\n'
+    for form, line in ((Format.JSONL, b'{"method": "GET", "target": "/", "client": "192.0.2.1"}\n'), (Format.ACCESS_LOG, log)):
+        path.write_bytes(b"\xef\xbb\xbf" + line + line)
+        with Recording(path) as recording:
+            assert recording.format is form
+        first, second = read(path)
+        assert first == replace(second, where=1)
+
+
+def test_a_folder_is_no_place_for_a_file(tmp_path: Path) -> None:
+    for path in (tmp_path, Path(), Path("/")):
+        with pytest.raises(IsADirectoryError):
+            Writer(path, Format.JSONL)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_is_in_its_place_only_once_it_is_whole(tmp_path: Path) -> None:

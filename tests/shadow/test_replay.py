@@ -15,8 +15,8 @@ from shadow.compare import Kind, Rules
 from shadow.exchange import Answer, Exchange
 from shadow.judge import Judge
 from shadow.redact import Redactor
+from shadow.replay import asking, engine, state, tally
 from shadow.replay import plan as planned
-from shadow.replay import state, tally
 from shadow.replay.outcome import outcome
 from shadow.replay.plan import LeftOut, Planner, Wanted
 from shadow.replay.tally import RouteTally, Tally
@@ -85,6 +85,8 @@ def entry(method: str = "GET", target: str = "/api/v1/reviews/3", **more: Any) -
         (entry(fields=((b"Host", b"a b"),)), planned.INVALID, {}),
         (entry(), planned.NOT_RECORDED, {"reference": "recorded"}),
         (entry(status=200, answer_body=None), planned.NOT_RECORDED, {"reference": "recorded"}),
+        (entry(status=304), planned.NOT_RECORDED, {"reference": "recorded"}),  # as an access log has it
+        (entry("HEAD", status=200), planned.NOT_RECORDED, {"reference": "recorded"}),
         (entry(status=200, answer_body=b'"redacted:0123456789abcdef"'), planned.NOT_RECORDED, {"reference": "recorded"}),
     ],
 )
@@ -103,7 +105,8 @@ def test_what_is_left_out_and_why(found: Entry, reason: str, options: dict[str, 
         (entry("POST", "/api/v1/carts", body=b"a"), {"unsafe": True}),
         (entry("POST", "/api/v1/orders", body=b"a", status=200, answer_body=b"b"), {"unsafe": True, "reference": "recorded"}),
         (entry(status=200, answer_body=b"x"), {"reference": "recorded"}),
-        (entry(status=304), {"reference": "recorded"}),
+        (entry(status=304, answer_fields=((b"ETag", b'"1"'),)), {"reference": "recorded"}),
+        (entry("HEAD", status=200, answer_fields=((b"ETag", b'"1"'),)), {"reference": "recorded"}),
         (entry(), {"routes": ["orders", "reviews"]}),
     ],
 )
@@ -139,6 +142,53 @@ def test_how_a_request_looks() -> None:
     written = planner(unsafe=True).plan(entry("POST", "/api/v1/carts", body=b"abc", fields=(HOST, (b"content-length", b"7"))))
     assert isinstance(written, Wanted)
     assert written.head.length == 3
+
+
+@pytest.mark.parametrize(
+    ("client", "told"),
+    [
+        ("192.0.2.7", b"192.0.2.7"),
+        ("2001:DB8::1", b"2001:db8::1"),
+        (None, b"127.0.0.1"),
+        ("unix:", b"127.0.0.1"),
+        ("fe80::1%eth0", b"127.0.0.1"),
+        ("fe80::1%a\r\nCookie: x", b"127.0.0.1"),
+        ("192.0.2.7\r\nCookie: x", b"127.0.0.1"),
+    ],
+)
+def test_an_address_in_a_recording_is_no_way_to_send_other_fields(client: str | None, told: bytes) -> None:
+    assert asking._address(client) == told
+
+
+@pytest.mark.parametrize(
+    ("speed", "times", "turns"),
+    [
+        (1.0, [5, 6, 8], [0, 1, 3]),
+        (2.0, [5, 6, 8], [0, 0.5, 1.5]),
+        (1.0, [0, 10, 4, 11, 9, 12], [0, 10, 10, 11, 11, 12]),  # as a log has them: what took long comes late
+        (1.0, [0, 1, 4e9, 2, 3], [0, 1, 61, 61, 62]),  # one wrong time costs a pause, and no pace of the rest
+        (1.0, [0, 1, -4e9, 2, 3], [0, 1, 1, 61, 62]),
+        (1.0, [100, 101, 0, 1], [0, 1, 1, 2]),  # two logs, the later one first
+        (10.0, [0, 500, 5000], [0, 50, 110]),
+        (1e-6, [0, 1e300], [0, 60]),
+        (1e-300, [0, 1e300, 0], [0, 60, 60]),
+    ],
+)
+def test_the_pace_of_a_recording_whatever_its_times(speed: float, times: list[float], turns: list[float]) -> None:
+    pace, now, found = engine.Pace(speed), 1000.0, []
+    for at in times:
+        now = max(now, pace.due(at, now))
+        found.append(now - 1000.0)
+    assert found == turns
+
+
+def test_a_pace_that_was_not_kept_is_not_made_up_for() -> None:
+    pace = engine.Pace(1.0)
+    assert pace.due(0.0, 1000.0) == 1000.0
+    assert pace.due(1.0, 1001.5) == 1001.0  # a little late: the next is in time
+    assert pace.due(2.0, 1010.0) == 1010.0
+    assert pace.due(1.5, 1010.0) == 1010.0  # earlier than the one before: nobody is late because of that
+    assert pace.due(3.0, 1010.0) == 1011.0
 
 
 JUDGE = Judge(Redactor([], b"k" * 32), {"r": Rules()})
@@ -219,6 +269,18 @@ def test_nothing_compared_is_never_enough() -> None:
     assert not outcome(Tally(routes={"s": good}), 1.0, ["r", "s"]).passed  # nor was anything of it in the recording
     route.skip("reference_unanswered", 1.0)
     assert not outcome(Tally(routes={"r": route, "s": good}), 1.0).passed
+
+
+def test_a_few_of_many_are_never_enough() -> None:
+    few = counted([judged({}, {})])
+    for _ in range(3):
+        few.skip("reference_unanswered", 1.0)
+    for _ in range(100):
+        few.skip(planned.UNSAFE, 1.0)  # these were not asked
+    found = outcome(Tally(routes={"r": few}), 0.9, coverage={"r": 0.5})
+    assert not found.passed
+    assert found.routes[0].reasons == ("25.00 % of what was asked could be compared, 50.00 % is needed",)
+    assert outcome(Tally(routes={"r": few}), 0.9, coverage={"r": 0.25}).passed
 
 
 def test_what_is_counted_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def listing(logs: Sequence[str], log_format: str, known: Declared | None, config
     found = log.listing(order="time" if sort == "next" else sort, limit=10**9)
     if troubles.count and not found["total"]["requests"]:
         why, _ = troubles.kinds.most_common(1)[0]
-        raise RefusalError(f"none of {log.lines:,} lines can be read; of most, {why}")
+        raise RefusalError(f"none of {log.lines:,} lines can be read; of most, {_helped(why)}")
     found |= {
         "source": "log",
         "logs": list(logs),
@@ -60,11 +60,18 @@ def listing(logs: Sequence[str], log_format: str, known: Declared | None, config
         "durations": {what: {"lines": count, "what": DURATIONS[what]} for what, count in reader.durations.items()},
         "troubles": {
             "lines": troubles.count,
-            "kinds": [{"why": why, "lines": count, "first": troubles.lines[why]} for why, count in troubles.kinds.most_common()],
+            "kinds": [{"why": _helped(why), "lines": count, "first": troubles.lines[why]} for why, count in troubles.kinds.most_common()],
         },
         "unasked": known.unasked(one["template"] for one in found["endpoints"]) if known is not None else None,
     }
     return advised(found, config, sort if found["timed"] >= TIMED or sort != "time" else "requests")
+
+
+def _helped(why: str) -> str:
+    """With what can be done about it here."""
+    from recorded.access_log import UNKNOWN
+
+    return f"{why} (--log-format names another)" if why == UNKNOWN else why
 
 
 def _form(text: str) -> Format | None:
