@@ -239,7 +239,7 @@ def _notes(routes: Sequence[Route], days: float, now: float) -> list[RouteNote]:
     for route in routes:
         counted, terms = lately[route.name], route.gate
         _, gate = gates[route.name]
-        if not gate.passed and not gate.open:  # since the switch nothing may have been compared: then what was before it counts
+        if not gate.compared and not gate.open:  # since the switch nothing may have been compared: then what was before it counts
             whole = ever[route.name]
             gate = report.gate_of(whole, minimum=terms.minimum, match=terms.match, coverage=terms.coverage)
         spread = len({day for day in with_requests[route.name] if 0 <= day < days})

@@ -193,6 +193,15 @@ def test_without_comparisons_or_with_differences_nothing_is_ready(config: Config
     assert ready(config) == (False, {"unproven"})
 
 
+def test_what_was_compared_since_is_not_outweighed_by_what_was_before(config: Config) -> None:
+    counted("reviews", SERVED_CANDIDATE=100)
+    at = int(NOW - 12 * DAY) // 60 * 60
+    Tally.objects.create(route="reviews", at=at, width=60, name=counters.MATCHED, count=5000)
+    Tally.objects.create(route="reviews", at=at, width=60, name=counters.ELIGIBLE, count=5000)
+    counted("reviews", days=0.9, MATCHED=45, MISMATCHED=15, ELIGIBLE=60)
+    assert ready(config) == (False, {"unproven"})
+
+
 def test_an_open_signature_is_a_doubt_whatever_matched(config: Config) -> None:
     counted("reviews", SERVED_CANDIDATE=100)
     counted("reviews", days=0.9, MATCHED=600, ELIGIBLE=600)
