@@ -236,13 +236,18 @@ def _content(content: dict[str, Any], fields: Fields) -> bytes | None:
     if not isinstance(text, str):
         raise EntryError("a body of it is no text")
     declared = next((value for name, value in fields if name.lower() == b"content-type"), b"")
-    found = re.search(rb"(?i)charset=\"?([\w.:-]+)", declared)
-    if found is not None and found[1].lower() not in (b"utf-8", b"utf8"):
+    if (charset := _charset(declared)) is not None:
         try:
-            return text.encode(found[1].decode())
+            return text.encode(charset)
         except (LookupError, ValueError):
             pass  # a charset that nobody knows, or that has not all of it: as UTF-8, then
     return checked.body(text, None)
+
+
+def _charset(declared: bytes) -> str | None:
+    """What a Content-Type names; None: UTF-8, or nothing."""
+    found = re.search(rb"(?i)charset=\"?([\w.:-]+)", declared)
+    return None if found is None or found[1].lower() in (b"utf-8", b"utf8") else found[1].decode()
 
 
 BEGIN: Final = b'{"log":{"version":"1.2","creator":{"name":"Banyan","version":"0.1.0"},"pages":[],"entries":[\n'
@@ -269,9 +274,10 @@ def element(told: Entry, origin: str = "http://recorded.invalid") -> bytes:
         text, encoding = _text(told.body)
         request["postData"] = {"mimeType": media, "text": text, **encoding}
     content: dict[str, Any] = {"size": told.size if told.size is not None else -1, "mimeType": ""}
-    content["mimeType"] = next((value.decode("latin-1") for name, value in told.answer_fields if name.lower() == b"content-type"), "")
+    declared = next((value for name, value in told.answer_fields if name.lower() == b"content-type"), b"")
+    content["mimeType"] = declared.decode("latin-1")
     if told.answer_body is not None:
-        text, encoding = _text(told.answer_body)
+        text, encoding = _text(told.answer_body, _charset(declared))
         content |= {"size": len(told.answer_body), "text": text, **encoding}
     found: dict[str, Any] = {
         "startedDateTime": _iso(told.at),
@@ -304,8 +310,11 @@ def _named(fields: Fields) -> list[dict[str, str]]:
     return [{"name": name.decode("latin-1"), "value": value.decode("latin-1")} for name, value in fields]
 
 
-def _text(data: bytes) -> tuple[str, dict[str, str]]:
-    try:
-        return data.decode(), {}
-    except UnicodeDecodeError:
-        return base64.b64encode(data).decode(), {"encoding": "base64"}
+def _text(data: bytes, charset: str | None = None) -> tuple[str, dict[str, str]]:
+    """`charset`: in which readers take an answer's text back to bytes. What is declared need not be so: then base64 alone is the same bytes."""
+    if charset is None:
+        try:
+            return data.decode(), {}
+        except UnicodeDecodeError:
+            pass
+    return base64.b64encode(data).decode(), {"encoding": "base64"}

@@ -224,6 +224,15 @@ def test_a_har_with_missing_or_broken_parts(entry: Any, why: str) -> None:
     assert last.where == 3
 
 
+@pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", '"EUC-KR"', "none-such", "UTF-8"])
+@pytest.mark.parametrize("body", ["ä €".encode(), b"\xe4", b"plain", "한".encode("euc-kr")])
+def test_a_body_is_the_same_bytes_whatever_charset_is_declared(charset: str, body: bytes) -> None:
+    told = Entry(1, "GET", "/", status=200, answer_fields=((b"Content-Type", f"text/html; charset={charset}".encode()),), answer_body=body)
+    (found,) = har.read(BytesIO(har.BEGIN + har.element(told) + har.END))
+    assert isinstance(found, Entry)
+    assert found.answer_body == body
+
+
 @pytest.mark.parametrize("text", ["{}", '{"log": {}}', '{"log": {"entries": 7}}', '{"log": []}', '{"entries": [{}]}', "{", "[[[", "}"])
 def test_what_is_no_har_is_one_trouble(text: str) -> None:
     (found,) = har.read(BytesIO(text.encode()))
