@@ -311,7 +311,7 @@ def _named(fields: Fields) -> list[dict[str, str]]:
 
 
 def _text(data: bytes, charset: str | None = None) -> tuple[str, dict[str, str]]:
-    """`charset`: in which readers take an answer's text back to bytes. What is declared need not be so: then base64 alone is the same bytes."""
+    """`charset`: in which readers turn the text into bytes again. What is declared need not be so: base64 is the same bytes in any case."""
     if charset is None:
         try:
             return data.decode(), {}
