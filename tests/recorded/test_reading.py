@@ -247,6 +247,25 @@ def test_a_har_may_come_in_any_pieces(monkeypatch: pytest.MonkeyPatch, size: int
     assert [found.where for found in har.read(BytesIO(data)) if isinstance(found, Entry)] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("size", [1, 7, 50, 64, 1 << 18])
+@pytest.mark.parametrize("cut", ["}", "]", '"', "{", "[", ":", "}}"])
+def test_what_one_entry_lacks_costs_no_other(monkeypatch: pytest.MonkeyPatch, size: int, cut: str) -> None:
+    monkeypatch.setattr(har, "_PIECE", size)
+    texts = [har.element(replace(entry, where=1)).decode() for entry in (ENTRIES[0], ENTRIES[1], ENTRIES[0], ENTRIES[1])]
+    at = texts[1].rindex(cut)
+    texts[1] = texts[1][:at] + texts[1][at + len(cut) :]
+    found = list(har.read(BytesIO(har.BEGIN + ",\n".join(texts).encode() + har.END)))
+    assert [each.target for each in found if isinstance(each, Entry)] == [ENTRIES[0].target, ENTRIES[0].target, ENTRIES[1].target]
+    assert 1 <= sum(isinstance(each, Trouble) for each in found) <= 2
+
+
+def test_what_is_whole_is_one_entry_whatever_is_in_it() -> None:
+    nested = {"startedDateTime": "2026-01-01T00:00:00Z"}
+    found = hared(one(_more=[nested, nested], _other=nested, comment='{"startedDateTime": {'), one())
+    assert [each.where for each in found if isinstance(each, Entry)] == [1, 2]
+    assert len(found) == 2
+
+
 LINES = {
     b"{": "the line is no JSON",
     b"[]": "it has no JSON object",
