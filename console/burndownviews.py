@@ -51,6 +51,7 @@ def page(request: HttpRequest) -> HttpResponse:
         found = burndown(config, days, time.time())
         left = [one for one in found.endpoints if one.state in ("legacy", "both")]
         dead = [one for one in found.endpoints if one.state == "dead"]
+        covered = [one for one in found.endpoints if one.state == "covered"]
         context |= {
             "found": found,
             "alive": len(found.alive),
@@ -64,6 +65,8 @@ def page(request: HttpRequest) -> HttpResponse:
             "left": [(one, round(one.legacy), one.legacy / (one.legacy + one.candidate)) for one in left[:SHOWN]],
             "left_more": max(0, len(left) - SHOWN),
             "dead": dead[:SHOWN],
+            "covered": covered[:SHOWN],
+            "covered_more": max(0, len(covered) - SHOWN),
             "rest": round(found.rest),
             "dead_more": max(0, len(dead) - SHOWN),
         }

@@ -13,14 +13,16 @@ DURATIONS: Final = {
 """Where durations come from."""
 
 _TEXT: Final = rb'"(?:[^"\\]*+(?:\\.[^"\\]*+)*+)"'
-_TIMES: Final = re.compile(rb'"?(\d{1,9}\.\d{1,9})"?(?: "?(?:(\d{1,9}\.\d{1,9})|-)"?)?')
+_TRIES: Final = rb"(?:-|\d{1,9}\.\d{1,9})(?:(?:, | : )(?:-|\d{1,9}\.\d{1,9}))*+"
+"""$upstream_response_time: of each try one."""
+_TIMES: Final = re.compile(rb'"?(\d{1,9}\.\d{1,9})"?(?: "?(' + _TRIES + rb')"?)?')
 """$request_time, or that and $upstream_response_time."""
 _LABELLED: Final = re.compile(
     rb"(?:^|[\s,|;\"])(?:(rt|request_time|req_time|reqtime)|(urt|upstream_response_time|upstream_time|uresp))"
     rb"[=:]\s?\"?([\d.,: -]+)"
 )
-_WORDS: Final = re.compile(_TEXT + rb"|(\S+)")
-_DECIMAL: Final = re.compile(rb"\d{1,9}\.\d{1,9}")
+_WORDS: Final = re.compile(_TEXT + rb"|(" + _TRIES + rb"(?!\S)|\S+)")
+_DECIMALS: Final = re.compile(_TRIES)
 WHOLE: Final = re.compile(rb"\d{1,15}")
 SECONDS: Final = re.compile(rb"\d{1,12}(?:\.\d{1,12})?")
 
@@ -31,7 +33,8 @@ def trailing(rest: bytes) -> tuple[str, float] | None:
     found = _TIMES.fullmatch(rest)
     if found is not None:
         whole, upstream = found.groups()
-        return ("request", float(whole)) if upstream is None else ("upstream", min(float(whole), float(upstream)))
+        tries = None if upstream is None else summed(upstream)
+        return ("request", float(whole)) if tries is None else ("upstream", min(float(whole), tries))
     if WHOLE.fullmatch(rest) is not None:
         return "microseconds", int(rest) / 1e6
     labelled = {bool(upstream): value for _, upstream, value in _LABELLED.findall(rest) if b"." in value}  # else who knows of what
@@ -41,7 +44,7 @@ def trailing(rest: bytes) -> tuple[str, float] | None:
     if labelled:
         return None
     words = [word for word in _WORDS.findall(rest) if word]
-    decimals = [float(word) for word in words if _DECIMAL.fullmatch(word)]
+    decimals = [tries for word in words if _DECIMALS.fullmatch(word) and (tries := summed(word)) is not None]
     if decimals:
         return "upstream" if len(decimals) == 2 else "request", min(decimals)
     wholes = [int(word) for word in words if WHOLE.fullmatch(word)]

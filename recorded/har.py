@@ -22,9 +22,15 @@ from recorded.entry import Entry, Fields, Trouble
 
 _PIECE: Final = 256 * 1024
 _MARKS: Final = re.compile(rb'\\.|["{}\[\]]', re.DOTALL)
+_BEGINS: Final = re.compile(rb'\{\s{0,20}"(?:startedDateTime|pageref|_connectionId|_initiator)"')
+"""Entries, as those who write them begin them: where one of them is broken, the next is known by that."""
+_LONGEST_BEGIN: Final = 48
+"""Bytes."""
 _CLOSES: Final = {b"}": b"{", b"]": b"["}
 _UNDONE: Final = frozenset((b"content-encoding", b"content-length", b"transfer-encoding"))
 _SKIPPED: Final = b" \t\r\n,"
+_ENTRIES: Final = b"{{["
+"""What is open between two entries."""
 _GAP: Final = 100
 """Bytes of what stands between two entries that are looked at."""
 
@@ -57,6 +63,8 @@ class _Scan:
         self.found = False
         """The list of entries was."""
         self.ended = False
+        self.lost = False
+        """Brackets said nothing any more: the next beginning of an entry is looked for."""
         self._stack = b""
         self._in_string = False
         self._string = bytearray()
@@ -89,7 +97,17 @@ class _Scan:
                     self._take(data, mark.start(), mark.end())
                 at = mark.end()
                 continue
-            if self._in_string:
+            if what == b"{" and self.found and not self.ended and _BEGINS.match(data, mark.start()) is not None:
+                self._take(data, at, mark.start())
+                at = mark.start()
+                if not self.lost and self._misplaced():
+                    yield "the entry is no JSON"
+                    self.lost = True
+                if self.lost:
+                    self.lost = self._in_string = False
+                    self._stack = _ENTRIES
+                    self._gap.clear()
+            if self._in_string or self.lost:
                 continue
             if what in (b"{", b"["):
                 self._take(data, at, mark.start())
@@ -107,9 +125,12 @@ class _Scan:
                 self._take(data, at, mark.end())
                 at = mark.end()
                 if self._stack[-1:] != _CLOSES[what]:
-                    yield "the file is no JSON from here on"
-                    self.ended, self._stack = True, b""
-                    return
+                    yield "what stands here is no JSON"
+                    if not self.found:
+                        self.ended, self._stack = True, b""
+                        return
+                    self.lost, self._element = True, None
+                    continue
                 self._stack = self._stack[:-1]
                 if len(self._stack) == 3 and self._element is not None:
                     yield f"the entry is longer than {MAX_ENTRY} bytes" if self._over else bytes(self._element)
@@ -119,6 +140,13 @@ class _Scan:
                     yield from self._end_gap()
                     self.ended = True
         self._take(data, at, len(data))
+
+    def _misplaced(self) -> bool:
+        """Whether an entry that begins here does so within another, where no JSON has an object: in a text, or in an object without a name.
+        So the end is seen of one that lacks a brace or a quote, and of what is whole nothing is taken for an entry."""
+        if self._element is None:
+            return self._in_string
+        return self._in_string or (self._stack[-1:] == b"{" and (self._over or self._element[-_GAP:].rstrip()[-1:] == b","))
 
     _root = b""
 
@@ -153,15 +181,18 @@ def _elements(file: BinaryIO) -> Iterator[bytes | str]:
     while not scan.ended:
         piece = file.read(_PIECE)
         if not piece:
+            yield from scan.feed(left)
             break
         data = left + piece
-        # An escape is two bytes, and not to be cut: an odd number of backslashes at the end waits.
-        odd = (len(data) - len(data.rstrip(b"\\"))) % 2
-        left = data[-1:] if odd else b""
-        yield from scan.feed(data[:-1] if odd else data)
+        # What begins an entry is not to be cut, and an escape neither, which is two bytes: an odd number of backslashes at the end waits.
+        end = data.find(b"{", max(0, len(data) - _LONGEST_BEGIN))
+        end = len(data) if end < 0 else end
+        end -= (end - len(data[:end].rstrip(b"\\"))) % 2
+        left = data[end:]
+        yield from scan.feed(data[:end])
     if not scan.found and not scan.ended:
         yield "there is no log.entries in it: it is no HAR"
-    elif not scan.ended:
+    elif not scan.ended and not scan.lost:
         yield "the file ends before its entries do"
 
 
@@ -239,13 +270,18 @@ def _content(content: dict[str, Any], fields: Fields) -> bytes | None:
     if not isinstance(text, str):
         raise EntryError("a body of it is no text")
     declared = next((value for name, value in fields if name.lower() == b"content-type"), b"")
-    found = re.search(rb"(?i)charset=\"?([\w.:-]+)", declared)
-    if found is not None and found[1].lower() not in (b"utf-8", b"utf8"):
+    if (charset := _charset(declared)) is not None:
         try:
-            return text.encode(found[1].decode())
+            return text.encode(charset)
         except (LookupError, ValueError):
             pass  # a charset that nobody knows, or that has not all of it: as UTF-8, then
     return checked.body(text, None)
+
+
+def _charset(declared: bytes) -> str | None:
+    """What a Content-Type names; None: UTF-8, or nothing."""
+    found = re.search(rb"(?i)charset=\"?([\w.:-]+)", declared)
+    return None if found is None or found[1].lower() in (b"utf-8", b"utf8") else found[1].decode()
 
 
 BEGIN: Final = b'{"log":{"version":"1.2","creator":{"name":"Banyan","version":"0.1.0"},"pages":[],"entries":[\n'
@@ -272,9 +308,10 @@ def element(told: Entry, origin: str = "http://recorded.invalid") -> bytes:
         text, encoding = _text(told.body)
         request["postData"] = {"mimeType": media, "text": text, **encoding}
     content: dict[str, Any] = {"size": told.size if told.size is not None else -1, "mimeType": ""}
-    content["mimeType"] = next((value.decode("latin-1") for name, value in told.answer_fields if name.lower() == b"content-type"), "")
+    declared = next((value for name, value in told.answer_fields if name.lower() == b"content-type"), b"")
+    content["mimeType"] = declared.decode("latin-1")
     if told.answer_body is not None:
-        text, encoding = _text(told.answer_body)
+        text, encoding = _text(told.answer_body, _charset(declared))
         content |= {"size": len(told.answer_body), "text": text, **encoding}
     found: dict[str, Any] = {
         "startedDateTime": _iso(told.at),
@@ -307,8 +344,11 @@ def _named(fields: Fields) -> list[dict[str, str]]:
     return [{"name": name.decode("latin-1"), "value": value.decode("latin-1")} for name, value in fields]
 
 
-def _text(data: bytes) -> tuple[str, dict[str, str]]:
-    try:
-        return data.decode(), {}
-    except UnicodeDecodeError:
-        return base64.b64encode(data).decode(), {"encoding": "base64"}
+def _text(data: bytes, charset: str | None = None) -> tuple[str, dict[str, str]]:
+    """`charset`: in which readers turn the text into bytes again. What is declared need not be so: base64 is the same bytes in any case."""
+    if charset is None:
+        try:
+            return data.decode(), {}
+        except UnicodeDecodeError:
+            pass
+    return base64.b64encode(data).decode(), {"encoding": "base64"}

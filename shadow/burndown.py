@@ -7,13 +7,15 @@ kept that. A route's evidence comes from its own counters, which are kept wherev
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from gateway.config import Config
 from gateway.endpoints.claims import Claims
 from gateway.endpoints.declared import Declared, sample
+from gateway.endpoints.shapes import ANY, DATE, EMAIL, HASH, ID, TOKEN, UUID, shape
+from gateway.endpoints.templates import REST
 from gateway.settings.routes import Route
 from shadow import counters, endpoint_store, report, sums
 from shadow.gate import GateResult
@@ -27,7 +29,10 @@ LEAST: Final = 100
 REFUSED: Final = 0.001
 """Share of a route's requests that the gateway itself may have answered, with an error."""
 
-type State = Literal["legacy", "both", "candidate", "dead"]
+_SHAPES: Final = frozenset((ID, UUID, HASH, DATE, EMAIL, TOKEN))
+_UNASKED: Final = {"covered": 1, "dead": 2}
+
+type State = Literal["legacy", "both", "candidate", "covered", "dead"]
 
 WORDS: Final = {
     "served": "the candidate answered every one of its {count:,} requests of these {days:g} days",
@@ -93,12 +98,14 @@ class Left:
     route: str
     """"" for none."""
     state: State
-    """Who answered it within the span; dead: nobody asked."""
+    """Who answered it within the span; dead: nobody asked; covered: nobody did by this name, but what was asked for may have been it."""
     legacy: float
     candidate: float
     """Requests within the span."""
     seen: float
     """Unix seconds: after that nothing of its own was kept."""
+    covered: str = ""
+    """The template that was asked for and that its paths have, too: they may have become values there, or be too rare for a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,7 @@ class Burndown:
     history: tuple[Day, ...]
     """Every day of which anything is kept, oldest first."""
     endpoints: tuple[Left, ...]
-    """Those of the span, most of legacy first, and then the dead."""
+    """Those of the span, most of legacy first, then the covered and the dead."""
     rest: float
     """Requests of the span that are of no listed endpoint: one that is called dead may have been among them …"""
     rest_legacy: float
@@ -145,7 +152,7 @@ class Burndown:
     @property
     def alive(self) -> list[Left]:
         """Those that were asked for; what is left over of many paths is no endpoint."""
-        return [one for one in self.endpoints if one.state != "dead" and not one.template.endswith("*")]
+        return [one for one in self.endpoints if one.state not in _UNASKED and not one.template.endswith("*")]
 
     @property
     def traffic_left(self) -> float | None:
@@ -191,11 +198,13 @@ def burndown(config: Config, days: float, now: float, declared: Declared | None 
             count[1] += candidate
         count[2] = max(count[2], min(now, at + width))
         routes[key] = claims.of(*key) or figures.route or routes.get(key, "")
-    left = [
-        Left(*key, routes[key], _state(legacy, candidate, seen, since), legacy, candidate, seen)
-        for key, (legacy, candidate, seen) in counts.items()
-    ]
-    left.sort(key=lambda one: (one.state == "dead", -one.legacy, -one.candidate, one.template, one.method))
+    covers = _Covers(key for key, (_, _, seen) in counts.items() if seen > since)
+    left = []
+    for key, (legacy, candidate, seen) in counts.items():
+        state = _state(legacy, candidate, seen, since)
+        covered = covers.of(*key) if state == "dead" else ""
+        left.append(Left(*key, routes[key], "covered" if covered else state, legacy, candidate, seen, covered))
+    left.sort(key=lambda one: (_UNASKED.get(one.state, 0), -one.legacy, -one.candidate, one.template, one.method))
     unasked = None
     if declared is not None:
         seen_templates = {declared.template(sample(template)) or "" for _, template in counts}
@@ -211,6 +220,45 @@ def burndown(config: Config, days: float, now: float, declared: Declared | None 
         tuple(_notes([route for route in config.routes if not route.split], days, now)),
         unasked,
     )
+
+
+class _Covers:
+    """Templates that were asked for and stand for more than one path: under them may be counted what has no name of its own any more."""
+
+    def __init__(self, living: Iterable[tuple[str, str]]) -> None:
+        """`living`: methods and templates."""
+        self._whole: dict[tuple[str, int], list[list[str]]] = defaultdict(list)
+        """By the method and the number of parts."""
+        self._open: dict[str, list[list[str]]] = defaultdict(list)
+        """Those that end in a star, by the method: the longest first."""
+        for method, template in living:
+            parts = template.split("/")
+            if parts[-1] == REST:
+                self._open[method].append(parts)
+            elif "{" in template:
+                self._whole[method, len(parts)].append(parts)
+        for each in self._open.values():
+            each.sort(key=len, reverse=True)
+
+    def of(self, method: str, template: str) -> str:
+        """The one that covers this endpoint; "": none does."""
+        parts = template.split("/")
+        for wide in self._whole.get((method, len(parts)), ()):
+            if all(map(_covers, wide, parts)):
+                return "/".join(wide)
+        for wide in self._open.get(method, ()):
+            if len(wide) <= len(parts) and all(map(_covers, wide[:-1], parts)):
+                return "/".join(wide)
+        return ""
+
+
+def _covers(wide: str, part: str) -> bool:
+    """Whether a path with `part` in this place may be counted where `wide` stands in it."""
+    if wide in (part, ANY):
+        return True
+    if not wide.startswith("{") or part.startswith("{"):
+        return False
+    return shape(part.encode()) == wide or (wide.endswith("}") and wide not in _SHAPES)  # a word is never taken for a number
 
 
 def _state(legacy: float, candidate: float, seen: float, since: float) -> State:
@@ -239,7 +287,7 @@ def _notes(routes: Sequence[Route], days: float, now: float) -> list[RouteNote]:
     for route in routes:
         counted, terms = lately[route.name], route.gate
         _, gate = gates[route.name]
-        if not gate.passed and not gate.open:  # since the switch nothing may have been compared: then what was before it counts
+        if not gate.compared and not gate.open:  # since the switch nothing may have been compared: then what was before it counts
             whole = ever[route.name]
             gate = report.gate_of(whole, minimum=terms.minimum, match=terms.match, coverage=terms.coverage)
         spread = len({day for day in with_requests[route.name] if 0 <= day < days})

@@ -143,6 +143,7 @@ def _left(found: Burndown, limit: int) -> Iterator[str]:
             yield f"  {one.method:7}{one.template}  {one.legacy:,.0f} requests, {percent(one.legacy / (one.legacy + one.candidate))}{where}"
         yield from _more(len(legacy) - limit)
     dead = [one for one in found.endpoints if one.state == "dead"]
+    covered = [one for one in found.endpoints if one.state == "covered"]
     yield ""
     if not found.whole:
         yield f"Which endpoints are dead cannot be said yet: nothing is kept of {found.days:g} days ago."
@@ -151,9 +152,14 @@ def _left(found: Burndown, limit: int) -> Iterator[str]:
         for one in dead[:limit]:
             yield f"  {one.method:7}{one.template}  last {time.strftime('%Y-%m-%d', time.gmtime(one.seen))}"
         yield from _more(len(dead) - limit)
-    else:
+    elif not covered:
         yield f"Of what is kept, everything was asked for in these {found.days:g} days."
-    if found.rest and (dead or found.unasked):
+    if found.whole and covered:
+        yield f"not asked for by this name in {found.days:g} days, but what was asked for may have been it (no proof that it is dead):"
+        for one in covered[:limit]:
+            yield f"  {one.method:7}{one.template}  last {time.strftime('%Y-%m-%d', time.gmtime(one.seen))}, perhaps among {one.covered}"
+        yield from _more(len(covered) - limit)
+    if found.rest and (dead or covered or found.unasked):
         yield f"  ({found.rest:,.0f} requests were of endpoints too rare to be listed: what is called dead may be among them)"
     if found.unasked:
         yield ""

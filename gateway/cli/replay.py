@@ -127,6 +127,12 @@ def replay(
         raise RefusalError(f"--output {output}: there is no folder {output.parent}")
     if user and loaded.identity.stamp is None:
         raise RefusalError("--user: upstreams are told who calls by a stamp, and [identity] stamp is not set")
+    if user and (
+        nobody := [
+            each.name for each in loaded.routes if each.identity == "ignored" and not each.split and each.name in (routes or (each.name,))
+        ]
+    ):
+        print(f'banyan: --user: identity = "ignored" on {", ".join(nobody)}: there upstreams are told of nobody', file=sys.stderr)
 
     from gateway.cli.replaying import Bar, rendered
     from recorded.reading import Format

@@ -24,6 +24,8 @@ from shadow.guard import bucket
 ENTRIES: Final = 500
 FIRST: Final = 20_000
 """Lines that are looked at before any is counted: so that an endpoint has its name from its first request on."""
+_FIRST_BYTES: Final = 8 * 1024 * 1024
+"""Of them, at most: lines may be of many KiB, and processes begin with a copy of what is held."""
 NAMED: Final = 5
 """Lines that are named of each kind of trouble."""
 TIMED: Final = 0.5
@@ -149,6 +151,8 @@ class Log:
         """That were read, empty ones left out."""
         self._declared = declared
         self._waiting: list[Hit] | None = []
+        self._held = 0
+        """Bytes of lines that wait."""
 
     def read(self, reader: Reader, lines: list[bytes], name: str, number: int) -> None:
         """Some lines of the log `name`, of which the first is line `number`. 9 µs each, and more of paths that each come once."""
@@ -166,7 +170,8 @@ class Log:
             self._count(hit)
             return
         self._waiting.append(hit)
-        if len(self._waiting) >= FIRST:
+        self._held += sum(len(group) for group in hit.groups if group is not None)
+        if len(self._waiting) >= FIRST or self._held >= _FIRST_BYTES:
             self.settle()
 
     def settle(self) -> None:

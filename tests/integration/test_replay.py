@@ -280,6 +280,16 @@ async def test_the_stamp_says_who_calls(world: World, tmp_path: Path) -> None:
         assert sorted(each["sub"] for each in claims) == ["17"] * 3 + ["18"] * 3
 
 
+async def test_where_no_stamp_says_who_calls_that_is_said(world: World, tmp_path: Path) -> None:
+    world.begin(tmp_path, get(1))
+    path = tmp_path / "banyan.toml"
+    path.write_text(path.read_text().replace('name = "reviews"\n', 'name = "reviews"\nidentity = "ignored"\n'))
+    said = 'banyan: --user: identity = "ignored" on reviews: there upstreams are told of nobody\n'
+    assert (await world.replay("--user", "17", "--noise", "0")).stderr.count(said) == 1
+    assert (await world.replay("--user", "17", "--noise", "0", "--route", "carts")).stderr.count(said) == 0
+    assert (await world.replay("--noise", "0")).stderr.count(said) == 0
+
+
 async def test_credentials_of_the_recording_are_sent_only_when_asked(world: World, tmp_path: Path) -> None:
     world.begin(tmp_path, get(1))
     await world.told("--credentials", "--noise", "0", "--host", "other.test")

@@ -225,6 +225,15 @@ def test_a_har_with_missing_or_broken_parts(entry: Any, why: str) -> None:
     assert last.where == 3
 
 
+@pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", '"EUC-KR"', "none-such", "UTF-8"])
+@pytest.mark.parametrize("body", ["ä €".encode(), b"\xe4", b"plain", "한".encode("euc-kr")])
+def test_a_body_is_the_same_bytes_whatever_charset_is_declared(charset: str, body: bytes) -> None:
+    told = Entry(1, "GET", "/", status=200, answer_fields=((b"Content-Type", f"text/html; charset={charset}".encode()),), answer_body=body)
+    (found,) = har.read(BytesIO(har.BEGIN + har.element(told) + har.END))
+    assert isinstance(found, Entry)
+    assert found.answer_body == body
+
+
 @pytest.mark.parametrize("text", ["{}", '{"log": {}}', '{"log": {"entries": 7}}', '{"log": []}', '{"entries": [{}]}', "{", "[[[", "}"])
 def test_what_is_no_har_is_one_trouble(text: str) -> None:
     (found,) = har.read(BytesIO(text.encode()))
@@ -237,6 +246,25 @@ def test_a_har_may_come_in_any_pieces(monkeypatch: pytest.MonkeyPatch, size: int
     data = json.dumps({"log": {"pages": [], "entries": entries}}, ensure_ascii=False).encode()
     monkeypatch.setattr(har, "_PIECE", size)
     assert [found.where for found in har.read(BytesIO(data)) if isinstance(found, Entry)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("size", [1, 7, 50, 64, 1 << 18])
+@pytest.mark.parametrize("cut", ["}", "]", '"', "{", "[", ":", "}}"])
+def test_what_one_entry_lacks_costs_no_other(monkeypatch: pytest.MonkeyPatch, size: int, cut: str) -> None:
+    monkeypatch.setattr(har, "_PIECE", size)
+    texts = [har.element(replace(entry, where=1)).decode() for entry in (ENTRIES[0], ENTRIES[1], ENTRIES[0], ENTRIES[1])]
+    at = texts[1].rindex(cut)
+    texts[1] = texts[1][:at] + texts[1][at + len(cut) :]
+    found = list(har.read(BytesIO(har.BEGIN + ",\n".join(texts).encode() + har.END)))
+    assert [each.target for each in found if isinstance(each, Entry)] == [ENTRIES[0].target, ENTRIES[0].target, ENTRIES[1].target]
+    assert 1 <= sum(isinstance(each, Trouble) for each in found) <= 2
+
+
+def test_what_is_whole_is_one_entry_whatever_is_in_it() -> None:
+    nested = {"startedDateTime": "2026-01-01T00:00:00Z"}
+    found = hared(one(_more=[nested, nested], _other=nested, comment='{"startedDateTime": {'), one())
+    assert [each.where for each in found if isinstance(each, Entry)] == [1, 2]
+    assert len(found) == 2
 
 
 LINES = {

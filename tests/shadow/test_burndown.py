@@ -16,6 +16,7 @@ from django.test import Client
 
 from console import burndownviews
 from demo.processes import python
+from gateway.cli.burndown import _left
 from gateway.config import Config, parse
 from gateway.endpoints.declared import from_openapi
 from gateway.endpoints.figures import Figures
@@ -90,7 +91,7 @@ def ready(config: Config, route: str = "reviews") -> tuple[bool, set[str]]:
 
 
 def test_traffic_and_endpoints_that_are_left_are_counted(config: Config) -> None:
-    kept(10, "/old/report", legacy=5)
+    kept(10, "/old/report", legacy=5, method="POST")
     kept(1, "/api/v1/reviews/{id}", candidate=600)
     kept(1, "/api/v1/items/{id}", legacy=50, candidate=50)
     kept(0.5, "/pages/", legacy=200)
@@ -107,7 +108,7 @@ def test_traffic_and_endpoints_that_are_left_are_counted(config: Config) -> None
         ("GET", "/api/v1/items/{id}"): ("both", "items"),
         ("GET", "/*"): ("legacy", ""),
         ("GET", "/api/v1/reviews/{id}"): ("candidate", "reviews"),
-        ("GET", "/old/report"): ("dead", ""),
+        ("POST", "/old/report"): ("dead", ""),
     }
     assert [one.template for one in found.endpoints][:1] == ["/pages/"]
     assert found.endpoints[-1].state == "dead"
@@ -129,6 +130,32 @@ def test_a_long_span_that_reaches_into_the_time_is_no_proof_of_death(config: Con
     kept(20, "/pages/", legacy=1)
     kept(6.5, "/monthly", legacy=1, width=DAY)
     assert {one.template: one.state for one in burndown(config, 7, NOW).endpoints} == {"/pages/": "dead", "/monthly": "legacy"}
+
+
+def test_what_may_be_counted_under_a_wider_name_is_not_called_dead(config: Config) -> None:
+    dead = {"/products/shoes", "/reports/yearly", "/a/b/c", "/items/search", "/items/v1234567", "/products/{id}", "/other", "/a"}
+    for template in dead:
+        kept(10, template, legacy=5)
+    kept(10, "/reports/yearly", legacy=5, method="POST")
+    for template in ("/products/{…}", "/{…}/yearly", "/a/*", "/items/{id}", "/items/{token}"):
+        kept(1, template, legacy=5)
+    found = burndown(config, 7, NOW)
+    covered = {one.template: one.covered for one in found.endpoints if one.state == "covered"}
+    assert covered == {
+        "/products/shoes": "/products/{…}",
+        "/products/{id}": "/products/{…}",
+        "/reports/yearly": "/{…}/yearly",
+        "/a/b/c": "/a/*",
+        "/items/v1234567": "/items/{token}",
+    }
+    assert {(one.method, one.template) for one in found.endpoints if one.state == "dead"} == {
+        ("GET", "/items/search"), ("GET", "/other"), ("GET", "/a"), ("POST", "/reports/yearly"),
+    }, "a word is none of the numbers, and another method is another endpoint"  # fmt: skip
+    assert {one.template for one in found.alive} == {"/products/{…}", "/{…}/yearly", "/items/{id}", "/items/{token}"}
+    text = "\n".join(_left(found, 20))
+    assert "  GET    /other  last 2026-" in text
+    assert "/products/shoes  last 2026-09-11, perhaps among /products/{…}" in text
+    assert text.index("/other") < text.index("not asked for by this name in 7 days") < text.index("/products/shoes")
 
 
 def test_nothing_kept_is_nothing_known(config: Config) -> None:
@@ -193,6 +220,15 @@ def test_without_comparisons_or_with_differences_nothing_is_ready(config: Config
     assert ready(config) == (False, {"unproven"})
 
 
+def test_what_was_compared_since_is_not_outweighed_by_what_was_before(config: Config) -> None:
+    counted("reviews", SERVED_CANDIDATE=100)
+    at = int(NOW - 12 * DAY) // 60 * 60
+    Tally.objects.create(route="reviews", at=at, width=60, name=counters.MATCHED, count=5000)
+    Tally.objects.create(route="reviews", at=at, width=60, name=counters.ELIGIBLE, count=5000)
+    counted("reviews", days=0.9, MATCHED=45, MISMATCHED=15, ELIGIBLE=60)
+    assert ready(config) == (False, {"unproven"})
+
+
 def test_an_open_signature_is_a_doubt_whatever_matched(config: Config) -> None:
     counted("reviews", SERVED_CANDIDATE=100)
     counted("reviews", days=0.9, MATCHED=600, ELIGIBLE=600)
@@ -234,16 +270,20 @@ def test_the_console_shows_it(viewer: Client, monkeypatch: pytest.MonkeyPatch) -
     counted("reviews", SERVED_CANDIDATE=100)
     counted("reviews", days=0.9, MATCHED=60, ELIGIBLE=60)
     kept(10, "/old/<b>", legacy=5)
+    kept(10, "/pages/<i>", legacy=5)
+    kept(1, "/pages/{…}", candidate=200)
     kept(1, "/api/v1/reviews/{id}", candidate=600)
     kept(1, "/pages/", legacy=200)
     kept(1, "", legacy=7)
     page = viewer.get("/endpoints/burndown/?days=7").content.decode()
     text = shown(page)
-    assert "Legacy still answers 25.6 % of the traffic and 1 of 2 endpoints." in text
+    assert "Legacy still answers 20.5 % of the traffic and 1 of 3 endpoints." in text
     assert "reviews ready to remove /api/v1/reviews/*" in text
     assert "items not to be removed yet" in text
     assert "GET /old/<b> not since" in text
     assert "<b>" not in page
+    assert re.search(r"GET /pages/<i> not since [^,]*, perhaps among /pages/\{…\}", text)
+    assert "<i>" not in page
     assert "7 requests of this time were of endpoints too rare" in text
     assert "nothing is kept of so long ago" in shown(viewer.get("/endpoints/burndown/?days=30").content.decode())
     assert viewer.get("/endpoints/burndown/?days=1000000").status_code == 200

@@ -215,6 +215,16 @@ def test_several_processes_count_what_one_would() -> None:
     assert shared["total"] | {"legacy_seconds": 0} == alone["total"] | {"legacy_seconds": 0}
 
 
+def test_long_lines_wait_for_no_more_than_8_mib_before_they_are_counted() -> None:
+    texts = [line(f"/a/b?{number:04}{'x' * 8000}").encode() for number in range(1100)]
+    log = Log()
+    log.read(Reader(), texts[:400], "log", 1)
+    assert not log.settled
+    log.read(Reader(), texts[400:], "log", 401)
+    assert log.settled
+    assert log.lines == 1100
+
+
 def test_a_process_that_is_ended_from_outside_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def ended(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
