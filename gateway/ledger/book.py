@@ -166,14 +166,16 @@ def reap(database: Connection) -> int:
     """What was under way in workers that are dead is in doubt now: so many lines."""
     now = database.now()
     lost = (
-        "state = 'started' AND NOT EXISTS (SELECT 1 FROM ledger_owner WHERE ledger_owner.owner = ledger_entry.owner AND seen > ?)",
-        now - LOST_SECONDS,
+        "state = 'started' AND NOT EXISTS (SELECT 1 FROM ledger_owner WHERE ledger_owner.owner = ledger_entry.owner AND seen > ?"
+        " AND seen <= ?)"
     )
-    if not database.rows(f"SELECT 1 FROM ledger_entry WHERE {lost[0]} LIMIT 1", (lost[1],)):  # noqa: S608 - no value is part of it
+    # A sign of life that is yet to come was given before the clock was put back: who lives has given another since.
+    signs = (now - LOST_SECONDS, now + LOST_SECONDS)
+    if not database.rows(f"SELECT 1 FROM ledger_entry WHERE {lost} LIMIT 1", signs):  # noqa: S608 - no value is part of it
         return 0
     return database.change(
-        f"UPDATE ledger_entry SET state = 'in-doubt', reason = ?, doubted = ?, changed = ? WHERE {lost[0]}",  # noqa: S608 - no value is part of it
-        (WORKER_LOST, now, now, lost[1]),
+        f"UPDATE ledger_entry SET state = 'in-doubt', reason = ?, doubted = ?, changed = ? WHERE {lost}",  # noqa: S608 - no value is part of it
+        (WORKER_LOST, now, now, *signs),
     )
 
 

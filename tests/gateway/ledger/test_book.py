@@ -137,6 +137,18 @@ def test_what_a_dead_worker_had_under_way_is_in_doubt_and_a_living_ones_is_not(l
     assert book.counts(ledger) == {"payments": 1}
 
 
+def test_a_sign_of_life_of_before_the_clock_was_put_back_is_none(ledger: Connection) -> None:
+    dead, living = replace(WANTED, token="t1"), replace(WANTED, key="k-2", token="t2")
+    book.beat(ledger, "dead")
+    book.beat(ledger, "living")
+    claim(ledger, dead, "dead")
+    claim(ledger, living, "living")
+    ledger.change("UPDATE ledger_owner SET seen = seen + 3600 WHERE owner = 'dead'")
+    ledger.change("UPDATE ledger_owner SET seen = seen + ? WHERE owner = 'living'", (book.LOST_SECONDS / 2,))
+    assert book.reap(ledger) == 1
+    assert [(each.key, each.reason) for each in book.doubts(ledger)] == [("k-1", "worker-lost")]
+
+
 def test_a_worker_that_was_taken_for_dead_and_lives_has_the_last_word(ledger: Connection) -> None:
     first = claim(ledger, owner="slow")
     assert book.reap(ledger) == 1
