@@ -619,7 +619,7 @@ async def test_no_secret_reaches_the_ledger(shop: Till, tmp_path: Path) -> None:
         assert secret not in data
 
 
-@pytest.mark.parametrize("status", ["429 Too Many Requests", "409 Conflict"])
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "409 Conflict", "404 Not Found"])
 async def test_a_put_that_is_refused_when_it_goes_out_once_more_may_have_been_executed_before(shop: Till, status: str) -> None:
     """Its connection had been kept and died with it: a PUT goes out again by that, and the refusal is of the second try alone."""
     provider = shop.providers["psp-a"]
