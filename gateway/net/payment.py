@@ -393,6 +393,8 @@ class Payment:
         relay.terms.in_flight += 1  # drained as any other
         connection.sink = Alone(self, connection)
         connection.pause(False)
+        if self._streaming:
+            connection.hurry()  # there is nobody left to whom it goes on as it comes: its end is awaited as any other's
         self._count("client-gone")
 
     def ended(self) -> None:
