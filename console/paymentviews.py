@@ -17,7 +17,7 @@ from console.payments import NoLedgerError
 from console.roles import Role, requires
 from gateway.config import Config, ConfigError
 from gateway.ledger import book
-from gateway.ledger.database import AwayError
+from gateway.ledger.database import AwayError, Connection
 from gateway.ledger.entries import Doubt
 from shadow.storable import storable
 
@@ -60,7 +60,7 @@ def settle(request: HttpRequest, number: int) -> HttpResponse:
     name = "console/payment_settle.html"
     try:
         with payments.opened(config) as ledger:
-            context["doubt"] = doubt = _doubt(ledger_doubts=book.doubts(ledger), number=number)
+            context["doubt"] = doubt = _doubt(ledger, number)
             if request.method != "POST":
                 return render(request, name, context)
             if outcome not in OUTCOMES or not why or len(why) > book.MAX_WORDS:
@@ -85,12 +85,12 @@ def settle(request: HttpRequest, number: int) -> HttpResponse:
     return redirect("operation", pk=row.pk)
 
 
-def _doubt(ledger_doubts: list[Doubt], number: int) -> Doubt:
+def _doubt(ledger: Connection, number: int) -> Doubt:
     """
     Raises:
         Http404: it is not in doubt.
     """
-    found = next((doubt for doubt in ledger_doubts if doubt.number == number), None)
+    found = book.in_doubt(ledger, number)
     if found is None:
         raise Http404(f"payment {number} is not in doubt")
     return found

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 
@@ -36,9 +36,8 @@ def leave(status: int) -> NoReturn:
     if others:
         sys.exit(status)
     atexit._run_exitfuncs()  # noqa: SLF001 - there is no other way to have them called, and multiprocessing's children end by them
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        pass  # whoever read it is gone
+    for each in (sys.stdout, sys.stderr):
+        if each is not None:  # the process was started without it
+            with suppress(OSError, ValueError):  # whoever read it is gone, or it was closed here
+                each.flush()
     os._exit(status)

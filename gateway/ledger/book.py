@@ -27,6 +27,8 @@ BATCH: Final = 500
 """Lines removed in one statement, so that no claim waits for long."""
 MAX_WORDS: Final = 500
 """Characters of who settles, and why."""
+MAX_NUMBER: Final = 2**63 - 1
+"""Of a line. A larger one no database can be asked for."""
 EXECUTED, NOT_EXECUTED = "executed", "not-executed"
 OUTCOMES: Final = (EXECUTED, NOT_EXECUTED)
 
@@ -166,14 +168,16 @@ def reap(database: Connection) -> int:
     """What was under way in workers that are dead is in doubt now: so many lines."""
     now = database.now()
     lost = (
-        "state = 'started' AND NOT EXISTS (SELECT 1 FROM ledger_owner WHERE ledger_owner.owner = ledger_entry.owner AND seen > ?)",
-        now - LOST_SECONDS,
+        "state = 'started' AND NOT EXISTS (SELECT 1 FROM ledger_owner WHERE ledger_owner.owner = ledger_entry.owner AND seen > ?"
+        " AND seen <= ?)"
     )
-    if not database.rows(f"SELECT 1 FROM ledger_entry WHERE {lost[0]} LIMIT 1", (lost[1],)):  # noqa: S608 - no value is part of it
+    # A sign of life that is yet to come was given before the clock was put back: who lives has given another since.
+    signs = (now - LOST_SECONDS, now + LOST_SECONDS)
+    if not database.rows(f"SELECT 1 FROM ledger_entry WHERE {lost} LIMIT 1", signs):  # noqa: S608 - no value is part of it
         return 0
     return database.change(
-        f"UPDATE ledger_entry SET state = 'in-doubt', reason = ?, doubted = ?, changed = ? WHERE {lost[0]}",  # noqa: S608 - no value is part of it
-        (WORKER_LOST, now, now, lost[1]),
+        f"UPDATE ledger_entry SET state = 'in-doubt', reason = ?, doubted = ?, changed = ? WHERE {lost}",  # noqa: S608 - no value is part of it
+        (WORKER_LOST, now, now, *signs),
     )
 
 
@@ -254,14 +258,28 @@ def _while_full(database: Connection, sql: str, before: float) -> None:
 # People
 
 
-def doubts(database: Connection, route: str = "", limit: int = 10_000, after: float = 0.0) -> list[Doubt]:
-    """What is in doubt, the oldest first; of one route, or of all. `after`: only what came into doubt after that moment."""
-    where, values = ("AND route = ?", (route,)) if route else ("", ())
-    rows = database.rows(
-        f"SELECT {_DOUBT}, keyed FROM ledger_entry WHERE state = 'in-doubt' AND doubted > ? {where} ORDER BY doubted, number LIMIT ?",  # noqa: S608 - no value is part of it
-        (after, *values, limit),
-    )
-    return [_doubt(row, keyed=bool(row[-1])) for row in rows]
+def doubts(database: Connection, route: str = "", limit: int | None = 10_000, after: float = 0.0) -> list[Doubt]:
+    """What is in doubt, the oldest first; of one route, or of all. `limit`: so many at most; None: every one. `after`: only what came into
+    doubt after that moment."""
+    values: list[object] = [after]
+    sql = f"SELECT {_DOUBT}, keyed FROM ledger_entry WHERE state = 'in-doubt' AND doubted > ?"  # noqa: S608 - no value is part of it
+    if route:
+        sql += " AND route = ?"
+        values.append(route)
+    sql += " ORDER BY doubted, number"
+    if limit is not None:
+        sql += " LIMIT ?"
+        values.append(limit)
+    return [_doubt(row, keyed=bool(row[-1])) for row in database.rows(sql, values)]
+
+
+def in_doubt(database: Connection, number: int) -> Doubt | None:
+    """The one with this number; None: it is not in doubt."""
+    if number > MAX_NUMBER:
+        return None
+    sql = f"SELECT {_DOUBT}, keyed FROM ledger_entry WHERE number = ? AND state = 'in-doubt'"  # noqa: S608 - no value is part of it
+    rows = database.rows(sql, (number,))
+    return _doubt(rows[0], keyed=bool(rows[0][-1])) if rows else None
 
 
 def counts(database: Connection) -> dict[str, int]:

@@ -32,8 +32,12 @@ class Alone(Sink):
         if not complete and stream(head):
             self._payment.give_back()
         self._payment.answered(head, data, complete)
-        if not complete and self._payment.concluded:
+        if complete:
+            return
+        if self._payment.concluded:
             self._connection.abandon()
+        else:
+            self._connection.hurry()  # however long it is, and however it comes: nobody but the ledger waits for its end
 
     def on_data(self, data: bytes, complete: bool) -> None:
         self._payment.more(data, complete)

@@ -23,7 +23,7 @@ from gateway.net.kept import kept
 from gateway.policy.decision import Decision, Reason, SplitClaim, Target
 from gateway.policy.failover import SAFE, problem_of
 from gateway.policy.failure import Failure
-from gateway.policy.payments import UNANSWERED, UNSETTLED, UNTOUCHED, Step, Verdict, after_failure
+from gateway.policy.payments import UNANSWERED, UNTOUCHED, Step, Verdict, after_failure, settles
 from gateway.policy.problems import Problem
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class Payment:
             if head.status < UNANSWERED or relay.head.method not in SAFE or not relay.at_hand(whole=True):
                 return False
             return self._go_elsewhere(f"status-{head.status}", sent=True)
-        unsettled = self._sent_before and head.status in UNSETTLED
+        unsettled = self._sent_before and head.status < UNANSWERED and not settles(head.status)
         if head.status >= UNANSWERED or unsettled:
             self._drop(complete)
             if not unsettled and self._step() is Step.AGAIN and self._may_ask_again():
@@ -393,6 +393,8 @@ class Payment:
         relay.terms.in_flight += 1  # drained as any other
         connection.sink = Alone(self, connection)
         connection.pause(False)
+        if self._streaming:
+            connection.hurry()  # there is nobody left to whom it goes on as it comes: its end is awaited as any other's
         self._count("client-gone")
 
     def ended(self) -> None:

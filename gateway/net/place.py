@@ -165,8 +165,8 @@ class Place:
 def choose(places: list[Place], now: float, turn: int, *, probing: bool = True, whole: bool = True) -> Place | None:
     """The one with the fewest requests pending among those that are best to ask, as far as is known; None: the breakers of all are open.
     `turn`: who is looked at first, so that equals are taken in turn. `probing`: an address whose breaker may be tried gets this request
-    though others are fine: nobody would ever know that it is back. It may cost a second try, so not for what cannot have one. `whole`: the
-    request's body has come."""
+    though others are fine: nobody would ever know that it is back. It may cost a second try, so for what cannot have one, and for what is
+    still arriving, only where nobody better came for as long as the breaker was open. `whole`: the request's body has come."""
     best: Place | None = None
     best_standing = BARRED
     count = len(places)
@@ -176,7 +176,7 @@ def choose(places: list[Place], now: float, turn: int, *, probing: bool = True, 
         if standing == BARRED:
             continue
         if place.breaker.state != CLOSED:
-            if probing and whole and standing != SUSPECT:
+            if standing != SUSPECT and ((probing and whole) or place.breaker.overdue(now)):
                 return place
             standing = SUSPECT
         if best is None or standing < best_standing or (standing == best_standing and place.pending < best.pending):

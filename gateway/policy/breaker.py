@@ -6,7 +6,8 @@ anew (Nygard, "Release It!", 2nd ed., 5.2).
 
 A probe keeps all others waiting, so it is a request that is there as a whole: an upload takes as long as its client likes. Only where none
 such comes for as long as the breaker was open is one taken that is still arriving, lest an address that gets nothing else is never tried.
-It keeps nobody waiting but others like it, and its success counts whenever it comes.
+It keeps nobody waiting but others like it, and its success counts whenever it comes. Just so, where other addresses are fine, one that
+cannot be sent a second time is taken only when nobody came by then who can (gateway/net/place.py).
 
 Every request that is let through is given a number, the breaker's epoch, and brings it back with its outcome. Whoever was sent before the
 breaker opened has another number, and says nothing any more: a late failure of before does not put an end to a probe. Pure: the time is
@@ -110,8 +111,12 @@ class Breaker:
         if self.state == CLOSED:
             return True
         if self.state == OPEN:
-            return now >= (self.until if whole else self.until + self._open_seconds)
+            return now >= self.until if whole else self.overdue(now)
         return now >= self._probe_until or (whole and self.epoch in self._slow)
+
+    def overdue(self, now: float) -> bool:
+        """It is not closed: has nobody tried it for as long again as it was open?"""
+        return now >= self.until + self._open_seconds
 
     def enter(self, now: float, whole: bool = True) -> int:
         """A request goes through, which must be admitted: the number that its outcome has to bring back."""

@@ -12,8 +12,8 @@ from typing import Final
 UNANSWERED: Final = 500
 """An answer from this status on says as little of what was executed as none does (design, section 8)."""
 
-UNSETTLED: Final = frozenset((401, 403, 408, 409, 425, 429))
-"""Answers to a repeat which refuse this try, and say nothing of the one before: a provider that is still at it says 409."""
+DECLINED: Final = frozenset((402, 422))
+"""Refusals of the payment itself, and not of the try: whoever gives one has looked at what it was asked, and at its key."""
 UNTOUCHED: Final = frozenset((425, 429))
 """Answers that refuse a request before it is looked at: whoever sent it may send it again (RFC 8470, 5.2; RFC 6585, 4)."""
 
@@ -69,6 +69,13 @@ def judge(state: State, *, same: bool, repeatable: bool, kept: bool) -> Verdict:
     if state is State.IN_DOUBT:
         return Verdict.AGAIN if repeatable else Verdict.IN_DOUBT
     return Verdict.SETTLED if state is State.SETTLED else Verdict.RUNNING
+
+
+def settles(status: int) -> bool:
+    """Does this answer to a repeat say what became of the try before? A provider that is still at it says 409; and whoever stands before
+    the provider and knows no such path, method or host (404, 405, 421), asks for a login (302, 401) or did not like the request (400) may
+    never have asked it. So only what is plainly the provider's word on the payment is."""
+    return 200 <= status < 300 or status in DECLINED
 
 
 def after_failure(*, sent: bool, sent_before: bool, idempotent: bool, repeated: bool) -> Step:

@@ -19,6 +19,7 @@ from gateway.ledger import book
 from gateway.ledger.database import Connection, connect
 from gateway.ledger.entries import Claim, Held
 from shadow.models import Event
+from tests.support.payments import multiply
 
 pytestmark = pytest.mark.django_db
 
@@ -109,6 +110,17 @@ def test_an_operator_settles_and_that_is_kept(ledger: Connection) -> None:
     assert "charge 81" in text(operator.get("/payments/"))
     assert operator.get(f"/payments/{number}/settle/").status_code == 404
     assert operator.post(f"/payments/{number}/settle/", {"outcome": "executed", "why": "again"}).status_code == 404
+
+
+def test_the_newest_of_very_many_is_settled_as_any_other(ledger: Connection) -> None:
+    doubted(ledger)
+    last = multiply(ledger, 10_500)
+    operator = logged_in("operator")
+    assert f"Settle payment {last}?" in text(operator.get(f"/payments/{last}/settle/"))
+    assert "Done." in text(operator.post(f"/payments/{last}/settle/", {"outcome": "executed", "why": "charge 81"}, follow=True))
+    assert [each.doubt.number for each in book.settlements(ledger)] == [last]
+    for unknown in (last, last + 1, 10**30):
+        assert operator.get(f"/payments/{unknown}/settle/").status_code == 404
 
 
 @pytest.mark.parametrize("role", ["viewer", "reviewer"])

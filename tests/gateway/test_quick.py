@@ -45,6 +45,17 @@ def test_a_reader_that_is_gone_is_no_error() -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("how", ["sys.stdout = sys.stderr = None", "sys.stdout.close()", "sys.stdout = None\nsys.stderr.close()"])
+def test_one_who_was_started_without_an_output_or_closed_it_ends_as_others(how: str) -> None:
+    ended = run(f"atexit.unregister(print)\n{how}\nleave(0)\n")
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_what_cannot_be_said_to_one_is_said_to_the_other() -> None:
+    ended = run("atexit.unregister(print)\nsys.stdout.close()\nprint('told', end='', file=sys.stderr)\nleave(0)\n")
+    assert (ended.returncode, ended.stderr) == (0, "told")
+
+
 def test_nothing_is_collected_while_modules_are_imported_and_then_as_before() -> None:
     assert gc.isenabled()
     with importing():

@@ -103,3 +103,40 @@ async def test_one_that_does_not_accept_is_waited_for_once(tmp_path: Path) -> No
             writer.close()
         silent.close()
         await upstream.stop()
+
+
+async def test_one_whose_breaker_opened_is_asked_again_though_there_is_nothing_but_posts(tmp_path: Path) -> None:
+    """None of them can be sent twice, and the other address is fine: still somebody has to find out that this one is back."""
+
+    async def broken(exchange: Exchange) -> None:
+        await exchange.answer(b"no", "500 Internal Server Error")
+
+    upstreams = legacy, one, other = Upstream(named(b"legacy")), Upstream(broken), Upstream(named(b"other"))
+    for upstream in upstreams:
+        await upstream.start()
+    toml = f"""
+[upstreams]
+legacy = "http://127.0.0.1:{legacy.port}"
+[upstreams.new]
+urls = ["http://127.0.0.1:{one.port}", "http://127.0.0.1:{other.port}"]
+breaker = {{ minimum = 5, open = "1s" }}
+[[routes]]
+name = "jobs"
+match = "/a"
+candidate = "new"
+fallback = false
+"""
+    try:
+        async with gateway(tmp_path, toml, jobs=True) as running:
+            await running.decided(jobs=True)
+            answers = [await running.request(POST) for _ in range(30)]
+            assert 5 <= sum(answer.body == b"no" for answer in answers) < 10, "its breaker is open"
+            one.handler = named(b"one")
+            async with asyncio.timeout(20):
+                while b"one" not in await ask(running, 2, lambda _: POST):  # noqa: ASYNC110 - the gateway's own clock is what is waited for
+                    await asyncio.sleep(0.3)
+            counted = await ask(running, 40, lambda _: POST)
+            assert counted[b"one"] > 5, "its breaker is closed"
+    finally:
+        for upstream in upstreams:
+            await upstream.stop()

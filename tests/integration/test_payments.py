@@ -391,6 +391,48 @@ async def test_a_payment_whose_client_left_and_whose_provider_dies_gives_its_pla
         assert [(await shop.pay(next(keys))).status for _ in range(3)] == [200] * 3
 
 
+@pytest.mark.parametrize("head", ["Transfer-Encoding: chunked", "Content-Length: 30000"])
+@pytest.mark.parametrize("before", [0, 5000])
+async def test_a_payment_whose_client_left_and_whose_answer_does_not_end_is_in_doubt(tmp_path: Path, head: str, before: int) -> None:
+    """A provider that trickles. `before`: so much of the answer comes while the client is there: none, or more than is kept."""
+
+    def edited(toml: str) -> str:
+        toml = toml.replace("idempotent = false", "concurrency = { limit = 1, queue = 0 }\nidempotent = false")
+        return toml.replace('response_timeout = "20s"', 'response_timeout = "2s"')
+
+    async with till(tmp_path, edit=edited) as shop:
+        left = asyncio.Event()
+
+        def part(size: int) -> bytes:
+            return b"%x\r\n%b\r\n" % (size, b"x" * size) if "chunked" in head else b"x" * size
+
+        async def trickles(exchange: Exchange) -> None:
+            if before:
+                await exchange.send(f"HTTP/1.1 201 Created\r\n{head}\r\n\r\n".encode() + part(before))
+            await left.wait()
+            if not before:
+                await exchange.send(f"HTTP/1.1 201 Created\r\n{head}\r\n\r\n".encode())
+            while True:
+                await exchange.send(part(1))
+                await asyncio.sleep(0.1)
+
+        shop.providers["psp-a"].handler = trickles
+        keys = iter(keys_of("psp-a"))
+        client = await shop.gateway.connect()
+        await client.send(request(next(keys)))
+        if before:
+            await client.reader.readuntil(b"xxx")
+        while not shop.providers["psp-a"].requests:
+            await asyncio.sleep(0.01)
+        client.reset()
+        await shop.counted(client_gone=1)
+        left.set()
+        found = await shop.doubt()
+        assert (found.reason, found.status) == ("cut-off" if before or "Length" in head else "timeout", 201)
+        shop.providers["psp-a"].handler = ok
+        assert [(await shop.pay(next(keys))).status for _ in range(3)] == [200] * 3
+
+
 async def test_a_client_that_leaves_and_a_provider_that_dies(shop: Till) -> None:
     gone = asyncio.Event()
 
@@ -619,7 +661,7 @@ async def test_no_secret_reaches_the_ledger(shop: Till, tmp_path: Path) -> None:
         assert secret not in data
 
 
-@pytest.mark.parametrize("status", ["429 Too Many Requests", "409 Conflict"])
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "409 Conflict", "404 Not Found"])
 async def test_a_put_that_is_refused_when_it_goes_out_once_more_may_have_been_executed_before(shop: Till, status: str) -> None:
     """Its connection had been kept and died with it: a PUT goes out again by that, and the refusal is of the second try alone."""
     provider = shop.providers["psp-a"]

@@ -14,7 +14,18 @@ from tests.support.payments import request, till
 pytestmark = pytest.mark.asyncio
 
 
-@pytest.mark.parametrize("status", ["409 Conflict", "429 Too Many Requests", "401 Unauthorized"])
+@pytest.mark.parametrize(
+    "status",
+    [
+        "409 Conflict",
+        "429 Too Many Requests",
+        "401 Unauthorized",
+        "404 Not Found",
+        "421 Misdirected Request",
+        "302 Found",
+        "400 Bad Request",
+    ],
+)
 async def test_a_repeat_that_is_refused_leaves_the_doubt(tmp_path: Path, status: str) -> None:
     """The provider is still at the first try when the second comes, says so, and charges."""
 
@@ -43,6 +54,42 @@ async def test_a_repeat_that_is_refused_leaves_the_doubt(tmp_path: Path, status:
         healed = await shop.pay(key)
         assert (healed.status, shop.doubts()) == (200, [])
         assert shop.charged()["psp-b"] == 0
+
+
+@pytest.mark.parametrize("status", ["402 Payment Required", "422 Unprocessable Content"])
+async def test_a_repeat_whose_payment_is_refused_is_answered(tmp_path: Path, status: str) -> None:
+    async with till(tmp_path, idempotent=True) as shop:
+        provider = shop.providers["psp-a"]
+
+        async def declines(exchange: Exchange) -> None:
+            if len(provider.requests) == 1:
+                exchange.reset()
+            else:
+                await exchange.answer(b"no", status)
+
+        provider.handler = declines
+        key = shop.key_of("psp-a")
+        for replayed in (None, "true"):
+            told = await shop.pay(key)
+            assert (told.status, told.body, told.header("Banyan-Replayed")) == (int(status[:3]), b"no", replayed)
+        assert shop.doubts() == []
+        assert len(provider.requests) == 2
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "400 Bad Request", "302 Found"])
+async def test_a_first_try_is_answered_by_whatever_it_is_told(tmp_path: Path, status: str) -> None:
+    async with till(tmp_path, idempotent=True) as shop:
+
+        async def refuses(exchange: Exchange) -> None:
+            await exchange.answer(b"no", status)
+
+        shop.providers["psp-a"].handler = refuses
+        key = shop.key_of("psp-a")
+        for replayed in (None, "true"):
+            told = await shop.pay(key)
+            assert (told.status, told.header("Banyan-Replayed")) == (int(status[:3]), replayed)
+        assert shop.doubts() == []
+        assert len(shop.providers["psp-a"].requests) == 1
 
 
 async def test_a_first_try_that_is_told_to_wait_gets_its_key_back(tmp_path: Path) -> None:

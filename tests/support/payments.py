@@ -121,6 +121,17 @@ def keys_of(provider: str, route: str = "payments", count: int = 12) -> list[str
     return [key for key in every if shares.of(known_by(KEY, Context(), key)[1]) == provider][:count]
 
 
+def multiply(ledger: Connection, count: int) -> int:
+    """So many more like the one payment that is in doubt, each of a moment later. The number of the last."""
+    same = "route, scope, keyed, digest, state, provider, refused, token, owner, method, target, size, request_id, began, changed, reason"
+    ledger.change(
+        f"INSERT INTO ledger_entry ({same}, key, doubted) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})"  # noqa: S608 - this test's own
+        f" SELECT {same}, key || '-' || i, doubted + i / 1000.0 FROM ledger_entry, n ORDER BY i"
+    )
+    (last,) = ledger.rows("SELECT max(number) FROM ledger_entry")[0]
+    return int(last)
+
+
 def charging(name: str) -> Upstream:
     """A provider that charges whatever comes."""
     upstream = Upstream(_nothing)

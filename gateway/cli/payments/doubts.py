@@ -24,7 +24,7 @@ def in_doubt(*, route: str = "", config: ConfigFile = Path("banyan.toml"), as_js
 
     with opened(config) as (loaded, ledger):
         known_route(loaded, route)
-        found = book.doubts(ledger, route)
+        found = book.doubts(ledger, route, limit=None)
     if as_json:
         print(json.dumps([plain(doubt) for doubt in found], indent=2))
         return 0

@@ -12,6 +12,7 @@ from gateway.ledger import book
 from gateway.ledger.database import connect
 from gateway.ledger.entries import Claim, Held
 from tests.gateway.cli.test_comparison import banyan
+from tests.support.payments import multiply
 
 CONFIG = """
 [upstreams]
@@ -50,6 +51,14 @@ def doubted(folder: Path, *wanted: Claim) -> list[int]:
     return numbers
 
 
+def multiplied(folder: Path, count: int) -> int:
+    """So many more like the one that is in doubt, each of a moment later. The last one's number."""
+    ledger = connect("sqlite:///var/ledger.sqlite3", folder, timeout=5)
+    last = multiply(ledger, count)
+    ledger.close()
+    return last
+
+
 def test_what_is_in_doubt_has_all_that_it_takes_to_find_out(folder: Path) -> None:
     hostile = replace(WANTED, key="k\u202e\x1b[2J", target="/refunds\x1b]0;x\x07", route="refunds", token="t-2", keyed=False)
     first, second = doubted(folder, WANTED, hostile)
@@ -78,6 +87,14 @@ def test_what_is_in_doubt_has_all_that_it_takes_to_find_out(folder: Path) -> Non
     }
     one = json.loads(banyan(folder, "payments", "in-doubt", "--route", "refunds", "--json").stdout)
     assert [each["number"] for each in one] == [second]
+
+
+def test_all_of_it_is_listed_however_much_it_is(folder: Path) -> None:
+    (first,) = doubted(folder, WANTED)
+    last = multiplied(folder, 10_500)
+    told = json.loads(banyan(folder, "payments", "in-doubt", "--json").stdout)
+    assert (len(told), told[0]["number"], told[-1]["number"]) == (10_501, first, last)
+    assert f"{last}  payments  since " in banyan(folder, "payments", "in-doubt").stdout
 
 
 def test_it_is_settled_once_and_remembered(folder: Path) -> None:

@@ -20,6 +20,7 @@ from gateway.ledger import book, database, sealing
 from gateway.ledger.database import AwayError, Connection, connect, transaction
 from gateway.ledger.entries import Claim, Held, Outcome
 from gateway.policy.payments import Verdict
+from tests.support.payments import multiply
 
 WANTED = Claim("payments", "", "k-1", True, b"d" * 32, "psp-a", "POST", "/payments", 4, "r-1", "token-1")
 IDEMPOTENT = frozenset({"psp-a"})
@@ -135,6 +136,30 @@ def test_what_a_dead_worker_had_under_way_is_in_doubt_and_a_living_ones_is_not(l
     assert book.reap(ledger) == 0
     assert [(each.key, each.reason) for each in book.doubts(ledger)] == [("k-1", "worker-lost")]
     assert book.counts(ledger) == {"payments": 1}
+
+
+def test_a_sign_of_life_of_before_the_clock_was_put_back_is_none(ledger: Connection) -> None:
+    dead, living = replace(WANTED, token="t1"), replace(WANTED, key="k-2", token="t2")
+    book.beat(ledger, "dead")
+    book.beat(ledger, "living")
+    claim(ledger, dead, "dead")
+    claim(ledger, living, "living")
+    ledger.change("UPDATE ledger_owner SET seen = seen + 3600 WHERE owner = 'dead'")
+    ledger.change("UPDATE ledger_owner SET seen = seen + ? WHERE owner = 'living'", (book.LOST_SECONDS / 2,))
+    assert book.reap(ledger) == 1
+    assert [(each.key, each.reason) for each in book.doubts(ledger)] == [("k-1", "worker-lost")]
+
+
+def test_what_is_in_doubt_is_found_by_its_number_and_all_of_it_is_listed(ledger: Connection) -> None:
+    first = claim(ledger)
+    assert book.in_doubt(ledger, first.number) is None, "it is under way"
+    book.doubt(ledger, held(first), "timeout")
+    last = multiply(ledger, 20)
+    found = book.doubts(ledger, limit=None)
+    assert (len(found), len(book.doubts(ledger, "payments", limit=None)), book.doubts(ledger, "carts", limit=None)) == (21, 21, [])
+    assert found[:2] == book.doubts(ledger, limit=2)
+    assert book.in_doubt(ledger, last) == found[-1]
+    assert book.in_doubt(ledger, last + 1) is book.in_doubt(ledger, 2**63) is None
 
 
 def test_a_worker_that_was_taken_for_dead_and_lives_has_the_last_word(ledger: Connection) -> None:

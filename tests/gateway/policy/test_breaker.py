@@ -135,6 +135,13 @@ def test_what_is_still_arriving_is_no_probe_while_others_may_come() -> None:
     assert it.admits(110.0, False), "nobody else came for as long as it was open"
 
 
+def test_it_is_overdue_when_nobody_has_tried_it_for_as_long_as_it_was_open() -> None:
+    it = opened()
+    assert (it.overdue(105.0), it.overdue(109.9), it.overdue(110.0)) == (False, False, True)
+    it.failed(it.enter(110.0), 111.0)
+    assert (it.overdue(120.9), it.overdue(121.0)) == (False, True)
+
+
 def test_a_probe_that_is_still_arriving_keeps_only_its_like_waiting() -> None:
     it = opened()
     slow = it.enter(110.0, False)

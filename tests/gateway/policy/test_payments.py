@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.policy.payments import State, Step, Verdict, after_failure, judge
+from gateway.policy.payments import State, Step, Verdict, after_failure, judge, settles
 
 
 @pytest.mark.parametrize("state", list(State))
@@ -54,3 +54,15 @@ def test_a_provider_that_knows_keys_is_asked_once_more_and_not_twice() -> None:
     assert after_failure(sent=True, sent_before=True, idempotent=True, repeated=True) is Step.DOUBT
     assert after_failure(sent=False, sent_before=True, idempotent=True, repeated=True) is Step.DOUBT
     assert after_failure(sent=True, sent_before=False, idempotent=False, repeated=False) is Step.DOUBT
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299, 402, 422])
+def test_a_repeat_is_answered_by_success_and_by_a_refusal_of_the_payment(status: int) -> None:
+    assert settles(status)
+
+
+@pytest.mark.parametrize(
+    "status", [300, 302, 304, 307, 400, 401, 403, 404, 405, 406, 408, 409, 410, 413, 415, 421, 425, 429, 451, 500, 503]
+)
+def test_whatever_else_a_repeat_is_told_says_nothing_of_the_try_before(status: int) -> None:
+    assert not settles(status)
