@@ -17,8 +17,10 @@ from gateway.set_cookie import NAME as SET_COOKIE
 from gateway.set_cookie import without_value
 from inspecting import marks
 from shadow.exchange import Answer, Exchange
+from shadow.redact import URL_HEADERS
 
 HIDDEN = b"(hidden)"
+_ADDRESSES = frozenset(name.encode() for name in URL_HEADERS)
 MESSAGES = 200
 """Of an upgraded connection, the last so many."""
 
@@ -41,7 +43,14 @@ class Veil:
     def _value(self, name: bytes, value: bytes) -> bytes:
         if name == SET_COOKIE:
             return without_value(value)
-        return HIDDEN if name in self._names else value
+        if name in self._names:
+            return HIDDEN
+        return self._address(value) if name in _ADDRESSES else value
+
+    def _address(self, value: bytes) -> bytes:
+        """Without secrets in its query; nor in its fragment, where a login may hand over a token too (RFC 6749, 4.2.2)."""
+        before, mark, fragment = value.partition(b"#")
+        return self._target(before) + mark + self._target(b"?" + fragment).removeprefix(b"?")
 
 
 class Bare(Veil):
@@ -119,7 +128,7 @@ def beside(exchange: Exchange, place: tuple[str, int], client: connection.Client
     server = connection.Server(address=place)
     shown = http.HTTPFlow(client, server)
     began = exchange.at
-    asked = http.Headers((*_lines(exchange.head), (b"Banyan-Shadow", b"1")))
+    asked = http.Headers((*veil.fields(_lines(exchange.head)), (b"Banyan-Shadow", b"1")))
     shown.request = http.Request(
         place[0],
         place[1],
@@ -135,7 +144,7 @@ def beside(exchange: Exchange, place: tuple[str, int], client: connection.Client
         began,
     )
     if said.status:
-        fields = http.Headers(_lines(said.head))
+        fields = http.Headers(veil.fields(_lines(said.head)))
         shown.response = http.Response(b"HTTP/1.1", said.status, b"", fields, said.body[:body], None, began, began + said.elapsed)
     else:
         shown.error = Error(said.error or "no answer", began + said.elapsed)
