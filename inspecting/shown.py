@@ -22,7 +22,9 @@ from shadow.redact import URL_HEADERS
 HIDDEN = b"(hidden)"
 _ADDRESSES = frozenset(name.encode() for name in URL_HEADERS)
 MESSAGES = 200
-"""Of an upgraded connection, the last so many."""
+"""Of an upgraded connection, the last so many …"""
+MESSAGE_BYTES = 16 * 1024 * 1024
+"""… and no more than that of them together, but for the last one."""
 
 Fields = Iterable[tuple[bytes, bytes]]
 
@@ -116,6 +118,17 @@ def message(shown: http.HTTPFlow, said: WebSocketMessage, body: int) -> None:
     kept = WebSocketMessage(said.type, said.from_client, said.content[:body], said.timestamp)
     shown.websocket.messages.append(kept)
     del shown.websocket.messages[:-MESSAGES]
+    size = sum(len(each.content) for each in shown.websocket.messages)
+    while size > MESSAGE_BYTES and len(shown.websocket.messages) > 1:
+        size -= len(shown.websocket.messages.pop(0).content)
+
+
+def empty(shown: http.HTTPFlow) -> None:
+    """Lets go of what is large in it: a flow refers to itself, and waits for Python's collector."""
+    for each in (shown.request, shown.response):
+        if each is not None:
+            each.data.content = b""
+    shown.websocket = None
 
 
 def beside(exchange: Exchange, place: tuple[str, int], client: connection.Client, veil: Veil, body: int) -> http.HTTPFlow:
@@ -168,10 +181,10 @@ def mark(shown: http.HTTPFlow) -> None:
 
 def weight(shown: http.HTTPFlow) -> int:
     """About how many bytes of memory it holds."""
-    size = 4096  # its objects and fields
+    size = 4096 + len(shown.request.data.path)  # its objects
     for each in (shown.request, shown.response):
-        if each is not None and each.raw_content is not None:
-            size += len(each.raw_content)
+        if each is not None:
+            size += sum(len(name) + len(value) + 100 for name, value in each.headers.fields) + len(each.raw_content or b"")
     if shown.websocket is not None:
         size += sum(len(each.content) + 200 for each in shown.websocket.messages)
     return size
