@@ -85,10 +85,12 @@ def line(
     if whole != _SECOND.number:
         _SECOND.number, _SECOND.text = whole, str(whole)
     spent = _NUMBERS[some] if some < 1000 else str(some)
+    # mitmproxy reads a status of any length.
+    code = _NUMBERS[status] if 0 <= status < 1000 else str(status)
     part, piece = int((at - whole) * 1_000_000), int((seconds - some) * 1_000_000)
     return (
         f'{{"time":{_SECOND.text}.{digits[part // 1000]}{digits[part % 1000]},"id":"{text}","client":"{client}","method":"{method}",'
-        f'"target":"{path}","status":{_NUMBERS[status]},"bytes":{size},"seconds":{spent}.{digits[piece // 1000]}{digits[piece % 1000]},'
+        f'"target":"{path}","status":{code},"bytes":{size},"seconds":{spent}.{digits[piece // 1000]}{digits[piece % 1000]},'
         f'"route":"{route}","served_by":"{served_by}","upstream":"{upstream}","reason":"{reason}","shadow":{shadowed}}}\n'
     ).encode()
 

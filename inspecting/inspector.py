@@ -52,8 +52,8 @@ class Inspector:
         self.body = told.body
         self._view = view
         self._told = told
-        self._kept: OrderedDict[str, tuple[http.HTTPFlow, int]] = OrderedDict()
-        """Everything that is shown, the oldest first, with its weight."""
+        self._kept: OrderedDict[str, tuple[http.HTTPFlow, int, str]] = OrderedDict()
+        """Everything that is shown, the oldest first, with its weight, and the id of the real flow."""
         self._bytes = 0
         self._by_flow: dict[str, http.HTTPFlow] = {}
         """What is shown of each real flow that is under way, by that one's id."""
@@ -79,7 +79,7 @@ class Inspector:
     def begun(self, flow: http.HTTPFlow, relay: Relay) -> None:
         seen = shown.begin(flow, relay, self._veil)
         self._by_flow[flow.id] = seen
-        self._keep(seen, relay.request_id.decode("latin-1"))
+        self._keep(seen, relay.request_id.decode("latin-1"), flow.id)
 
     @_told_only
     def message(self, flow: http.HTTPFlow, message: WebSocketMessage) -> None:
@@ -117,28 +117,34 @@ class Inspector:
 
     # Inside
 
-    def _keep(self, seen: http.HTTPFlow, request_id: str) -> None:
+    def _keep(self, seen: http.HTTPFlow, request_id: str, real: str = "") -> None:
         if request_id:
             self._by_request[request_id] = (*self._by_request.get(request_id, ())[1 - MAX_SAME :], seen)
-        self._weigh(seen)
+        self._weigh(seen, real)
         self._view.add([seen])
-        while len(self._kept) > self._told.keep or (self._bytes > MAX_BYTES and len(self._kept) > 1):
-            self._drop_oldest()
+        self._make_room()
 
     def _changed(self, seen: http.HTTPFlow) -> None:
         self._weigh(seen)
         self._view.update([seen])
+        self._make_room()
 
-    def _weigh(self, seen: http.HTTPFlow) -> None:
+    def _weigh(self, seen: http.HTTPFlow, real: str = "") -> None:
         size = shown.weight(seen)
-        _, before = self._kept.get(seen.id, (seen, 0))
-        self._kept[seen.id] = seen, size
+        _, before, real = self._kept.get(seen.id, (seen, 0, real))
+        self._kept[seen.id] = seen, size, real
         self._bytes += size - before
 
+    def _make_room(self) -> None:
+        while len(self._kept) > self._told.keep or (self._bytes > MAX_BYTES and len(self._kept) > 1):
+            self._drop_oldest()
+
     def _drop_oldest(self) -> None:
-        _, (seen, size) = self._kept.popitem(last=False)
+        _, (seen, size, real) = self._kept.popitem(last=False)
         self._bytes -= size
+        self._by_flow.pop(real, None)  # it may be under way still: an upgraded connection is for as long as its client stays
         self._view.remove([seen])
+        shown.empty(seen)
         request_id = seen.metadata.get(marks.REQUEST, "")
         left = tuple(each for each in self._by_request.get(request_id, ()) if each is not seen)
         if left:

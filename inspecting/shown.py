@@ -17,10 +17,14 @@ from gateway.set_cookie import NAME as SET_COOKIE
 from gateway.set_cookie import without_value
 from inspecting import marks
 from shadow.exchange import Answer, Exchange
+from shadow.redact import URL_HEADERS
 
 HIDDEN = b"(hidden)"
+_ADDRESSES = frozenset(name.encode() for name in URL_HEADERS)
 MESSAGES = 200
-"""Of an upgraded connection, the last so many."""
+"""Of an upgraded connection, the last so many …"""
+MESSAGE_BYTES = 16 * 1024 * 1024
+"""… and no more than that of them together, but for the last one."""
 
 Fields = Iterable[tuple[bytes, bytes]]
 
@@ -41,7 +45,14 @@ class Veil:
     def _value(self, name: bytes, value: bytes) -> bytes:
         if name == SET_COOKIE:
             return without_value(value)
-        return HIDDEN if name in self._names else value
+        if name in self._names:
+            return HIDDEN
+        return self._address(value) if name in _ADDRESSES else value
+
+    def _address(self, value: bytes) -> bytes:
+        """Without secrets in its query; nor in its fragment, where a login may hand over a token too (RFC 6749, 4.2.2)."""
+        before, mark, fragment = value.partition(b"#")
+        return self._target(before) + mark + self._target(b"?" + fragment).removeprefix(b"?")
 
 
 class Bare(Veil):
@@ -107,6 +118,17 @@ def message(shown: http.HTTPFlow, said: WebSocketMessage, body: int) -> None:
     kept = WebSocketMessage(said.type, said.from_client, said.content[:body], said.timestamp)
     shown.websocket.messages.append(kept)
     del shown.websocket.messages[:-MESSAGES]
+    size = sum(len(each.content) for each in shown.websocket.messages)
+    while size > MESSAGE_BYTES and len(shown.websocket.messages) > 1:
+        size -= len(shown.websocket.messages.pop(0).content)
+
+
+def empty(shown: http.HTTPFlow) -> None:
+    """Lets go of what is large in it: a flow refers to itself, and waits for Python's collector."""
+    for each in (shown.request, shown.response):
+        if each is not None:
+            each.data.content = b""
+    shown.websocket = None
 
 
 def beside(exchange: Exchange, place: tuple[str, int], client: connection.Client, veil: Veil, body: int) -> http.HTTPFlow:
@@ -119,7 +141,7 @@ def beside(exchange: Exchange, place: tuple[str, int], client: connection.Client
     server = connection.Server(address=place)
     shown = http.HTTPFlow(client, server)
     began = exchange.at
-    asked = http.Headers((*_lines(exchange.head), (b"Banyan-Shadow", b"1")))
+    asked = http.Headers((*veil.fields(_lines(exchange.head)), (b"Banyan-Shadow", b"1")))
     shown.request = http.Request(
         place[0],
         place[1],
@@ -135,7 +157,7 @@ def beside(exchange: Exchange, place: tuple[str, int], client: connection.Client
         began,
     )
     if said.status:
-        fields = http.Headers(_lines(said.head))
+        fields = http.Headers(veil.fields(_lines(said.head)))
         shown.response = http.Response(b"HTTP/1.1", said.status, b"", fields, said.body[:body], None, began, began + said.elapsed)
     else:
         shown.error = Error(said.error or "no answer", began + said.elapsed)
@@ -159,10 +181,10 @@ def mark(shown: http.HTTPFlow) -> None:
 
 def weight(shown: http.HTTPFlow) -> int:
     """About how many bytes of memory it holds."""
-    size = 4096  # its objects and fields
+    size = 4096 + len(shown.request.data.path)  # its objects
     for each in (shown.request, shown.response):
-        if each is not None and each.raw_content is not None:
-            size += len(each.raw_content)
+        if each is not None:
+            size += sum(len(name) + len(value) + 100 for name, value in each.headers.fields) + len(each.raw_content or b"")
     if shown.websocket is not None:
         size += sum(len(each.content) + 200 for each in shown.websocket.messages)
     return size

@@ -32,7 +32,8 @@ from shadow.paths import Path as Place
 from shadow.paths import Pattern, PatternError, Step
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_URL_HEADERS = ("location", "content-location", "referer", "refresh", "link")
+URL_HEADERS = ("location", "content-location", "referer", "refresh", "link")
+"""Fields that hold an address, in whose query there may be a secret."""
 _KEY_BYTES = 32
 _SEPARATORS = re.compile(r"[^\w]+")
 _EXPONENT = re.compile(r"[0-9][eE]\+?0*1[0-9](?![0-9])")
@@ -134,7 +135,7 @@ class Redactor:
             return self._cookie(value) if name == "set-cookie" else self.hash(value)
         if value and name != "set-cookie" and self._sounds_secret(name):  # of that the edge has left no value
             return self.hash(value)
-        return self.target(value) if name in _URL_HEADERS else self.text(value)
+        return self.target(value) if name in URL_HEADERS else self.text(value)
 
     def _sounds_secret(self, name: str) -> bool:
         """Whether it is a header that nobody may read. There are few, and each is in every answer."""

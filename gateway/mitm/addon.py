@@ -30,7 +30,7 @@ from mitmproxy.proxy.layers.quic import ClientQuicLayer
 from gateway.mitm.client import Reply
 from gateway.mitm.connecting import Connecting
 from gateway.mitm.deciding import Deciding, direct, spoken
-from gateway.mitm.fields import clean_response, find, switches
+from gateway.mitm.fields import clean_response, find, sound, switches
 from gateway.mitm.layer import GatewayHttpLayer
 from gateway.mitm.notes import Notes
 from gateway.mitm.outgoing import Outgoing
@@ -132,14 +132,15 @@ class GatewayAddon:
             return
         relay.disarm()
         data = flow.response.data
-        if data.status_code == 101 and relay.head is not None:
+        good = sound(data.http_version, data.status_code, data.reason, data.headers.fields)
+        if good and data.status_code == 101 and relay.head is not None:
             chosen = switches(data.headers.fields, relay.head.upgrade)
             if chosen:
                 self._switch(flow, relay, chosen)
                 return
-        if data.status_code < 200:
+        if not good or data.status_code < 200:
             # mitmproxy takes every 1xx for the whole answer.
-            self._notes.answers[flow] = relay.own_answer(Problem.BAD_ANSWER, _detail(relay, Failure.BAD_ANSWER), close=True)
+            self._unanswered(flow, relay, Failure.BAD_ANSWER)
             flow.kill()  # type: ignore[no-untyped-call] # mitmproxy is typed in part
             return
         relay.started = True
@@ -180,15 +181,7 @@ class GatewayAddon:
             relay.failed(begun=True)
             relay.cut_off(f"cut-off-{_failure(flow, relay).code}")
         else:
-            failure = _failure(flow, relay)
-            kind = Problem.UNREACHABLE
-            if relay.decision is not None:
-                # Nobody else is asked any more: what could have gone elsewhere was asked by our own client.
-                outcome = Policy.on_failure(relay.decision, failure, relay.method, replayable=False)
-                kind = outcome if isinstance(outcome, Problem) else kind
-            relay.watched(failed=True)
-            relay.failed(begun=False)
-            self._notes.answers[flow] = relay.own_answer(kind, _detail(relay, failure), close=True)
+            self._unanswered(flow, relay, _failure(flow, relay))
             relay.finish()
         self._over(flow, relay)
 
@@ -200,6 +193,17 @@ class GatewayAddon:
         answer = relay.own_answer(kind, detail, close=True)
         relay.finish()
         return answer
+
+    def _unanswered(self, flow: http.HTTPFlow, relay: Relay, failure: Failure) -> None:
+        """Whom mitmproxy asked has failed before its answer began: what the client is told."""
+        kind = Problem.UNREACHABLE
+        if relay.decision is not None:
+            # Nobody else is asked any more: what could have gone elsewhere was asked by our own client.
+            outcome = Policy.on_failure(relay.decision, failure, relay.method, replayable=False)
+            kind = outcome if isinstance(outcome, Problem) else kind
+        relay.watched(failed=True)
+        relay.failed(begun=False)
+        self._notes.answers[flow] = relay.own_answer(kind, _detail(relay, failure), close=True)
 
     async def _ask_candidate(self, flow: http.HTTPFlow, relay: Relay, decision: Decision, outgoing: Outgoing, body: bytes) -> None:
         method = relay.method

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import httpx
 
-from gateway.mitm.fields import Fields, clean_response, declared_length, find
+from gateway.mitm.fields import Fields, clean_response, declared_length, find, sound
 from gateway.policy.failure import Failure
 from gateway.tls import refused_us
 
@@ -131,6 +131,8 @@ class Client:
         try:
             response = await transport.handle_async_request(request)
             waited = time.monotonic() - began
+            if not _sound(response):
+                return Failure.BAD_ANSWER
             return replace(await _read(response, ask.method, limit), waited=waited)
         except (httpx.TransportError, ssl.SSLError) as error:  # httpx lets the latter through as it is
             failure = _failure(error)
@@ -142,9 +144,15 @@ class Client:
                 await response.aclose()
 
 
+def _sound(response: httpx.Response) -> bool:
+    """Of a value h11 lets every control character through but NUL and what is white space."""
+    version, reason = response.extensions["http_version"], response.extensions["reason_phrase"]
+    return sound(version, response.status_code, reason, tuple(response.headers.raw))
+
+
 async def _read(response: httpx.Response, method: str, limit: int) -> Reply:
     fields = clean_response(tuple(response.headers.raw))
-    reason = response.extensions.get("reason_phrase", b"")
+    reason = response.extensions["reason_phrase"]
     skipped = unfit(fields, limit, method, response.status_code)
     parts: list[bytes] = []
     size = 0

@@ -42,7 +42,8 @@ class Deciding:
         """Decides about the request whose head is there."""
         shared = self._shared
         request, data = flow.request, flow.request.data
-        multiplexed = request.is_http2 or request.is_http3
+        # A request in clear text may say HTTP/2.0 of itself; its connection is not of that, and it is refused for its version.
+        multiplexed = (request.is_http2 and flow.client_conn.alpn == b"h2") or request.is_http3
         secure = request.is_http3 or came_over_tls(self._server.connections.get(flow.client_conn.id))
         relay = Relay(shared, flow.client_conn, data.method, data.path, http11=request.is_http11, multiplexed=multiplexed, secure=secure)
         self._notes.relays[flow] = relay

@@ -28,6 +28,9 @@ _NOT_NAMEABLE = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"content
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5})?")
 _TARGET = re.compile(rb"[\x21\x22\x24-\x5b\x5d-\x7e]++")
+# RFC 9110, 5.6.2 and 5.5: mitmproxy asks neither of a head that it has read.
+_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}+")
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*+")
 # RFC 9110, 7.8.
 _PROTOCOL = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++)(?:/[!#$%&'*+\-.^_`|~0-9A-Za-z]++)?")
 BODY_EXPECTED = ("POST", "PUT", "PATCH")
@@ -112,6 +115,10 @@ def clean_request(
         raise RefusedError(Problem.HEAD_TOO_LARGE, f"More than {limits.headers} header fields.")
     if sum(len(name) + len(value) + 4 for name, value in fields) > limits.header_bytes:
         raise RefusedError(Problem.HEAD_TOO_LARGE, f"The request's head is longer than {limits.header_bytes} bytes.")
+    if not _METHOD.fullmatch(method):
+        raise RefusedError(Problem.FRAMING, "The request line is not `METHOD target HTTP/1.1`.")
+    if not _plain(fields):
+        raise RefusedError(Problem.FRAMING, "A header field is not `Name: value`, or holds a control character.")
     if method in (b"CONNECT", b"TRACE"):
         raise RefusedError(Problem.METHOD, f"{method.decode()} is not relayed.")
     host = _the_host(fields)
@@ -173,6 +180,18 @@ def switches(answered: Fields, asked: bytes) -> bytes:
     return chosen if wanted else b""
 
 
+def sound(version: bytes, status: int, reason: bytes, fields: Fields) -> bool:
+    """Whether an upstream's head is one that may go to a client: nothing of it ends a line before its end, and nothing is coded in a way
+    that would be lost here. (What mitmproxy and h11 refuse by themselves never comes here.)"""
+    return (
+        version in (b"HTTP/1.1", b"HTTP/1.0")
+        and 100 <= status <= 999
+        and _VALUE.fullmatch(reason) is not None
+        and _plain(fields)
+        and (find(fields, b"transfer-encoding") or b"chunked").lower() == b"chunked"
+    )
+
+
 def clean_response(fields: Fields) -> Fields:
     """An answer's fields without those that end at this hop, and without any that only the gateway may set."""
     named = _options(fields) - _NOT_NAMEABLE
@@ -211,6 +230,11 @@ def _protocols(value: bytes) -> list[bytes]:
     """An Upgrade field's protocols without h2c, which nobody may speak past the gateway, and without what is none."""
     found = [_PROTOCOL.fullmatch(member.strip(b" \t")) for member in value.split(b",")]
     return [match[0] for match in found if match is not None and match[1].lower() != b"h2c"]
+
+
+def _plain(fields: Fields) -> bool:
+    """Is there no control character in any value? A folded line has become one: mitmproxy leaves its line end within the value."""
+    return all(_VALUE.fullmatch(value) for _, value in fields)
 
 
 def _cut(key: bytes) -> bool:

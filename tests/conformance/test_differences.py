@@ -154,6 +154,51 @@ async def test_blanks_around_a_fields_value(world: World) -> None:
     assert wanted in world.legacy.requests[0].head
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET / HTTP/1.1\nHost: a\n\n",
+        b"GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\r\nY: z\r\n\r\n",
+        b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET\t/ HTTP/1.1 \r\nHost: a\r\n\r\n",
+        b"GET / \rHTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\rGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\x0b\r\n\r\n0\r\n\r\n",
+    ],
+)
+async def test_what_is_read_as_white_space(world: World, raw: bytes) -> None:
+    assert (await world.gateway.request(raw)).status == (400 if world.engine == "edge" else 200)
+
+
+async def test_a_folded_line_in_the_candidate_s_answer(world: World) -> None:
+    async def folds(exchange: Exchange) -> None:
+        await exchange.answer(extra=b"X: a\r\n b\r\n")
+
+    world.legacy.handler = world.new.handler = folds
+    await world.gateway.current(reviews=True)
+    response = await world.gateway.request(GET)
+    assert (response.status, response.header("X")) == ((502, None) if world.engine == "edge" else (200, "a b"))
+
+
+async def test_a_connection_to_legacy_that_has_died_meanwhile(world: World) -> None:
+    async def once(exchange: Exchange) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            exchange.reset()
+        else:
+            await exchange.answer()
+
+    asked = 0
+    world.legacy.handler = once
+    client = await world.gateway.connect()
+    assert (await client.request(GET)).status == 200
+    response = await client.request(GET)
+    assert (response.status, asked) == ((200, 3) if world.engine == "edge" else (502, 2))
+    assert response.header("Banyan-Error") == (None if world.engine == "edge" else "upstream-reset")
+
+
 async def test_the_end_of_one_side_after_an_upgrade(world: World) -> None:
     async def last_word(exchange: Exchange) -> None:
         await exchange.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")

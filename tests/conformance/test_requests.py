@@ -198,6 +198,43 @@ async def test_legacys_failures_are_problems(world: World) -> None:
 
 
 @pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 1234 Odd",
+        b"HTTP/1.1 99 Odd",
+        b"HTTP/2.0 200 OK",
+        b"HTTP/1.1 200 O\rK",
+        b"HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: s=1",
+        b"HTTP/1.1 200 OK\r\nX: a\r\n Set-Cookie: s=1",
+        b"HTTP/1.1 200 OK\r\nX: a\x00b",
+        b"HTTP/1.1 200 OK\r\nX: a\x01b",
+    ],
+)
+async def test_an_answer_whose_head_is_none_goes_to_nobody(world: World, head: bytes) -> None:
+    async def odd(exchange: Exchange) -> None:
+        await exchange.send(head + b"\r\nContent-Length: 2\r\n\r\nok")
+
+    world.legacy.handler = world.new.handler = odd
+    for candidate in (False, True):
+        await world.gateway.current(reviews=candidate)
+        response = await world.gateway.request(GET)
+        # (A client of ours that asks the candidate joins a folded line, as RFC 9112, 5.2 has it; then that answer stands.)
+        if not (candidate and world.engine == "mitmproxy" and response.status == 200 and b"X: a Set-Cookie: s=1\r\n" in response.head):
+            assert (response.status, response.header("Banyan-Error")) == (502, "upstream-bad-answer")
+
+
+async def test_an_answer_in_a_coding_that_would_be_lost_goes_to_nobody(world: World) -> None:
+    async def coded(exchange: Exchange) -> None:
+        await exchange.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+
+    world.legacy.handler = world.new.handler = coded
+    for candidate in (False, True):
+        await world.gateway.current(reviews=candidate)
+        response = await world.gateway.request(GET)
+        assert (response.status, response.header("Banyan-Error")) == (502, "upstream-bad-answer")
+
+
+@pytest.mark.parametrize(
     ("raw", "status", "code"),
     [
         (b"BAD\r\n\r\n", 400, "framing"),
@@ -205,6 +242,13 @@ async def test_legacys_failures_are_problems(world: World) -> None:
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "framing"),
         (b"GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", 400, "framing"),
         (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400, "framing"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rTransfer-Encoding: chunked\r\n\r\n", 400, "framing"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", 400, "framing"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", 400, "framing"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x1bb\r\n\r\n", 400, "framing"),
+        (b"G(T / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "framing"),
+        (b"GE\x00T / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "framing"),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, "http-version"),
         (b"GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n", 400, "framing"),
         (b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "framing"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "framing"),

@@ -27,7 +27,7 @@ from gateway.settings import Shadow
     request_id=st.binary(max_size=12),
     method=st.text(max_size=6),
     target=st.binary(max_size=20),
-    status=st.integers(0, 999),
+    status=st.one_of(st.integers(0, 999), st.integers(-1, 2**31)),
     size=st.integers(0, 2**60),
     seconds=st.floats(0, 1e5),
     shadow=st.booleans(),

@@ -192,15 +192,21 @@ async def test_a_reviewed_rule_is_known_here_too(inside: Inspected) -> None:
 
 async def test_credentials_are_left_out(inside: Inspected) -> None:
     async def sign_in(exchange: Exchange) -> None:
-        await exchange.answer(b"ok", extra=b"Set-Cookie: sessionid=verysecret; Path=/\r\n")
+        away = b"Location: https://a/cb?code=verysecret&state=1#access_token=verysecret\r\nLink: </x?token=verysecret>; rel=next\r\n"
+        await exchange.answer(b"ok", extra=b"Set-Cookie: sessionid=verysecret; Path=/\r\n" + away)
 
-    inside.legacy.handler = sign_in
+    inside.legacy.handler = inside.new.handler = sign_in
     await inside.gateway.current(reviews=False, reviews__shadow=True)
     lines = ("Cookie: sessionid=verysecret", "Authorization: Bearer verysecret", "X-Secret: verysecret", "X-Plain: plain")
+    lines = (*lines, "Referer: https://a/reset?token=verysecret")
     response = await inside.get("/reviews/d1?password=verysecret", *lines)
     assert "verysecret" in response.head.decode()
     (flow,) = await inside.until("~u /d1 & !~meta 'shadow: this'")
-    await inside.until("~u /d1 & ~meta 'shadow: this'")
+    (beside,) = await inside.until("~u /d1 & ~meta 'shadow: this'")
+    for each in (flow, beside):
+        assert each.request.headers["Referer"] == "https://a/reset?token=*"
+        assert each.response is not None
+        assert each.response.headers["Location"] == "https://a/cb?code=*&state=1#access_token=*"
     assert flow.request.headers["X-Plain"] == "plain"
     assert flow.request.headers["Cookie"] == flow.request.headers["Authorization"] == flow.request.headers["X-Secret"] == "(hidden)"
     assert flow.response is not None
