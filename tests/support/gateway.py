@@ -67,6 +67,8 @@ class Upstream:
     connections: int = 0
     port: int = 0
     tls: ssl.SSLContext | None = None
+    open: int = 0
+    """Connections that are."""
     _server: asyncio.Server | None = None
 
     async def start(self, port: int = 0) -> None:
@@ -101,6 +103,7 @@ class Upstream:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.open += 1
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -120,6 +123,7 @@ class Upstream:
         except (asyncio.IncompleteReadError, OSError):
             return
         finally:
+            self.open -= 1
             writer.close()
 
     async def _chunks(self, reader: asyncio.StreamReader) -> bytes:

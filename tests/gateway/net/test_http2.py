@@ -674,7 +674,7 @@ async def test_a_client_that_is_gone_cancels_all(world: World) -> None:
     await until(lambda: len(legacy.requests) == 5)
     client.close()
     await world.over()
-    await until(lambda: not legacy._writers)
+    await until(lambda: not legacy.open)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
