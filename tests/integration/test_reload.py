@@ -250,11 +250,11 @@ async def test_a_request_in_flight_ends_under_its_own_configuration(tmp_path: Pa
         # Nothing is left of the old: an unused connection to an upstream that is not configured any more is closed.
         assert (await client.request(GET)).status == 502
         for _ in range(100):
-            if not world.legacy._writers and not world.new._writers:
+            if not world.legacy.open and not world.new.open:
                 break
             await asyncio.sleep(0.05)
-        assert not world.legacy._writers
-        assert not world.new._writers
+        assert not world.legacy.open
+        assert not world.new.open
 
 
 async def test_idle_connections_to_unchanged_upstreams_are_carried_over(tmp_path: Path) -> None:
