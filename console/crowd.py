@@ -61,7 +61,7 @@ class Passwords:
     async def _look(self, request: HttpRequest) -> HttpResponseBase:
         try:
             response = self._get_response(request)
-            assert isinstance(response, Awaitable)  # where it is not, this is not called  # noqa: S101
+            assert isinstance(response, Awaitable)  # noqa: S101 - where it is not, this is not called
             return await response
         finally:
             self._room.release()

@@ -6,14 +6,14 @@ Nothing in a file ends the reading of what stands before it: where a gzip'ed fil
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, Final
+
+from recorded.compressed import MAGIC, Gunzip
 
 LONGEST: Final = 65536
 """Bytes of a line. Servers take request heads of 8 to 32 KiB, and escape what is odd in them: four bytes for one."""
 _BLOCK: Final = 262144
-_GZIP: Final = b"\x1f\x8b"
 _PACKED: Final = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip"}
 
 
@@ -54,7 +54,7 @@ class Lines:
         data = self._stream.read(_BLOCK)
         while 0 < len(data) < 8 and (more := self._stream.read(_BLOCK)):  # a pipe gives what there is
             data += more
-        if data.startswith(_GZIP):
+        if data.startswith(MAGIC):
             yield from self._unpacked(data)
             return
         for magic, name in _PACKED.items():
@@ -67,31 +67,11 @@ class Lines:
             yield data
             data = self._stream.read(_BLOCK)
 
-    def _unpacked(self, data: bytes) -> Iterator[bytes]:
-        """gzip (RFC 1952), of several members where logs were appended to each other."""
-        member = zlib.decompressobj(31)
-        try:
-            while data:
-                found = member.decompress(data, _BLOCK)
-                if found:
-                    yield found
-                if not member.eof:
-                    data = member.unconsumed_tail or self._stream.read(_BLOCK)
-                    continue
-                data = member.unused_data or self._stream.read(_BLOCK)
-                data = data.lstrip(b"\0")  # tapes and some rotators pad
-                if data:
-                    if len(data) < 2:
-                        data += self._stream.read(_BLOCK)
-                    if not data.startswith(_GZIP):
-                        self.trouble = "something follows the gzip'ed part that is not gzip'ed"
-                        return
-                    member = zlib.decompressobj(31)
-        except zlib.error as error:
-            self.trouble = f"its gzip'ed part is damaged ({error})"
-            return
-        if not member.eof:
-            self.trouble = "its gzip'ed part is cut off"
+    def _unpacked(self, begun: bytes) -> Iterator[bytes]:
+        gunzip = Gunzip(self._stream, begun)
+        while data := gunzip.piece(_BLOCK):
+            yield data
+        self.trouble = gunzip.trouble
 
 
 def split(chunk: bytes) -> list[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import re
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self, cast
 
-from recorded import har, json_lines
+from recorded import access_log, har, json_lines
 from recorded.checked import BOM, lines
 from recorded.compressed import Gunzip
 from recorded.entry import Entry, Trouble
@@ -152,11 +151,7 @@ def _reader(form: Format) -> Read:
         from recorded import flows  # mitmproxy takes a second to import
 
         return flows.read
-    try:
-        module = importlib.import_module("recorded.access_log")
-    except ModuleNotFoundError:
-        raise RecordingError("access logs are not read by this version") from None
-    return lambda file: module.read(_lines(file))
+    return lambda file: access_log.read(_lines(file))
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

@@ -87,7 +87,7 @@ url = "http://127.0.0.1:{ports[1]}"
 {HEALTH}
 [[routes]]
 name = "work"
-match = "/work/*"
+match = "/jobs/*"
 candidate = "new"
 [[routes]]
 name = "alone"
@@ -140,17 +140,17 @@ async def test_one_that_does_not_answer_is_not_well(tmp_path: Path) -> None:
 
 async def test_legacy_answers_for_a_candidate_that_is_not_well(tmp_path: Path) -> None:
     async with served(tmp_path, candidate, 2) as world:
-        assert (await world.ask(b"work/x"))[0].body == b"1"
+        assert (await world.ask(b"jobs/x"))[0].body == b"1"
         world.services[1].status = "503 Service Unavailable"
         await world.unwell("new", True)
-        (answer,) = await world.ask(b"work/x")
+        (answer,) = await world.ask(b"jobs/x")
         assert answer.body == b"0"
         assert answer.header("Banyan-Route") == "work; served-by=legacy; reason=fallback-unhealthy"
         # Nobody is there in its place: then what its health says is no reason to answer nothing.
         assert (await world.ask(b"alone/x"))[0].body == b"1"
         world.services[1].status = "200 OK"
         await world.unwell("new", False)
-        assert (await world.ask(b"work/x"))[0].body == b"1"
+        assert (await world.ask(b"jobs/x"))[0].body == b"1"
 
 
 async def test_a_reload_ends_the_asking(tmp_path: Path) -> None:
