@@ -63,8 +63,8 @@ def run(scenario: str, *, only: list[str], rate: int, rounds: int, seconds: floa
     mirrored = scenario == "shadow"
     load = f"{rate} requests/s" if rate else "as fast as answers come"
     result = Result({"passthrough": "Pass-through", "shadow": "Shadow at 100 %"}[scenario], load, {}, {})
-    # So neighbours do not matter, who disturb some peers more than others. Banyan's shipper, else niced, takes turns with the worker then. Not
-    # where the load keeps to its times: it looks at the clock all the while, and nobody on its core would have a turn.
+    # So neighbours do not matter, who disturb some peers more than others. Banyan's shipper, else niced, takes turns with the worker then.
+    # Not where the load keeps to its times: it looks at the clock all the while, and nobody on its core would have a turn.
     with nullcontext(enter_result=False) if rate else cpu.ahead() as ahead, tempfile.TemporaryDirectory(prefix="banyan-bench-") as name:
         result.ahead = ahead
         folder = Path(name)
