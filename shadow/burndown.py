@@ -197,13 +197,13 @@ def burndown(config: Config, days: float, now: float, declared: Declared | None 
             count[0] += legacy
             count[1] += candidate
         count[2] = max(count[2], min(now, at + width))
-        routes[key] = claims.of(*key) or figures.route or routes.get(key, "")
+        routes[key] = figures.route or routes.get(key, "")
     covers = _Covers(key for key, (_, _, seen) in counts.items() if seen > since)
     left = []
     for key, (legacy, candidate, seen) in counts.items():
         state = _state(legacy, candidate, seen, since)
         covered = covers.of(*key) if state == "dead" else ""
-        left.append(Left(*key, routes[key], "covered" if covered else state, legacy, candidate, seen, covered))
+        left.append(Left(*key, claims.of(*key) or routes[key], "covered" if covered else state, legacy, candidate, seen, covered))
     left.sort(key=lambda one: (_UNASKED.get(one.state, 0), -one.legacy, -one.candidate, one.template, one.method))
     unasked = None
     if declared is not None:
@@ -274,7 +274,9 @@ def _notes(routes: Sequence[Route], days: float, now: float) -> list[RouteNote]:
     names = [route.name for route in routes]
     lately = report.glances(names, since)
     gates = report.gates({route.name: route.gate for route in routes}, now)
-    ever = {each.route: each for each in report.summaries(names)}
+    # Since the switch nothing may have been compared: then what was before it counts.
+    uncompared = [name for name, (_, gate) in gates.items() if not gate.compared and not gate.open]
+    ever = {each.route: each for each in report.summaries(uncompared)} if uncompared else {}
     with_requests: dict[str, set[int]] = defaultdict(set)
     step = 3600
     for name, at, _, count in sums.by_step(names, since, now + 1, step, counters.SERVED):
@@ -287,9 +289,8 @@ def _notes(routes: Sequence[Route], days: float, now: float) -> list[RouteNote]:
     for route in routes:
         counted, terms = lately[route.name], route.gate
         _, gate = gates[route.name]
-        if not gate.compared and not gate.open:  # since the switch nothing may have been compared: then what was before it counts
-            whole = ever[route.name]
-            gate = report.gate_of(whole, minimum=terms.minimum, match=terms.match, coverage=terms.coverage)
+        if route.name in ever:
+            gate = report.gate_of(ever[route.name], minimum=terms.minimum, match=terms.match, coverage=terms.coverage)
         spread = len({day for day in with_requests[route.name] if 0 <= day < days})
         evidence = (
             _served(counted, days),

@@ -164,9 +164,8 @@ def beat(database: Connection, owner: str) -> None:
     )
 
 
-def reap(database: Connection) -> int:
-    """What was under way in workers that are dead is in doubt now: so many lines."""
-    now = database.now()
+def reap(database: Connection, now: float) -> int:
+    """What was under way in workers that are dead is in doubt now: so many lines. `now`: by the ledger's clock."""
     lost = (
         "state = 'started' AND NOT EXISTS (SELECT 1 FROM ledger_owner WHERE ledger_owner.owner = ledger_entry.owner AND seen > ?"
         " AND seen <= ?)"
@@ -196,11 +195,11 @@ def clock_was_set(database: Connection) -> None:
     beat(database, CLOCK)
 
 
-def purge(database: Connection, *, keep: float, settled: float, most: int) -> None:
-    """Removes answers that are older than `keep` seconds, with their lines, what was settled longer than `settled` seconds ago, with its
-    key, and, while all answers together have more than `most` bytes, the oldest of them: their lines stay, so that a repeat is known as
-    one. After the clock was set nobody knows how old a line of before is: none is removed until they all are old enough."""
-    now = database.now()
+def purge(database: Connection, now: float, *, keep: float, settled: float, most: int) -> None:
+    """Removes answers that `now`, by the ledger's clock, are older than `keep` seconds, with their lines, what was settled longer than
+    `settled` seconds ago, with its key, and, while all answers together have more than `most` bytes, the oldest of them: their lines stay,
+    so that a repeat is known as one. After the clock was set nobody knows how old a line of before is: none is removed until they all are
+    old enough."""
     known = _since_set(database, now)
     if known > keep:
         _while_full(

@@ -45,19 +45,22 @@ class Upkeep:
             AwayError: the database does not do it now.
         """
         now = self._looked = time.monotonic()
-        if self._set(database):
+        there, was_set = self._clock(database)
+        if was_set:
             _log.warning("the ledger's clock was set: who has died is found out at the next look, and nothing is forgotten for a while")
             live()
         else:
-            lost = book.reap(database)
+            lost = book.reap(database, there)
             if lost:
                 _log.warning("%d payments were under way in a worker that is dead: they are in doubt", lost)
         if now - self._purged > PURGE_SECONDS:
             self._purged = now
-            book.purge(database, keep=settings.keep, settled=settings.settled, most=settings.total_bytes)
+            book.purge(database, there, keep=settings.keep, settled=settings.settled, most=settings.total_bytes)
         return book.counts(database)
 
-    def _set(self, database: Connection) -> bool:
+    def _clock(self, database: Connection) -> tuple[float, bool]:
+        """The ledger's clock, and whether it was set since the last look. What follows goes by this time alone: by one that is read later
+        it would forget at once what a clock that was set in between makes look old."""
         began = time.monotonic()
         there = database.now()
         ended = time.monotonic()
@@ -66,7 +69,7 @@ class Upkeep:
         if before is not None and abs(offset - before) > JUMP_SECONDS + unsure:
             book.clock_was_set(database)  # first: where that cannot be written, it is found out again at the next look
             self._offset = offset
-            return True
+            return there, True
         if before is None or unsure < JUMP_SECONDS:
             self._offset = offset
-        return False
+        return there, False

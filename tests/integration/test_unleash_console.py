@@ -14,6 +14,7 @@ import pytest
 from demo.processes import Running, python, start
 from demo.unleash import RunningUnleash
 from flags.admin import UnleashAdmin
+from flags.events import PUBLISHED_SECONDS
 from tests.support.console import log_in, running_console
 from tests.support.gateway import listening
 
@@ -78,6 +79,7 @@ def test_who_flipped_it_is_on_the_page(unleash: RunningUnleash, tmp_path: Path) 
     with UnleashAdmin(unleash.api_url, unleash.admin_token) as admin, httpx.Client(base_url=unleash.url, timeout=5) as person:
         admin.ensure_flag(FLAG, "flipped by a person")
         admin.set(FLAG, False, 25)
+        time.sleep(PUBLISHED_SECONDS)  # an event so close to a look at Unleash may be part of what comes after it, and is named with it
         login = {"username": unleash.username, "password": unleash.password}
         assert person.post("/auth/simple/login", json=login).status_code == 200
         with serving(tmp_path, unleash) as console, closing(log_in(console)) as client:

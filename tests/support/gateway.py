@@ -88,7 +88,8 @@ class Upstream:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             self._server.close()
-            self._server.abort_clients()
+            if isinstance(self._server, asyncio.Server):  # uvloop's knows no abort_clients, and waits for nobody
+                self._server.abort_clients()
             await self._server.wait_closed()
             self._server = None
 

@@ -132,8 +132,8 @@ def test_what_a_dead_worker_had_under_way_is_in_doubt_and_a_living_ones_is_not(l
     claim(ledger, dead, "dead")
     claim(ledger, living, "living")
     ledger.change("UPDATE ledger_owner SET seen = seen - ? WHERE owner = 'dead'", (book.LOST_SECONDS + 1,))
-    assert book.reap(ledger) == 1
-    assert book.reap(ledger) == 0
+    assert book.reap(ledger, ledger.now()) == 1
+    assert book.reap(ledger, ledger.now()) == 0
     assert [(each.key, each.reason) for each in book.doubts(ledger)] == [("k-1", "worker-lost")]
     assert book.counts(ledger) == {"payments": 1}
 
@@ -146,7 +146,7 @@ def test_a_sign_of_life_of_before_the_clock_was_put_back_is_none(ledger: Connect
     claim(ledger, living, "living")
     ledger.change("UPDATE ledger_owner SET seen = seen + 3600 WHERE owner = 'dead'")
     ledger.change("UPDATE ledger_owner SET seen = seen + ? WHERE owner = 'living'", (book.LOST_SECONDS / 2,))
-    assert book.reap(ledger) == 1
+    assert book.reap(ledger, ledger.now()) == 1
     assert [(each.key, each.reason) for each in book.doubts(ledger)] == [("k-1", "worker-lost")]
 
 
@@ -164,7 +164,7 @@ def test_what_is_in_doubt_is_found_by_its_number_and_all_of_it_is_listed(ledger:
 
 def test_a_worker_that_was_taken_for_dead_and_lives_has_the_last_word(ledger: Connection) -> None:
     first = claim(ledger, owner="slow")
-    assert book.reap(ledger) == 1
+    assert book.reap(ledger, ledger.now()) == 1
     assert book.finish(ledger, held(first), 200, b"sealed")
     assert book.doubts(ledger) == []
     assert claim(ledger, replace(WANTED, token="t2")).verdict is Verdict.REPLAY
@@ -201,11 +201,11 @@ def test_purging(ledger: Connection) -> None:
         elif number == 4:
             book.doubt(ledger, found, "reset")
     ledger.change("UPDATE ledger_entry SET changed = changed - 100 WHERE key IN ('k-0', 'k-4', 'k-5')")
-    book.purge(ledger, keep=50, settled=50, most=10_000)
+    book.purge(ledger, ledger.now(), keep=50, settled=50, most=10_000)
     kept = sorted(ledger.rows("SELECT key, answer_size FROM ledger_entry"))
     assert kept == [("k-1", 1000), ("k-2", 1000), ("k-3", 1000), ("k-4", 0), ("k-5", 0)]  # neither a doubt nor what is under way is too old
     ledger.change("UPDATE ledger_entry SET changed = changed - 1 WHERE key = 'k-2'")
-    book.purge(ledger, keep=50, settled=50, most=2_500)
+    book.purge(ledger, ledger.now(), keep=50, settled=50, most=2_500)
     assert book.answer_bytes(ledger) == 2000
     assert claim(ledger, replace(WANTED, key="k-2", token="x")).verdict is Verdict.NOT_KEPT
     assert claim(ledger, replace(WANTED, key="k-3", token="x")).verdict is Verdict.REPLAY
@@ -226,9 +226,9 @@ def test_settling(ledger: Connection, outcome: str, then: Verdict) -> None:
     assert book.doubts(ledger) == []
     assert book.settlements(ledger) == [done]
     assert not book.finish(ledger, held(first), 200, b"late")  # what was settled stays so
-    book.purge(ledger, keep=-1, settled=1000, most=10_000)  # its answer would be too old; that it was settled is not
+    book.purge(ledger, ledger.now(), keep=-1, settled=1000, most=10_000)  # its answer would be too old; that it was settled is not
     assert claim(ledger, replace(WANTED, token="t2")).verdict is then
-    book.purge(ledger, keep=1000, settled=-1, most=10_000)
+    book.purge(ledger, ledger.now(), keep=1000, settled=-1, most=10_000)
     assert book.settlements(ledger) == []
 
 

@@ -291,19 +291,37 @@ async def test_what_was_answered_is_known_though_the_clock_was_set(
         await asyncio.to_thread(other.close)
 
 
+async def test_a_clock_that_is_set_during_a_look_makes_nothing_old(
+    at: Desk, ledger: Connection, monkeypatch: pytest.MonkeyPatch, settings: Ledger
+) -> None:
+    await answered(at, ledger)
+    real, asked = type(ledger).now, []
+
+    def now(self: Connection) -> float:
+        asked.append(None)
+        return real(self) + (0 if len(asked) == 1 else 25 * 3600)
+
+    monkeypatch.setattr(type(ledger), "now", now)
+    monkeypatch.setattr(upkeep, "PURGE_SECONDS", 0.0)
+    monkeypatch.setattr(at._upkeep, "due", lambda now: False)
+    upkeep.Upkeep().look(ledger, settings, lambda: None)
+    assert ledger.now() > time.time() + 24 * 3600
+    assert ledger.rows("SELECT state FROM ledger_entry WHERE key = 'k-1'") == [("answered",)]
+
+
 async def test_who_forgets_does_so_again_once_all_of_before_is_old_enough(ledger: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     keep, settled = 86400.0, 30 * 86400.0
     first = book.claim(ledger, WANTED, "me")
     book.finish(ledger, Held(first.number, "token-1"), 201, None)
     set_clock(monkeypatch, 40 * 86400.0)
     book.clock_was_set(ledger)
-    book.purge(ledger, keep=keep, settled=settled, most=2**20)
+    book.purge(ledger, ledger.now(), keep=keep, settled=settled, most=2**20)
     assert ledger.rows("SELECT state FROM ledger_entry") == [("answered",)]
     set_clock(monkeypatch, keep + 60)
-    book.purge(ledger, keep=keep, settled=settled, most=2**20)
+    book.purge(ledger, ledger.now(), keep=keep, settled=settled, most=2**20)
     assert ledger.rows("SELECT state FROM ledger_entry") == []
     monkeypatch.undo()
-    book.purge(ledger, keep=keep, settled=settled, most=2**20)  # set back, and nobody looked
+    book.purge(ledger, ledger.now(), keep=keep, settled=settled, most=2**20)  # set back, and nobody looked
     assert ledger.rows("SELECT seen <= ? FROM ledger_owner WHERE owner = ?", (ledger.now(), book.CLOCK))[0][0]
 
 
