@@ -6,7 +6,7 @@ kept that. A route's evidence comes from its own counters, which are kept wherev
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -272,14 +272,15 @@ def _state(legacy: float, candidate: float, seen: float, since: float) -> State:
 def _notes(routes: Sequence[Route], days: float, now: float) -> list[RouteNote]:
     since = now - days * DAY
     names = [route.name for route in routes]
-    lately = report.glances(names, since)
     gates = report.gates({route.name: route.gate for route in routes}, now)
     # Since the switch nothing may have been compared: then what was before it counts.
     uncompared = [name for name, (_, gate) in gates.items() if not gate.compared and not gate.open]
     ever = {each.route: each for each in report.summaries(uncompared)} if uncompared else {}
     with_requests: dict[str, set[int]] = defaultdict(set)
+    lately: dict[str, Counter[str]] = defaultdict(Counter)
     step = 3600
-    for name, at, _, count in sums.by_step(names, since, now + 1, step, counters.SERVED):
+    for name, at, what, count in sums.by_step(names, since, now + 1, step, counters.SERVED):
+        lately[name][what] += count
         if count:
             with_requests[name].add(int((at + step / 2 - since) // DAY))
     trips: dict[str, int] = defaultdict(int)
@@ -288,6 +289,7 @@ def _notes(routes: Sequence[Route], days: float, now: float) -> list[RouteNote]:
     found = []
     for route in routes:
         counted, terms = lately[route.name], route.gate
+        fallbacks = counted[counters.FALLBACK]
         _, gate = gates[route.name]
         if route.name in ever:
             gate = report.gate_of(ever[route.name], minimum=terms.minimum, match=terms.match, coverage=terms.coverage)
@@ -295,7 +297,7 @@ def _notes(routes: Sequence[Route], days: float, now: float) -> list[RouteNote]:
         evidence = (
             _served(counted, days),
             Evidence("daily" if spread >= days else "not-daily", {"days": days, "with_requests": spread}),
-            Evidence("fallbacks" if counted.fallback else "no-fallbacks", {"count": counted.fallback}),
+            Evidence("fallbacks" if fallbacks else "no-fallbacks", {"count": fallbacks}),
             _answered(counted),
             Evidence("matched", {"matched": gate.matched, "compared": gate.compared})
             if gate.passed
@@ -308,15 +310,18 @@ def _notes(routes: Sequence[Route], days: float, now: float) -> list[RouteNote]:
     return found
 
 
-def _served(counted: report.RouteReport, days: float) -> Evidence:
-    answered = counted.legacy + counted.candidate
+def _served(counted: Counter[str], days: float) -> Evidence:
+    legacy = counted[counters.SERVED_LEGACY]
+    answered = legacy + counted[counters.SERVED_CANDIDATE]
     if answered < LEAST:
         return Evidence("few", {"count": answered, "days": days, "least": LEAST})
-    if counted.legacy:
-        return Evidence("legacy", {"count": answered, "days": days, "share": counted.legacy / answered})
+    if legacy:
+        return Evidence("legacy", {"count": answered, "days": days, "share": legacy / answered})
     return Evidence("served", {"count": answered, "days": days})
 
 
-def _answered(counted: report.RouteReport) -> Evidence:
-    share = counted.gateway / counted.served if counted.served else 0.0
+def _answered(counted: Counter[str]) -> Evidence:
+    gateway = counted[counters.SERVED_GATEWAY]
+    served = gateway + counted[counters.SERVED_LEGACY] + counted[counters.SERVED_CANDIDATE]
+    share = gateway / served if served else 0.0
     return Evidence("refused", {"share": share}) if share > REFUSED else Evidence("answered")
