@@ -115,6 +115,12 @@ def test_what_stands_in_the_root_is_a_page_with_links_of_the_site(site: Path) ->
     assert (site / "reference" / "changes.html").exists()
 
 
+@pytest.mark.parametrize("page", ["README.md", "SECURITY.md", "CONTRIBUTING.md"])
+def test_what_stands_in_the_root_links_to_what_is_there(page: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text()):
+        assert re.match(r"[a-z]+:|#", target) or (ROOT / target.partition("#")[0]).exists(), target
+
+
 @pytest.mark.parametrize(
     ("spoilt", "said"),
     [
