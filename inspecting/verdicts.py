@@ -108,6 +108,7 @@ class Verdicts:
 
         try:
             store.setup(self._config.shadow.database, self._config.folder)
+            store.renew_connection()  # this may be another look, after the last one broke it
             found: dict[str, list[Rule]] = {}
             for row in rulebook.active(None, time.time()):
                 rule = rulebook.rule_of(row)
