@@ -109,7 +109,15 @@ def _items(random_numbers: random.Random) -> dict[int, Decimal]:
         price = Decimal(random_numbers.randrange(500, 25000)) / 100
         name = f"{wood} {thing}"
         items.append(
-            Item(pk=number, name=name, category=category, price=price, description=f"A {thing} of solid {wood.lower()}, oiled by hand.")
+            Item(
+                pk=number,
+                name=name,
+                category=category,
+                price=price,
+                description=f"A {thing} of solid {wood.lower()}, oiled by hand.",
+                changed_at=START,
+                stock_changed_at=START,
+            )
         )
         for size, surcharge in _SIZES:
             option = Option(pk=len(options) + 1, item_id=number, name=size, surcharge=surcharge, stock=random_numbers.randrange(20, 200))
