@@ -58,5 +58,5 @@ def _changed(item: int) -> dict[str, str]:
     """Part → when it was changed last. Words, price and discount have one moment: it is the last of theirs."""
     itself, stock = Item.objects.values_list("changed_at", "stock_changed_at").get(pk=item)
     reviews = Changed.objects.filter(pk=item).values_list("at", flat=True).first()
-    latest = {"stock": stock, "reviews": reviews or itself}  # where no review was changed since that is kept, it is long ago
+    latest = {"stock": stock, "reviews": reviews or itself}  # an item that is new, and has none
     return {part: moment(latest.get(part, itself)) for part in PARTS}
