@@ -57,7 +57,7 @@ def made(tmp_path: Path) -> Iterator[Made]:
 
 
 def delivery(sequence: int, stored: float, number: int = 1) -> Delivery:
-    return Delivery(sequence, event(f"key-{sequence}", number).encoded(), stored)
+    return Delivery(sequence, event(f"key-{sequence}", number, sequence=sequence).encoded(), stored)
 
 
 def test_it_is_as_of_what_was_applied_last(made: Made) -> None:

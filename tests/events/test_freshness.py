@@ -62,10 +62,8 @@ class World:
         return start(name, command, log_dir=self.folder, env=environment, ready=lambda running: ready(running.log.read_text()))
 
     async def ask(self, item: int) -> None:
-        client = await self.gateway.connect()
-        answer = await client.request(f"GET {VIEW}{item} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        answer = await self.gateway.request(f"GET {VIEW}{item} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         assert answer.status == 200
-        client.close()
 
     def shown(self, item: int) -> httpx.Response:
         return httpx.get(f"{self.view.url}{VIEW}{item}")

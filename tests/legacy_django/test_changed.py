@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from demo.shop import Shop, manage_shop, start_shop
 from events.envelope import moment, parsed
 from legacy_django.accounts.seeded import token
-from legacy_django.items.product_view import PARTS
-from legacy_django.seeding import START
+from services.product_view.documents import PARTS
 
+START = datetime(2025, 1, 1, tzinfo=UTC)
+"""As legacy_django/seeding.py has it, which wants Django."""
 ITEM = 199
 """Nobody has reviewed it."""
 
