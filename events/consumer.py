@@ -110,13 +110,16 @@ class Consumer:
         while True:
             messages = await session.some()
             if messages:
-                at = await self._apply(partition, at, [Delivery(message.metadata.sequence.stream, message.data) for message in messages])
+                at = await self._apply(partition, at, [_delivery(message) for message in messages])
                 self._told.pop(partition, None)
                 await session.done(messages[-1])
                 lag.set(session.pending)
-            elif (end := await session.end_of_stream()) > at:
-                await self._ask(lambda at=at, end=end: self._inbox.advance(partition, at, end))  # type: ignore[misc]
-                at = end
+                continue
+            asked = time.time()
+            end = await session.end_of_stream()
+            if end is not None:
+                await self._ask(lambda at=at, end=end, asked=asked: self._inbox.advance(partition, at, max(at, end), asked))  # type: ignore[misc]
+                at = max(at, end)
 
     async def _apply(self, partition: int, at: int, deliveries: list[Delivery]) -> int:
         """All of them; returns where the partition is then."""
@@ -161,6 +164,11 @@ class Consumer:
 
     async def _ask[Answer](self, what: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, what)
+
+
+def _delivery(message: Msg) -> Delivery:
+    about = message.metadata
+    return Delivery(about.sequence.stream, message.data, about.timestamp.timestamp())
 
 
 class _Session:
@@ -260,12 +268,12 @@ class _Session:
         """It, and all before it, are applied."""
         await last.ack()
 
-    async def end_of_stream(self) -> int:
-        """The stream's last number, if there was nothing up to it that was not delivered; else 0."""
+    async def end_of_stream(self) -> int | None:
+        """The stream's last number, if there was nothing up to it that was not delivered; else None."""
         state = (await self._context.stream_info(self._stream)).state
         info = await self._context.consumer_info(self._stream, self._name)
         quiet = not info.num_pending and not info.num_ack_pending and self._came.empty()
-        return int(state.last_seq) if quiet else 0
+        return int(state.last_seq) if quiet else None
 
     async def close(self) -> None:
         """Nothing more is to come for it."""

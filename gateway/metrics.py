@@ -67,6 +67,8 @@ class Collector(Base):
             for name, reasons in shipper.dropped.items():
                 for reason, count in reasons.items():
                     dropped.add_metric([name, reason], count)
+            for name, count in shipper.stale.items():
+                skipped.add_metric([name, "stale"], count)
             yield from _shipper(shipper)
         yield from (requests, latency, fallbacks, eligible, captured, skipped, dropped)
         yield from self._rest()

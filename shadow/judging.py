@@ -179,7 +179,8 @@ class Judging:
                 batch.count(route, at, counter, count)
             for each in told:
                 batch.judgement(each)
-        self._figures.add("compared", len(told))
+        for each in told:
+            self._figures.add(_outcome(each))
         expired = self._max_age and time.time() - sent > self._max_age
         for pair in contents.pairs:
             if expired:
@@ -222,7 +223,7 @@ class Judging:
         """Under the lock."""
         if found is not None:
             held.counted.batch.judgement(found)
-            self._figures.add("compared")
+            self._figures.add(_outcome(found))
         else:
             held.counted.batch.count(pair.route, pair.at, counters.failed(noise=pair.kind == "noise"))
             self._figures.add("comparison_failed")
@@ -237,6 +238,10 @@ class Judging:
                 del self._of[pair]  # it is counted already
         self._figures.add(name.removeprefix(counters.DROPPED), said.total() or 1)
         _log.error("message %d of %s is not counted but as lost: %s", held.counted.sequence, self._stream, why)
+
+
+def _outcome(judgement: Judgement) -> str:
+    return counters.STALE if judgement.reason == counters.STALE else "compared"
 
 
 def _as_lost(said: Counter[tuple[str, bool]], at: float, name: str) -> Batch:

@@ -158,7 +158,7 @@ class Worker:
         with self._lock:
             dropped = {route: dict(reasons) for route, reasons in self._status.dropped.items()}
             waiting, size = self._intake.waiting + self._slow.waiting, self._intake.bytes + self._slow.bytes
-            return Status(waiting, size, self._status.shipped, dropped=dropped)
+            return Status(waiting, size, self._status.shipped, dropped=dropped, stale=dict(self._status.stale))
 
     def _drop(self, exchange: Exchange, name: str) -> None:
         self._batch.count(exchange.route, exchange.at, counters.lost(name, noise=exchange.kind == "noise"))
@@ -198,7 +198,7 @@ class Worker:
                     return
                 if judgement is not None:
                     self._status.shipped += 1
-                    self._batch.judgement(judgement)
+                    self._add(judgement)
                 elif broke:
                     self._status.shipped += 1
                     self._batch.count(exchange.route, exchange.at, counters.failed(noise=exchange.kind == "noise"))
@@ -214,7 +214,12 @@ class Worker:
             if judgement is None:
                 self._batch.count(exchange.route, exchange.at, counters.failed(noise=exchange.kind == "noise"))
             else:
-                self._batch.judgement(judgement)
+                self._add(judgement)
+
+    def _add(self, judgement: Judgement) -> None:
+        self._batch.judgement(judgement)
+        if judgement.reason == counters.STALE:
+            self._status.stale[judgement.route] = self._status.stale.get(judgement.route, 0) + 1
 
     # The writing thread
 
