@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from demo.unleash import RunningUnleash
@@ -80,6 +81,11 @@ minimum = 300
 match = 0.98
 """
 
+_CONSOLE = """
+[console]
+events = [{events}]
+"""
+
 
 def write(
     path: Path,
@@ -88,11 +94,12 @@ def write(
     reviews: str,
     recommendations: str,
     product_view: str = "",
+    events: Sequence[str] = (),
     stamp_key: str,
     unleash: RunningUnleash | None,
 ) -> None:
-    """Writes the file, for its owner's eyes: the stamps' secret is in it, and with Unleash its tokens. `product_view`: its URL, where data
-    moves."""
+    """Writes the file, for its owner's eyes: the stamps' secret is in it, and with Unleash its tokens. Where data
+    moves: `product_view` is its URL, and `events` are where relays and followers say how they stand."""
     more = f'product_view = "{product_view}"\n' if product_view else ""
     text = _GATEWAY.format(legacy=legacy, reviews=reviews, recommendations=recommendations, more=more, stamp_key=stamp_key)
     if unleash is None:
@@ -103,5 +110,7 @@ def write(
         text += _ROUTE.format(name=name, methods=_READ_AND_WRITTEN if product_view and name == "reviews" else _READ)
     if product_view:
         text += _VIEW
+    if events:
+        text += _CONSOLE.format(events=", ".join(f'"{address}"' for address in events))
     path.touch(mode=0o600)
     path.write_text(text)

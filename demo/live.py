@@ -128,7 +128,7 @@ def _moving(world: World, flag: str) -> list[str]:
         f"  {flag}",
         "Has a service drifted from the shop? Exit status 1 if so:",
         *(f"  BANYAN_{name.upper()}_DB={store} {interpreter} -m services.{name} check --from {shop}" for name, store in stores.items()),
-        "What waits, and how far each is behind:",
+        f"What waits, and how far each is behind: {world.console.url}/events/, or",
         *(f"  {name:20}  {part.metrics}" for name, part in world.parts.items()),
     ]
 

@@ -19,7 +19,7 @@ FOLLOWING: Final = ("reviews", "product_view")
 CHANGES_A_SECOND: Final = 4.0
 """Events of the shop's back office, beside what people order."""
 ANSWER_SECONDS: Final = 1.0
-_METRICS: Final = re.compile(r"metrics on (http://\S+)")
+_METRICS: Final = re.compile(r"metrics on http://(\S+)/metrics")
 _SAMPLE: Final = re.compile(r"(?m)^(banyan_\w+)(?:\{[^}]*\})? (\S+)$")
 
 
@@ -27,8 +27,12 @@ _SAMPLE: Final = re.compile(r"(?m)^(banyan_\w+)(?:\{[^}]*\})? (\S+)$")
 class Part(Running):
     """A relay or a follower."""
 
-    metrics: str
-    """The URL that tells its metrics."""
+    address: str
+    """host:port, at which it tells its metrics and how it stands."""
+
+    @property
+    def metrics(self) -> str:
+        return f"http://{self.address}/metrics"
 
 
 @dataclass(frozen=True, slots=True)

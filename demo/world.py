@@ -103,7 +103,8 @@ class World:
             self.unleash = unleash.result()
         self._prepare_flags()
         urls = {name: service.url for name, service in self.services.items()}
-        configuration.write(self.config, legacy=self.shop.url, **urls, stamp_key=self._stamp_key, unleash=self.unleash)
+        events = [part.address for part in self.parts.values()]
+        configuration.write(self.config, legacy=self.shop.url, **urls, events=events, stamp_key=self._stamp_key, unleash=self.unleash)
         self._say(f"starting the gateway ({self.engine} engine) and the console")
         gateway = self._keep(self._start_gateway, interrupt=True)
         self.gateway = gateway.result()

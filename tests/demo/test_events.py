@@ -74,6 +74,26 @@ def follow_the_data(said: str) -> None:
         until(lambda: httpx.get(f"{places['shop']}/api/v1/reviews/{told['id']}", timeout=10).status_code == 200)
 
 
+def the_console_shows(said: str) -> None:
+    """Its page has heard from each of the five."""
+    found = re.search(r"(?m)^console +(http://\S+) +the differences: sign in as (\S+), password (\S+)$", said)
+    assert found is not None, said
+    with httpx.Client(base_url=found[1], timeout=10, follow_redirects=True) as person:
+        form = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', person.get("/login/").text)
+        assert form is not None
+        person.post(
+            "/login/", data={"username": found[2], "password": found[3], "csrfmiddlewaretoken": form[1]}, headers={"Referer": found[1]}
+        )
+        wanted = ("reviews, which follows shop", "product_view, which follows shop", "shop, which follows reviews", "reviews.sqlite3")
+
+        def whole() -> bool:
+            page = person.get("/events/").text
+            return all(one in page for one in wanted) and "tells nothing" not in page
+
+        until(whole)
+        assert person.get("/events/").text.count("Nothing is parked.") == 3
+
+
 def test_what_changes_comes_to_the_product_view_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     demo = Demo(tmp_path, "--events")
     try:
@@ -84,6 +104,7 @@ def test_what_changes_comes_to_the_product_view_and_ctrl_c_leaves_nothing(tmp_pa
         for name, url in metrics.items():
             what = "banyan_outbox_backlog" if name.endswith("-relay") else "banyan_consumer_lag"
             assert what in httpx.get(url, timeout=10).text, name
+        the_console_shows(said)
         told = demo.wait_for("events: ", demo.out, 30)
         assert re.search(
             r"(?m)^events: \d+ took effect, 0 parked; wait in outboxes: shop \d+, reviews \d+; lag of consumers: "
