@@ -91,6 +91,8 @@ class Consumer:
         while True:
             connected = self._metrics.connected.labels(self._name)
             self.standing.nats = self._broker.usable.is_set()
+            if not self.standing.nats:
+                self.standing.partitions[partition].lag = None
             connected.set(self.standing.nats)
             await self._broker.usable.wait()
             connected.set(1)
@@ -115,8 +117,9 @@ class Consumer:
     def _failed(self, partition: int, trouble: str) -> None:
         """Told once, until it is another trouble."""
         self._metrics.failures.labels(self._name).inc()
+        self.standing.partitions[partition].trouble = trouble
         if self._told.get(partition) != trouble:
-            self._told[partition] = self.standing.partitions[partition].trouble = trouble
+            self._told[partition] = trouble
             _log.error("%s, partition %d: %s", self._name, partition, trouble)
 
     async def _session(self, session: _Session, partition: int) -> None:
@@ -128,6 +131,7 @@ class Consumer:
         while True:
             messages = await session.some()
             if messages:
+                self._lag(partition, session.pending + len(messages))
                 at = await self._apply(partition, at, [Delivery(message.metadata.sequence.stream, message.data) for message in messages])
                 self._well(partition)
                 await session.done(messages[-1])

@@ -55,7 +55,7 @@ class PartitionStanding:
     """Of one partition of a consumer."""
 
     lag: int | None = None
-    """None: it has not heard of NATS yet."""
+    """None: NATS is away, or was not heard of yet."""
     waiting: Delivery | None = None
     """The first one in hand that is not applied."""
     last: float | None = None

@@ -21,7 +21,7 @@ from demo.processes import Running, listen
 from events.inbox import Delivery, Parked
 from events.metrics import served
 from events.standing import ConsumerStanding, PartitionStanding, RelayStanding, service_command
-from gateway.config import load
+from gateway.config import ConfigError, load, parse
 from tests.console.test_korean import english
 from tests.support.console import browser, log_in, running_console
 from tests.support.outbox import event
@@ -144,6 +144,20 @@ def test_of_one_that_has_gone_what_it_last_said_is_shown_as_that(tmp_path: Path)
     assert look.look.now.relays[0].backlog == 5
     assert look.look.error
     assert look.look.at > 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["127.0.0.1:0"], "port 0 is any free one"),
+        (["127.0.0.1:9911", "127.0.0.1:9911"], "an address is named twice"),
+        ([f"127.0.0.1:{9900 + number}" for number in range(17)], "17 addresses: 16 at most"),
+        (["http://127.0.0.1:9911/metrics"], "write"),
+    ],
+)
+def test_what_is_no_address_is_refused(wrong: list[str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse(tmp_path / "banyan.toml", f"{TOML}[console]\nevents = {wrong}\n")
 
 
 @pytest.mark.django_db

@@ -110,11 +110,17 @@ async def test_how_old_is_what_is_not_applied(nats: Nats, tmp_path: Path) -> Non
             await until(lambda: ask()["partitions"][one.partition]["oldest"] is not None)
             part = ask()["partitions"][one.partition]
             assert part["oldest"] == pytest.approx(one.time.timestamp(), abs=0.001)
-            assert part["last"] is None
+            assert (part["lag"], part["last"]) == (2, None)
         finally:
             things.go.set()
         await until(lambda: len(things.effects()) == 2)
         await until(lambda: ask()["partitions"][one.partition]["oldest"] is None)
+        nats.kill()
+        await until(lambda: not ask()["nats"])
+        await until(lambda: {part["lag"] for part in ask()["partitions"]} == {None})
+        await asyncio.to_thread(nats.restart)
+        await until(lambda: {part["lag"] for part in ask()["partitions"]} == {0})
+        assert {part["trouble"] for part in ask()["partitions"]} == {""}
         assert ask()["partitions"][one.partition]["last"] == pytest.approx(other.time.timestamp(), abs=0.001)
 
 
