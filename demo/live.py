@@ -123,7 +123,7 @@ def _moving(world: World, flag: str) -> list[str]:
     stores = {name: shlex.quote(str(world.folder / f"{name}.sqlite3")) for name in moving.FOLLOWING}
     return [
         "Data moves: what changes in the shop comes to the services by events, and reviews that are written there come to the shop.",
-        "All of an item in one document, gathered by the shop; with the flag on, kept ready by the new service:",
+        "All of an item in one document, gathered by the shop; with the flag on, kept ready by the new service for who is signed in:",
         f"  {world.gateway_url}/api/v1/{PRODUCT_VIEW}/17",
         f"  {flag}",
         "Has a service drifted from the shop? Exit status 1 if so:",

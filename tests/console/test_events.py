@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def shown(client: httpx.Client, wanted: str, seconds: float = 15.0) -> str:
 
 
 def test_the_page_tells_what_waits_what_is_behind_and_what_is_parked(console: Running, parts: Parts) -> None:
-    with log_in(console) as client:
+    with closing(log_in(console)) as client:
         assert ">Events</a>" in client.get("/").text
         page = shown(client, "e-1")
         page = shown(client, "1,234")

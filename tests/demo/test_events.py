@@ -16,10 +16,10 @@ import httpx
 import pytest
 
 from demo.processes import ROOT, python
-from legacy_django.accounts.seeded import token
+from legacy_django.accounts.seeded import PASSWORD
 from tests.support.demos import Demo, folders, left
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 PARTS = {"shop-relay", "reviews-relay", "shop-follow", "reviews-follow", "product_view-follow"}
 
@@ -32,15 +32,23 @@ def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 def new_review(gateway: httpx.Client, side: str) -> dict[str, Any]:
-    """What user07 wrote, of the first item that he had not reviewed, as `side` of the gateway took it."""
+    """What he who is signed in wrote, of the first item that he had not reviewed, as `side` of the gateway took it."""
     for item in range(1, 201):
         words = {"item": item, "rating": 4, "title": "Seen", "body": "From the demo's test."}
-        answer = gateway.post("/api/v1/reviews/", json=words, headers={"Authorization": f"Token {token('user07')}"})
+        answer = gateway.post("/api/v1/reviews/", json=words, headers={"X-CSRFToken": gateway.cookies["csrftoken"]})
         assert f"served-by={side}" in answer.headers["Banyan-Route"]
         if answer.status_code == 201:
             return dict(answer.json())
         assert answer.status_code == 409, answer.text
     pytest.fail("he has reviewed all of them")
+
+
+def sign_in(gateway: httpx.Client, user: str) -> None:
+    """As a person does: flags go by user."""
+    form = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', gateway.get("/login/").text)
+    assert form is not None
+    words = {"csrfmiddlewaretoken": form[1], "username": user, "password": PASSWORD}
+    assert gateway.post("/login/", data=words).status_code == 302
 
 
 def flag_on(said: str, flag: str) -> None:
@@ -55,6 +63,7 @@ def flag_on(said: str, flag: str) -> None:
 def follow_the_data(said: str) -> None:
     places = dict(re.findall(r"(?m)^(gateway|shop) +(http://127\.0\.0\.1:\d+) ", said))
     with httpx.Client(base_url=places["gateway"], timeout=10) as gateway:
+        sign_in(gateway, "user07")
 
         def served(path: str) -> str:
             return gateway.get(path).headers["Banyan-Route"]
@@ -97,7 +106,7 @@ def the_console_shows(said: str) -> None:
 def test_what_changes_comes_to_the_product_view_and_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     demo = Demo(tmp_path, "--events")
     try:
-        said = demo.wait_for("Ctrl-C stops everything", demo.out, 120)
+        said = demo.wait_for("Ctrl-C stops everything", demo.out, 150)
         metrics = dict(re.findall(r"(?m)^  (\S+) +(http://127\.0\.0\.1:\d+/metrics)$", said))
         assert set(metrics) == PARTS
         follow_the_data(said)
