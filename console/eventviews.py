@@ -38,6 +38,11 @@ class ConsumerLine:
         """With their numbers."""
         return list(enumerate(self.consumer.partitions))
 
+    @property
+    def more(self) -> int:
+        """Parked events beyond those that it names."""
+        return max(0, (self.consumer.parked or 0) - len(self.consumer.first_parked))
+
 
 @never_cache
 @require_safe

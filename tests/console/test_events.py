@@ -102,6 +102,7 @@ def test_the_page_tells_what_waits_what_is_behind_and_what_is_parked(console: Ru
             "product_view, which follows shop",
             "4 of 4",
             "61 events are parked: they took no effect.",
+            "59 more are not shown.",
             "tried 5 times",
             "python -m services.product_view redrive --event e-1",
             "behind e-1, of the same key",
