@@ -174,6 +174,18 @@ class Inbox:
             )
         return [Parked(*row) for row in rows]
 
+    def set_aside(self, most: int) -> tuple[int, list[Parked]]:
+        """(how many are parked, the first `most` of them)"""
+        with self._store.transaction() as execute:
+            [(count,)] = execute("SELECT COUNT(*) FROM event_parked WHERE consumer = ?", self.consumer)
+            rows = execute(
+                "SELECT sequence, event_id, event_key, reason, tries, parked_at FROM event_parked WHERE consumer = ?"
+                " ORDER BY sequence LIMIT ?",
+                self.consumer,
+                most,
+            )
+        return int(count), [Parked(*row) for row in rows]
+
     def redrive(self, only: str = "") -> tuple[int, int]:
         """Tries what is parked again, in the order of the stream; `only`: that event's key alone. Of a key whose first one fails again, the
         others wait on. Returns (how many took effect, how many of them are parked still)."""

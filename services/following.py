@@ -104,14 +104,15 @@ class Following:
         from events.consumer import Consumer
         from events.metrics import ConsumerMetrics
         from events.running import run
+        from events.standing import service_command
         from events.stream import stream_at
 
-        metrics = ConsumerMetrics()
+        metrics, redrive = ConsumerMetrics(), service_command(name)
         with closing(SqliteStore(database)) as store, ThreadPoolExecutor(1, thread_name_prefix="inbox") as thread:
             # What this service has told comes back by the shop, and is applied as all else: it is there already, and the same. After an
             # import it may not be.
-            consumer = Consumer(Inbox(store, name, self.effect), SHOP, stream_at(options.nats), metrics, thread)
-            return run(name, [consumer.run()], metrics.registry, options.metrics)
+            consumer = Consumer(Inbox(store, name, self.effect), SHOP, stream_at(options.nats), metrics, thread, redrive)
+            return run(name, [consumer.run()], metrics.registry, options.metrics, consumer.standing.plain)
 
 
 def _end_of(servers: str) -> int:
