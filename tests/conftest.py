@@ -45,7 +45,7 @@ LONG = (
     "tests/console/test_korean_live.py",
 )
 """Files that take long, the longest first. Much of what they take is waiting."""
-BETWEEN = 7
+BETWEEN = 5
 """So many other files come between two long ones."""
 
 
