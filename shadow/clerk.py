@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config import parse, read
+from gateway.quick import leave
 from shadow import counters, database, store
 
 _log = logging.getLogger("banyan.guard")
@@ -175,4 +176,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
