@@ -1,8 +1,8 @@
 #!/usr/local/bin/python3 -IS
 """banyan-ask METHOD PATH [ADDRESS]: one question to a port of this container, for probes and hooks. Exit status 0: it answered 2xx.
 
-ADDRESS is host:port or unix:/path; by default BANYAN_ADMIN, else that of the gateway's admin port. The image has no curl, which would be one
-program more to keep up to date; and whoever asks every five seconds must not cost what `banyan` costs to start.
+ADDRESS is host:port or unix:/path; by default BANYAN_ADMIN, else that of the gateway's admin port. The image has no curl, which would be
+one program more to keep up to date; and whoever asks every five seconds must not cost what `banyan` costs to start.
 """
 
 import os
