@@ -28,7 +28,8 @@ from tests.support.deploying import (
     variables,
 )
 
-VERSIONS = ("1.27", "1.31", "1.34", kubernetes_validate.latest_version())
+VERSIONS = ("1.27", kubernetes_validate.latest_version())
+"""The first that the chart is for, and the last whose schemas are here."""
 every = pytest.mark.parametrize("name", VALUES)
 
 
@@ -91,6 +92,10 @@ def test_every_value_is_in_the_schema_and_the_other_way_round() -> None:
     chart = helm.Chart.load(CHART)
     assert chart.schema is not None
     keys(chart.values, chart.schema)
+
+
+def test_the_chart_is_for_the_versions_that_it_is_tested_with() -> None:
+    assert helm.Chart.load(CHART).metadata["kubeVersion"] == f">={VERSIONS[0]}.0-0"
 
 
 @every

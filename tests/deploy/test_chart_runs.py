@@ -19,7 +19,15 @@ from tests.support.deploying import adapted, configuration, container, of_kind, 
 from tests.support.placed import AWAY, Placed, said, until
 from tests.support.required import missing
 
-CHANGED = '\n[[routes]]\nname = "added"\nmatch = "/added/*"\ncandidate = "legacy"\n'
+CHANGED = f"""
+[upstreams.added]
+url = "http://{AWAY}"
+
+[[routes]]
+name = "added"
+match = "/added/*"
+candidate = "added"
+"""
 ADDRESSES = {
     '"0.0.0.0:8080"': '"127.0.0.1:0"',
     '"127.0.0.1:9900"': '"127.0.0.1:0"',

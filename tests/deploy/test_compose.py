@@ -6,11 +6,12 @@ import json
 import shutil
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from check_jsonschema.builtin_schemas import get_builtin_schema
+from jsonschema.validators import validator_for
 
 from flags.source import check_token
 from gateway.cli.verbs import app
@@ -24,9 +25,10 @@ ours = pytest.mark.parametrize("name", OURS)
 DECLARED = yaml.safe_load(FILE.read_text())
 
 
-def of_compose(path: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+def complaints(text: str) -> list[str]:
+    """What Compose's own schema, of which a copy comes with check-jsonschema, says."""
+    schema = get_builtin_schema("vendor.compose-spec")
+    return [error.message for error in validator_for(schema)(schema).iter_errors(yaml.safe_load(text))]
 
 
 def configuration(monkeypatch: pytest.MonkeyPatch, admin: str = "unix:/run/banyan/x.sock") -> Config:
@@ -35,12 +37,9 @@ def configuration(monkeypatch: pytest.MonkeyPatch, admin: str = "unix:/run/banya
     return load(TOML)
 
 
-def test_it_is_a_compose_file(tmp_path: Path) -> None:
-    ended = of_compose(FILE)
-    assert ended.returncode == 0, ended.stdout
-    worse = tmp_path / "compose.yaml"
-    worse.write_text(FILE.read_text().replace("healthcheck:", "healthchek:"))
-    assert of_compose(worse).returncode == 1
+def test_it_is_a_compose_file() -> None:
+    assert complaints(FILE.read_text()) == []
+    assert complaints(FILE.read_text().replace("healthcheck:", "healthchek:"))
 
 
 def test_all_that_is_named_is_there() -> None:
