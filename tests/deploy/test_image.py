@@ -84,6 +84,20 @@ def test_every_package_of_the_product_is_in_it() -> None:
             assert extra.split()[0] in project["project"]["optional-dependencies"]
 
 
+def test_what_comes_from_a_registry_is_what_the_lock_says() -> None:
+    installed = [
+        part.split() for word, rest in instructions(DOCKERFILE) if word == "RUN" for part in rest.split("&&") if "pip install" in part
+    ]
+    assert len(installed) == 4
+    for words in installed:
+        locked = "--require-hashes" in words and any(word.endswith(".lock") for word in words)
+        assert locked or {"--no-deps", "--no-build-isolation"} <= set(words)  # the product itself
+    for file in ("requirements.lock", "uv.lock"):
+        text = (ROOT / "requirements" / file).read_text()
+        assert text.count("==") <= text.count("--hash=sha256:")
+    assert "\nuv==" in "\n" + (ROOT / "requirements" / "uv.lock").read_text()
+
+
 def test_it_starts_a_command_that_there_is() -> None:
     found = dict(instructions(DOCKERFILE))
     assert json.loads(found["ENTRYPOINT"]) == ["banyan"]
