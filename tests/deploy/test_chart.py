@@ -24,6 +24,7 @@ from tests.support.deploying import (
     pods,
     rendered,
     secrets_for,
+    services,
     values,
     variables,
 )
@@ -66,6 +67,8 @@ def test_the_schemas_would_say_what_is_wrong() -> None:
         {"gateway": {"drainSecond": 5}},
         {"gateway": {"replicas": "two"}},
         {"shadow": {"nats": []}},
+        {"config": '[upstreams]\nlegacy = "http://shop"\n[gateway]\nworkers = 2'},
+        {"config": '[upstreams]\nlegacy = "http://shop"\n[shadow.jetstream]\nreplicas = 1'},
         {"database": "sqlite:///var/x.sqlite3"},
         {"console": {"proxies": 11}},
         {"networkPolicy": {"egress": "all"}},
@@ -105,6 +108,7 @@ def test_pods_may_do_nothing_in_particular(name: str) -> None:
     for pod in found.values():
         spec = pod["spec"]
         assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False  # else a Service named banyan-console sets BANYAN_CONSOLE_PORT
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(spec)
@@ -163,6 +167,17 @@ def test_what_the_image_writes_to_can_be_written_to(name: str) -> None:
         assert paths == {"/etc/banyan": True, "/run/secrets/banyan": True, "/srv/banyan/var": False, "/tmp": False}  # noqa: S108 - a pod's
         assert "ln -s /etc/banyan/banyan.toml /srv/banyan/banyan.toml" in dockerfile
         assert "WORKDIR /srv/banyan\n" in dockerfile
+
+
+def test_health_is_asked_as_compose_asks_it() -> None:
+    """Those of Compose are asked of real processes (test_compose_runs.py)."""
+    for component in ("console", "shadow"):
+        own = container(pods(objects("defaults"))[component], component)
+        *_, path, address = services()[component]["healthcheck"]["test"]
+        asked = [probe["httpGet"] for name, probe in own.items() if name.endswith("Probe")]
+        assert {each["path"] for each in asked} == {path}
+        ports = {each["name"]: each["containerPort"] for each in own["ports"]}
+        assert {ports[each["port"]] for each in asked} == {int(address.rpartition(":")[2])}
 
 
 @every

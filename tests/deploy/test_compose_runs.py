@@ -91,6 +91,7 @@ def get(port: int, path: str) -> tuple[int, bytes]:
         connection.close()
 
 
+@pytest.mark.timeout(240)
 async def test_all_of_it_but_docker_and_unleash(tmp_path: Path, short: Path) -> None:
     legacy, reviews = Upstream(answering(4)), Upstream(answering(5))
     await legacy.start()
@@ -166,6 +167,8 @@ def run(folder: Path, short: Path, legacy: int, reviews: int) -> None:
         port = said(console_runs, r"console on http://127\.0\.0\.1:(\d+)/")[1]
         *health, path, _ = SERVICES["console"]["healthcheck"]["test"][1:]
         assert console.execute([*health, path, f"127.0.0.1:{port}"]).returncode == 0
+        # As the kubelet asks, by the pod's address, which is none of the names that the console answers to.
+        assert httpx.get(f"http://127.0.0.1:{port}{path}", headers={"Host": "10.1.2.3:9901"}, timeout=20).status_code == 200
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as browser:
             browser.get("/login/")
             token = browser.cookies["banyan_console_csrf"]

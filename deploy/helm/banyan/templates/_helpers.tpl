@@ -66,6 +66,9 @@ nats = {{ toJson .Values.shadow.nats }}
 {{- end }}
 
 {{- define "banyan.toml" -}}
+{{- with regexFind `(?m)^[ \t]*\[(gateway|flags|shadow)[].]` .Values.config }}
+{{- fail (printf "config has a table %s…: the chart writes [gateway], [flags] and [shadow]; see gateway, flags, database and shadow in values.yaml" (trim .)) }}
+{{- end }}
 {{ include "banyan.sections" . }}
 
 {{ trim .Values.config }}
@@ -118,6 +121,7 @@ capabilities:
 - maxSkew: 1
   topologyKey: {{ . }}
   whenUnsatisfiable: ScheduleAnyway
+  matchLabelKeys: [pod-template-hash] # those of one version among themselves: a rollout has two
   labelSelector:
     matchLabels:
       {{- include "banyan.selector" $ | nindent 6 }}
