@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from tests.support.gateway import Exchange, Upstream
 from tests.support.placed import AWAY, Placed, said, until
 
 SERVICES = services()
+READY = {"console": "console on", "gateway-1": "serving on", "gateway-2": "serving on", "shadow": "shadow worker"}
+"""What each says once it serves."""
 
 
 @pytest.fixture
@@ -140,11 +143,10 @@ def run(folder: Path, short: Path, legacy: int, reviews: int) -> None:
             stack.callback(running.stop)
             return placed, running
 
-        # The console first: it makes the tables, for which the worker would wait.
-        console, console_runs = contained("console", "console on")
-        first, first_runs = contained("gateway-1", "serving on")
-        second, second_runs = contained("gateway-2", "serving on")
-        _, worker_runs = contained("shadow", "shadow worker")
+        # All at once, as Compose has them, on a database without tables.
+        with ThreadPoolExecutor() as pool:
+            began = [pool.submit(contained, name, ready) for name, ready in READY.items()]
+        (console, console_runs), (first, first_runs), (second, second_runs), (_, worker_runs) = (each.result() for each in began)
         for name, placed in (("gateway-1", first), ("gateway-2", second)):
             assert placed.execute(SERVICES[name]["healthcheck"]["test"][1:]).returncode == 0
         everywhere = [part for each in (first, second) for part in ("--admin", each.env["BANYAN_ADMIN"])]
