@@ -23,8 +23,13 @@ REST: Final = "banyan:gateway"
 """The gateway's cluster. No upstream can be named so."""
 _TYPES: Final = "type.googleapis.com/envoy.extensions"
 _MILLION: Final = 1_000_000
-_CUT: Final = ("banyan-identity", "banyan-shadow", "forwarded", "x-real-ip", "traceparent", "tracestate")
-"""What the gateway believes from trusted proxies only, or from nobody (docs/reference/headers.md)."""
+_CUT: Final = ("banyan-identity", "banyan-shadow", "banyan-timeout-ms", "forwarded", "x-real-ip", "traceparent", "tracestate")
+"""What the gateway believes from trusted proxies only, or from nobody (docs/reference/headers.md). It is cut from everything: where the
+gateway gets the rest, Envoy is a trusted proxy."""
+_SAID: Final = {"X-Forwarded-For": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "X-Forwarded-Host": "%REQ(:AUTHORITY)%"}
+"""In the place of what clients say."""
+_OURS: Final = ("banyan-error", "banyan-replayed", "banyan-route")
+"""What an answer has from the gateway, and from no upstream."""
 
 
 def unsayable(config: Config, around: Surroundings, handing: Handing) -> Iterator[Loss]:
@@ -113,16 +118,10 @@ def _answer(config: Config, shares: list[Share], match: str = "", *, mirrored: b
                 "request_headers_mutations": [{"append": _said("Banyan-Shadow", "1")}],
             }
         ]
-    said = {
-        "X-Forwarded-For": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-        "X-Forwarded-Host": "%REQ(:AUTHORITY)%",
-        "Banyan-Timeout-Ms": str(round(patience * 1000)),
-    }
     return {
         "route": action,
-        "request_headers_to_remove": list(_CUT),
-        "request_headers_to_add": [_said(name, value) for name, value in said.items()],
-        "response_headers_to_remove": ["banyan-error", "banyan-route", "banyan-replayed"],
+        "request_headers_to_add": [_said("Banyan-Timeout-Ms", str(round(patience * 1000)))],
+        "response_headers_to_remove": list(_OURS),
     }
 
 
@@ -132,6 +131,13 @@ def _said(name: str, value: str) -> Json:
 
 def _listener(config: Config, listen: tuple[str, int], routes: list[Json]) -> Json:
     limits = config.gateway.limits
+    everywhere = {
+        "name": "all",
+        "domains": ["*"],
+        "request_headers_to_remove": list(_CUT),
+        "request_headers_to_add": [_said(name, value) for name, value in _SAID.items()],
+        "routes": routes,
+    }
     manager = {
         "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "banyan",
@@ -152,7 +158,7 @@ def _listener(config: Config, listen: tuple[str, int], routes: list[Json]) -> Js
         "max_request_headers_kb": max(1, min(8192, -(-limits.header_bytes // 1024))),
         "request_headers_timeout": duration(limits.header_timeout),
         "upgrade_configs": [{"upgrade_type": "websocket"}],
-        "route_config": {"name": "banyan", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+        "route_config": {"name": "banyan", "most_specific_header_mutations_wins": True, "virtual_hosts": [everywhere]},
         "http_filters": [
             {
                 "name": "envoy.filters.http.router",

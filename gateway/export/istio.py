@@ -1,4 +1,4 @@
-"""A plan in Istio's words: one VirtualService with all routes in their order, and a DestinationRule for each service (networking.istio.io/v1).
+"""A plan in Istio's words (networking.istio.io/v1): one VirtualService with all routes in order, and a DestinationRule for each service.
 
 It is one VirtualService because Istio promises no order among several of one host. A VirtualService changes path and Host for a route as a
 whole, and not for one of its destinations: what needs more stays with the gateway.
@@ -23,7 +23,8 @@ Json = dict[str, Any]
 API: Final = "networking.istio.io/v1"
 LONGEST: Final = 1024
 """Characters of an expression, which Istio's webhook refuses beyond that."""
-_CUT: Final = ("banyan-identity", "banyan-shadow", "banyan-timeout-ms")
+_HEADERS: Final[Json] = {"request": {"remove": ["banyan-identity", "banyan-shadow", "banyan-timeout-ms"]}}
+"""What no client may say of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +40,34 @@ class Mesh:
     """Istio's ingress gateways, as namespace/name; none: the sidecars."""
 
 
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,40}[a-z0-9])?")
+_HOST: Final = re.compile(r"\*|(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?")
+_GATEWAY: Final = re.compile(r"(?:[a-z0-9-]+/)?[a-z0-9][a-z0-9.-]*")
+
+
+def impossible(mesh: Mesh) -> str:
+    """What of it cannot be, and what would be right; '' where all can."""
+    for option, name in (("--name", mesh.name), ("--namespace", mesh.namespace)):
+        if name and not _NAME.fullmatch(name):
+            return f"{option}: {name[:60]!r} is no name: lower-case letters, digits and hyphens, at most 42"
+    for host in mesh.hosts:
+        if not _HOST.fullmatch(host):
+            return f"--host: {host[:80]!r} is no host; write shop.example.com, *.example.com or *"
+    for gateway in mesh.gateways:
+        if not _GATEWAY.fullmatch(gateway):
+            return f"--ingress: {gateway[:80]!r} is no Istio Gateway; write NAMESPACE/NAME"
+    if "*" in mesh.hosts and not mesh.gateways:
+        return "sidecars take no host of *: say which hosts it is about (--host), or through which Istio Gateway they come (--ingress)"
+    return ""
+
+
 def unsayable(config: Config, around: Surroundings, handing: Handing) -> Iterator[Loss]:
     """What a VirtualService cannot say of it."""
-    if paths.wild(handing.match):
-        why = "Istio tidies paths before it matches them, unless meshConfig.pathNormalization.normalization is NONE"
-        yield Loss("untidy-paths", why, "a path such as /x/../reviews/3 reaches the candidate, and not legacy as it came")
-        if around.rest == "legacy":
-            why = "a path with % or ; in it reaches the candidate where it can mean nothing else"
-            yield Loss("encoded-paths", why, "legacy answers all of these")
+    why = "Istio tidies paths before it matches them, unless meshConfig.pathNormalization.normalization is NONE"
+    yield Loss("untidy-paths", why, "a path such as /x/../reviews/3 reaches the candidate, and not legacy as it came")
+    if around.rest == "legacy" and paths.wild(handing.match):
+        why = "a path with % or ; in it reaches the candidate where it can mean nothing else"
+        yield Loss("encoded-paths", why, "legacy answers all of these")
     if strange := sorted(set(handing.methods) - paths.KNOWN_METHODS):
         why = f"the methods {', '.join(strange)} are refused by proxies that do not know them"
         yield Loss("method", why, "its callers are answered 400")
@@ -73,9 +94,9 @@ def _of_service(config: Config, around: Surroundings, name: str) -> Iterator[Los
         if other != name and [place[0] for place in around.places(config, other)] == [host]:
             why = f"{name} and {other} are one service to Istio, {host}; give each a name of its own with --service"
             yield Loss("one-service", why, "one would be treated as the other is: its time to connect, its TLS")
-    if config.upstreams[name].health is not None:
-        lost = "Istio asks nobody; Kubernetes' readiness probes take its place"
-        yield Loss("health", f"{name} is asked how it is, at {config.upstreams[name].health.path}", lost)
+    if (health := config.upstreams[name].health) is not None:
+        lost = "Istio asks nobody; Kubernetes' readiness probes may take its place"
+        yield Loss("health", f"{name} is asked how it is, at {health.path}", lost)
     tls = config.upstreams[name].tls
     if around.secure(config, name) and tls.verify and not tls.ca:
         why = f"{name} is verified by the authorities that the gateway's machine knows; name a file of them: upstreams.{name}.tls.ca"
@@ -84,7 +105,7 @@ def _of_service(config: Config, around: Surroundings, name: str) -> Iterator[Los
 
 def documents(config: Config, plan: Plan, around: Surroundings, mesh: Mesh) -> list[Json]:
     """The VirtualService, and the DestinationRules."""
-    rest: Json = {"route": [_destination(*around.gateway)], "retries": {"attempts": 0}}
+    rest: Json = {"route": [_destination(*around.gateway)], "retries": {"attempts": 0}, "headers": _HEADERS}
     if around.rest == "legacy":
         rest = _answer(config, around, [Share(LEGACY, 1)])
     http: list[Json] = [{"name": "trace", "match": [{"method": {"exact": "TRACE"}}], "directResponse": {"status": 405}}]
@@ -97,8 +118,17 @@ def documents(config: Config, plan: Plan, around: Surroundings, mesh: Mesh) -> l
     http.append({"name": "rest", **rest})
     spec: Json = {"hosts": list(mesh.hosts), **({"gateways": list(mesh.gateways)} if mesh.gateways else {}), "http": http}
     names = dict.fromkeys([*plan.upstreams, *([LEGACY] if around.rest == "legacy" else [])])
-    rules = [_rule(config, around, mesh, name) for name in names]
+    rules = [_rule(config, around, name, _metadata(mesh, label)) for name, label in _labels(mesh, names).items()]
     return [{"apiVersion": API, "kind": "VirtualService", "metadata": _metadata(mesh, mesh.name), "spec": spec}, *rules]
+
+
+def _labels(mesh: Mesh, upstreams: Iterable[str]) -> dict[str, str]:
+    """What each one's DestinationRule is called: a label of RFC 1123, and no two the same."""
+    found: dict[str, str] = {}
+    for name in upstreams:
+        label = re.sub(r"[^a-z0-9-]+", "-", f"{mesh.name}-{name}".lower())[:59].strip("-")
+        found[name] = f"{label}-{len(found)}" if label in found.values() else label
+    return found
 
 
 def _metadata(mesh: Mesh, name: str) -> Json:
@@ -153,11 +183,11 @@ def _answer(config: Config, around: Surroundings, shares: list[Share], match: st
         found["rewrite"] = rewrite
     found["timeout"] = duration(patience)
     found["retries"] = {"attempts": 0}  # Istio's own would repeat what may have been executed
-    found["headers"] = {"request": {"remove": list(_CUT)}}
+    found["headers"] = _HEADERS
     return found
 
 
-def _rule(config: Config, around: Surroundings, mesh: Mesh, name: str) -> Json:
+def _rule(config: Config, around: Surroundings, name: str, metadata: Json) -> Json:
     upstream = config.upstreams[name]
     host = around.places(config, name)[0][0]
     policy: Json = {
@@ -175,6 +205,5 @@ def _rule(config: Config, around: Surroundings, mesh: Mesh, name: str) -> Json:
         if tls.certificate:
             found |= {"clientCertificate": str(config.resolve(tls.certificate)), "privateKey": str(config.resolve(tls.key))}
         policy["tls"] = found
-    label = re.sub(r"[^a-z0-9-]+", "-", f"{mesh.name}-{name}".lower()).strip("-")[:63].strip("-")
     spec = {"host": host, "trafficPolicy": policy}
-    return {"apiVersion": API, "kind": "DestinationRule", "metadata": _metadata(mesh, label), "spec": spec}
+    return {"apiVersion": API, "kind": "DestinationRule", "metadata": metadata, "spec": spec}
