@@ -109,7 +109,7 @@ def _answer(config: Config, shares: list[Share], match: str = "", *, mirrored: b
     if share.host is not None:
         action["host_rewrite_literal"] = share.host
     if mirrored and (mirror := share.mirror) is not None:
-        part = {"numerator": round(mirror.share * _MILLION), "denominator": "MILLION"}
+        part = {"numerator": max(1, round(mirror.share * _MILLION)), "denominator": "MILLION"}
         action["request_mirror_policies"] = [
             {
                 "cluster": mirror.upstream,

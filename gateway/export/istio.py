@@ -158,7 +158,7 @@ def _routes(config: Config, around: Surroundings, handing: Handing, path: str) -
     shares = list(handing.shares)
     left = [method for method in handing.methods if method not in copied]
     if mirror is not None:
-        mirrors = [{**_place(config, around, mirror.upstream), "percentage": {"value": round(100 * mirror.share, 4)}}]
+        mirrors = [{**_place(config, around, mirror.upstream), "percentage": {"value": max(0.0001, round(100 * mirror.share, 4))}}]
         name = f"{handing.route}-mirrored"
         yield {"name": name, "match": [_match(path, copied)], **_answer(config, around, shares, handing.match), "mirrors": mirrors}
     if left or not handing.methods:

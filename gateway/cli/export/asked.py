@@ -44,14 +44,14 @@ def surroundings(config: Config, rest: str, gateway: str, services: Sequence[str
     return Surroundings("gateway", place, found)
 
 
-def _place(option: str, text: str) -> tuple[str, int]:
+def _place(option: str, text: str, *, anywhere: bool = False) -> tuple[str, int]:
     from gateway.settings import parse_address
 
     try:
         place = parse_address(text)
     except ValueError as error:
         raise RefusalError(f"{option}: {error}") from None
-    if isinstance(place, str) or not place[1]:
+    if isinstance(place, str) or not (place[1] or anywhere):
         raise RefusalError(f"{option}: write HOST:PORT, not {text[:80]!r}")
     return place
 
@@ -67,12 +67,12 @@ def _listening(config: Config) -> tuple[str, int] | None:
 
 
 def listening_on(text: str) -> tuple[str, int]:
-    """Where Envoy listens.
+    """Where Envoy listens; port 0 takes a free one.
 
     Raises:
         RefusalError: nobody can.
     """
-    return _place("--listen", text)
+    return _place("--listen", text, anywhere=True)
 
 
 def given_up(codes: Sequence[str]) -> None:
