@@ -45,8 +45,7 @@ async def envoy(folder: Path, document: Mapping[str, Any]) -> AsyncIterator[int]
                 listeners = orjson.loads(answer.read())
         except OSError as error:
             raise NotReadyError(str(error)) from error
-        for each in listeners.get("listener_statuses", []):
-            found.append(each["local_address"]["socket_address"]["port_value"])
+        found.extend(each["local_address"]["socket_address"]["port_value"] for each in listeners.get("listener_statuses", []))
         return bool(found)
 
     command = [binary(), "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
