@@ -106,8 +106,20 @@ def answering(name: str) -> Callable[[Exchange], Any]:
 
     async def handler(exchange: Exchange) -> None:
         method, target, _ = exchange.line.decode("latin-1").split(" ")
+        if exchange.header("Upgrade"):
+            await exchange.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            await exchange.send(f"{name} {await exchange.reader.readexactly(4)!r}".encode())
+            exchange.writer.close()
+            return
         fields = {field: exchange.header(field) for field in TOLD}
-        said = {"name": name, "method": method, "target": target, "body": exchange.body.decode("latin-1"), "fields": fields}
+        said = {
+            "name": name,
+            "method": method,
+            "target": target,
+            "body": exchange.body.decode("latin-1"),
+            "fields": fields,
+            "via": exchange.header("Via"),
+        }
         body = orjson.dumps(said)
         # As the gateway does not, no proxy may believe what an upstream says in Banyan's name.
         extra = b"Server: upstream\r\nX-Answer: 1\r\nBanyan-Error: forged\r\n"
@@ -178,11 +190,12 @@ def request(line: str, *fields: str, body: str = "") -> bytes:
     return f"{line} HTTP/1.1\r\n{''.join(f'{each}\r\n' for each in lines)}\r\n{body}".encode("latin-1")
 
 
-REQUESTS = [
+DIRECT = [
     request("GET /api/v1/reviews/"),
     request("GET /api/v1/reviews/3"),
     request("HEAD /api/v1/reviews/3"),
     request("GET /api/v1/reviews/3?page=2&x=/api/v1/reviews/summary"),
+    request("GET /api/v1/reviews/3?x=%2f..&y=;//"),
     request("GET /api/v1/reviews/3/photos/1/"),
     request("GET /api/v1/reviews/summary/9"),
     request("POST /api/v1/reviews/3", body="rating=4"),
@@ -191,12 +204,21 @@ REQUESTS = [
     request("PATCH /api/v1/reviews/3", body="x"),
     request("BREW /api/v1/reviews/3"),
     request("OPTIONS /api/v1/reviews/3"),
-    request("GET /api/v1/reviews"),
-    request("GET /api/v1/reviewsx/3"),
-    request("GET /API/v1/reviews/3"),
     request("GET /api/v1/reviews/a.b~c!$&'()*+,=:@"),
     request("GET /api/v1/items/4/photos/1"),
     request("GET /api/v1/items/4/photos/1?size=small"),
+    # What a client says of itself.
+    request("GET /api/v1/reviews/3", "X-Forwarded-For: 192.0.2.9", "X-Forwarded-Host: evil.test", "X-Forwarded-Proto: https"),
+    request("GET /api/v1/reviews/3", "Forwarded: for=192.0.2.9", "X-Real-IP: 192.0.2.9", "Banyan-Identity: forged", "X_Odd: 1"),
+    request("GET /api/v1/items/4/photos/1", "Host: other.test:8443"),
+    request("GET /api/v1/reviews/3", "Accept: text/html, */*;q=0.1"),
+]
+"""The upstream gets these from Envoy."""
+PASSED_ON = [
+    request("GET /api/v1/reviews/summary"),
+    request("GET /api/v1/reviews"),
+    request("GET /api/v1/reviewsx/3"),
+    request("GET /API/v1/reviews/3"),
     request("GET /api/v1/items//photos/1"),
     request("GET /api/v1/items/4/photos/"),
     request("POST /api/v1/items/4/photos/1", body="x"),
@@ -216,12 +238,8 @@ REQUESTS = [
     request("GET /api/v1/reviews/3;x=1"),
     request("GET /api/v1/reviews/summary;x"),
     request("GET /api/v1/reviews/.hidden"),
-    # What a client says of itself.
-    request("GET /api/v1/reviews/3", "X-Forwarded-For: 192.0.2.9", "X-Forwarded-Host: evil.test", "X-Forwarded-Proto: https"),
-    request("GET /api/v1/reviews/3", "Forwarded: for=192.0.2.9", "X-Real-IP: 192.0.2.9", "Banyan-Identity: forged", "X_Odd: 1"),
-    request("GET /api/v1/items/4/photos/1", "Host: other.test:8443"),
-    request("GET /api/v1/reviews/3", "Accept: text/html, */*;q=0.1"),
 ]
+"""These from the gateway, which has them from Envoy."""
 REFUSED = [
     (request("TRACE /api/v1/reviews/3"), 405),
     (request("GET /api/v1/reviews/3#top"), 400),
@@ -231,7 +249,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize("raw", REQUESTS, ids=lambda raw: raw.split(b" HTTP/")[0].decode())
+@pytest.mark.parametrize("raw", [*DIRECT, *PASSED_ON], ids=lambda raw: raw.split(b" HTTP/")[0].decode())
 async def test_both_ask_the_same_upstream_for_the_same(running: Pair, raw: bytes) -> None:
     ours, theirs = await running.both(raw)
     assert (ours.status, theirs.status) == (200, 200)
@@ -239,7 +257,22 @@ async def test_both_ask_the_same_upstream_for_the_same(running: Pair, raw: bytes
         assert theirs.header(name) == ours.header(name), name
     if raw.startswith(b"HEAD"):
         return
-    assert orjson.loads(theirs.body) == orjson.loads(ours.body)
+    said, heard = orjson.loads(ours.body), orjson.loads(theirs.body)
+    assert (said.pop("via"), heard.pop("via")) == (["1.1 banyan"], [] if raw in DIRECT else ["1.1 banyan"])
+    assert heard == said
+
+
+async def test_both_change_protocols(running: Pair) -> None:
+    raw = request("GET /api/v1/reviews/ws", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
+    for port in (running.gateway.port, running.envoy):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        client = Client(reader, writer)
+        try:
+            assert (await client.request(raw)).status == 101
+            await client.send(b"ping")
+            assert await client.rest() == b"new b'ping'"
+        finally:
+            client.close()
 
 
 @pytest.mark.parametrize(("raw", "status"), REFUSED, ids=lambda part: part.split(b"\r\n")[0].decode() if isinstance(part, bytes) else "")
@@ -262,7 +295,7 @@ def bounds(trials: int, share: float, risk: float = 1e-9) -> tuple[int, int]:
     return low, high
 
 
-def test_the_bounds_are_the_binomials() -> None:
+async def test_the_bounds_are_the_binomials() -> None:
     low, high = bounds(600, 0.25)
     assert 80 < low < 95
     assert 215 < high < 230
