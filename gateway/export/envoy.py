@@ -141,13 +141,15 @@ def _listener(config: Config, listen: tuple[str, int], routes: list[Json]) -> Js
     manager = {
         "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "banyan",
+        "codec_type": "AUTO" if config.gateway.http2 else "HTTP1",
         # Paths are matched, and passed on, as they came: whatever tidies them would make another route of them.
         "normalize_path": False,
         "merge_slashes": False,
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         # Whoever connects is the client, and what he says of himself is not believed. Behind another proxy: xff_num_trusted_hops.
         "use_remote_address": True,
-        "internal_address_config": {},
+        # Nobody is internal, whose X-Request-ID and x-envoy-* Envoy would believe: of an empty list it makes all private networks.
+        "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         "server_header_transformation": "PASS_THROUGH",
         "http_protocol_options": {"allow_custom_methods": True},
         "common_http_protocol_options": {

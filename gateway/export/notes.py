@@ -21,6 +21,9 @@ def notes(config: Config, plan: Plan, around: Surroundings, mesh: Literal["envoy
     )
     yield "what the mesh answers itself (503, 504) is no problem document and has no Banyan-Error"
     yield "these routes leave the access log, the metrics, the console, `banyan top` and `banyan burndown`"
+    yield "no trace is begun: traceparent is for the mesh's own tracing to make"
+    if config.gateway.expose_decision:
+        yield "answers have no Banyan-Route and no Server-Timing"
     yield f"gateway.limits.body_bytes ({config.gateway.limits.body_bytes} bytes) is not kept there"
     if any(config.upstreams[name].breaker is not None for name in plan.upstreams):
         yield "there is no breaker: outlier detection is the mesh's own, and not in this"
@@ -33,6 +36,8 @@ def notes(config: Config, plan: Plan, around: Surroundings, mesh: Literal["envoy
     if around.rest == "gateway":
         yield "what comes to the gateway comes from the mesh: add its addresses to gateway.trusted_proxies, or it is every request's client"
         yield "paths that are not tidy (%, ;, //, dot segments) go to the gateway, which finds out what they could mean"
+        if config.gateway.proxy_protocol:
+            yield "gateway.proxy_protocol: a trusted proxy that sends no PROXY header is refused, and the mesh is not told to send one"
     if config.gateway.tls:
         yield "TLS to clients is not in this"
     if mesh == "istio":

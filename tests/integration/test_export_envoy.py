@@ -97,7 +97,8 @@ FLAGS = {
     "summary": rollout(50, "userId"),
 }
 
-TOLD = ("Host", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "Banyan-Identity", "X_Odd", "Accept")
+TOLD = ("Host", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "X_Odd", "Accept", "tracestate")
+TOLD += ("Banyan-Identity", "Banyan-Shadow", "Banyan-Timeout-Ms")
 """What an upstream is told, and answers with."""
 
 
@@ -119,6 +120,8 @@ def answering(name: str) -> Callable[[Exchange], Any]:
             "body": exchange.body.decode("latin-1"),
             "fields": fields,
             "via": exchange.header("Via"),
+            "ids": exchange.header("X-Request-ID"),
+            "trace": exchange.header("traceparent"),
         }
         body = orjson.dumps(said)
         # As the gateway does not, no proxy may believe what an upstream says in Banyan's name.
@@ -190,6 +193,7 @@ def request(line: str, *fields: str, body: str = "") -> bytes:
     return f"{line} HTTP/1.1\r\n{''.join(f'{each}\r\n' for each in lines)}\r\n{body}".encode("latin-1")
 
 
+FORGED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 DIRECT = [
     request("GET /api/v1/reviews/"),
     request("GET /api/v1/reviews/3"),
@@ -205,11 +209,15 @@ DIRECT = [
     request("BREW /api/v1/reviews/3"),
     request("OPTIONS /api/v1/reviews/3"),
     request("GET /api/v1/reviews/a.b~c!$&'()*+,=:@"),
+    request('GET /api/v1/reviews/"<>[]^_`{|}-'),
     request("GET /api/v1/items/4/photos/1"),
     request("GET /api/v1/items/4/photos/1?size=small"),
     # What a client says of itself.
     request("GET /api/v1/reviews/3", "X-Forwarded-For: 192.0.2.9", "X-Forwarded-Host: evil.test", "X-Forwarded-Proto: https"),
     request("GET /api/v1/reviews/3", "Forwarded: for=192.0.2.9", "X-Real-IP: 192.0.2.9", "Banyan-Identity: forged", "X_Odd: 1"),
+    request("GET /api/v1/reviews/3", "Banyan-Shadow: 1", "Banyan-Timeout-Ms: 1", "X-Request-ID: me"),
+    request("GET /api/v1/reviews/3", "x-envoy-expected-rq-timeout-ms: 1", "x-envoy-upstream-rq-timeout-ms: 1"),
+    request("GET /api/v1/reviews/3", f"traceparent: {FORGED}", "tracestate: a=b"),
     request("GET /api/v1/items/4/photos/1", "Host: other.test:8443"),
     request("GET /api/v1/reviews/3", "Accept: text/html, */*;q=0.1"),
 ]
@@ -259,6 +267,10 @@ async def test_both_ask_the_same_upstream_for_the_same(running: Pair, raw: bytes
         return
     said, heard = orjson.loads(ours.body), orjson.loads(theirs.body)
     assert (said.pop("via"), heard.pop("via")) == (["1.1 banyan"], [] if raw in DIRECT else ["1.1 banyan"])
+    for each in (said, heard):
+        (number,) = each.pop("ids")
+        assert number not in ("", "me")
+        assert not any(FORGED[3:35] in trace for trace in each.pop("trace"))
     assert heard == said
 
 
