@@ -61,6 +61,19 @@ def test_what_is_not_tidy_meets_the_same_route_or_none(routes: list[tuple[str, t
         assert gateway.match(method, path.encode()) == found
 
 
+@given(ROUTES.filter(bool), REQUEST, st.data())
+def test_nor_does_what_fits_a_route_as_it_stands(routes: list[tuple[str, tuple[str, ...]]], method: str, data: st.DataObject) -> None:
+    gateway, proxy = table(routes)
+    any_of = st.sampled_from(TIDY + UNTIDY)
+    filled = re.sub(r"\{\w+\}", lambda _: data.draw(any_of), data.draw(st.sampled_from(routes))[0])
+    path = filled.removesuffix("*") + ("/".join(data.draw(st.lists(any_of, max_size=4))) if filled.endswith("*") else "")
+    found = first(proxy, method, path)
+    if found is not None:
+        assert gateway.match(method, path.encode()) == found
+    elif not re.search(r"[%;\\]|/[/.]", path):
+        assert gateway.match(method, path.encode()) is None
+
+
 @given(ROUTES, REQUEST, st.text(st.characters(max_codepoint=255), max_size=12))
 def test_nor_does_any_other_text(routes: list[tuple[str, tuple[str, ...]]], method: str, text: str) -> None:
     gateway, proxy = table(routes)
