@@ -69,6 +69,7 @@ def test_nor_does_what_fits_a_route_as_it_stands(routes: list[tuple[str, tuple[s
     path = filled.removesuffix("*") + ("/".join(data.draw(st.lists(any_of, max_size=4))) if filled.endswith("*") else "")
     found = first(proxy, method, path)
     if found is not None:
+        assert not re.search(r"[%;\\]|/[/.]", path), "what is not tidy may be another's, by how often it is decoded"
         assert gateway.match(method, path.encode()) == found
     elif not re.search(r"[%;\\]|/[/.]", path):
         assert gateway.match(method, path.encode()) is None
