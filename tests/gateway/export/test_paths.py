@@ -137,3 +137,18 @@ def test_a_dotted_text_is_matched_as_the_gateway_does() -> None:
             known = None
         assert first(proxy, "GET", path) == known
     assert first(proxy, "GET", "/.well-known/security.txt") == "0"
+
+
+UNTIDY_PATHS = ["/a//", "/a//b", "/a/b//c", "/a/b//", "/a/.", "/a/..", "/a/b/..", "/a/b/../..", "/a/.b", "/a/b/.c", "/a/b;c", "/a/%62"]
+
+
+@pytest.mark.parametrize("path", UNTIDY_PATHS)
+def test_no_expression_matches_what_is_not_tidy(path: str) -> None:
+    for match in ("/a/*", "/a/{x}", "/a/{x}/*", "/a/b/*", "/{x}/*", "/*"):
+        assert not re.fullmatch(paths.expression(match), path)
+        assert not re.fullmatch(paths.expression(match, groups=True), path)
+
+
+@pytest.mark.parametrize(("path", "met"), [("/a/", True), ("/a/b", True), ("/a/b/", True), ("/a/b/c", True), ("/a", False), ("/ab", False)])
+def test_a_star_stands_for_nothing_or_whole_segments(path: str, met: bool) -> None:
+    assert bool(re.fullmatch(paths.expression("/a/*"), path)) is met
