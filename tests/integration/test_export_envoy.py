@@ -3,194 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from math import comb
-from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
 import pytest_asyncio
 
-from demo.processes import python
-from tests.support.certificates import Authority
-from tests.support.envoy import binary, envoy
-from tests.support.gateway import Client, Exchange, Gateway, Response, Upstream, gateway
+from tests.support.exported import Pair, pair, request
+from tests.support.gateway import Client, Upstream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-NAMES = ("legacy", "new", "psp-a", "psp-b")
-TOML = """
-[gateway]
-access_log = ""
-trusted_proxies = []
-[upstreams]
-legacy = "http://127.0.0.1:{legacy}"
-new = "http://127.0.0.1:{new}"
-psp-a = "http://127.0.0.1:{psp-a}"
-psp-b = "http://127.0.0.1:{psp-b}"
-[[routes]]
-name = "reviews"
-match = "/api/v1/reviews/*"
-candidate = "new"
-rewrite = "/reviews/*"
-fallback = false
-[[routes]]
-name = "summary"
-match = "/api/v1/reviews/summary"
-candidate = "new"
-[[routes]]
-name = "write"
-match = "/api/v1/reviews/{{id}}"
-methods = ["POST", "PUT"]
-candidate = "new"
-fallback = false
-[[routes]]
-name = "photo"
-match = "/api/v1/items/{{id}}/photos/{{photo}}"
-methods = ["GET", "HEAD"]
-candidate = "new"
-rewrite = "/of/{{photo}}/{{id}}"
-host = "photos.internal"
-fallback = false
-[[routes]]
-name = "quarter"
-match = "/api/v1/quarter/*"
-candidate = "new"
-rewrite = "/q/*"
-fallback = false
-[[routes]]
-name = "copied"
-match = "/api/v1/copied/*"
-candidate = "new"
-fallback = false
-[[routes]]
-name = "half"
-match = "/api/v1/half/{{id}}"
-candidate = "new"
-fallback = false
-[[routes]]
-name = "payments"
-match = "/api/v1/payments/*"
-split = {{ psp-a = 70, psp-b = 30 }}
-sticky = "random"
-"""
-HANDED = ["reviews", "write", "photo", "quarter", "copied", "half", "payments"]
-
-
-def rollout(share: int, stickiness: str = "random") -> dict[str, Any]:
-    return {"name": "flexibleRollout", "parameters": {"rollout": str(share), "stickiness": stickiness, "groupId": "g"}}
-
-
-FLAGS = {
-    "reviews": rollout(100),
-    "write": rollout(100, "default"),
-    "photo": {"name": "default"},
-    "quarter": rollout(25),
-    "copied.shadow": rollout(100),
-    "half.shadow": rollout(50),
-    "summary": rollout(50, "userId"),
-}
-
-TOLD = ("Host", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "X_Odd", "Accept", "tracestate")
-TOLD += ("Banyan-Identity", "Banyan-Shadow", "Banyan-Timeout-Ms")
-"""What an upstream is told, and answers with."""
-
-
-def answering(name: str) -> Callable[[Exchange], Any]:
-    """An upstream that says who it is, and what it was asked."""
-
-    async def handler(exchange: Exchange) -> None:
-        method, target, _ = exchange.line.decode("latin-1").split(" ")
-        if exchange.header("Upgrade"):
-            await exchange.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-            await exchange.send(f"{name} {await exchange.reader.readexactly(4)!r}".encode())
-            exchange.writer.close()
-            return
-        fields = {field: exchange.header(field) for field in TOLD}
-        said = {
-            "name": name,
-            "method": method,
-            "target": target,
-            "body": exchange.body.decode("latin-1"),
-            "fields": fields,
-            "via": exchange.header("Via"),
-            "ids": exchange.header("X-Request-ID"),
-            "trace": exchange.header("traceparent"),
-        }
-        body = orjson.dumps(said)
-        # As the gateway does not, no proxy may believe what an upstream says in Banyan's name.
-        extra = b"Server: upstream\r\nX-Answer: 1\r\nBanyan-Error: forged\r\n"
-        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nContent-Type: application/json\r\n".encode()
-        await exchange.send(head + extra + b"\r\n" + (b"" if method == "HEAD" else body))
-
-    return handler
-
-
-@dataclass
-class Pair:
-    """Both before the same upstreams."""
-
-    gateway: Gateway
-    upstreams: dict[str, Upstream]
-    envoy: int
-
-    async def ask(self, port: int, raw: bytes) -> Response:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        client = Client(reader, writer)
-        try:
-            return await client.request(raw)
-        finally:
-            client.close()
-
-    async def both(self, raw: bytes) -> tuple[Response, Response]:
-        return await self.ask(self.gateway.port, raw), await self.ask(self.envoy, raw)
-
-
-def export(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = python("-m", "gateway.cli", "export", "envoy", "--config", str(folder / "banyan.toml"), *arguments)
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
-@asynccontextmanager
-async def pair(folder: Path) -> AsyncIterator[Pair]:
-    binary()
-    async with AsyncExitStack() as stack:
-        upstreams = {name: Upstream(answering(name)) for name in NAMES}
-        for each in upstreams.values():
-            await each.start()
-            stack.push_async_callback(each.stop)
-        toml = TOML.format(**{name: each.port for name, each in upstreams.items()})
-        running = await stack.enter_async_context(gateway(folder, toml))
-        features = [{"name": name, "enabled": True, "strategies": [strategy]} for name, strategy in FLAGS.items()]
-        running.flags.write_text(json.dumps({"version": 1, "features": features}))
-        await running.decided(**dict.fromkeys(FLAGS, True))
-        done = await asyncio.to_thread(export, folder, "--json", "--gateway", f"127.0.0.1:{running.port}", "--listen", "127.0.0.1:0")
-        assert done.returncode == 1, done.stderr  # summary stays
-        told = json.loads(done.stdout)
-        assert sorted(each["route"] for each in told["handed"]) == sorted(HANDED)
-        (refused,) = told["refused"]
-        assert (refused["route"], {each["code"] for each in refused["reasons"]}) == ("summary", {"flag-stickiness"})
-        port = await stack.enter_async_context(envoy(folder, told["documents"][0]))
-        yield Pair(running, upstreams, port)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
     async with pair(tmp_path_factory.mktemp("exported")) as found:
         yield found
-
-
-def request(line: str, *fields: str, body: str = "") -> bytes:
-    lines = ["Host: shop.test", *fields] if not any(field.lower().startswith("host:") for field in fields) else list(fields)
-    if body:
-        lines.append(f"Content-Length: {len(body)}")
-    return f"{line} HTTP/1.1\r\n{''.join(f'{each}\r\n' for each in lines)}\r\n{body}".encode("latin-1")
 
 
 FORGED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -396,48 +226,3 @@ async def test_a_refused_candidate_is_an_error_on_both_sides_without_fallback(ru
         assert (ours.status, theirs.status) == (502, 503)  # docs/guide/handing-over.md: the mesh's own
     finally:
         await new.start(new.port)
-
-
-EVERYTHING = """
-[upstreams]
-legacy = "http://127.0.0.1:8001"
-plain = {{ url = "http://plain.test:8101", health = {{ path = "/healthz", host = "plain.test" }} }}
-[upstreams.secure]
-urls = ["https://127.0.0.1:8443", "https://127.0.0.2:8443"]
-tls = {{ ca = "{ca}", certificate = "{certificate}", key = "{key}", server_name = "secure.test" }}
-[upstreams.socket]
-url = "unix:/run/banyan-test.sock"
-[[routes]]
-name = "a"
-match = "/a/{{x}}/*"
-candidate = "secure"
-rewrite = "/b/{{x}}/*"
-host = "secure.test"
-[[routes]]
-name = "b"
-match = "/b/*"
-methods = ["GET", "POST", "PUT"]
-candidate = "plain"
-[[routes]]
-name = "c"
-match = "/c"
-candidate = "socket"
-"""
-
-
-async def test_envoy_takes_all_that_can_be_said(tmp_path: Path) -> None:
-    certificate, key = Authority(tmp_path).issue("own", "own.test")
-    toml = EVERYTHING.format(ca=tmp_path / "authority.pem", certificate=certificate, key=key)
-    (tmp_path / "banyan.toml").write_text(toml)
-    states = {"a": 100, "b": 5, "b.shadow": 100, "c": 100, "c.shadow": 3}
-    features = [{"name": name, "enabled": True, "strategies": [rollout(share)]} for name, share in states.items()]
-    (tmp_path / "flags.json").write_text(json.dumps({"version": 1, "features": features}))
-    for more in ([], ["--rest", "legacy", "--give-up", "encoded-paths"]):
-        done = await asyncio.to_thread(export, tmp_path, "--give-up", "fallback", *more)
-        assert done.returncode == 0, done.stderr
-        config = tmp_path / "envoy.yaml"
-        config.write_text(done.stdout)
-        command = [binary(), "--mode", "validate", "-c", str(config)]
-        checked = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
-        assert checked.returncode == 0, checked.stderr[-2000:]
-        assert "deprecated" not in checked.stderr.lower()
