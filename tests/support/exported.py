@@ -90,8 +90,8 @@ FLAGS = {
     "summary": rollout(50, "userId"),
 }
 
-TOLD = ("Host", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "X_Odd", "Accept", "tracestate")
-TOLD += ("Banyan-Identity", "Banyan-Shadow", "Banyan-Timeout-Ms")
+TOLD = ["Host", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "X_Odd", "Accept", "tracestate"]
+TOLD += ["Banyan-Identity", "Banyan-Shadow", "Banyan-Timeout-Ms"]
 """What an upstream is told, and answers with."""
 
 

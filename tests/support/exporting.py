@@ -44,7 +44,7 @@ def dice(share: int) -> dict[str, Any]:
     return {"name": "flexibleRollout", "parameters": {"rollout": str(share), "stickiness": "random", "groupId": "g"}}
 
 
-def flags(overridden: Collection[str] = (), **strategies: dict[str, Any] | int | bool) -> FlagState:
+def flags(overridden: Collection[str] = (), /, **strategies: dict[str, Any] | int | bool) -> FlagState:
     """NAME=25: a share by dice; True and False; or a strategy. `__` in a name is a dot."""
     features = {}
     for key, said in strategies.items():
