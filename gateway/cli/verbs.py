@@ -34,6 +34,7 @@ app.command("gateway.cli.domains:domains", name="domains")
 app.command("gateway.cli.drill:app", name="drill")
 app.command("gateway.cli.top:top", name="top")
 app.command("gateway.cli.burndown:burndown", name="burndown")
+app.command("gateway.cli.export:app", name="export")
 app.command("gateway.cli.bench:bench", name="bench")
 app.command("gateway.cli.completion:completion", name="completion")
 
