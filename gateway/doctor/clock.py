@@ -35,20 +35,25 @@ def look(config: Config, within: float) -> Sequence[Finding]:
                     _ABOUT, "wrong", f"{name}'s is {abs(offset):.0f} s {'ahead' if offset > 0 else 'behind'}", "let NTP keep both right"
                 )
             )
-    if not found and _unsynchronised():
+    kept = _synchronised()
+    if not found and kept is False:
         found.append(Finding(_ABOUT, "note", "the kernel does not say that it is synchronised", "let NTP or chrony keep it right"))
     agreed = [name for name, offset in offsets.items() if offset is not None]
-    return found or [Finding(_ABOUT, "fine", f"agrees with {' and '.join(agreed)}" if agreed else "the kernel takes it for synchronised")]
+    said = ["the kernel takes it for synchronised"] if kept else []
+    said += [f"it agrees with {' and '.join(agreed)}"] if agreed else []
+    return found or [Finding(_ABOUT, "fine", "; ".join(said) or "there is nothing to compare it with")]
 
 
-def _unsynchronised() -> bool:
+def _synchronised() -> bool | None:
+    """None: this system does not say."""
     if sys.platform != "linux":
-        return False
+        return None
     try:
         adjtimex = ctypes.CDLL(ctypes.util.find_library("c")).adjtimex
     except (OSError, AttributeError):
-        return False
-    return bool(adjtimex(ctypes.create_string_buffer(_TIMEX)) == _ERROR)
+        return None
+    state = int(adjtimex(ctypes.create_string_buffer(_TIMEX)))
+    return None if state < 0 else state != _ERROR  # below 0: a container does not let us ask
 
 
 def _of_postgres(config: Config, within: float) -> float | None:

@@ -51,7 +51,7 @@ def _unleash(config: Config, within: float) -> Sequence[Finding]:
     where = f"Unleash at {flags.url}"
     todo = f"until it answers, a start goes by {flags.backup}, and without that everything is legacy's"
     try:
-        with bounded.client(flags.url.rstrip("/"), flags.token.get_secret_value(), timeout=within / 2, whole=within) as client:
+        with bounded.client(flags.url.rstrip("/"), flags.token.get_secret_value(), timeout=within / 4, whole=within / 2) as client:
             response = client.get("/client/features")
     except (httpx.HTTPError, FlagSourceError) as error:
         why = bounded.why(error) if isinstance(error, httpx.HTTPError) else str(error)
@@ -77,7 +77,7 @@ def _admin(config: Config, where: str, within: float) -> Sequence[Finding]:
     if not token:
         return [Finding("flags, changing", "note", "no flags.admin_token: `banyan flags` cannot change them, nor can a guard")]
     try:
-        with bounded.client(config.flags.url.rstrip("/"), token, timeout=within / 2, whole=within) as client:
+        with bounded.client(config.flags.url.rstrip("/"), token, timeout=within / 4, whole=within / 2) as client:
             status = client.get(f"/admin/projects/{config.flags.project}/features").status_code
     except httpx.HTTPError as error:
         return [Finding("flags, changing", "wrong", f"{where} does not answer: {bounded.why(error)}", "see whether it is well")]

@@ -20,7 +20,10 @@ def look(config: Config, within: float) -> Sequence[Finding]:
     except AdminPortError as error:
         if error.status == 0:
             return [Finding(_ABOUT, "note", f"none runs that answers at {config.gateway.admin}", "`banyan run` starts one")]
-        return [Finding(_ABOUT, "wrong", str(error), "it is starting, draining or lacks a worker: see its standard error")]
+        if error.status == 503:
+            todo = "wait, or see its standard error"
+            return [Finding(_ABOUT, "wrong", "it takes no traffic: it is starting or draining, or a worker is away", todo)]
+        return [Finding(_ABOUT, "wrong", str(error), "see whether something else listens there")]
     try:
         there = port.get("/config", kind=dict, within=within / 2)
     except AdminPortError as error:

@@ -36,9 +36,9 @@ def _address(config: Config, name: str, place: tuple[str, int, str], shown: str,
     about = f"upstream {name}"
     try:
         sock = _connected(host, port, path, timeout)
+        if context is not None:
+            sock = context.wrap_socket(sock, server_hostname=upstream.tls.server_name or host)  # which closes it where that fails
         with sock:
-            if context is not None:
-                sock = context.wrap_socket(sock, server_hostname=upstream.tls.server_name or host)
             if upstream.health is None:
                 return Finding(about, "fine", f"{shown} takes connections")
             sock.settimeout(min(upstream.health.timeout, share))

@@ -37,6 +37,8 @@ class Found:
     """Whether it needs one; None: it does not say."""
     why: str
     """By what that is known."""
+    written: bool = False
+    """Somebody wrote it, and it is in no URLconf: it stays as it is."""
 
     @property
     def readable(self) -> bool:

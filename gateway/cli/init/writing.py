@@ -34,7 +34,7 @@ def text(wanted: Wanted, found: Sequence[Found], path: Path) -> tuple[str, list[
     from gateway.config import ConfigError, parse
 
     known = {one.template: one for one in found}
-    chosen = [known.get(template) or Found(_path(template), (), None, "") for template in wanted.routes]
+    chosen = [known.get(template) or Found(_path(template), (), None, "", written=True) for template in wanted.routes]
     if not chosen:
         chosen = [one for one in found if _fits(one, path)][:1]
     head = _head(wanted, len(found))
@@ -85,7 +85,7 @@ def _route(one: Found, names: list[str]) -> tuple[Begun, str]:
     """`names`: those that are taken; this one's is added, and its flag's."""
     from gateway.endpoints.suggest import pattern, route_name
 
-    begun = Begun(route_name(one.template, names), pattern(one.template))
+    begun = Begun(route_name(one.template, names), one.template if one.written else pattern(one.template))
     names += [begun.name, f"{begun.name}.shadow"]
     lines = f"# Its view needs a login ({_printable(one.why)}): docs/guide/identity.md.\n" if one.login else ""
     others = sorted(set(one.methods) - {"GET", "HEAD", "OPTIONS"})

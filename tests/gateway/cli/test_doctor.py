@@ -8,7 +8,6 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,12 +31,8 @@ def legacy() -> Iterator[int]:
 @pytest.fixture
 def unleash() -> Iterator[FakeUnleash]:
     server = FakeUnleash()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
     yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    server.stop()
 
 
 @pytest.fixture
