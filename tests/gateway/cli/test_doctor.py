@@ -42,9 +42,10 @@ def folder(tmp_path: Path, legacy: int) -> Path:
     return tmp_path
 
 
-def write(folder: Path, legacy: int, more: str = "", *, gateway: str = "") -> None:
+def write(folder: Path, legacy: int, more: str = "") -> None:
     (folder / "banyan.toml").write_text(
-        f'[gateway]\nlisten = ["127.0.0.1:0"]\nadmin = "127.0.0.1:{unused()}"\nworkers = 1\naccess_log = "access.log"\n{gateway}\n'
+        f'[gateway]\nlisten = ["127.0.0.1:0"]\nadmin = "127.0.0.1:{unused()}"\nworkers = 1\naccess_log = "access.log"\n'
+        "limits = { connections = 1000 }\n"
         f'[upstreams]\nlegacy = "http://127.0.0.1:{legacy}"\nreviews = "http://127.0.0.1:{legacy}"\n'
         f'[[routes]]\nname = "reviews"\nmatch = "/api/v1/reviews/*"\ncandidate = "reviews"\n{more}'
     )
@@ -72,6 +73,13 @@ def doctor(folder: Path, status: int, **environment: str) -> dict[str, list[dict
     for each in told["findings"]:
         found.setdefault(each["about"], []).append(each)
     return found
+
+
+def store(folder: Path) -> Path:
+    """The database with its tables, as the first start makes it."""
+    make = "from pathlib import Path; from shadow import store; store.open_database('sqlite:///var/banyan.sqlite3', Path())"
+    subprocess.run(python("-c", make), cwd=folder, check=True, timeout=60)
+    return folder / "var" / "banyan.sqlite3"
 
 
 def wrong(found: dict[str, list[dict[str, str]]], level: str = "wrong") -> list[str]:
@@ -175,9 +183,7 @@ def test_unleash(folder: Path, legacy: int, unleash: FakeUnleash) -> None:
 
 
 def test_the_stores_tables(folder: Path) -> None:
-    made = banyan(folder, "report", "reviews")  # which makes them
-    path = folder / "var" / "banyan.sqlite3"
-    assert path.exists(), made.stderr
+    path = store(folder)
     before = contents(folder)
     found = doctor(folder, 0)
     assert (found["store"][0]["level"], "up to date" in found["store"][0]["said"]) == ("fine", True)
@@ -198,8 +204,7 @@ def test_the_stores_tables(folder: Path) -> None:
 
 
 def test_a_store_that_somebody_has_open_is_read_as_it_is_now(folder: Path) -> None:
-    banyan(folder, "report", "reviews")
-    path = folder / "var" / "banyan.sqlite3"
+    path = store(folder)
     other = sqlite3.connect(path)
     try:
         other.execute("PRAGMA journal_mode=WAL")
