@@ -99,7 +99,7 @@ class Shell:
         output = self._until(mark, within)
         text, _, rest = output.partition(mark)
         if rest.strip() != "0":
-            raise ShellError(f"{commands}\nended with status {rest.strip()}:\n{text}")
+            raise ShellError(f"{commands}\nended with status {rest.strip()}:\n{_end(text.encode())}")
         return text
 
     def _until(self, mark: str, within: float) -> str:
@@ -110,9 +110,13 @@ class Shell:
         while not re.search(rb"%s\d+\n" % re.escape(mark).encode(), seen):
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([out], [], [], left)[0]:
-                raise ShellError(f"not done within {within:g} s:\n{seen.decode(errors='replace')}")
+                raise ShellError(f"not done within {within:g} s:\n{_end(seen)}")
             more = os.read(out, 65536)
             if not more:
-                raise ShellError(f"the shell ended:\n{seen.decode(errors='replace')}")
+                raise ShellError(f"the shell ended:\n{_end(seen)}")
             seen += more
         return seen.decode(errors="replace")
+
+
+def _end(output: bytes) -> str:
+    return output.decode(errors="replace")[-4000:]
