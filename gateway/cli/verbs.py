@@ -13,6 +13,8 @@ from gateway.cli.shared import RefusalError
 
 # Plain text: Markdown would take a third of the time that --help takes.
 app = App(name="banyan", help="Moves a Django monolith to new services one API at a time.", version="0.1.0", help_format="plaintext")
+app.command("gateway.cli.init:init", name="init")
+app.command("gateway.cli.doctor:doctor", name="doctor")
 app.command("gateway.cli.run:run", name="run")
 app.command("gateway.cli.inspect:inspect", name="inspect")
 app.command("gateway.cli.check:check", name="check")

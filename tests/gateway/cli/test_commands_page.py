@@ -18,6 +18,7 @@ PAGE = REFERENCE / "commands.md"
 VERBS = ["flags list", "flags on", "flags off", "flags set", "flags sync", "flags override", "explain", "gate", "report"]
 VERBS += ["signatures list", "signatures show", "signatures set", "mark", "console users list"]
 VERBS += ["top", "burndown", "capture", "replay"]
+VERBS += ["init", "doctor"]
 VERBS += ["payments in-doubt", "payments settle", "payments settled", "domains", "export envoy", "export istio"]
 
 
