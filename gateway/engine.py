@@ -47,11 +47,13 @@ from gateway.identity import stamping
 from gateway.identity.received import RECEIVED
 from gateway.impressions import Impressions
 from gateway.limiting import MEMORY
+from gateway.net.traced import Tracer
 from gateway.policy.decision import Policy
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
 from gateway.telemetry import Stats
 from gateway.tls import Pair
+from gateway.tracing.handing import Spans
 from shadow.exchange import Summary
 
 REPORT_SECONDS = 1.0
@@ -69,6 +71,10 @@ class Engine(Protocol):
 
     def watch_ends(self, ended: Callable[[bytes], None]) -> None:
         """`ended` is told the key of each credential that legacy ends."""
+        ...
+
+    def trace(self, tracer: Tracer | None) -> None:
+        """From now on requests ask `tracer` whether they are sampled; None: none is."""
         ...
 
     def end(self, key: bytes) -> None:
@@ -138,6 +144,8 @@ class Worker:
         RECEIVED.asking = lambda origin: self._channel.send(Missing(origin))
         engine = self.engine = self._make(config, build.policy(config, self.decisions), self.access, self.shipper)
         engine.watch_ends(lambda key: self._channel.send(CredentialEnded(key)))
+        spans = self.spans = Spans(self._loop)
+        engine.trace(await spans.adopt(first.exporter, config))
         # What start-up made will live as long as the process: the collector need not walk it again (5 % of CPU, measured).
         gc.collect()
         gc.freeze()
@@ -201,6 +209,7 @@ class Worker:
         self._send_report()  # … and after: what the logs lose at the end is reported too
         if self.shipper is not None:
             await self.shipper.close()
+        await self.spans.close()
         await self._channel.flush()
         self._channel.close()
 
@@ -232,6 +241,7 @@ class Worker:
             return
         if before is not None and before is self.shipper:
             before.resize(config.shadow.queue, config.shadow.queue_bytes)
+        self.engine.trace(await self.spans.adopt(message.exporter, config))
         self.access.reopen(config.log_target)
         self.impressions.log.reopen(config.impressions_target)
         self._config, self._number = config, message.number
@@ -282,6 +292,7 @@ class Worker:
         if self._lost:
             stats.event("shadow-lost-in-reload", self._lost)
             self._lost = 0
+        stats.spans_dropped = self.spans.take_dropped()
         for event, log in (("access-log-dropped", self.access), ("impressions-dropped", self.impressions.log)):
             dropped, reported = log.dropped, self._dropped.get(event, 0)
             if dropped > reported:

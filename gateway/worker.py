@@ -15,6 +15,7 @@ with importing():
     from gateway.access import AccessLog
     from gateway.net.edge import Edge
     from gateway.net.listener import Listener
+    from gateway.net.traced import Tracer
     from gateway.policy.decision import Policy
     from gateway.settings import Config
     from gateway.shipping import ShipperLink
@@ -48,6 +49,9 @@ class EdgeEngine:
 
     def watch_ends(self, ended: Callable[[bytes], None]) -> None:
         self._edge.ended = ended
+
+    def trace(self, tracer: Tracer | None) -> None:
+        self._edge.tracer = tracer
 
     def end(self, key: bytes) -> None:
         self._edge.end(key)

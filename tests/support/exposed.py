@@ -55,6 +55,10 @@ name = "payments"
 match = "/payments/*"
 split = {{ psp-a = 50, psp-b = 50 }}
 sticky = "idempotency-key"
+[tracing]
+endpoint = "http://127.0.0.1:1/v1/traces"
+sample = 1.0
+timeout = "1s"
 [shadow]
 sink = "jetstream"
 nats = "{nats}"
@@ -142,7 +146,8 @@ async def _ask(running: Gateway, new: Upstream) -> None:
 
 async def _counted(running: Gateway) -> str:
     """Its metrics, once workers and shipper have reported."""
-    text, wanted = "", ('served_by="gateway"', "banyan_domain_calls_total{", "banyan_payments_in_doubt{", "stream_messages ")
+    wanted = ('served_by="gateway"', "banyan_domain_calls_total{", "banyan_payments_in_doubt{", "stream_messages ", "spans_dropped_total{")
+    text = ""
     for _ in range(200):
         text = await asyncio.to_thread(running.metrics)
         if all(part in text for part in wanted):
