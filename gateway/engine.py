@@ -47,13 +47,12 @@ from gateway.identity import stamping
 from gateway.identity.received import RECEIVED
 from gateway.impressions import Impressions
 from gateway.limiting import MEMORY
-from gateway.net.traced import Tracer
 from gateway.policy.decision import Policy
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
 from gateway.telemetry import Stats
 from gateway.tls import Pair
-from gateway.tracing.handing import Spans
+from gateway.tracing.handing import Handing
 from shadow.exchange import Summary
 
 REPORT_SECONDS = 1.0
@@ -73,8 +72,8 @@ class Engine(Protocol):
         """`ended` is told the key of each credential that legacy ends."""
         ...
 
-    def trace(self, tracer: Tracer | None) -> None:
-        """From now on requests ask `tracer` whether they are sampled; None: none is."""
+    def trace(self, link: ShipperLink | None, config: Config) -> None:
+        """From now on sampled requests are told of to `link`; None: none is sampled."""
         ...
 
     def end(self, key: bytes) -> None:
@@ -144,8 +143,8 @@ class Worker:
         RECEIVED.asking = lambda origin: self._channel.send(Missing(origin))
         engine = self.engine = self._make(config, build.policy(config, self.decisions), self.access, self.shipper)
         engine.watch_ends(lambda key: self._channel.send(CredentialEnded(key)))
-        spans = self.spans = Spans(self._loop)
-        engine.trace(await spans.adopt(first.exporter, config))
+        self.spans = Handing(self._loop)
+        await self.spans.adopt(first.exporter, config, engine.trace)
         # What start-up made will live as long as the process: the collector need not walk it again (5 % of CPU, measured).
         gc.collect()
         gc.freeze()
@@ -241,7 +240,7 @@ class Worker:
             return
         if before is not None and before is self.shipper:
             before.resize(config.shadow.queue, config.shadow.queue_bytes)
-        self.engine.trace(await self.spans.adopt(message.exporter, config))
+        await self.spans.adopt(message.exporter, config, self.engine.trace)
         self.access.reopen(config.log_target)
         self.impressions.log.reopen(config.impressions_target)
         self._config, self._number = config, message.number
@@ -292,7 +291,8 @@ class Worker:
         if self._lost:
             stats.event("shadow-lost-in-reload", self._lost)
             self._lost = 0
-        stats.spans_dropped = self.spans.take_dropped()
+        if abandoned := self.spans.take_abandoned():
+            stats.spans_dropped["exporter_gone"] = stats.spans_dropped.get("exporter_gone", 0) + abandoned
         for event, log in (("access-log-dropped", self.access), ("impressions-dropped", self.impressions.log)):
             dropped, reported = log.dropped, self._dropped.get(event, 0)
             if dropped > reported:

@@ -221,7 +221,7 @@ class Outbound(Sink):
         try:
             self._identified(caller)
         except Exception:
-            _log.exception("a request could not be decided about")
+            _log.exception("a request could not be decided about", extra={"request_id": self.request_id.decode("latin-1")})
             self.client.abort()
 
     def _identified(self, caller: Caller) -> None:
@@ -305,7 +305,7 @@ class Outbound(Sink):
         try:
             self._dispatch(serve)
         except Exception:  # this request's end, and not that of whoever made room for it
-            _log.exception("a request could not be sent")
+            _log.exception("a request could not be sent", extra={"request_id": self.request_id.decode("latin-1")})
             self.client.abort()
 
     def turned_away(self, turnstile: Turnstile, why: str) -> None:

@@ -1,11 +1,11 @@
-"""A worker's end of the way to the exporter: the connection, and the Tracer that its requests ask."""
+"""A worker's end of the way to the exporter of spans, whichever engine it runs."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
-from gateway.net.traced import Tracer
 from gateway.settings import Config
 from gateway.shipping import ShipperLink
 
@@ -13,17 +13,17 @@ BYTES: Final = 4 * 1024**2
 """Of records that wait in a worker: some 8,000 of the usual 500 bytes."""
 
 
-class Spans:
+class Handing:
     """It lives as long as the worker."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._path = ""
         self._link: ShipperLink | None = None
-        self._tracer: Tracer | None = None
+        self._abandoned = 0
 
-    async def adopt(self, path: str, config: Config) -> Tracer | None:
-        """Goes over to the exporter at `path`, and to the configuration's share. Who is asked by requests; None: nothing is traced."""
+    async def adopt(self, path: str, config: Config, trace: Callable[[ShipperLink | None, Config], None]) -> None:
+        """Goes over to the exporter at `path` ('': there is none), and tells `trace`."""
         before, same = self._link, path == self._path
         if not same:
             self._path = path
@@ -32,30 +32,17 @@ class Spans:
                 self._link.start()
         elif before is not None:
             before.resize(config.tracing.queue, BYTES)
-        if self._tracer is None and path:
-            self._tracer = Tracer()
-        if self._tracer is not None:
-            patterns = {route.name: route.match for route in config.routes}
-            self._tracer.configure(self._link, config.tracing.sample, patterns)
+        trace(self._link, config)
         if before is not None and not same:
             await before.close()
-            self._lost(before)
-        return self._tracer if path else None
+            self._abandoned += before.abandoned
 
-    def take_dropped(self) -> dict[str, int]:
-        """Spans that the exporter was not given, by reason, since the last time."""
-        if self._tracer is None:
-            return {}
-        dropped, self._tracer.dropped = self._tracer.dropped, {}
-        return dropped
+    def take_abandoned(self) -> int:
+        """Records that no exporter took before another came, since the last time. Each counts as one span, which is the least it was."""
+        abandoned, self._abandoned = self._abandoned, 0
+        return abandoned
 
     async def close(self) -> None:
         """Hands over what waits, and ends."""
         if self._link is not None:
             await self._link.close()
-            self._lost(self._link)
-
-    def _lost(self, link: ShipperLink) -> None:
-        if link.abandoned and self._tracer is not None:
-            dropped = self._tracer.dropped
-            dropped["exporter_gone"] = dropped.get("exporter_gone", 0) + link.abandoned

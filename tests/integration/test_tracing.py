@@ -311,12 +311,12 @@ async def test_an_exporter_that_is_killed_is_started_again(tmp_path: Path) -> No
     async with world(tmp_path) as here:
         assert await here.get() == 200
         await here.spans(2)
-        (pid,) = here.gateway.children("exporter")
+        (pid,) = here.gateway.children("exporter of spans")
         os.kill(pid, signal.SIGKILL)
         for _ in range(20):
             assert await here.get() == 200
         async with asyncio.timeout(30):
-            while here.gateway.children("exporter") in ([], [pid]):
+            while here.gateway.children("exporter of spans") in ([], [pid]):
                 await asyncio.sleep(0.05)
         before = len(here.receiver.spans)
         async with asyncio.timeout(30):
@@ -339,7 +339,7 @@ async def test_what_waits_at_the_end_is_sent(tmp_path: Path) -> None:
 async def test_off_by_default_and_turned_on_by_a_reload(tmp_path: Path) -> None:
     async with world(tmp_path, tracing=False) as here:
         assert await here.get() == 200
-        assert here.gateway.children("exporter") == []
+        assert here.gateway.children("exporter of spans") == []
         assert here.legacy.requests[0].header("traceparent")[0].endswith("-00")
         assert "banyan_trace" not in await asyncio.to_thread(here.gateway.metrics)
         await here.reload('endpoint = ""', f'endpoint = "{here.receiver.url}"\nheaders = {{ Authorization = "Bearer {SECRET}" }}')
@@ -347,16 +347,16 @@ async def test_off_by_default_and_turned_on_by_a_reload(tmp_path: Path) -> None:
         await here.spans(2)
         assert here.receiver.fields[0]["authorization"] == f"Bearer {SECRET}"
         assert here.receiver.fields[0]["content-type"] == "application/x-protobuf"
-        (before,) = here.gateway.children("exporter")
+        (before,) = here.gateway.children("exporter of spans")
         await here.reload("sample = 1.0", "sample = 0.0")
         assert await here.get() == 200
         assert here.legacy.requests[-1].header("traceparent")[0].endswith("-00")
-        assert here.gateway.children("exporter") == [before], "the share is the workers' matter"
+        assert here.gateway.children("exporter of spans") == [before], "the share is the workers' matter"
         shown = json.dumps(await asyncio.to_thread(here.gateway.get, "/config"))
         assert '"sample": 0.0' in shown
         assert SECRET not in shown
         await here.reload(here.receiver.url, "")
         async with asyncio.timeout(30):
-            while here.gateway.children("exporter"):
+            while here.gateway.children("exporter of spans"):
                 await asyncio.sleep(0.05)
         assert SECRET not in here.gateway.process.log.read_text()
