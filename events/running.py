@@ -12,11 +12,12 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from events.metrics import served
+from shadow import logs
 
 
 def run(name: str, work: Sequence[Coroutine[Any, Any, None]], registry: CollectorRegistry, address: str) -> int:
     """Returns the exit status: 0 when it was told to end, 1 when something broke. `address`: of the metrics, HOST:PORT; "": none."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logs.begin(name, logging.WARNING)
     try:
         with served(registry, address) as where:
             if where:

@@ -13,7 +13,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -53,6 +52,7 @@ from gateway.shipping import ShipperLink
 from gateway.telemetry import Stats
 from gateway.tls import Pair
 from gateway.tracing.handing import Handing
+from shadow import logs
 from shadow.exchange import Summary
 
 REPORT_SECONDS = 1.0
@@ -328,6 +328,6 @@ def main(make: Make, run: Callable[[Coroutine[Any, Any, None]], None], arguments
     MEMORY.share(given.limits)
     setproctitle("banyan: worker")
     descriptors.allow_all()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.begin("worker", logging.INFO)
     run(_serve(given.control, [int(fd) for fd in given.listen.split(",")], make))
     quick.leave(0)

@@ -29,6 +29,7 @@ from gateway.settings.tracing import Tracing
 from gateway.tracing.records import FrameError, Frames, Record, spans
 from gateway.tracing.spans import spans_of
 from gateway.tracing.status import Figures, write
+from shadow import logs
 
 _log = logging.getLogger("banyan.tracing")
 
@@ -229,7 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--parent", type=int, default=os.getppid(), help="the process to end with")
     options = parser.parse_args(arguments)
     setproctitle("banyan: exporter of spans")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logs.begin("exporter", logging.INFO)
     os.nice(NICE)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # who sends it to everything that is called banyan means the supervisor
     try:
