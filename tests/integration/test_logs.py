@@ -31,7 +31,7 @@ async def test_the_gateways_own_log_is_json_where_that_is_wanted(tmp_path: Path,
                 await asyncio.sleep(0.05)
     lines = [line for line in running.process.log.read_text().splitlines() if not line.startswith("banyan: serving")]
     found = [json.loads(line) for line in lines]
-    assert any("legacy at 127.0.0.1:1 cannot be reached" in each["message"] for each in found)
+    assert any("legacy at http://127.0.0.1:1 cannot be reached" in each["message"] for each in found)
     assert {each["process"] for each in found} >= {"supervisor"}
     assert all({"time", "level", "logger", "process", "pid", "message"} <= each.keys() for each in found)
 
