@@ -12,6 +12,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from events.metrics import served
+from shadow import logs
 
 
 def run(
@@ -23,7 +24,7 @@ def run(
 ) -> int:
     """Returns the exit status: 0 when it was told to end, 1 when something broke. `address`: of the metrics, HOST:PORT; "": none.
     `standing`: what is answered beside them."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logs.begin(name, logging.WARNING)
     try:
         with served(registry, address, standing) as where:
             if where:

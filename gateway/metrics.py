@@ -14,6 +14,7 @@ from gateway import upstream_limits
 from gateway.domains.metrics import families as domains
 from gateway.guard.metrics import families
 from gateway.telemetry import BUCKETS
+from gateway.tracing.metrics import families as traces
 from gateway.upstreams import families as upstreams
 from shadow.sinks import Status
 
@@ -187,6 +188,7 @@ class Collector(Base):
         yield from families(supervisor.guard)
         yield from domains(supervisor)
         yield from upstream_limits.families(supervisor)
+        yield from traces(supervisor)
         started = GaugeMetricFamily("banyan_start_time_seconds", "Unix time of the supervisor's start")
         started.add_metric([], supervisor.started_at)
         yield from (

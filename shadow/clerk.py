@@ -29,7 +29,7 @@ from typing import Any
 
 from gateway.config import parse, read
 from gateway.quick import leave
-from shadow import counters, database, store
+from shadow import counters, database, logs, store
 
 _log = logging.getLogger("banyan.guard")
 
@@ -161,7 +161,7 @@ def main() -> int:
     parser.add_argument("--text", type=Path, required=True, help="a file that holds what --config held when it was validated")
     parser.add_argument("--gateway", required=True, help="names this run of the gateway")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logs.begin("clerk", logging.INFO)
     os.nice(NICE)
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

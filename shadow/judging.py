@@ -21,6 +21,7 @@ from shadow.batch import Batch
 from shadow.budget import NotStartedError
 from shadow.consumed import Counted
 from shadow.judge import Judgement
+from shadow.logs import about
 from shadow.opening import Opener
 from shadow.pack import Pack, PackError, Pair, counts, judgement, name_of, size
 from shadow.pool import Pool
@@ -197,7 +198,7 @@ class Judging:
             found = None if careful else self._judge.judge(pair, INLINE_BYTES)  # another thread may put another judge in its place
         except Exception:  # the next pair must be compared whatever this one hit
             broke = True
-            _log.exception("comparing request %s on route %s failed", pair.request_id, pair.route)
+            _log.exception("comparing request %s on route %s failed", pair.request_id, pair.route, extra=about(pair.request_id, pair.route))
         with self._lock:
             if found is not None or broke:
                 self._settle(held, pair, found)

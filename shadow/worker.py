@@ -17,6 +17,7 @@ from shadow import counters
 from shadow.batch import Batch
 from shadow.exchange import Exchange, Record, Summary, weight
 from shadow.judge import Judge, Judgement
+from shadow.logs import about
 from shadow.pool import Pool
 from shadow.rules import Rule
 from shadow.sinks import Status
@@ -192,7 +193,12 @@ class Worker:
                 judgement = self._judge.judge(exchange, INLINE_BYTES)  # the writing thread may put another judge in its place
             except Exception:  # the next exchange must be compared whatever this one hit
                 broke = True
-                _log.exception("comparing request %s on route %s failed", exchange.request_id, exchange.route)
+                _log.exception(
+                    "comparing request %s on route %s failed",
+                    exchange.request_id,
+                    exchange.route,
+                    extra=about(exchange.request_id, exchange.route),
+                )
             with self._lock:
                 if not self._intake.done():
                     return
