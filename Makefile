@@ -20,7 +20,8 @@ setup:
 demo: setup
 	@.venv/bin/banyan demo
 
-# Four processes for two cores: much of what the tests take is waiting, for a second to pass or a process to end.
+# Three processes for two cores: some of what the tests take is waiting, for a second to pass or a process to end. tests/conftest.py has the
+# order, by which one that waits is beside others that compute.
 test: setup
 	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 

@@ -48,6 +48,7 @@ PAGES = {
     "endpoints, a day": "/endpoints/?span=24h",
     "an endpoint": "/endpoints/start/?method=GET&template=/api/v1/reviews/%7Bid%7D/part0",
     "what of legacy is left": "/endpoints/burndown/",
+    "data that moves": "/events/",
     "the audit": "/audit/",
     "the audit of a person": "/audit/?by=person3",
     "an entry of the audit": "/audit/1/",

@@ -26,6 +26,7 @@ MESSAGES: Final = (
     ),
     _("the match rate is at least %(low)s (95 %% confidence), %(required)s is needed: %(more)s more without a difference would show that"),
     _("%(share)s of what was to be compared was, %(least)s is needed"),
+    _("%(share)s of the answers were stale, %(most)s may be"),
     _("%(count)s signature still open: %(named)s"),
     _("%(count)s signatures still open: %(named)s"),
     # shadow.guard, and what gateway.guard adds to it

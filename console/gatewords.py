@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from shadow.gate import GateResult
+from shadow.gate import MOST_STALE, GateResult
 from shadow.words import percent, thousands
 
 
@@ -24,7 +24,7 @@ class Condition:
 
 
 def conditions(gate: GateResult, new: int, bugs: int) -> list[Condition]:
-    """All four of them. `new` and `bugs`: the open signatures, by state."""
+    """All four of them, and a fifth where answers were stale. `new` and `bugs`: the open signatures, by state."""
     more = gate.missing
     clean = (
         _("no number of further comparisons would be enough: something that differs has to be mended, or excused by a rule")
@@ -35,7 +35,7 @@ def conditions(gate: GateResult, new: int, bugs: int) -> list[Condition]:
     few = gate.compared < gate.minimum
     low = gate.lower < gate.required
     uncovered = gate.coverage is not None and gate.coverage < gate.coverage_required
-    return [
+    found = [
         Condition(
             _("Comparisons"),
             not few,
@@ -65,6 +65,12 @@ def conditions(gate: GateResult, new: int, bugs: int) -> list[Condition]:
             open_signatures(new, bugs) + ": " + _("review the new, mend the bugs") if gate.open else "",
         ),
     ]
+    if gate.stale:
+        old = gate.stale > MOST_STALE
+        most = _("at most %(share)s") % {"share": percent(MOST_STALE, 1)}
+        enough = _("a candidate that is less behind") if old else ""
+        found.append(Condition(_("Stale answers"), not old, percent(gate.stale, 1), most, enough))
+    return found
 
 
 def missing(gate: GateResult, new: int, bugs: int) -> str:
@@ -83,6 +89,8 @@ def missing(gate: GateResult, new: int, bugs: int) -> str:
         said.append(
             _("coverage %(share)s of %(asked)s") % {"share": percent(gate.coverage, 1), "asked": percent(gate.coverage_required, 1)}
         )
+    if gate.stale > MOST_STALE:
+        said.append(_("%(share)s stale") % {"share": percent(gate.stale, 1)})
     if gate.open:
         said.append(open_signatures(new, bugs))
     return "; ".join(said)
@@ -101,4 +109,4 @@ def open_signatures(new: int, bugs: int) -> str:
 def only_signatures(gate: GateResult) -> bool:
     """Whether it would pass, were no signature open."""
     covered = gate.coverage is None or gate.coverage >= gate.coverage_required
-    return not gate.passed and gate.missing == 0 and covered and gate.open > 0
+    return not gate.passed and gate.missing == 0 and covered and gate.open > 0 and gate.stale <= MOST_STALE

@@ -109,6 +109,7 @@ REASONS: Final[Words] = {
     "fallback": pgettext_lazy("not compared", "fallback"),
     "unanswered": pgettext_lazy("not compared", "unanswered"),
     "reference_unanswered": pgettext_lazy("not compared", "reference_unanswered"),
+    "stale": pgettext_lazy("not compared", "stale"),
     "comparison_failed": pgettext_lazy("not compared", "comparison_failed"),
     "comparison_full": pgettext_lazy("not compared", "comparison_full"),
     "queue_full": pgettext_lazy("not compared", "queue_full"),

@@ -18,6 +18,7 @@ import uvicorn
 from console.prepare import ConsoleError, in_short, prepare
 from gateway.config import Config, ConfigError, load, parse_address
 from gateway.settings.console import addresses
+from shadow import logs
 
 _log = logging.getLogger("banyan.console")
 
@@ -78,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     where.add_argument("--listen", default=DEFAULT_LISTEN, help=f"host:port, default {DEFAULT_LISTEN}")
     where.add_argument("--fd", type=int, help="an inherited listening socket")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logs.begin("console", logging.INFO)
     try:
         config = load(options.config)
         sock = socket.socket(fileno=options.fd) if options.fd is not None else _listen(options.listen)

@@ -70,6 +70,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "console.roles.context",
                 "console.payments.context",
+                "console.eventviews.context",
             ],
         },
     },

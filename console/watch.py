@@ -21,6 +21,7 @@ from console.admin_port import AdminPort, FlagsNow, GatewayError
 from console.authors import Authors
 from console.chronicle import Chronicle
 from console.endpointwatch import EndpointWatch
+from console.eventwatch import EventLook, EventWatches
 from console.told import Told
 from gateway.config import Config
 from shadow import flag_changes, store
@@ -171,19 +172,22 @@ class Watches:
         """`addresses`: admin ports, where they are not those of the configuration."""
         chosen = list(addresses) or config.console.gateways or [config.gateway.admin]
         self.each = [Watch(config, address=address, first=not number) for number, address in enumerate(chosen)]
+        self.events = EventWatches(config)
 
     def start(self) -> None:
         """Begins with a look at each at once."""
         for watch in self.each:
             watch.start()
+        self.events.start()
 
     def stop(self, seconds: float = 10.0) -> bool:
         """As Watch.stop, of all together."""
         until = time.monotonic() + seconds
         for watch in self.each:
             watch.end()
+        self.events.end()
         ended = [watch.stop(max(0.0, until - time.monotonic())) for watch in self.each]
-        return all(ended)
+        return self.events.ended(until - time.monotonic()) and all(ended)
 
 
 _watches: Watches | None = None
@@ -200,6 +204,11 @@ def run(config: Config, addresses: Sequence[str] = ()) -> Watches:
 def looks() -> tuple[Look, ...]:
     """What was found last of each gateway; none where nobody watches."""
     return tuple(watch.look for watch in _watches.each) if _watches is not None else ()
+
+
+def event_looks() -> tuple[EventLook, ...]:
+    """What was found last of each relay and follower; none where nobody watches."""
+    return tuple(watch.look for watch in _watches.events.each) if _watches is not None else ()
 
 
 def latest() -> Look | None:

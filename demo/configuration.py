@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from demo.unleash import RunningUnleash
 
 ROUTES = ("reviews", "recommendations")
+PRODUCT_VIEW = "product-view"
+"""One route more, where data moves."""
 
 _GATEWAY = """\
 [gateway]
@@ -20,7 +23,7 @@ expose_decision = true    # every answer says who gave it: the demo counts by th
 legacy = "{legacy}"
 reviews = "{reviews}"
 recommendations = "{recommendations}"
-
+{more}
 [identity]
 source = "introspection"  # the shop says whose session it is, so that flags can go by user
 claims = ["username"]
@@ -48,7 +51,7 @@ _ROUTE = """
 [[routes]]
 name = "{name}"
 match = "/api/v1/{name}/*"
-methods = ["GET", "HEAD"] # writing stays with the shop until its data has moved too
+methods = {methods}
 candidate = "{name}"
 [routes.shadow]
 sample = 1.0
@@ -60,14 +63,54 @@ minimum = 300
 match = 0.98
 """
 
+_READ = '["GET", "HEAD"] # writing stays with the shop until its data has moved too'
+_READ_AND_WRITTEN = '["GET", "HEAD", "POST"] # what is written at the service comes to the shop, and the other way round'
 
-def write(path: Path, *, legacy: str, reviews: str, recommendations: str, stamp_key: str, unleash: RunningUnleash | None) -> None:
-    """Writes the file, for its owner's eyes: the stamps' secret is in it, and with Unleash its tokens."""
-    text = _GATEWAY.format(legacy=legacy, reviews=reviews, recommendations=recommendations, stamp_key=stamp_key)
+_VIEW = """
+[[routes]]
+name = "product-view"
+match = "/api/v1/product-view/{id}"
+candidate = "product_view"
+[routes.shadow]
+sample = 1.0
+noise = 0.05
+[routes.shadow.compare]
+ignore = ["$.as_of"]      # since when each part is as it is: in the shop's answer that is now
+[routes.gate]
+minimum = 300
+match = 0.98
+"""
+
+_CONSOLE = """
+[console]
+events = [{events}]
+"""
+
+
+def write(
+    path: Path,
+    *,
+    legacy: str,
+    reviews: str,
+    recommendations: str,
+    product_view: str = "",
+    events: Sequence[str] = (),
+    stamp_key: str,
+    unleash: RunningUnleash | None,
+) -> None:
+    """Writes the file, for its owner's eyes: the stamps' secret is in it, and with Unleash its tokens. Where data
+    moves: `product_view` is its URL, and `events` are where relays and followers say how they stand."""
+    more = f'product_view = "{product_view}"\n' if product_view else ""
+    text = _GATEWAY.format(legacy=legacy, reviews=reviews, recommendations=recommendations, more=more, stamp_key=stamp_key)
     if unleash is None:
         text += _FILE
     else:
         text += _UNLEASH.format(url=unleash.api_url, token=unleash.client_token, admin_token=unleash.admin_token)
-    text += "".join(_ROUTE.format(name=name) for name in ROUTES)
+    for name in ROUTES:
+        text += _ROUTE.format(name=name, methods=_READ_AND_WRITTEN if product_view and name == "reviews" else _READ)
+    if product_view:
+        text += _VIEW
+    if events:
+        text += _CONSOLE.format(events=", ".join(f'"{address}"' for address in events))
     path.touch(mode=0o600)
     path.write_text(text)

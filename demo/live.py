@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from demo.configuration import ROUTES
+from demo import moving
+from demo.configuration import PRODUCT_VIEW
 from demo.figures import Figures
 from demo.processes import StartError
 from demo.shop import PASSWORD, USERS
@@ -31,9 +32,10 @@ LATELY_SECONDS: Final = 10.0
 REFRESH_SECONDS: Final = 1.0
 PLAIN_SECONDS: Final = 5.0
 """Between two looks where the output is no terminal."""
+_SERVICE: Final = {"product_view": "new service, kept in step by events"}
 
 
-def run(say: Say, *, engine: Engine, unleash: bool) -> int:
+def run(say: Say, *, engine: Engine, unleash: bool, events: bool = False) -> int:
     """Until KeyboardInterrupt. Returns the exit status, 1 where something that the demo needs ended by itself.
 
     Raises:
@@ -41,14 +43,14 @@ def run(say: Say, *, engine: Engine, unleash: bool) -> int:
         demo.traffic.TrafficError: nobody could sign in.
         flags.admin.AdminError: Unleash refused the flags.
     """
-    world = World(say, engine=engine, unleash=unleash)
+    world = World(say, engine=engine, unleash=unleash, events=events)
     traffic: Traffic | None = None
     try:
         world.start(faults=Fault)
-        traffic = Traffic(world.gateway_port, USERS, PASSWORD, RATES[engine])
+        traffic = Traffic(world.gateway_port, USERS, PASSWORD, RATES[engine], world.routes)
         say("signing 50 people in")
         traffic.start()
-        for route in ROUTES:
+        for route in world.routes:
             world.steering.turn(f"{route}.shadow", True)
         traffic.resume()
         _watch(world, traffic, Figures(world.config))
@@ -82,7 +84,7 @@ def _places(world: World) -> str:
         ("console", world.console.url, f"the differences: sign in as {CONSOLE_USER}, password {world.console_password}"),
         ("admin port", f"http://127.0.0.1:{world.steering.admin_port}", "/routes /flags /metrics /readyz"),
         ("shop", world.shop.url, "legacy itself"),
-        *((name, service.url, "new service, with faults planted") for name, service in world.services.items()),
+        *((name, service.url, _SERVICE.get(name, "new service, with faults planted")) for name, service in world.services.items()),
     ]
     if world.unleash is not None:
         unleash = world.unleash
@@ -107,10 +109,28 @@ def _places(world: World) -> str:
         f"  {banyan} flags off reviews {config}",
         "See what differs, in the console or here:",
         f"  {banyan} report reviews {config}",
+        *(_moving(world, f"{banyan} flags on {PRODUCT_VIEW} {config}") if world.events else []),
         "Ctrl-C stops everything.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _moving(world: World, flag: str) -> list[str]:
+    """What can be seen of the data that moves."""
+    interpreter = shlex.quote(os.path.relpath(sys.executable))
+    shop = shlex.quote(world.shop.database)
+    stores = {name: shlex.quote(str(world.folder / f"{name}.sqlite3")) for name in moving.FOLLOWING}
+    return [
+        "Data moves: what changes in the shop comes to the services by events, and reviews that are written there come to the shop.",
+        "All of an item in one document, gathered by the shop; with the flag on, kept ready by the new service for who is signed in:",
+        f"  {world.gateway_url}/api/v1/{PRODUCT_VIEW}/17",
+        f"  {flag}",
+        "Has a service drifted from the shop? Exit status 1 if so:",
+        *(f"  BANYAN_{name.upper()}_DB={store} {interpreter} -m services.{name} check --from {shop}" for name, store in stores.items()),
+        f"What waits, and how far each is behind: {world.console.url}/events/, or",
+        *(f"  {name:20}  {part.metrics}" for name, part in world.parts.items()),
+    ]
 
 
 def _looks(world: World, figures: Figures) -> Iterable[tuple[RouteReport, RouteReport]]:
@@ -118,8 +138,8 @@ def _looks(world: World, figures: Figures) -> Iterable[tuple[RouteReport, RouteR
     ended = world.dead()
     if ended:
         raise StartError("; ".join(f"the {running.name} has ended:\n{running.tail()}" for running in ended))
-    lately = figures.reports(ROUTES, time.time() - LATELY_SECONDS)
-    return zip(figures.reports(ROUTES, 0), lately, strict=True)
+    lately = figures.reports(world.routes, time.time() - LATELY_SECONDS)
+    return zip(figures.reports(world.routes, 0), lately, strict=True)
 
 
 def _row(total: RouteReport, lately: RouteReport) -> tuple[str, ...]:
@@ -137,6 +157,8 @@ def _table(world: World, traffic: Traffic, figures: Figures) -> Table:
     failed = f", {counts.failed} failed (the last: {counts.last_failure})" if counts.failed else ", none failed"
     down = [name for name, service in world.services.items() if not service.alive()]
     caption = f"{counts.answered} requests by {len(USERS)} people{failed}" + (f"; not running: {', '.join(down)}" if down else "")
+    if world.parts:
+        caption += "\n" + moving.line(world.parts)
     table = Table(caption=caption, caption_justify="left")
     for name in ("route", "mode"):
         table.add_column(name)
@@ -151,4 +173,6 @@ def _lines(world: World, traffic: Traffic, figures: Figures) -> Iterable[str]:
     for total, lately in _looks(world, figures):
         route, mode, legacy, candidate, match, coverage = _row(total, lately)
         yield f"{route}: {mode}; legacy {legacy}, candidate {candidate}, match {match}, coverage {coverage}"
+    if world.parts:
+        yield moving.line(world.parts)
     yield f"requests: {traffic.counts.answered}, failed {traffic.counts.failed}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,10 @@ from demo.processes import ROOT, Running, StartError, answers, listen, python, s
 from legacy_django.accounts.seeded import PASSWORD, USERS
 from services.faults import Fault
 
-__all__ = ["PASSWORD", "USERS", "Shop", "manage_shop", "start_product_view", "start_recommendations", "start_reviews", "start_shop"]
+__all__ = [
+    "PASSWORD", "USERS", "Shop", "manage_shop", "shop_environment", "start_product_view", "start_recommendations", "start_reviews",
+    "start_shop",
+]  # fmt: skip
 
 # 50 sign-ins within seconds, with a password that everybody knows: legacy_django/accounts/hashers.py says why that is no lesson.
 _CHEAP_SIGN_IN = {"BANYAN_SHOP_PASSWORD_ITERATIONS": "1000"}
@@ -70,6 +73,11 @@ def manage_shop(workdir: Path, *arguments: str, database: str | None = None) -> 
     return _run(f"manage.py {arguments[0]}", python("legacy_django/manage.py", *arguments), environment)
 
 
+def shop_environment(workdir: Path, database: str | None = None) -> dict[str, str]:
+    """What a management command of that shop needs to be told."""
+    return _shop_environment(workdir, database, None)[1]
+
+
 def _shop_environment(workdir: Path, database: str | None, env: Mapping[str, str] | None) -> tuple[str, dict[str, str]]:
     """(its DATABASE_URL, its environment)"""
     workdir = workdir.resolve()
@@ -84,15 +92,18 @@ def _shop_environment(workdir: Path, database: str | None, env: Mapping[str, str
     }
 
 
-def start_reviews(workdir: Path, shop: Shop, faults: Iterable[Fault] = (), *, port: int = 0, stamp_key: str = "") -> Running:
+def start_reviews(
+    workdir: Path, shop: Shop, faults: Iterable[Fault] = (), *, port: int = 0, stamp_key: str = "", tells: bool = False
+) -> Running:
     """Fills the reviews service from the shop and serves it. To switch faults, stop it and start it anew on the same port.
 
     `stamp_key`: the secret of a gateway's stamps; it refuses what is not stamped for it. Without, reading is open and nobody can write.
+    `tells`: what is written at it goes into its outbox, for the shop.
 
     Raises:
         StartError: it could not be filled or did not come up.
     """
-    return _start_service("reviews", workdir, shop, faults, port, stamp_key)
+    return _start_service("reviews", workdir, shop, faults, port, stamp_key, ["--outbox"] if tells else [])
 
 
 def start_recommendations(workdir: Path, shop: Shop, faults: Iterable[Fault] = (), *, port: int = 0, stamp_key: str = "") -> Running:
@@ -113,14 +124,16 @@ def start_product_view(workdir: Path, shop: Shop, *, port: int = 0, stamp_key: s
     return _start_service("product_view", workdir, shop, (), port, stamp_key)
 
 
-def _start_service(name: str, workdir: Path, shop: Shop, faults: Iterable[Fault], port: int, stamp_key: str) -> Running:
+def _start_service(
+    name: str, workdir: Path, shop: Shop, faults: Iterable[Fault], port: int, stamp_key: str, importing: Sequence[str] = ()
+) -> Running:
     workdir = workdir.resolve()
     workdir.mkdir(parents=True, exist_ok=True)
     module = f"services.{name}"
     environment = {f"BANYAN_{name.upper()}_DB": str(workdir / f"{name}.sqlite3"), "BANYAN_FAULTS": ",".join(faults)}
     if stamp_key:
         environment["BANYAN_STAMP_KEYS"] = stamp_key
-    _run(f"filling {name}", python("-m", module, "import", "--from", shop.database), environment)
+    _run(f"filling {name}", python("-m", module, "import", "--from", shop.database, *importing), environment)
     command = python("-m", module, "serve", "--fd", "{fd}")
     return start(name, command, log_dir=workdir, sock=listen(port), env=environment, ready=answers("/healthz"))
 

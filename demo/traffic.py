@@ -29,6 +29,8 @@ ITEMS: Final = 200
 REVIEWS: Final = 5000
 OPTIONS: Final = 600
 WEIGHTS: Final = {"reviews": 40, "recommendations": 36, "items": 11, "pages": 9, "account": 3, "order": 1}
+MORE_WEIGHTS: Final = {"product-view": 24}
+"""Of what is there only where data moves."""
 FOCUS: Final = 240
 """The weight of a route that the story looks at: four fifths of the traffic."""
 
@@ -72,11 +74,13 @@ class _Counts:
 class Traffic:
     """`start` signs everybody in; `resume` and `pause` as often as needed; `stop` at the end."""
 
-    def __init__(self, port: int, users: Sequence[str], password: str, rate: float) -> None:
+    def __init__(self, port: int, users: Sequence[str], password: str, rate: float, routes: Sequence[str] = ()) -> None:
+        """`routes`: what else there is to be asked for, beside WEIGHTS."""
         self.counts = _Counts()
         self._password = password
         self._interval = 1 / rate
-        self._weights = dict(WEIGHTS)
+        self._usual = {**WEIGHTS, **{name: weight for name, weight in MORE_WEIGHTS.items() if name in routes}}
+        self._weights = self._usual
         self._answers: deque[Answer] = deque(maxlen=KEPT)
         self._lock = threading.Lock()
         # A seed each: the same walk through the shop on every run. Nothing here is a secret.
@@ -108,7 +112,7 @@ class Traffic:
 
     def focus(self, route: str) -> None:
         """Most of what is asked from now on is of `route`."""
-        self._weights = {**WEIGHTS, route: FOCUS}
+        self._weights = {**self._usual, route: FOCUS}
 
     def answers(self, since: float) -> list[Answer]:
         """What was asked for at `since` (time.monotonic()) or later and is answered, in the order of the answers."""
@@ -236,6 +240,8 @@ def path(route: str, chance: random.Random) -> str:
             ]
         case "items":
             choices = [f"/api/v1/items/?page={chance.randint(1, 10)}", f"/api/v1/items/{item}"]
+        case "product-view":
+            choices = [f"/api/v1/product-view/{item}", f"/api/v1/product-view/{item}", f"/api/v1/product-view/{ITEMS + item}"]
         case "pages":
             choices = ["/", f"/items/{item}/", f"/items/{item}/", "/static/shop/shop.css"]
         case _:

@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Final, Literal
 
 from demo import configuration
-from demo.configuration import ROUTES
-from demo.postgres import start_postgres
+from demo.broker import RunningBroker, start_broker
+from demo.configuration import PRODUCT_VIEW, ROUTES
+from demo.moving import FOLLOWING, Part, start_back_office, start_follower, start_relay, start_shop_follower
+from demo.postgres import RunningPostgres, start_postgres
 from demo.processes import Running, StartError, answers, listen, python, start
-from demo.shop import Shop, start_recommendations, start_reviews, start_shop
+from demo.shop import Shop, start_product_view, start_recommendations, start_reviews, start_shop
 from demo.steering import FileFlags, Steering, UnleashFlags
 from demo.unleash import RunningUnleash, install, start_unleash
 from flags.admin import UnleashAdmin
@@ -34,18 +36,22 @@ Engine = Literal["edge", "mitmproxy"]
 Say = Callable[[str], None]
 
 CONSOLE_USER: Final = "demo"
-_SERVICES: Final = {"reviews": start_reviews, "recommendations": start_recommendations}
 _SERVING: Final = re.compile(r"serving on \S+?:(\d+)\b.* admin on \S+?:(\d+)")
 
 
 class World:
     """Call `close` whatever becomes of `start`: it stops what was started and removes the folder."""
 
-    def __init__(self, say: Say, *, engine: Engine = "edge", unleash: bool = False) -> None:
+    def __init__(self, say: Say, *, engine: Engine = "edge", unleash: bool = False, events: bool = False) -> None:
+        """`events`: the shop is on PostgreSQL, and its data moves (demo/moving.py)."""
         self.folder = Path(tempfile.mkdtemp(prefix="banyan-demo-"))
         self.engine = engine
         self.services: dict[str, Running] = {}
         self.unleash: RunningUnleash | None = None
+        self.events = events
+        self.routes = (*ROUTES, PRODUCT_VIEW) if events else ROUTES
+        self.parts: dict[str, Part] = {}
+        """Relays and followers; none without events."""
         self.console_password = secrets.token_urlsafe(9)
         self.gateway_port = 0
         self._stamp_key = secrets.token_hex(32)
@@ -53,6 +59,10 @@ class World:
         self._with_unleash = unleash
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="start")
         self._stops: list[Callable[[], object]] = []
+        self._last_stops: list[Callable[[], object]] = []
+        """Of what the others need until they have ended."""
+        self._needed: list[Running] = []
+        """What the shop's data moves through, beside `parts`."""
         self._lock = threading.Lock()
 
     @property
@@ -80,16 +90,21 @@ class World:
         if self._with_unleash:
             install(self._say)  # here and not in a thread: the first time takes a minute, and a Ctrl-C is not to wait for that
         unleash = self._threads.submit(self._start_unleash) if self._with_unleash else None
+        log = self.shop_log if access_log else None
+        database = self._start_ground() if self.events else None
         self._say("seeding and starting the shop")
-        self.shop: Shop = self._keep(lambda: start_shop(self.folder, access_log=self.shop_log if access_log else None)).result()
+        self.shop: Shop = self._keep(lambda: start_shop(self.folder, database=database, access_log=log)).result()
         self._say("filling and starting the new services")
-        self.start_services(ROUTES, faults)
+        self.start_services((*ROUTES, *FOLLOWING) if self.events else ROUTES, faults)
+        if self.events:
+            self._start_parts()
         if unleash is not None:
             self._say("waiting for Unleash")
             self.unleash = unleash.result()
         self._prepare_flags()
         urls = {name: service.url for name, service in self.services.items()}
-        configuration.write(self.config, legacy=self.shop.url, **urls, stamp_key=self._stamp_key, unleash=self.unleash)
+        events = [part.address for part in self.parts.values()]
+        configuration.write(self.config, legacy=self.shop.url, **urls, events=events, stamp_key=self._stamp_key, unleash=self.unleash)
         self._say(f"starting the gateway ({self.engine} engine) and the console")
         gateway = self._keep(self._start_gateway, interrupt=True)
         self.gateway = gateway.result()
@@ -106,7 +121,7 @@ class World:
             StartError: one did not come up.
         """
         planted = frozenset(faults)
-        starting = {name: self._keep(partial(self._start_service, name, planted)) for name in names}
+        starting = {name: self._keep(partial(self._start_service, name, planted)) for name in dict.fromkeys(names)}
         for name, future in starting.items():
             self.services[name] = future.result()
 
@@ -116,15 +131,17 @@ class World:
 
     def dead(self) -> list[Running]:
         """What the demo cannot go on without and has ended. A new service is not of these: legacy answers for it."""
-        return [running for running in (self.shop, self.gateway, self.console) if not running.alive()]
+        needed = (self.shop, self.gateway, self.console, *self._needed, *self.parts.values())
+        return [running for running in needed if not running.alive()]
 
     def close(self, *, keep: bool = False) -> None:
         """Stops everything and removes the folder, unless it is to be kept. What is being started is waited for, then stopped."""
         self._threads.shutdown(wait=True, cancel_futures=True)
-        with ThreadPoolExecutor(max_workers=8, thread_name_prefix="stop") as threads:
-            for stopped in [threads.submit(stop) for stop in self._stops]:
-                stopped.result()
-        self._stops.clear()
+        for stops in (self._stops, self._last_stops):
+            with ThreadPoolExecutor(max_workers=8, thread_name_prefix="stop") as threads:
+                for stopped in [threads.submit(stop) for stop in stops]:
+                    stopped.result()
+            stops.clear()
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -145,7 +162,39 @@ class World:
         before = self.services.get(name)
         if before is not None:
             before.stop()
-        return _SERVICES[name](self.folder, self.shop, faults, port=before.port if before else 0, stamp_key=self._stamp_key)
+        port = before.port if before else 0
+        if name == "product_view":
+            return start_product_view(self.folder, self.shop, port=port, stamp_key=self._stamp_key)
+        if name == "recommendations":
+            return start_recommendations(self.folder, self.shop, faults, port=port, stamp_key=self._stamp_key)
+        return start_reviews(self.folder, self.shop, faults, port=port, stamp_key=self._stamp_key, tells=self.events)
+
+    def _start_ground(self) -> str:
+        """What the shop and its events are kept in. Returns the shop's DATABASE_URL."""
+        self._say("starting PostgreSQL and NATS")
+        database = self._threads.submit(self._start_postgres)
+        self._broker: RunningBroker = self._keep(lambda: start_broker(self.folder / "nats")).result()
+        self._needed = [self._broker, database.result().running]
+        return database.result().url
+
+    def _start_postgres(self) -> RunningPostgres:
+        database = start_postgres(self.folder, "shop", name="shop-postgres", settings=["wal_level=logical"])
+        with self._lock:
+            self._last_stops.append(database.stop)
+        return database
+
+    def _start_parts(self) -> None:
+        """Relays before the back office changes anything; who follows may come when he likes."""
+        self._say("starting the relays, and those who follow")
+        nats, reviews = self._broker.nats, f"sqlite:///{self.folder / 'reviews.sqlite3'}"
+        starting = {
+            "shop-relay": self._keep(lambda: start_relay(self.folder, "shop-relay", self.shop.database, nats, tail=True)),
+            "reviews-relay": self._keep(lambda: start_relay(self.folder, "reviews-relay", reviews, nats)),
+            "shop-follow": self._keep(lambda: start_shop_follower(self.folder, self.shop, nats)),
+            **{f"{name}-follow": self._keep(partial(start_follower, self.folder, name, nats)) for name in FOLLOWING},
+        }
+        self.parts = {name: part.result() for name, part in starting.items()}
+        self._needed.append(self._keep(lambda: start_back_office(self.folder, self.shop)).result())
 
     def _start_unleash(self) -> RunningUnleash:
         database = start_postgres(self.folder, "unleash")
@@ -170,7 +219,7 @@ class World:
             admin = UnleashAdmin(self.unleash.api_url, self.unleash.admin_token)
             self._stops.append(admin.close)
             self.steering = Steering(UnleashFlags(admin))
-        for route in ROUTES:
+        for route in self.routes:
             self.steering.prepare(route)
             self.steering.prepare(f"{route}.shadow")
 

@@ -9,6 +9,8 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 from events.address import AddressError
 from events.envelope import PARTITIONS
@@ -39,8 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"relay: {error}", file=sys.stderr)
         return 2
     metrics = RelayMetrics()
-    relay = Relay(open_it, stream, metrics, options.partitions)
-    return run("relay", [relay.run()], metrics.registry, options.metrics)
+    relay = Relay(open_it, stream, metrics, options.partitions, store=name_of(store))
+    return run("relay", [relay.run()], metrics.registry, options.metrics, relay.standing.plain)
+
+
+def name_of(store: str) -> str:
+    """Of the database at that URL, which itself may hold a password."""
+    return PurePosixPath(urlsplit(store).path).name
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -23,6 +23,7 @@ from events import stream as streams
 from events.envelope import PARTITIONS
 from events.inbox import Applied, Delivery, Inbox, InboxError, MovedError, why
 from events.metrics import ConsumerMetrics
+from events.standing import MOST_PARKED, ConsumerStanding
 from events.stream import Stream
 from shadow.broker import TROUBLE, Broker, being_cancelled, reason
 
@@ -36,6 +37,8 @@ SILENCE_SECONDS: Final = 3 * HEARTBEAT_SECONDS
 """Without even a heartbeat: the connection is not to be trusted."""
 LOOK_SECONDS: Final = 0.25
 RETRY_SECONDS: Final = 0.5
+PARKED_SECONDS: Final = 5.0
+"""Between two looks at what is parked."""
 ACK_WAIT_SECONDS: Final = 300.0
 """NATS waits this long before it delivers again, and does not get to it: a session that stops applying ends before."""
 
@@ -51,8 +54,18 @@ class GapError(SessionError):
 class Consumer:
     """One consumer, all of its partitions. `run` ends when it is cancelled."""
 
-    def __init__(self, inbox: Inbox, store: str, stream: Stream, metrics: ConsumerMetrics, thread: ThreadPoolExecutor) -> None:
-        """`store`: whose events they are. `thread`: one thread, in which alone the inbox is used; consumers of one database share it."""
+    def __init__(
+        self,
+        inbox: Inbox,
+        store: str,
+        stream: Stream,
+        metrics: ConsumerMetrics,
+        thread: ThreadPoolExecutor,
+        redrive: Callable[[str], str] = lambda event: "",
+    ) -> None:
+        """`store`: whose events they are. `thread`: one thread, in which alone the inbox is used; consumers of one database share it.
+        `redrive`: the command that tries a parked event again, by its id."""
+        self.standing = ConsumerStanding(inbox.consumer, store, redrive=redrive)
         self._inbox = inbox
         self._name = inbox.consumer
         self._store = store
@@ -61,6 +74,8 @@ class Consumer:
         self._thread = thread
         self._broker: Broker = stream.broker(f"banyan consumer {self._name}")
         self._told: dict[int, str] = {}
+        for number, partition in enumerate(self.standing.partitions):
+            metrics.oldest.labels(self._name, str(number)).set_function(partition.age)
 
     async def run(self) -> None:
         self._broker.start(lambda stream: streams.ensure(stream, self._stream))
@@ -68,15 +83,20 @@ class Consumer:
             async with asyncio.TaskGroup() as group:
                 for number in range(PARTITIONS):
                     group.create_task(self._stay(number), name=f"{self._name}-{number}")
+                group.create_task(self._look_at_parked(), name=f"{self._name}-parked")
         finally:
             await self._broker.close()
 
     async def _stay(self, partition: int) -> None:
         while True:
             connected = self._metrics.connected.labels(self._name)
-            connected.set(self._broker.usable.is_set())
+            self.standing.nats = self._broker.usable.is_set()
+            if not self.standing.nats:
+                self.standing.partitions[partition].lag = None
+            connected.set(self.standing.nats)
             await self._broker.usable.wait()
             connected.set(1)
+            self.standing.nats = True
             session = _Session(self._broker, self._stream.name, f"{self._name}-{partition}", streams.of_partition(self._store, partition))
             try:
                 await self._session(session, partition)
@@ -97,6 +117,7 @@ class Consumer:
     def _failed(self, partition: int, trouble: str) -> None:
         """Told once, until it is another trouble."""
         self._metrics.failures.labels(self._name).inc()
+        self.standing.partitions[partition].trouble = trouble
         if self._told.get(partition) != trouble:
             self._told[partition] = trouble
             _log.error("%s, partition %d: %s", self._name, partition, trouble)
@@ -104,22 +125,38 @@ class Consumer:
     async def _session(self, session: _Session, partition: int) -> None:
         at = await self._ask(lambda: self._inbox.at(partition))
         await session.begin(at)
-        lag = self._metrics.lag.labels(self._name, str(partition))
-        lag.set(session.pending)
+        self._lag(partition, session.pending)
         await self._count_parked()
+        self.standing.partitions[partition].trouble = ""
         while True:
             messages = await session.some()
             if messages:
-                at = await self._apply(partition, at, [Delivery(message.metadata.sequence.stream, message.data) for message in messages])
-                self._told.pop(partition, None)
+                self._lag(partition, session.pending + len(messages))
+                at = await self._apply(partition, at, [_delivery(message) for message in messages])
+                self._well(partition)
                 await session.done(messages[-1])
-                lag.set(session.pending)
-            elif (end := await session.end_of_stream()) > at:
-                await self._ask(lambda at=at, end=end: self._inbox.advance(partition, at, end))  # type: ignore[misc]
-                at = end
+                self._lag(partition, session.pending)
+                continue
+            asked = time.time()
+            end = await session.end_of_stream()
+            if end is not None:
+                await self._ask(lambda at=at, end=end, asked=asked: self._inbox.advance(partition, at, max(at, end), asked))  # type: ignore[misc]
+                at = max(at, end)
+
+    def _lag(self, partition: int, pending: int) -> None:
+        standing = self.standing.partitions[partition]
+        self._metrics.lag.labels(self._name, str(partition)).set(pending)
+        standing.lag = pending
+        if not pending:
+            standing.waiting = None
+
+    def _well(self, partition: int) -> None:
+        self._told.pop(partition, None)
+        self.standing.partitions[partition].trouble = ""
 
     async def _apply(self, partition: int, at: int, deliveries: list[Delivery]) -> int:
         """All of them; returns where the partition is then."""
+        self.standing.partitions[partition].waiting = deliveries[0]
         try:
             applied = await self._ask(lambda: self._inbox.apply(partition, at, deliveries))
         except InboxError:
@@ -154,13 +191,30 @@ class Consumer:
         for name, number in applied.skipped.items():
             self._metrics.skipped.labels(self._name, name).inc(number)
         if applied.last is not None:
+            self.standing.partitions[partition].last = applied.last.timestamp()
             self._metrics.last.labels(self._name, str(partition)).set(applied.last.timestamp())
 
     async def _count_parked(self) -> None:
-        self._metrics.parked.labels(self._name).set(len(await self._ask(self._inbox.parked)))
+        count, first = await self._ask(lambda: self._inbox.set_aside(MOST_PARKED))
+        self.standing.parked, self.standing.first_parked = count, first
+        self._metrics.parked.labels(self._name).set(count)
+
+    async def _look_at_parked(self) -> None:
+        """A command of another process tries them again, or gives them up."""
+        while True:
+            await asyncio.sleep(PARKED_SECONDS)
+            try:
+                await self._count_parked()
+            except InboxError:  # the sessions tell of it
+                self.standing.parked, self.standing.first_parked = None, ()
 
     async def _ask[Answer](self, what: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, what)
+
+
+def _delivery(message: Msg) -> Delivery:
+    about = message.metadata
+    return Delivery(about.sequence.stream, message.data, about.timestamp.timestamp())
 
 
 class _Session:
@@ -260,12 +314,12 @@ class _Session:
         """It, and all before it, are applied."""
         await last.ack()
 
-    async def end_of_stream(self) -> int:
-        """The stream's last number, if there was nothing up to it that was not delivered; else 0."""
+    async def end_of_stream(self) -> int | None:
+        """The stream's last number, if there was nothing up to it that was not delivered; else None."""
         state = (await self._context.stream_info(self._stream)).state
         info = await self._context.consumer_info(self._stream, self._name)
         quiet = not info.num_pending and not info.num_ack_pending and self._came.empty()
-        return int(state.last_seq) if quiet else 0
+        return int(state.last_seq) if quiet else None
 
     async def close(self) -> None:
         """Nothing more is to come for it."""

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from events import position
-from events.envelope import EnvelopeError, Event, decoded
+from events.envelope import PARTITIONS, EnvelopeError, Event, decoded
 from events.position import Position
 
 MOST_TRIES: Final = 5
@@ -34,7 +34,12 @@ SCHEMA: Final = (
     " event_key TEXT NOT NULL, body TEXT NOT NULL, reason TEXT NOT NULL, tries INTEGER NOT NULL, parked_at BIGINT NOT NULL,"
     " PRIMARY KEY (consumer, sequence))",
     "CREATE TABLE IF NOT EXISTS event_copies (consumer TEXT NOT NULL PRIMARY KEY, position TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS event_as_of (consumer TEXT NOT NULL, partition INTEGER NOT NULL, moment BIGINT NOT NULL,"
+    " PRIMARY KEY (consumer, partition))",
 )
+
+AS_OF: Final = "SELECT MIN(moment), COUNT(*) FROM event_as_of WHERE consumer = ?"
+"""All that was in the stream at the first is done with, if the second is PARTITIONS."""
 
 type Execute = Callable[..., Sequence[Sequence[Any]]]
 """(statement with ?, *arguments) → its rows."""
@@ -68,6 +73,8 @@ class Delivery:
 
     sequence: int
     body: bytes
+    stored: float = 0.0
+    """When the stream took it; seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +134,7 @@ class Inbox:
                 copied = self._copy(execute)
                 for delivery in deliveries:
                     self._one(execute, delivery, copied, applied)
-                self._move(execute, partition, deliveries[-1].sequence)
+                self._move(execute, partition, deliveries[-1].sequence, deliveries[-1].stored)
                 self._forget(execute)
         except InboxError:
             raise
@@ -145,18 +152,18 @@ class Inbox:
         with self._store.transaction() as execute:
             self._require(execute, partition, after)
             self._park(execute, delivery, decoded(delivery.body), reason, self._tries.pop(delivery.sequence, 0))
-            self._move(execute, partition, delivery.sequence)
+            self._move(execute, partition, delivery.sequence, delivery.stored)
         return applied
 
     def exhausted(self, delivery: Delivery) -> bool:
         """Whether it was tried often enough."""
         return self._tries[delivery.sequence] >= MOST_TRIES
 
-    def advance(self, partition: int, after: int, sequence: int) -> None:
-        """There was nothing for this partition between `after` and `sequence`."""
+    def advance(self, partition: int, after: int, sequence: int, moment: float) -> None:
+        """There was nothing for this partition between `after` and `sequence`, nor behind it, at that moment (seconds since 1970)."""
         with self._store.transaction() as execute:
             self._require(execute, partition, after)
-            self._move(execute, partition, sequence)
+            self._move(execute, partition, sequence, moment)
 
     def parked(self) -> list[Parked]:
         """In the order of the stream."""
@@ -166,6 +173,18 @@ class Inbox:
                 self.consumer,
             )
         return [Parked(*row) for row in rows]
+
+    def set_aside(self, most: int) -> tuple[int, list[Parked]]:
+        """(how many are parked, the first `most` of them)"""
+        with self._store.transaction() as execute:
+            [(count,)] = execute("SELECT COUNT(*) FROM event_parked WHERE consumer = ?", self.consumer)
+            rows = execute(
+                "SELECT sequence, event_id, event_key, reason, tries, parked_at FROM event_parked WHERE consumer = ?"
+                " ORDER BY sequence LIMIT ?",
+                self.consumer,
+                most,
+            )
+        return int(count), [Parked(*row) for row in rows]
 
     def redrive(self, only: str = "") -> tuple[int, int]:
         """Tries what is parked again, in the order of the stream; `only`: that event's key alone. Of a key whose first one fails again, the
@@ -261,12 +280,20 @@ class Inbox:
         rows = execute("SELECT sequence FROM event_positions WHERE consumer = ? AND partition = ?", self.consumer, partition)
         return int(rows[0][0]) if rows else 0
 
-    def _move(self, execute: Execute, partition: int, sequence: int) -> None:
+    def _move(self, execute: Execute, partition: int, sequence: int, moment: float) -> None:
+        """Nothing is left of what the stream had for this partition at that moment."""
         execute(
             "INSERT INTO event_positions VALUES (?, ?, ?) ON CONFLICT (consumer, partition) DO UPDATE SET sequence = excluded.sequence",
             self.consumer,
             partition,
             sequence,
+        )
+        execute(
+            "INSERT INTO event_as_of VALUES (?, ?, ?) ON CONFLICT (consumer, partition) DO UPDATE SET moment = excluded.moment"
+            " WHERE excluded.moment > event_as_of.moment",
+            self.consumer,
+            partition,
+            int(1000 * moment),
         )
 
     def _forget(self, execute: Execute) -> None:
@@ -284,11 +311,14 @@ class Inbox:
         return self._copied[1]
 
 
-def begin_anew(execute: Execute, consumer: str, copied: str, sequences: dict[int, int]) -> None:
+def begin_anew(execute: Execute, consumer: str, copied: str, sequences: dict[int, int], as_of: int | None = None) -> None:
     """The store holds a new copy, in the transaction that put it there: `copied` is its position, and `sequences` is how far the stream
-    was, by partition, before it was read. All that is in the stream up to there had been committed, and is in the copy."""
-    for table in ("event_inbox", "event_parked", "event_positions", "event_copies"):
-        execute(f"DELETE FROM {table} WHERE consumer = ?", consumer)  # noqa: S608 - one of four
+    was, by partition, before it was read. All that is in the stream up to there had been committed, and is in the copy. `as_of`: when its
+    reading began, in milliseconds since 1970."""
+    for table in ("event_inbox", "event_parked", "event_positions", "event_copies", "event_as_of"):
+        execute(f"DELETE FROM {table} WHERE consumer = ?", consumer)  # noqa: S608 - one of five
+    for partition in range(PARTITIONS) if as_of is not None else ():
+        execute("INSERT INTO event_as_of VALUES (?, ?, ?)", consumer, partition, as_of)
     for partition, sequence in sequences.items():
         execute("INSERT INTO event_positions VALUES (?, ?, ?)", consumer, partition, sequence)
     execute("INSERT INTO event_copies VALUES (?, ?)", consumer, copied)

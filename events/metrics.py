@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, make_wsgi_app, start_http_server
 
 AGES: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
+
+disable_created_metrics()  # type: ignore[no-untyped-call] # typed in part; it spares a series for each counter, of which nothing is made
 
 
 class RelayMetrics:
@@ -33,6 +36,9 @@ class ConsumerMetrics:
         self.registry = CollectorRegistry()
         on, labels = self.registry, ["consumer", "partition"]
         self.lag = Gauge("banyan_consumer_lag", "events in the stream that this consumer has not applied", labels, registry=on)
+        self.oldest = Gauge(
+            "banyan_consumer_oldest_seconds", "age of the first event in hand that is not applied; 0: none", labels, registry=on
+        )
         self.last = Gauge("banyan_consumer_last_event_timestamp_seconds", "when the last applied event was written", labels, registry=on)
         self.age = Histogram(
             "banyan_consumer_age_seconds", "from an event's writing to its effect", ["consumer"], buckets=AGES, registry=on
@@ -47,8 +53,9 @@ class ConsumerMetrics:
 
 
 @contextmanager
-def served(registry: CollectorRegistry, address: str) -> Iterator[str]:
-    """Answers GET /metrics on `address`, HOST:PORT with 0 for a free port, while the block lasts. Gives the address; "" serves nothing.
+def served(registry: CollectorRegistry, address: str, standing: Callable[[], dict[str, Any]] | None = None) -> Iterator[str]:
+    """Answers GET /metrics on `address`, HOST:PORT with 0 for a free port, while the block lasts, and GET /standing with what `standing`
+    says (events/standing.py). Gives the address; "" serves nothing.
 
     Raises:
         OSError: it can't be listened on.
@@ -58,9 +65,24 @@ def served(registry: CollectorRegistry, address: str) -> Iterator[str]:
         return
     host, _, port = address.rpartition(":")
     server, thread = start_http_server(int(port), host or "127.0.0.1", registry)
+    if standing is not None:
+        server.set_app(_beside(make_wsgi_app(registry), standing))
     try:
         yield f"{host or '127.0.0.1'}:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
         thread.join(5)
+
+
+def _beside(metrics: Any, standing: Callable[[], dict[str, Any]]) -> Any:
+    """A WSGI application (PEP 3333): /standing, and for all else `metrics`."""
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Any:
+        if environ.get("PATH_INFO") != "/standing" or environ.get("REQUEST_METHOD") != "GET":
+            return metrics(environ, start_response)
+        body = json.dumps(standing()).encode()
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")])
+        return [body]
+
+    return answer

@@ -22,6 +22,7 @@ from events import stream as streams
 from events.envelope import CONTENT_TYPE, PARTITIONS, Event, parsed
 from events.metrics import RelayMetrics
 from events.outbox import Outbox, OutboxError
+from events.standing import RelayStanding
 from events.stream import Stream
 from shadow.broker import TROUBLE, being_cancelled, reason
 
@@ -40,9 +41,16 @@ class Relay:
     """Of one store. `run` ends when it is cancelled, between two batches or in one."""
 
     def __init__(
-        self, open_it: Callable[[], Outbox], stream: Stream, metrics: RelayMetrics, partitions: Sequence[int] = tuple(range(PARTITIONS))
+        self,
+        open_it: Callable[[], Outbox],
+        stream: Stream,
+        metrics: RelayMetrics,
+        partitions: Sequence[int] = tuple(range(PARTITIONS)),
+        *,
+        store: str = "",
     ) -> None:
-        """`open_it`: connects to the outbox; called again after each loss."""
+        """`open_it`: connects to the outbox; called again after each loss. `store`: its name, for people."""
+        self.standing = RelayStanding(store)
         self._open = open_it
         self._stream = stream
         self._broker = stream.broker("banyan relay")
@@ -62,8 +70,10 @@ class Relay:
                 except OutboxError as error:
                     self._metrics.failures.labels("outbox").inc()
                     self._tell(f"the outbox can't be read; trying on: {error}")
+                    self.standing.backlog = self.standing.oldest = None
                 self._held = frozenset()
                 self._metrics.partitions.set(0)
+                self.standing.held = 0
                 await asyncio.sleep(RETRY_SECONDS)
         finally:
             await self._broker.close()
@@ -89,6 +99,8 @@ class Relay:
         backlog = await self._ask(outbox.backlog)
         self._metrics.partitions.set(len(self._held))
         self._metrics.backlog.set(backlog.rows)
+        self.standing.held, self.standing.backlog = len(self._held), backlog.rows
+        self.standing.oldest = parsed(backlog.oldest).timestamp() if backlog.oldest else None
         age = (datetime.now(UTC) - parsed(backlog.oldest)).total_seconds() if backlog.oldest else 0.0
         self._metrics.oldest.set(max(age, 0.0))
 
@@ -96,6 +108,7 @@ class Relay:
         """One batch. Whether there may be more at once."""
         usable = self._broker.usable.is_set()
         self._metrics.connected.set(usable)
+        self.standing.nats = usable
         if not usable or not self._held:
             return False
         events = await self._ask(outbox.waiting, self._held, BATCH)
@@ -155,7 +168,7 @@ class Relay:
                 _log.error("%s", trouble)
             elif self._told:
                 _log.warning("the outbox is relayed again")
-            self._told = trouble
+            self._told = self.standing.trouble = trouble
 
 
 def waves(events: Sequence[Event]) -> list[list[Event]]:

@@ -6,19 +6,27 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from events.metrics import served
+from shadow import logs
 
 
-def run(name: str, work: Sequence[Coroutine[Any, Any, None]], registry: CollectorRegistry, address: str) -> int:
-    """Returns the exit status: 0 when it was told to end, 1 when something broke. `address`: of the metrics, HOST:PORT; "": none."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+def run(
+    name: str,
+    work: Sequence[Coroutine[Any, Any, None]],
+    registry: CollectorRegistry,
+    address: str,
+    standing: Callable[[], dict[str, Any]] | None = None,
+) -> int:
+    """Returns the exit status: 0 when it was told to end, 1 when something broke. `address`: of the metrics, HOST:PORT; "": none.
+    `standing`: what is answered beside them."""
+    logs.begin(name, logging.WARNING)
     try:
-        with served(registry, address) as where:
+        with served(registry, address, standing) as where:
             if where:
                 print(f"{name}: metrics on http://{where}/metrics", flush=True)
             return asyncio.run(_run(name, work))

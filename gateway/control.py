@@ -27,6 +27,8 @@ class Configure(msgspec.Struct, tag="configure"):
     """Counts the configurations of this supervisor."""
     files: dict[str, bytes] = {}
     """What files that the configuration names for upstreams' TLS held when it was found good."""
+    exporter: str = ""
+    """The socket path of who sends spans; '' where nothing is traced."""
 
     def __repr__(self) -> str:
         return f"Configure({self.path!r}, {self.number})"  # neither secrets nor keys are printed

@@ -13,7 +13,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -52,6 +51,8 @@ from gateway.settings import Config
 from gateway.shipping import ShipperLink
 from gateway.telemetry import Stats
 from gateway.tls import Pair
+from gateway.tracing.handing import Handing
+from shadow import logs
 from shadow.exchange import Summary
 
 REPORT_SECONDS = 1.0
@@ -69,6 +70,10 @@ class Engine(Protocol):
 
     def watch_ends(self, ended: Callable[[bytes], None]) -> None:
         """`ended` is told the key of each credential that legacy ends."""
+        ...
+
+    def trace(self, link: ShipperLink | None, config: Config) -> None:
+        """From now on sampled requests are told of to `link`; None: none is sampled."""
         ...
 
     def end(self, key: bytes) -> None:
@@ -138,6 +143,8 @@ class Worker:
         RECEIVED.asking = lambda origin: self._channel.send(Missing(origin))
         engine = self.engine = self._make(config, build.policy(config, self.decisions), self.access, self.shipper)
         engine.watch_ends(lambda key: self._channel.send(CredentialEnded(key)))
+        self.spans = Handing(self._loop)
+        await self.spans.adopt(first.exporter, config, engine.trace)
         # What start-up made will live as long as the process: the collector need not walk it again (5 % of CPU, measured).
         gc.collect()
         gc.freeze()
@@ -201,6 +208,7 @@ class Worker:
         self._send_report()  # … and after: what the logs lose at the end is reported too
         if self.shipper is not None:
             await self.shipper.close()
+        await self.spans.close()
         await self._channel.flush()
         self._channel.close()
 
@@ -232,6 +240,7 @@ class Worker:
             return
         if before is not None and before is self.shipper:
             before.resize(config.shadow.queue, config.shadow.queue_bytes)
+        await self.spans.adopt(message.exporter, config, self.engine.trace)
         self.access.reopen(config.log_target)
         self.impressions.log.reopen(config.impressions_target)
         self._config, self._number = config, message.number
@@ -282,6 +291,8 @@ class Worker:
         if self._lost:
             stats.event("shadow-lost-in-reload", self._lost)
             self._lost = 0
+        if abandoned := self.spans.take_abandoned():
+            stats.spans_dropped["exporter_gone"] = stats.spans_dropped.get("exporter_gone", 0) + abandoned
         for event, log in (("access-log-dropped", self.access), ("impressions-dropped", self.impressions.log)):
             dropped, reported = log.dropped, self._dropped.get(event, 0)
             if dropped > reported:
@@ -317,6 +328,6 @@ def main(make: Make, run: Callable[[Coroutine[Any, Any, None]], None], arguments
     MEMORY.share(given.limits)
     setproctitle("banyan: worker")
     descriptors.allow_all()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.begin("worker", logging.INFO)
     run(_serve(given.control, [int(fd) for fd in given.listen.split(",")], make))
     quick.leave(0)

@@ -14,6 +14,7 @@ from gateway import upstream_limits
 from gateway.domains.metrics import families as domains
 from gateway.guard.metrics import families
 from gateway.telemetry import BUCKETS
+from gateway.tracing.metrics import families as traces
 from gateway.upstreams import families as upstreams
 from shadow.sinks import Status
 
@@ -67,6 +68,8 @@ class Collector(Base):
             for name, reasons in shipper.dropped.items():
                 for reason, count in reasons.items():
                     dropped.add_metric([name, reason], count)
+            for name, count in shipper.stale.items():
+                skipped.add_metric([name, "stale"], count)
             yield from _shipper(shipper)
         yield from (requests, latency, fallbacks, eligible, captured, skipped, dropped)
         yield from self._rest()
@@ -185,6 +188,7 @@ class Collector(Base):
         yield from families(supervisor.guard)
         yield from domains(supervisor)
         yield from upstream_limits.families(supervisor)
+        yield from traces(supervisor)
         started = GaugeMetricFamily("banyan_start_time_seconds", "Unix time of the supervisor's start")
         started.add_metric([], supervisor.started_at)
         yield from (

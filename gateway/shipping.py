@@ -55,7 +55,15 @@ class ShipperLink:
         """Takes a record, or says why not: '' | shipper_gone | queue_full | record_too_large."""
         if self._count >= self._max_count or self._bytes >= self._max_bytes:
             return "queue_full" if self._transport is not None else "shipper_gone"
-        data = ENCODER.encode(record)
+        return self._take(ENCODER.encode(record))
+
+    def put(self, data: bytes) -> str:
+        """The same of something that is encoded already."""
+        if self._count >= self._max_count or self._bytes >= self._max_bytes:
+            return "queue_full" if self._transport is not None else "shipper_gone"
+        return self._take(data)
+
+    def _take(self, data: bytes) -> str:
         size = len(data)
         if size > MAX_RECORD:
             return "record_too_large"  # the shipper would take it for a stream that is out of step, and drop the connection

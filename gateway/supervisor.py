@@ -32,6 +32,7 @@ from gateway.listening import Sockets, why_not
 from gateway.reload import Reloads, for_the_shipper
 from gateway.switchboard import Switchboard
 from gateway.telemetry import Stats, merge
+from gateway.tracing.running import Exporting
 from gateway.usable import unprepared, unusable
 from shadow.sinks import Status
 from shadow.sinks.status import read_status, tap_path
@@ -104,6 +105,7 @@ class Supervisor:
         self.certificates = tls.Certificates(config)
         self.flags = Switchboard(config, self.workers, self._keep)
         self.keys = KeyServer(config, self.workers, self._keep)
+        self.exporting = Exporting(self._exporter_command, self.restarts, self._keep)
         self.guard = Guard(config, self.flags, self._keep, Clerk(self._clerk_command, self._clerk_ended))
 
     def listen(self) -> None:
@@ -150,6 +152,7 @@ class Supervisor:
             await self.flags.wait_for_first(flags_task, self._stop)
             await self.keys.first(self._stop)
             self._start_shipper()
+            self.exporting.begin(self._runtime, self.config)
             for index, sockets in enumerate(self.sockets.workers):
                 worker = WorkerProcess(index, self._engine, sockets, self._limits, self._configure(), self._told, self._heard, self._extra)
                 self.workers.append(worker)
@@ -176,6 +179,7 @@ class Supervisor:
                 worker.kill()
             if self._shipper is not None:
                 await self._shipper.stop(6.0)
+            await self.exporting.stop()
             for path in self._runtime.iterdir():
                 path.unlink(missing_ok=True)
             self._runtime.rmdir()
@@ -253,6 +257,9 @@ class Supervisor:
             "--parent",
             str(os.getpid()),
         ]
+
+    def _exporter_command(self, socket: str) -> list[str]:
+        return [*self._child("gateway.tracing.exporter"), "--socket", socket, "--parent", str(os.getpid())]
 
     def _clerk_ended(self, name: str, status: int) -> None:
         """Unlike another child's, its end is never the gateway's: the guard does without it."""
@@ -335,7 +342,7 @@ class Supervisor:
     # Reload
 
     def _configure(self) -> Configure:
-        return Configure(str(self.config.path), self._text, self._shipper_socket(), self.number, self.config.held)
+        return Configure(str(self.config.path), self._text, self._shipper_socket(), self.number, self.config.held, self.exporting.socket)
 
     async def _adopt(self, config: Config, text: str) -> list[str]:
         """Puts a validated configuration in force. What went wrong, worker by worker."""
@@ -362,6 +369,7 @@ class Supervisor:
             # On an address of its own: what was captured under the old rules goes to the old shipper, what is captured under the new ones
             # to the new. It ends when every worker has handed over what it had for it.
             self._start_shipper()
+        exporter = self.exporting.adopt(config)
         for worker in self.workers:
             if config.gateway.tls:
                 worker.send(self._certified())
@@ -374,6 +382,8 @@ class Supervisor:
             pass  # said below, worker by worker
         if not same_rules and shipper is not None:
             self._keep(shipper.stop(6.0), "old shipper")
+        if exporter is not None:
+            self._keep(exporter.stop(6.0), "old exporter")
         return [
             f"worker {worker.index}: {worker.refusal or f'it did not say within {CONFIRM_SECONDS:g} s that it serves by it'}"
             for worker in self.workers

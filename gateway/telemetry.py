@@ -128,6 +128,8 @@ class Stats(msgspec.Struct):
     """Outcomes of payments that this worker could not write down yet."""
     crossings: dict[str, int] = {}
     """"review item with" → how often one domain called another, and whether that is the way (gateway/policy/domains.py)."""
+    spans_dropped: dict[str, int] = {}
+    """Of sampled requests, what the exporter was not given, by reason."""
     turnstiles: dict[str, TurnstileStats] = {}
     """Of upstreams with a limit. The supervisor's sums have the counts alone."""
     connections: int = 0
@@ -184,6 +186,7 @@ def merge(total: Stats, part: Stats) -> None:
     _add(total.callers, part.callers)
     _add(total.questions, part.questions)
     _add(total.crossings, part.crossings)
+    _add(total.spans_dropped, part.spans_dropped)
     for name, upstream in part.upstreams.items():
         sums = total.upstreams.setdefault(name, UpstreamStats())
         sums.repeated += upstream.repeated

@@ -15,6 +15,7 @@ with importing():
     from gateway.access import AccessLog
     from gateway.net.edge import Edge
     from gateway.net.listener import Listener
+    from gateway.net.traced import Tracer
     from gateway.policy.decision import Policy
     from gateway.settings import Config
     from gateway.shipping import ShipperLink
@@ -29,6 +30,7 @@ class EdgeEngine:
     def __init__(self, config: Config, policy: Policy, access: AccessLog, shipper: ShipperLink | None) -> None:
         self._edge = Edge(asyncio.get_running_loop(), config, policy, access=access, shipper=shipper)
         self._listener = Listener(self._edge)
+        self._tracer = Tracer()
 
     def take_stats(self) -> Stats:
         edge = self._edge
@@ -43,11 +45,16 @@ class EdgeEngine:
             stats.owed = edge.ledger.owing
             if edge.ledger.up:
                 stats.in_doubt = edge.ledger.in_doubt
+        stats.spans_dropped, self._tracer.dropped = self._tracer.dropped, {}
         stats.seen, stats.seen_of = edge.sample.hand_over()
         return stats
 
     def watch_ends(self, ended: Callable[[bytes], None]) -> None:
         self._edge.ended = ended
+
+    def trace(self, link: ShipperLink | None, config: Config) -> None:
+        self._tracer.configure(link, config.tracing.sample, {route.name: route.match for route in config.routes})
+        self._edge.tracer = self._tracer if link is not None else None
 
     def end(self, key: bytes) -> None:
         self._edge.end(key)

@@ -21,6 +21,7 @@ from inspecting import marks, shown
 from inspecting.told import Told
 from inspecting.verdicts import NOT_HERE, Verdicts
 from shadow.exchange import Exchange
+from shadow.logs import about
 
 _log = logging.getLogger("banyan.inspect")
 
@@ -40,9 +41,19 @@ def _told_only[S: Inspector, **P](method: Callable[Concatenate[S, P], None]) -> 
         try:
             method(self, *args, **kwargs)
         except Exception:
-            _log.exception("a request cannot be shown")
+            _log.exception("a request cannot be shown", extra=about(_about_whom(args)))
 
     return safe
+
+
+def _about_whom(args: tuple[object, ...]) -> str:
+    """The request's id, where one of these knows it."""
+    for each in args:
+        if isinstance(each, Relay):
+            return each.request_id.decode("latin-1")
+        if isinstance(each, Exchange):
+            return each.request_id
+    return ""
 
 
 class Inspector:

@@ -16,6 +16,7 @@ from gateway.config import Config
 from inspecting import marks
 from shadow.exchange import Exchange
 from shadow.judge import Judge, Judgement
+from shadow.logs import about
 from shadow.rules import Rule
 from shadow.sinks import SinkError
 from shadow.sinks.local import redaction
@@ -96,7 +97,12 @@ class Verdicts:
         try:
             found = judge.judge(exchange, INLINE_BYTES) if judge is not None else None
         except Exception:  # the next one must be compared whatever this one hit
-            _log.exception("comparing request %s on route %s failed", exchange.request_id, exchange.route)
+            _log.exception(
+                "comparing request %s on route %s failed",
+                exchange.request_id,
+                exchange.route,
+                extra=about(exchange.request_id, exchange.route),
+            )
             return NOT_HERE, "it failed"
         return _told(found)
 
@@ -108,6 +114,7 @@ class Verdicts:
 
         try:
             store.setup(self._config.shadow.database, self._config.folder)
+            store.renew_connection()  # this may be another look, after the last one broke it
             found: dict[str, list[Rule]] = {}
             for row in rulebook.active(None, time.time()):
                 rule = rulebook.rule_of(row)

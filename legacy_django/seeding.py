@@ -23,7 +23,7 @@ from legacy_django.items.models import Item, Option
 from legacy_django.orders.models import Line, Order
 from legacy_django.recommendations.models import Similarity, Suggestion
 from legacy_django.recommendations.nightly import recompute
-from legacy_django.reviews.models import Review
+from legacy_django.reviews.models import Changed, Review
 
 ITEMS, REVIEWS = 200, 5000
 UNREVIEWED = 2
@@ -72,6 +72,7 @@ def seed() -> Seeded:
         _users()
         prices = _items(random_numbers)
         _reviews(random_numbers)
+        _changed()
         _orders(random_numbers, prices)
         recompute()
         _move_counters([User, Token, Item, Option, Review, Order, Line, Similarity, Suggestion])
@@ -109,7 +110,15 @@ def _items(random_numbers: random.Random) -> dict[int, Decimal]:
         price = Decimal(random_numbers.randrange(500, 25000)) / 100
         name = f"{wood} {thing}"
         items.append(
-            Item(pk=number, name=name, category=category, price=price, description=f"A {thing} of solid {wood.lower()}, oiled by hand.")
+            Item(
+                pk=number,
+                name=name,
+                category=category,
+                price=price,
+                description=f"A {thing} of solid {wood.lower()}, oiled by hand.",
+                changed_at=START,
+                stock_changed_at=START,
+            )
         )
         for size, surcharge in _SIZES:
             option = Option(pk=len(options) + 1, item_id=number, name=size, surcharge=surcharge, stock=random_numbers.randrange(20, 200))
@@ -141,6 +150,11 @@ def _reviews(random_numbers: random.Random) -> None:
         ),
         batch_size=BATCH,
     )
+
+
+def _changed() -> None:
+    """As if nobody had changed anything since."""
+    Changed.objects.bulk_create((Changed(item_id=item, at=START) for item in range(1, ITEMS + 1)), batch_size=BATCH)
 
 
 def _orders(random_numbers: random.Random, prices: dict[int, Decimal]) -> None:

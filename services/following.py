@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from events.envelope import PARTITIONS
-from events.inbox import SCHEMA, Effect, Inbox, InboxError, begin_anew
+from events.inbox import SCHEMA, Effect, Inbox, InboxError, begin_anew, now
 from events.outbox.rows import SQLITE_TABLE
 from events.sqlite_store import SqliteStore, alone, execute_on
 from services.database import Table, fill
@@ -63,6 +63,7 @@ class Following:
     def copy(self, name: str, database: Path, tables: Sequence[Table], options: argparse.Namespace) -> dict[str, int]:
         """The import. The stream's end is read first: what is in it by then was committed, and so is in the copy."""
         begin = _end_of(options.nats) if options.nats else 0
+        as_of = now()
         with open_shop(options.shop) as shop:
 
             def beside(connection: sqlite3.Connection) -> None:
@@ -71,7 +72,7 @@ class Following:
                 if self.writes and options.outbox:
                     connection.execute(SQLITE_TABLE)
                 self.derive(connection)
-                begin_anew(execute_on(connection), name, shop.position(), {number: begin for number in range(PARTITIONS) if begin})
+                begin_anew(execute_on(connection), name, shop.position(), {number: begin for number in range(PARTITIONS) if begin}, as_of)
 
             return fill(database, tables, shop, beside)
 
@@ -103,14 +104,15 @@ class Following:
         from events.consumer import Consumer
         from events.metrics import ConsumerMetrics
         from events.running import run
+        from events.standing import service_command
         from events.stream import stream_at
 
-        metrics = ConsumerMetrics()
+        metrics, redrive = ConsumerMetrics(), service_command(name)
         with closing(SqliteStore(database)) as store, ThreadPoolExecutor(1, thread_name_prefix="inbox") as thread:
             # What this service has told comes back by the shop, and is applied as all else: it is there already, and the same. After an
             # import it may not be.
-            consumer = Consumer(Inbox(store, name, self.effect), SHOP, stream_at(options.nats), metrics, thread)
-            return run(name, [consumer.run()], metrics.registry, options.metrics)
+            consumer = Consumer(Inbox(store, name, self.effect), SHOP, stream_at(options.nats), metrics, thread, redrive)
+            return run(name, [consumer.run()], metrics.registry, options.metrics, consumer.standing.plain)
 
 
 def _end_of(servers: str) -> int:

@@ -257,6 +257,23 @@ def reason(error: BaseException) -> str:
     return type(error).__name__ if isinstance(error, TimeoutError) or not str(error) else str(error)
 
 
+async def glance(place: Place, name: str) -> api.StreamState | None:
+    """What is in the stream, by a connection that is made for this alone and makes nothing; None: there is no such stream.
+
+    Raises:
+        one of TROUBLE: NATS cannot be used, or does not let us.
+        shadow.nkeys.NKeyError: the file that says who we are cannot be used.
+    """
+    broker = Broker(place, name)
+    client = await broker._connect()  # noqa: SLF001 - this module's own
+    try:
+        return (await client.jetstream(timeout=CALL_SECONDS).stream_info(place.stream)).state
+    except NotFoundError:
+        return None
+    finally:
+        await _end(client)
+
+
 async def ensure_stream(stream: JetStreamContext, place: Place) -> None:
     """Makes the stream, or brings its limits up to date.
 

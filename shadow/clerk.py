@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config import parse, read
-from shadow import counters, database, store
+from gateway.quick import leave
+from shadow import counters, database, logs, store
 
 _log = logging.getLogger("banyan.guard")
 
@@ -160,7 +161,7 @@ def main() -> int:
     parser.add_argument("--text", type=Path, required=True, help="a file that holds what --config held when it was validated")
     parser.add_argument("--gateway", required=True, help="names this run of the gateway")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logs.begin("clerk", logging.INFO)
     os.nice(NICE)
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
@@ -175,4 +176,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -20,10 +20,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
+from shadow.counters import STALE
+from shadow.freshness import Freshness, Said
 from shadow.headers import NOWHERE, Address, differing
 from shadow.normalise import UNDECODED, Body, Form, Json, Message, joined
 from shadow.paths import NO_PATTERNS, PatternSet
@@ -82,6 +84,8 @@ class Rules:
     headers: tuple[str, ...] = HEADERS
     resolve: bool = False
     """Whether a relative Location equals the absolute one of the client's own host."""
+    freshness: Freshness | None = None
+    """Where answers say how fresh they are; None: they are compared as they stand."""
     passed: tuple[str, ...] = ()
     """Headers of which a rule says that they may differ; `set-cookie` means every cookie, `set-cookie: name` one."""
     reviewed: frozenset[str] = frozenset()
@@ -100,6 +104,7 @@ class Rules:
         pattern: Mapping[str, str] | None = None,
         headers: Sequence[str] = HEADERS,
         redirects: Literal["exact", "resolved"] = "exact",
+        freshness: Mapping[str, Any] | None = None,
     ) -> Rules:
         """From the texts in the configuration.
 
@@ -117,6 +122,7 @@ class Rules:
             tuple((PatternSet.parse([path]), _checked(text)) for path, text in (pattern or {}).items()),
             tuple(header.lower() for header in headers),
             redirects == "resolved",
+            None if freshness is None else Freshness.make(**freshness),
         )
 
 
@@ -252,6 +258,22 @@ def compare(legacy: Message, candidate: Message, rules: Rules, address: Address 
         configured=bodies.configured,
         whole=bodies.whole,
     )
+
+
+def without_stale(verdict: Verdict, legacy: Message, candidate: Message, freshness: Freshness, at: float) -> Verdict:
+    """`verdict` on what was asked at `at` (Unix seconds), without what the candidate need not show yet. Where nothing else differs nothing
+    is known: it is no match."""
+    one, other = (Said(side.headers, side.body.value if side.body.form is Form.JSON else None) for side in (legacy, candidate))
+    left = tuple(each for each in verdict.differences if each.kind not in _IN_PARTS or not freshness.stale(each.path, one, other, at))
+    if len(left) == len(verdict.differences):
+        return verdict
+    if left:
+        return replace(verdict, differences=left)
+    # Of more differences than are listed, one may be somewhere else.
+    return verdict if verdict.cut else skipped(STALE)
+
+
+_IN_PARTS = frozenset((Kind.TYPE, Kind.MISSING, Kind.EXTRA, Kind.VALUE, Kind.ORDER))
 
 
 def _coded_otherwise(legacy: Message, candidate: Message) -> bool:

@@ -25,6 +25,8 @@ SKIPPED = "skipped."
 DROPPED = "dropped."
 SAMPLED_OUT = "sampled_out"
 """The reason under SKIPPED of what chance left out."""
+STALE = "stale"
+"""The reason under SKIPPED of what the candidate need not show yet (shadow.freshness)."""
 DRIFT = "drift."
 """Followed by a key (shadow.drift): exchanges in which an ignored place had these types."""
 NOISE_PAIRS = "noise.pairs"
@@ -60,9 +62,9 @@ UNREADABLE = DROPPED + "unreadable"
 POISON = DROPPED + "poison"
 """It ended the process in which a shadow worker opened it."""
 
-_BODILESS = tuple(SKIPPED + reason for reason in ("too_large", "event_stream", "reference_unanswered"))
+_NO_VERDICT = tuple(SKIPPED + reason for reason in ("too_large", "event_stream", "reference_unanswered", STALE))
 AFTER_CAPTURE = frozenset(
-    (QUEUE_FULL, POOL_FULL, SHUTDOWN, BROKER_AWAY, BROKER_FULL, BROKER_REFUSED, EXPIRED, UNREADABLE, POISON, FAILED, *_BODILESS)
+    (QUEUE_FULL, POOL_FULL, SHUTDOWN, BROKER_AWAY, BROKER_FULL, BROKER_REFUSED, EXPIRED, UNREADABLE, POISON, FAILED, *_NO_VERDICT)
 )
 """What can become of an exchange, besides a comparison, once it is in CAPTURED. Every other reason is the edge's, of a request that is not:
 the two never share one. Whoever adds a reason behind the edge adds it here (shadow/reconcile.py)."""

@@ -73,10 +73,15 @@ class GateResult:
     coverage_required: float = 0.0
     open: int = 0
     """Signatures that somebody has to look at, or to mend."""
+    stale: float = 0.0
+    """Share that was stale (shadow.freshness) of what was compared or stale."""
     missing: int | None = 0
     """Comparisons that would do for `minimum` and `required`, were all of them to match; None: no number of them would."""
 
 
+MOST_STALE = 0.05
+"""Of what was compared or stale: where a part changes as often as it is asked for, a difference in it may always be taken for a change that
+is on its way. So much of a route may be like that."""
 MOST = 10**9
 """Comparisons. A route that would need more than these is told that none would do."""
 _NAMED = 3
@@ -92,9 +97,10 @@ def gate(
     coverage: float | None = None,
     least_coverage: float = 0.0,
     signatures: Sequence[str] = (),
+    stale: int = 0,
 ) -> GateResult:
     """The test for `matched` out of `compared`: at least `minimum` comparisons, the interval's lower end at `match` or above, `coverage` at
-    `least_coverage` or above, and no open signature."""
+    `least_coverage` or above, no open signature, and no more than MOST_STALE `stale` ones beside those that were compared."""
     lower, _ = wilson(matched, compared)
     more = further(matched, compared, match)
     reasons: list[str] = []
@@ -109,9 +115,12 @@ def gate(
     if signatures:
         named = ", ".join(signatures[:_NAMED]) + (f" and {len(signatures) - _NAMED} more" if len(signatures) > _NAMED else "")
         reasons.append(f"{len(signatures)} signature{'' if len(signatures) == 1 else 's'} still open: {named}")
+    share = stale / (compared + stale) if stale else 0.0
+    if share > MOST_STALE:
+        reasons.append(f"{share:.4%} of the answers were stale, {MOST_STALE:.4%} may be")
     missing = None if more is None else max(more, minimum - compared, 0)
     return GateResult(
-        not reasons, compared, matched, lower, minimum, match, tuple(reasons), coverage, least_coverage, len(signatures), missing
+        not reasons, compared, matched, lower, minimum, match, tuple(reasons), coverage, least_coverage, len(signatures), share, missing
     )
 
 

@@ -24,6 +24,7 @@ from shadow.compare import (
     described,
     mismatch,
     skipped,
+    without_stale,
 )
 from shadow.exchange import Answer, Exchange
 from shadow.headers import NOWHERE, Address, differing
@@ -157,6 +158,8 @@ class Judge:
             verdict = compare(left, right, rules, opened.address, hurried=hurried)
         except LongWorkError:
             return None
+        if rules.freshness is not None and verdict.differences and about.kind != "noise":
+            verdict = without_stale(verdict, left, right, rules.freshness, about.at)
         if left.body.veiled or right.body.veiled:
             verdict = replace(verdict, differences=tuple(map(self._veiled, verdict.differences)))
         return self._judgement(about, verdict, left, right)

@@ -21,6 +21,7 @@ from shadow.batch import Batch
 from shadow.budget import NotStartedError
 from shadow.consumed import Counted
 from shadow.judge import Judgement
+from shadow.logs import about
 from shadow.opening import Opener
 from shadow.pack import Pack, PackError, Pair, counts, judgement, name_of, size
 from shadow.pool import Pool
@@ -179,7 +180,8 @@ class Judging:
                 batch.count(route, at, counter, count)
             for each in told:
                 batch.judgement(each)
-        self._figures.add("compared", len(told))
+        for each in told:
+            self._figures.add(_outcome(each))
         expired = self._max_age and time.time() - sent > self._max_age
         for pair in contents.pairs:
             if expired:
@@ -196,7 +198,7 @@ class Judging:
             found = None if careful else self._judge.judge(pair, INLINE_BYTES)  # another thread may put another judge in its place
         except Exception:  # the next pair must be compared whatever this one hit
             broke = True
-            _log.exception("comparing request %s on route %s failed", pair.request_id, pair.route)
+            _log.exception("comparing request %s on route %s failed", pair.request_id, pair.route, extra=about(pair.request_id, pair.route))
         with self._lock:
             if found is not None or broke:
                 self._settle(held, pair, found)
@@ -222,7 +224,7 @@ class Judging:
         """Under the lock."""
         if found is not None:
             held.counted.batch.judgement(found)
-            self._figures.add("compared")
+            self._figures.add(_outcome(found))
         else:
             held.counted.batch.count(pair.route, pair.at, counters.failed(noise=pair.kind == "noise"))
             self._figures.add("comparison_failed")
@@ -237,6 +239,10 @@ class Judging:
                 del self._of[pair]  # it is counted already
         self._figures.add(name.removeprefix(counters.DROPPED), said.total() or 1)
         _log.error("message %d of %s is not counted but as lost: %s", held.counted.sequence, self._stream, why)
+
+
+def _outcome(judgement: Judgement) -> str:
+    return counters.STALE if judgement.reason == counters.STALE else "compared"
 
 
 def _as_lost(said: Counter[tuple[str, bool]], at: float, name: str) -> Batch:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from shadow.budget import BudgetedJudge, Judging, Routed
+from shadow.logs import about
 
 _log = logging.getLogger("banyan.shadow")
 
@@ -173,7 +174,12 @@ class Pool[Given: Named, Found]:
                     child.use(self._judge)
                     judgement = child.judge(exchange)
                 except Exception:  # the next exchange must be compared whatever this one hit; it is told here and counted by the owner
-                    _log.exception("comparing request %s on route %s failed", exchange.request_id, exchange.route)
+                    _log.exception(
+                        "comparing request %s on route %s failed",
+                        exchange.request_id,
+                        exchange.route,
+                        extra=about(exchange.request_id, exchange.route),
+                    )
                 self._done(exchange, judgement)
         finally:
             child.close()

@@ -258,6 +258,7 @@ def gate_of(report: RouteReport, *, minimum: int, match: float, coverage: float 
         coverage=report.coverage_of_sample,
         least_coverage=coverage,
         signatures=[f"{line.kind} {line.path} ({line.state})" for line in (*report.signatures, *report.unmended)],
+        stale=report.skipped.get(counters.STALE, 0),
     )
 
 

@@ -19,6 +19,7 @@ import msgspec
 from recorded import json_lines
 from shadow.captured import entry
 from shadow.exchange import Exchange, weight
+from shadow.logs import about
 from shadow.redact import Redactor
 
 _log = logging.getLogger("banyan.shadow")
@@ -189,7 +190,12 @@ class Taps:
                 lines.append(json_lines.line(entry(exchange, self._redactor, number)))
             except Exception:  # what cannot be redacted is not told, and the next one is; counted, and told here
                 tap.counts.failed += 1
-                _log.exception("request %s on route %s could not be captured", exchange.request_id, exchange.route)
+                _log.exception(
+                    "request %s on route %s could not be captured",
+                    exchange.request_id,
+                    exchange.route,
+                    extra=about(exchange.request_id, exchange.route),
+                )
         return b"".join(lines)
 
 

@@ -17,6 +17,7 @@ from shadow import counters
 from shadow.batch import Batch
 from shadow.exchange import Exchange, Record, Summary, weight
 from shadow.judge import Judge, Judgement
+from shadow.logs import about
 from shadow.pool import Pool
 from shadow.rules import Rule
 from shadow.sinks import Status
@@ -158,7 +159,7 @@ class Worker:
         with self._lock:
             dropped = {route: dict(reasons) for route, reasons in self._status.dropped.items()}
             waiting, size = self._intake.waiting + self._slow.waiting, self._intake.bytes + self._slow.bytes
-            return Status(waiting, size, self._status.shipped, dropped=dropped)
+            return Status(waiting, size, self._status.shipped, dropped=dropped, stale=dict(self._status.stale))
 
     def _drop(self, exchange: Exchange, name: str) -> None:
         self._batch.count(exchange.route, exchange.at, counters.lost(name, noise=exchange.kind == "noise"))
@@ -192,13 +193,18 @@ class Worker:
                 judgement = self._judge.judge(exchange, INLINE_BYTES)  # the writing thread may put another judge in its place
             except Exception:  # the next exchange must be compared whatever this one hit
                 broke = True
-                _log.exception("comparing request %s on route %s failed", exchange.request_id, exchange.route)
+                _log.exception(
+                    "comparing request %s on route %s failed",
+                    exchange.request_id,
+                    exchange.route,
+                    extra=about(exchange.request_id, exchange.route),
+                )
             with self._lock:
                 if not self._intake.done():
                     return
                 if judgement is not None:
                     self._status.shipped += 1
-                    self._batch.judgement(judgement)
+                    self._add(judgement)
                 elif broke:
                     self._status.shipped += 1
                     self._batch.count(exchange.route, exchange.at, counters.failed(noise=exchange.kind == "noise"))
@@ -214,7 +220,12 @@ class Worker:
             if judgement is None:
                 self._batch.count(exchange.route, exchange.at, counters.failed(noise=exchange.kind == "noise"))
             else:
-                self._batch.judgement(judgement)
+                self._add(judgement)
+
+    def _add(self, judgement: Judgement) -> None:
+        self._batch.judgement(judgement)
+        if judgement.reason == counters.STALE:
+            self._status.stale[judgement.route] = self._status.stale.get(judgement.route, 0) + 1
 
     # The writing thread
 

@@ -1,7 +1,9 @@
 """What holds for every test."""
 
+import gc
 import os
 import sys
+from itertools import islice
 
 import pytest
 
@@ -19,24 +21,51 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 LONG = (
-    "tests/demo/",
     "tests/bench/test_scenarios.py",
-    "tests/integration/test_unleash_",
-    "tests/integration/test_flags_command.py",
+    "tests/demo/test_script.py",
     "tests/integration/test_guard.py",
-    "tests/integration/test_start.py",
+    "tests/shadow/test_jetstream.py",
+    "tests/console/test_news.py",
+    "tests/events/test_in_step.py",
     "tests/integration/test_reload.py",
+    "tests/console/test_hostile_pages.py",
+    "tests/integration/test_faults",
+    "tests/demo/test_live.py",
+    "tests/drills/",
+    "tests/integration/test_unleash_",
+    "tests/console/test_operate_live.py",
+    "tests/integration/test_secrets.py",
     "tests/console/test_flags_live.py",
+    "tests/integration/test_flags_command.py",
+    "tests/integration/test_start.py",
     "tests/integration/test_shipping",
     "tests/events/",
-    "tests/drills/test_events.py",
-    "tests/shadow/test_jetstream.py",
+    "tests/integration/test_overload.py",
+    "tests/console/test_live.py",
+    "tests/console/test_korean_live.py",
 )
-"""Files that take long, with few tests. By themselves these would come last, one process with three minutes of them and the other idle."""
+"""Files that take long, the longest first. Much of what they take is waiting."""
+BETWEEN = 5
+"""So many other files come between two long ones."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    """Long files begin early, so that none is left for one process at the end, while the others are idle; and not all at once, since three
+    processes that wait leave both cores idle: beside one that waits the others compute."""
+    files: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    ranks = {file: next((rank for rank, begin in enumerate(LONG) if file.startswith(begin)), None) for file in files}
+    long = sorted((file for file in files if ranks[file] is not None), key=lambda file: ranks[file] or 0)
+    others = iter([file for file in files if ranks[file] is None])
+    order = [name for file in long for name in (file, *islice(others, BETWEEN))]
+    items[:] = [item for file in (*order, *others) for item in files[file]]
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays until the end: some hundred thousand objects, which nobody needs to walk again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -136,6 +136,15 @@ def test_the_ledger_knows_no_engine(path: Path) -> None:
     assert not [name for name in imports(path) if within(name, "gateway.net", "gateway.mitm", "gateway.supervisor", "mitmproxy", "uvloop")]
 
 
+@pytest.mark.parametrize("path", modules("gateway/export"), ids=lambda path: path.name)
+def test_what_is_exported_is_worked_out_of_what_it_is_given(path: Path) -> None:
+    # No file, no clock and no engine: of equal configurations and flags the export is the same.
+    own = ("gateway.export", "gateway.policy", "gateway.settings", "flags.settled", "flags.plans")
+    for name in imports(path):
+        assert name.partition(".")[0] in sys.stdlib_module_names or within(name, *own), f"{path.name} imports {name}"
+        assert name.partition(".")[0] not in {"os", "socket", "time", "random", "subprocess", "asyncio"}
+
+
 @pytest.mark.parametrize("path", modules("flags/snapshot.py"), ids=lambda path: path.name)
 def test_the_snapshot_is_standard_library_only(path: Path) -> None:
     assert all(name.partition(".")[0] in sys.stdlib_module_names for name in imports(path))

@@ -17,6 +17,7 @@ from typing import Final
 
 from psycopg import sql
 
+from events import position
 from events.envelope import Event
 from events.outbox import OutboxError
 from events.outbox.pgoutput import Begin, Commit, Insert, PgoutputError, Relation, read
@@ -27,6 +28,8 @@ SLOT: Final = "banyan_outbox"
 PUBLICATION: Final = "banyan_outbox"
 STEP_BYTES: Final = 64 * 1024**2
 """Of the log, decoded at one look: what others have written meanwhile may be more than a statement's time allows for."""
+CHANGES: Final = 2
+"""How many messages are decoded at one look for each event that is wanted. It ends with the transaction in which they are that many."""
 STATEMENT_MS: Final = 60_000
 """For a look, which has to decode a long transaction from its beginning."""
 
@@ -41,6 +44,8 @@ class LogOutbox(PostgresOutbox):
         """(end of a transaction, its events that are not published), in the order of the log."""
         self._left: int | None = None
         """Up to this number what is in the table is published first: it may be older than the slot. None: the slot was not looked at."""
+        self._all_seen = True
+        """Every transaction that was read could be seen in the table, too."""
 
     def hold(self, partitions: Sequence[int]) -> frozenset[int]:
         """All or none: a slot has all partitions. They are taken in order, and given back at the first that another has: of two who begin
@@ -71,17 +76,20 @@ class LogOutbox(PostgresOutbox):
         before = ends[0][0]
         rows = self._rows(
             "SELECT data FROM pg_logical_slot_peek_binary_changes(%s, %s, %s, 'proto_version', '1', 'publication_names', %s)",
-            SLOT, before, 2 * most, PUBLICATION,
+            SLOT, before, CHANGES * most, PUBLICATION,
         )  # fmt: skip
         self._read.clear()
-        found = self._decode(row[0] for row in rows)
+        found = self._seen(self._decode(row[0] for row in rows))
         there = self._there([one.sequence for one in found])
         for _, numbers in self._read:
             numbers.intersection_update(there)
         events = [one for one in found if one.sequence in there]
         if not events:
-            # What others write is in the log as well, and need not be decoded again.
-            self._advance(self._read[-1][0] if self._read else 0, before)
+            # What others write is in the log as well, and need not be decoded again; but only as far as this look has come.
+            whole = len(rows) < CHANGES * most and self._all_seen
+            end = self._read[-1][0] if self._read else 0
+            if whole or end:
+                self._advance(end, before if whole else None)
             self._read.clear()
         return events
 
@@ -127,6 +135,21 @@ class LogOutbox(PostgresOutbox):
             " WHERE slot_name = %s AND confirmed_flush_lsn < greatest(%s::pg_lsn, %s::pg_lsn)",
             text, at_least or text, SLOT, text, at_least or text,
         )  # fmt: skip
+
+    def _seen(self, events: list[Event]) -> list[Event]:
+        """Up to the first of a transaction that is in the log and not yet to be seen: its commit is written, and it is not over. Its rows
+        seem gone, and they are yet to come. Looked at before the rows are."""
+        if not events:
+            self._all_seen = True
+            return []
+        over = position.read(self._rows(position.POSTGRES_QUERY)[0][0])
+        early = {one.sequence for one in events if not over.covers(one)}
+        self._all_seen = not early
+        if early:
+            while any(not numbers.isdisjoint(early) for _, numbers in self._read):
+                self._read.pop()
+        kept = {number for _, numbers in self._read for number in numbers}
+        return [one for one in events if one.sequence in kept]
 
     def _there(self, numbers: list[int]) -> frozenset[int]:
         """Those that are not published yet."""

@@ -2,7 +2,7 @@
 
 import signal
 
-from gateway.quick import importing
+from gateway.quick import importing, leave
 
 
 def main() -> None:
@@ -12,7 +12,13 @@ def main() -> None:
         from gateway.cli import verbs
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    verbs.main()
+    try:
+        verbs.main()
+    except SystemExit as end:
+        if isinstance(end.code, str):  # what Python would print
+            raise
+        status = end.code or 0
+    leave(status)
 
 
 if __name__ == "__main__":

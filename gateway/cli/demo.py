@@ -16,6 +16,7 @@ def demo(
     *,
     script: Annotated[bool, Parameter(negative=())] = False,
     unleash: Annotated[bool, Parameter(negative=())] = False,
+    events: Annotated[bool, Parameter(negative=())] = False,
     engine: Literal["edge", "mitmproxy"] = "edge",
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     keep: Annotated[bool, Parameter(negative=())] = False,
@@ -30,6 +31,8 @@ def demo(
         Hands an API over unattended, step by step; prints step, expected and seen; exit status 1 if any differs.
     unleash
         Flags in the real Unleash server, over an embedded PostgreSQL. The first time installs it, once.
+    events
+        Data moves too: the shop on PostgreSQL, with its outbox; relays, NATS, the reviews service kept in step, and the product view.
     engine
         See banyan run.
     as_json
@@ -39,6 +42,8 @@ def demo(
     """
     if (as_json or keep) and not script:
         raise RefusalError("--json and --keep go with --script")
+    if script and events:
+        raise RefusalError("--events goes without --script: the story is told of a shop whose data stays")
     try:
         from demo import live
         from demo import script as story
@@ -60,7 +65,7 @@ def demo(
     try:
         if script:
             return story.run(say, engine=engine, unleash=unleash, as_json=as_json, keep=keep)
-        return live.run(say, engine=engine, unleash=unleash)
+        return live.run(say, engine=engine, unleash=unleash, events=events)
     except (StartError, TrafficError, AdminError, FiguresError) as error:
         raise RefusalError(str(error), status=1) from error
 

@@ -6,16 +6,11 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from gateway.cli.shared import RefusalError, load_config
-
-if TYPE_CHECKING:
-    from flags.overrides import Override
-    from flags.snapshot import Snapshot
-    from gateway.settings import Config
 
 
 def explain(
@@ -109,56 +104,12 @@ def _asked(path: Path, admin: str, question: Mapping[str, Any]) -> tuple[dict[st
 
 
 def _here(path: Path, question: Mapping[str, Any], why: str) -> tuple[dict[str, Any], None, str]:
+    from gateway.cli.standing import flags_from, overrides, snapshot
     from gateway.explain import QuestionError, asked, explain
 
     config = load_config(path)
     try:
-        found = explain(config, _snapshot(config), _overrides(config), asked(json.dumps(question).encode()))
+        found = explain(config, snapshot(config), overrides(config), asked(json.dumps(question).encode()))
     except QuestionError as error:
         raise RefusalError(str(error)) from None
-    return found, None, f"NOT BY A GATEWAY ({why}): worked out from {config.path} and {_flags_from(config)}"
-
-
-def _flags_from(config: Config) -> str:
-    flags = config.flags
-    return str(config.resolve(flags.path)) if flags.source == "file" else f"the backup {config.resolve(flags.backup)}"
-
-
-def _snapshot(config: Config) -> Snapshot:
-    """The flags with which a gateway would start now, were Unleash down.
-
-    Raises:
-        RefusalError: a gateway would not start.
-    """
-    from flags.features import EMPTY, revision
-    from flags.snapshot import Snapshot
-
-    if config.flags.source == "file":
-        from flags.file import FlagFileError, read
-
-        try:
-            data = read(config.resolve(config.flags.path))
-        except FlagFileError as error:
-            raise RefusalError(str(error)) from None
-        return Snapshot(revision(data), data, "file", time.time())
-    from flags.backup import Backup, BackupError
-
-    try:
-        saved, since = Backup(config.resolve(config.flags.backup)).read(whosever=True)
-    except BackupError as error:
-        return Snapshot(revision(EMPTY), EMPTY, "none", 0.0, str(error))
-    return Snapshot(revision(saved.features), saved.features, "backup", since, refused=saved.refused)
-
-
-def _overrides(config: Config) -> Mapping[str, Override]:
-    """Those that a gateway would find written down."""
-    from flags.overrides import OverrideError, Overrides, read
-
-    found = Overrides()
-    try:
-        data = read(config.resolve(config.flags.overrides))
-        if data is not None:
-            found.load(data, time.time())
-    except (OSError, OverrideError):
-        pass  # it would go without them too, and say so in its log
-    return found.by_flag
+    return found, None, f"NOT BY A GATEWAY ({why}): worked out from {config.path} and {flags_from(config)}"

@@ -52,8 +52,9 @@ def serve(config: Path, engine: str, announce: Callable[[str], None], *, workers
         from gateway.config import ConfigError, parse, read
         from gateway.listening import BindError
         from gateway.supervisor import StartError, Supervisor
+    from shadow import logs
 
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.begin("supervisor", logging.WARNING)
     for name in ("banyan.reload", "banyan.flags", "banyan.identity"):  # that trouble is over is news too
         logging.getLogger(name).setLevel(logging.INFO)
     setproctitle("banyan: supervisor")

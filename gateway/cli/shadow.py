@@ -25,6 +25,7 @@ def shadow(*, config: Path = Path("banyan.toml"), metrics: str = "") -> int:
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))  # until the worker takes it: there is nothing to finish yet
     from setproctitle import setproctitle
 
+    from shadow import logs
     from shadow.sinks import SinkError
     from shadow.standalone import serve
 
@@ -32,7 +33,7 @@ def shadow(*, config: Path = Path("banyan.toml"), metrics: str = "") -> int:
     if loaded.shadow.sink != "jetstream":
         raise RefusalError(f'{config}: shadow.sink is "local": the gateway compares by itself. Write sink = "jetstream" for shadow workers')
     address = _address(metrics) if metrics else None
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.begin("shadow worker", logging.WARNING)
     setproctitle("banyan: shadow worker")
     try:
         whole = serve(loaded, address)

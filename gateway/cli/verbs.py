@@ -13,6 +13,8 @@ from gateway.cli.shared import RefusalError
 
 # Plain text: Markdown would take a third of the time that --help takes.
 app = App(name="banyan", help="Moves a Django monolith to new services one API at a time.", version="0.1.0", help_format="plaintext")
+app.command("gateway.cli.init:init", name="init")
+app.command("gateway.cli.doctor:doctor", name="doctor")
 app.command("gateway.cli.run:run", name="run")
 app.command("gateway.cli.inspect:inspect", name="inspect")
 app.command("gateway.cli.check:check", name="check")
@@ -34,6 +36,7 @@ app.command("gateway.cli.domains:domains", name="domains")
 app.command("gateway.cli.drill:app", name="drill")
 app.command("gateway.cli.top:top", name="top")
 app.command("gateway.cli.burndown:burndown", name="burndown")
+app.command("gateway.cli.export:app", name="export")
 app.command("gateway.cli.bench:bench", name="bench")
 app.command("gateway.cli.completion:completion", name="completion")
 

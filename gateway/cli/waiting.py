@@ -65,6 +65,8 @@ def passed(config: Path, name: str, since: str, seconds: float) -> tuple[Route, 
 
 def outlook(result: GateResult, rate: float, window: float | None) -> str:
     """What is missing, and how long that takes at `rate` comparisons a second. `window`: seconds after which a comparison is forgotten."""
+    from shadow.gate import MOST_STALE
+
     parts = [f"{result.compared} compared, {result.matched} of them match"]
     missing = result.missing
     if missing is None:
@@ -78,6 +80,8 @@ def outlook(result: GateResult, rate: float, window: float | None) -> str:
         parts.append(text)
     if result.coverage is not None and result.coverage < result.coverage_required:
         parts.append(f"{result.coverage:.2%} of what was to be compared was, {result.coverage_required:.2%} is needed")
+    if result.stale > MOST_STALE:
+        parts.append(f"{result.stale:.2%} of the answers were stale, {MOST_STALE:.2%} may be")
     if result.open:
         parts.append(f"{result.open} signature{' is' if result.open == 1 else 's are'} open: somebody has to look at that")
     return "; ".join(parts)

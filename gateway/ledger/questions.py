@@ -18,6 +18,8 @@ from gateway.ledger.database import Connection
 
 WAITING: Final = 1000
 """Questions that wait; one more is told at once that nobody knows."""
+ALIKE: Final = 16
+"""Of these, about one key. Whoever repeats one again and again while the database is held up over it takes no place from others."""
 OWED: Final = 20_000
 """What is still to be written of requests that were sent; about 100 bytes each, and the answer. Beyond that the oldest is left to its line,
 which stays claimed until this worker ends, and is in doubt then."""
@@ -74,6 +76,8 @@ class Questions:
         self._later: list[tuple[float, int, Question]] = []
         """By the moment from which on it is tried again, monotonic."""
         self._numbers = count()
+        self._alike: dict[object, int] = {}
+        """How many of those who ask do so about the same key."""
         self._out: set[object] = set()
         """The keys of the questions that somebody is putting to the database."""
 
@@ -91,11 +95,14 @@ class Questions:
         """False: too many wait."""
         if question.must:
             self.owe([question])
-        elif len(self._asked) >= WAITING:
+            return True
+        alike = self._alike.get(question.about, 0)
+        if len(self._asked) >= WAITING or alike >= ALIKE:
             return False
-        else:
-            self._asked.append(question)
-            self.wake.notify()
+        if question.about is not None:
+            self._alike[question.about] = alike + 1
+        self._asked.append(question)
+        self.wake.notify()
         return True
 
     def owe(self, questions: list[Question], *, first: bool = False) -> None:
@@ -127,15 +134,24 @@ class Questions:
         passed: list[Question] = []
         while self._asked and len(found) < most:
             question = self._asked.popleft()
+            if self._apart and question.about in self._out:
+                if now < question.until:  # else its timer has told whoever asked
+                    passed.append(question)
+                else:
+                    self._waits_no_more(question)
+                continue
+            self._waits_no_more(question)
             if self._apart and question.about is not None:
-                if question.about in self._out:
-                    if now < question.until:  # else its timer has told whoever asked
-                        passed.append(question)
-                    continue
                 self._out.add(question.about)
             found.append(question)
         self._asked.extendleft(reversed(passed))
         return found
+
+    def _waits_no_more(self, question: Question) -> None:
+        if question.about is not None:
+            left = self._alike.pop(question.about) - 1
+            if left:
+                self._alike[question.about] = left
 
     def done(self, questions: list[Question]) -> None:
         """They are out no more."""

@@ -2,7 +2,8 @@
 
 Ages in the ledger are by its database's clock: this machine's, or PostgreSQL's. A clock that is set makes the living look dead, and what is
 young look old. So it is held against a clock that nobody sets (time.monotonic) at each look, before anything follows from it; and that it
-was set is written down in the ledger, since it holds for all who share it, and for who comes after them.
+was set is written down in the ledger, since it holds for all who share it, and for who comes after them. That clock stands still while the
+machine is suspended, and so did all who live on it: nobody is taken for dead then, but what is old is old.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Upkeep:
         self._purged = 0.0
         self._offset: float | None = None
         """The database's clock less the monotonic one, at the last look."""
+        self._suspended = 0.0
+        """As of `suspended`, at that look."""
 
     def due(self, now: float) -> bool:
         """Is it time to look again? `now`: monotonic."""
@@ -45,10 +48,9 @@ class Upkeep:
             AwayError: the database does not do it now.
         """
         now = self._looked = time.monotonic()
-        there, was_set = self._clock(database)
-        if was_set:
-            _log.warning("the ledger's clock was set: who has died is found out at the next look, and nothing is forgotten for a while")
-            live()
+        there, jumped = self._clock(database)
+        if jumped:
+            live()  # who has died is found out at the next look
         else:
             lost = book.reap(database, there)
             if lost:
@@ -59,17 +61,24 @@ class Upkeep:
         return book.counts(database)
 
     def _clock(self, database: Connection) -> tuple[float, bool]:
-        """The ledger's clock, and whether it was set since the last look. What follows goes by this time alone: by one that is read later
-        it would forget at once what a clock that was set in between makes look old."""
-        began = time.monotonic()
+        """The ledger's clock, and whether it has jumped since the last look. What follows goes by this time alone: by one that is read
+        later it would forget at once what a clock that was set in between makes look old."""
+        began, slept = time.monotonic(), suspended()
         there = database.now()
         ended = time.monotonic()
         # It was read at some moment between the two: only what that cannot explain is the clock's doing.
         before, offset, unsure = self._offset, there - (began + ended) / 2, ended - began
-        if before is not None and abs(offset - before) > JUMP_SECONDS + unsure:
+        jump = 0.0 if before is None else offset - before
+        jumped = abs(jump) > JUMP_SECONDS + unsure
+        if jumped and abs(jump - (slept - self._suspended)) > JUMP_SECONDS + unsure:
             book.clock_was_set(database)  # first: where that cannot be written, it is found out again at the next look
-            self._offset = offset
-            return there, True
-        if before is None or unsure < JUMP_SECONDS:
-            self._offset = offset
-        return there, False
+            _log.warning("the ledger's clock was set: who has died is found out at the next look, and nothing is forgotten for a while")
+        if jumped or before is None or unsure < JUMP_SECONDS:
+            self._offset, self._suspended = offset, slept
+        return there, jumped
+
+
+def suspended() -> float:
+    """Seconds for which this machine was suspended since it was started: time.monotonic() has not counted them. 0: none, or not told."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return 0.0 if boot is None else time.clock_gettime(boot) - time.clock_gettime(time.CLOCK_MONOTONIC)

@@ -91,7 +91,9 @@ class GatewayAddon:
             await self._deciding.head(flow)
         except Exception:
             # mitmproxy would log it, and send on what the client has sent: to legacy, whoever calls, and with every forged field.
-            _log.exception("a request could not be decided about")
+            known = self._notes.relays.get(flow)
+            request_id = known.request_id.decode("latin-1") if known is not None else ""
+            _log.exception("a request could not be decided about", extra={"request_id": request_id})
             if flow.killable:
                 flow.kill()  # type: ignore[no-untyped-call] # mitmproxy is typed in part
         relay = self._notes.relays.get(flow)

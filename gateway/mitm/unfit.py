@@ -15,6 +15,8 @@ def unfit(config: Config, *, alone: bool = False) -> Iterator[str]:
         yield "gateway.http3: mitmproxy binds its address by itself, and workers cannot share it; set workers = 1"
     if config.domains is not None and config.domains.enforce != "off":
         yield 'domains.enforce: the mitmproxy engine looks at no calls between domains; write "off", or run the edge engine'
+    if config.tracing.endpoint and not alone:  # whoever inspects sees the requests themselves
+        yield "tracing.endpoint: the mitmproxy engine records no spans; remove it, or run the edge engine"
     for route in config.routes:
         if route.ledgered:
             yield f'route {route.name!r}: sticky = "idempotency-key": the mitmproxy engine keeps no ledger; run the edge engine'

@@ -41,17 +41,21 @@ class Watch(Protocol):
 class Peek:
     """The beginning of a body that passes by."""
 
-    __slots__ = ("_limit", "kept", "size")
+    __slots__ = ("_kept", "_limit", "size")
 
     def __init__(self, limit: int) -> None:
         self._limit: Final = limit
-        self.kept = b""
+        self._kept = bytearray()
         self.size = 0
         """Bytes of the whole body so far."""
 
     def add(self, data: bytes) -> bytes:
         """Looks at a part of it, and gives it back: what mitmproxy streams through a function is what that returns."""
         self.size += len(data)
-        if data and len(self.kept) < self._limit:
-            self.kept += data[: self._limit - len(self.kept)]
+        if len(self._kept) < self._limit:
+            self._kept += data[: self._limit - len(self._kept)]
         return data
+
+    @property
+    def kept(self) -> bytes:
+        return bytes(self._kept)

@@ -32,6 +32,9 @@ def account(relay: Relay, side: str, status: int) -> None:
         waited = relay.waited or (edge.clock.now - relay.asked_at if relay.serve is not None else 0.0)
         fields = relay.response.fields if relay.response is not None else b""
         edge.sample.take(relay.head.method, relay.head.target, route, side, status, waited, fields)
+    traced = relay.traced
+    if traced is not None:
+        traced.ended(relay, route, side, status)
     if edge.access.enabled:
         reason: str = decision.reason if decision is not None else ""  # not its .value, which costs 0.15 µs
         if relay.fell_back:
@@ -53,6 +56,8 @@ def account(relay: Relay, side: str, status: int) -> None:
             shadow,
             True,
         )
+        if traced is not None:
+            text = traced.logged(text)
         edge.access.write(text if relay.crossing is None else relay.crossing.logged(text))
 
 

@@ -13,6 +13,7 @@ from gateway.net.clock import Clock
 from gateway.net.deadlines import Deadlines
 from gateway.net.mirror import Beside
 from gateway.net.terms import Terms
+from gateway.net.traced import Tracer
 from gateway.net.worth import report
 from gateway.policy.decision import Policy
 from gateway.sampling import Sample
@@ -60,6 +61,8 @@ class Edge:
         self.ledger: Desk | None = None
         """Where routes keep one."""
         self._open_ledger(config)
+        self.tracer: Tracer | None = None
+        """Where there is `[tracing]`."""
         self.ended: Callable[[bytes], None] | None = None
         """Told of the key of each cookie that legacy ended: the other workers know it too."""
 

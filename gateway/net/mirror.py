@@ -229,7 +229,7 @@ class Capture:
 class Mirror(Sink):
     """One request to the other upstream. It is the Sink of its connection."""
 
-    __slots__ = ("_body", "_capture", "_connecting", "_connection", "_repeatable", "_waited", "done", "kind", "recorder")
+    __slots__ = ("_body", "_capture", "_connecting", "_connection", "_repeatable", "_span", "_waited", "done", "kind", "recorder")
 
     def __init__(self, capture: Capture, target: Target, kind: Literal["pair", "noise"], body: bytes) -> None:
         self._capture = capture
@@ -242,6 +242,8 @@ class Mirror(Sink):
         """A sandboxed POST is sent once and no more, like any other: what calls itself a sandbox may be none."""
         self._waited = 0.0
         """Seconds until the answer's head."""
+        self._span = b""
+        """Of a sampled request, in which the other upstream is asked."""
         self.recorder = Recorder(capture.edge, target, capture.rules.capture, head_only=capture.relay.head.method == "HEAD")
 
     def start(self) -> None:
@@ -295,7 +297,10 @@ class Mirror(Sink):
         forwarding = relay.client.peer.forwarding(relay.head)
         target = self.recorder.target
         stamp = relay.stamp(target.upstream)  # of the same caller, and for this upstream: it could not use the other's
-        data = request_head(relay.head, target, forwarding, relay.request_id, relay.trace, stamp, extra=SHADOW)
+        trace = relay.trace
+        if relay.traced is not None:
+            self._span, trace = relay.traced.aside()
+        data = request_head(relay.head, target, forwarding, relay.request_id, trace, stamp, extra=SHADOW)
         if self._body:
             data += self._body
         connection.begin(self, data, head_only=relay.head.method == "HEAD", whole=True)
@@ -351,6 +356,9 @@ class Mirror(Sink):
     def _complete(self) -> None:
         capture, recorder = self._capture, self.recorder
         recorder.finish(capture.edge.clock.now)
+        traced = capture.relay.traced
+        if traced is not None:
+            traced.beside(capture.relay, recorder, self._connection, self._span, capture.decision.route, self.kind == "noise")
         if self.kind == "pair" and not recorder.skipped:  # what was not read to its end took nobody knows how long
             status = recorder.head.status if recorder.head is not None and not recorder.error else 0
             capture.edge.tally.route(capture.decision.route).beside(recorder.target.side, status, recorder.elapsed)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gateway.net.edge import Edge
     from gateway.net.place import Place
     from gateway.net.terms import Terms
+    from gateway.net.traced import Traced
 
 _log = logging.getLogger("banyan.worker")
 
@@ -82,6 +83,7 @@ class Outbound(Sink):
         "terms",
         "timer",
         "trace",
+        "traced",
         "turnstile",
         "visitor",
         "waited",
@@ -102,6 +104,11 @@ class Outbound(Sink):
         ids.begin()
         self.trace = b"" if head.traceparent else ids.traceparent()
         self.request_id = head.request_id or ids.request_id()
+        self.traced: Traced | None = None
+        """Of a request that is sampled."""
+        tracer = self.edge.tracer
+        if tracer is not None:
+            tracer.begin(self)
         self.started_at = self.edge.clock.now
         self.body_complete = head.length == 0
         self.connection: UpstreamConnection | None = None
@@ -214,7 +221,7 @@ class Outbound(Sink):
         try:
             self._identified(caller)
         except Exception:
-            _log.exception("a request could not be decided about")
+            _log.exception("a request could not be decided about", extra={"request_id": self.request_id.decode("latin-1")})
             self.client.abort()
 
     def _identified(self, caller: Caller) -> None:
@@ -298,7 +305,7 @@ class Outbound(Sink):
         try:
             self._dispatch(serve)
         except Exception:  # this request's end, and not that of whoever made room for it
-            _log.exception("a request could not be sent")
+            _log.exception("a request could not be sent", extra={"request_id": self.request_id.decode("latin-1")})
             self.client.abort()
 
     def turned_away(self, turnstile: Turnstile, why: str) -> None:
@@ -369,6 +376,8 @@ class Outbound(Sink):
         self.sends += 1
         if self.payment is not None:
             self.payment.sending()
+        if self.traced is not None:
+            self.traced.sent(self, connection, target)
         stamp = self.stamp(target.upstream)
         pool = connection.pool
         left = pool.told if self.deadline == 0.0 else patience.told(self, pool.answering.seconds)

@@ -18,12 +18,14 @@ def request_head(
     extra: bytes = b"",
 ) -> bytes:
     """The head with its empty line. `forwarding`: who the client is; `stamp`: who calls; `left`: how long the answer is waited for;
-    `extra`: more fields. Each field has its CRLF before it. `trace`: the traceparent, b'' where the client's is among its fields.
+    `extra`: more fields. Each field has its CRLF before it. `trace`: the traceparent, b'' where the client's is among its fields and stays.
 
     What the gateway adds comes last, after everything that a client could have named or forged (edge.md 25). A mirrored request, which
     `extra` makes of it, has its body at hand and waits for no 100 Continue.
     """
     fields = head.fields
+    if trace and head.traceparent:  # of a sampled request: the upstream's parent is ours, of the same trace
+        fields = without(fields, frozenset((b"traceparent",)))
     if target.host is not None:
         fields = without(fields, frozenset((b"host",))) + b"\r\nHost: " + target.host
     path = head.target if target.rewrite is None else target.rewrite(head.target)

@@ -362,7 +362,7 @@ class Payment:
         try:
             go_on()
         except Exception:
-            _log.exception("a payment could not go on")
+            _log.exception("a payment could not go on", extra={"request_id": self._relay.request_id.decode("latin-1")})
             self._relay.client.abort()
             self.ended()
 

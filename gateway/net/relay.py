@@ -102,6 +102,8 @@ class Relay(Outbound):
             if other is not None:
                 if connection is not None and not complete:
                     connection.abandon()
+                if self.traced is not None:
+                    self.traced.failed(self, f"status-{head.status}", head.status)
                 self._fall_back(other, f"status-{head.status}")
                 return
             if not complete and 0 <= head.length <= HOLD and may_repeat(method, replayable=self.whole):
@@ -135,6 +137,8 @@ class Relay(Outbound):
         """The upstream failed. Whether somebody else is asked is the policy's word."""
         connection, self.connection = self.connection, None
         self._held = None
+        if self.traced is not None:
+            self.traced.failed(self, failure.code)
         if self._started:
             watched(self, failed=True)
             failed(self, begun=True)
@@ -192,6 +196,8 @@ class Relay(Outbound):
         close = close or not self.body_complete or not self.client.keeps_alive(self.head)
         self.status = kind.status
         self.edge.tally.problem(kind.value)
+        if self.traced is not None:
+            self.traced.problem = kind.value
         request_id, head_only = self.request_id.decode("latin-1"), self.head.method == "HEAD"
         self.client.write(problem(kind, detail, request_id, close=close, head_only=head_only, challenge=challenge, retry=retry))
         self._end(GATEWAY, close)
@@ -204,6 +210,8 @@ class Relay(Outbound):
         self.unanswered()
         self._drop_upstream()
         self._skip_shadow("client_gone")
+        if self.traced is not None:
+            self.traced.failure = "client-gone"
         account(self, self.serve.side if asked and self.serve and self.decision else GATEWAY, 0)
 
     def unanswered(self) -> None:
@@ -284,6 +292,8 @@ class Relay(Outbound):
         """Bytes of the answer are out and no more will come: a clean end would be a lie."""
         self.edge.tally.event(f"cut-off-{why}")
         self._skip_shadow("unanswered")
+        if self.traced is not None:
+            self.traced.failure = why
         self.status = 0
         account(self, self.serve.side if self.serve else GATEWAY, 0)
         self.client.abort()

@@ -145,7 +145,8 @@ class Turnstile:
             try:
                 waiting.relay.turned_away(self, TIMEOUT)
             except Exception:  # whatever goes wrong is this request's end, and of none that waits beside it
-                _log.exception("a request could not be told to come again")
+                told = {"request_id": waiting.relay.request_id.decode("latin-1")}
+                _log.exception("a request could not be told to come again", extra=told)
                 waiting.relay.client.abort()
         if len(self.room) and self._timer is None:
             self._timer = self._loop.call_later(max(0.0, self.room.next_expiry() - now), self._tick)

@@ -26,6 +26,7 @@ from gateway.settings.routes import Compare, Gate, Guard, Route, RouteShadow
 from gateway.settings.section import Section
 from gateway.settings.shadow import Shadow
 from gateway.settings.stamp import Stamp, StampKey
+from gateway.settings.tracing import Tracing
 from gateway.settings.upstreams import Upstream, UpstreamTls
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Shadow",
     "Stamp",
     "StampKey",
+    "Tracing",
     "Upstream",
     "UpstreamTls",
     "Visitor",
@@ -67,6 +69,7 @@ class Config(Section):
     ledger: Ledger = Ledger()
     domains: Domains | None = None
     console: Console = Console()
+    tracing: Tracing = Tracing()
     _path: Path = PrivateAttr(default=Path("banyan.toml"))
     _files: dict[str, bytes] = PrivateAttr(default_factory=dict)
 

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from flags import names
 from gateway.request_fields import BELIEVED, never_passed_on
+from gateway.settings.freshness import Freshness
 from gateway.settings.identity import cookie_name, scheme_name
 from gateway.settings.rate_limit import RateLimit
 from gateway.settings.section import TOKEN, Section, host_name
@@ -63,6 +64,8 @@ class Compare(Section):
     """Response headers that are compared; of set-cookie, each cookie's name and attributes."""
     redirects: Literal["exact", "resolved"] = "exact"
     """exact: Location is compared as it is written. resolved: /a and https://host/a are equal where host is what the client asked."""
+    freshness: Freshness | None = None
+    """Where answers say how fresh they are, if the candidate is fed from elsewhere and so a little behind."""
 
     @field_validator("ignore", "unordered", "time")
     @classmethod

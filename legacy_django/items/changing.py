@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from django.db import transaction
 from django.db.models import F
+from django.utils import timezone
 
 from legacy_django.discounts.models import Discount
 from legacy_django.items.models import Item, Option
@@ -20,8 +21,8 @@ def set_price(number: int, price: Decimal) -> None:
         Item.DoesNotExist: nothing happened.
     """
     item = Item.objects.select_for_update().get(pk=number)
-    item.price = price
-    item.save(update_fields=["price"])
+    item.price, item.changed_at = price, timezone.now()
+    item.save(update_fields=["price", "changed_at"])
     telling.item_changed(item)
 
 
@@ -39,6 +40,8 @@ def set_discount(number: int, percent: int) -> None:
         Discount.objects.update_or_create(item=item, defaults={"percent": percent})
     else:
         Discount.objects.filter(item=item).delete()
+    item.changed_at = timezone.now()
+    item.save(update_fields=["changed_at"])
     telling.item_changed(item)
 
 
@@ -54,4 +57,4 @@ def set_stock(number: int, stock: int) -> None:
     option.stock = stock
     option.save(update_fields=["stock"])
     telling.options_changed([number])
-    Item.objects.filter(pk=option.item_id).update(stock=F("stock") + more)
+    Item.objects.filter(pk=option.item_id).update(stock=F("stock") + more, stock_changed_at=timezone.now())

@@ -4,6 +4,7 @@ is anything left needs no sum. Invariant: an item's stock is the sum of its opti
 from __future__ import annotations
 
 from django.db import models
+from django.utils import timezone
 
 
 class Item(models.Model):
@@ -12,6 +13,8 @@ class Item(models.Model):
     description = models.TextField()
     price = models.DecimalField(max_digits=9, decimal_places=2)
     stock = models.PositiveIntegerField(default=0, help_text="of all options together")
+    changed_at = models.DateTimeField(default=timezone.now, help_text="its words, its price or its discount")
+    stock_changed_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:
         return self.name

@@ -13,6 +13,7 @@ from decimal import Decimal
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import F
+from django.utils import timezone
 
 from legacy_django.items.models import Item, Option
 from legacy_django.orders.models import Claim, Line, Order
@@ -49,9 +50,15 @@ def _write(user: User, lines: list[tuple[Option, int]]) -> Order:
     )
     telling.order_placed(order)
     for item_id, quantity in sorted(items.items()):
-        if not Item.objects.filter(pk=item_id, stock__gte=quantity).update(stock=F("stock") - quantity):
+        if not _take(item_id, quantity):
             raise OutOfStockError(next(option for option, _ in lines if option.item_id == item_id))
     return order
+
+
+def _take(item: int, quantity: int) -> bool:
+    """Of what the item has of all its options. Whether there was so much."""
+    found = Item.objects.filter(pk=item, stock__gte=quantity)
+    return bool(found.update(stock=F("stock") - quantity, stock_changed_at=timezone.now()))
 
 
 def _claim(user: User, lines: list[tuple[Option, int]]) -> None:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import F
+from django.utils import timezone
 
 from legacy_django.items.models import Item, Option
 from legacy_django.orders.models import Line, Order
@@ -31,7 +32,7 @@ def place(user: User, wanted: Mapping[int, int]) -> Order:
         _check_limit(user, option, order)
         if not Option.objects.filter(pk=option.pk, stock__gte=quantity).update(stock=F("stock") - quantity):
             raise OutOfStockError(option)
-        if not Item.objects.filter(pk=option.item_id, stock__gte=quantity).update(stock=F("stock") - quantity):
+        if not _take(option.item_id, quantity):
             raise OutOfStockError(option)
         price = option.item.price + option.surcharge
         Line.objects.create(order=order, option=option, quantity=quantity, unit_price=price)
@@ -39,6 +40,12 @@ def place(user: User, wanted: Mapping[int, int]) -> Order:
     order.save(update_fields=["total"])
     telling.order_placed(order)
     return order
+
+
+def _take(item: int, quantity: int) -> bool:
+    """Of what the item has of all its options. Whether there was so much."""
+    found = Item.objects.filter(pk=item, stock__gte=quantity)
+    return bool(found.update(stock=F("stock") - quantity, stock_changed_at=timezone.now()))
 
 
 def _check_limit(user: User, option: Option, order: Order) -> None:

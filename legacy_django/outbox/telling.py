@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from django.utils import timezone
+
 from events.envelope import moment
 from legacy_django.discounts.models import Discount
 from legacy_django.items.models import Item, Option
 from legacy_django.orders.models import Line, Order
 from legacy_django.outbox.emitting import SOURCE, emit, emit_all
-from legacy_django.reviews.models import Review
+from legacy_django.reviews.models import Changed, Review
 
 REVIEW_WRITTEN = "shop.review.written"
 REVIEW_DELETED = "shop.review.deleted"
@@ -21,6 +23,7 @@ ORDER_PLACED = "shop.order.placed"
 
 def review_written(review: Review, *, origin: str = SOURCE) -> None:
     """It is new, or another one now."""
+    _reviews_changed(review.item_id)
     emit(
         REVIEW_WRITTEN,
         f"review-{review.pk}",
@@ -42,7 +45,13 @@ def review_written(review: Review, *, origin: str = SOURCE) -> None:
 
 def review_deleted(number: int, item: int, *, origin: str = SOURCE) -> None:
     """`number`: the review's, which is not there any more, nor its `item` perhaps."""
+    _reviews_changed(item)
     emit(REVIEW_DELETED, f"review-{number}", {"id": number, "item": item}, origin=origin)
+
+
+def _reviews_changed(item: int) -> None:
+    row = Changed(item_id=item, at=timezone.now())
+    Changed.objects.bulk_create([row], update_conflicts=True, update_fields=["at"], unique_fields=["item_id"])
 
 
 def item_changed(item: Item) -> None:

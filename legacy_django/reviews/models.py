@@ -27,3 +27,14 @@ class Review(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+
+class Changed(models.Model):
+    """When something of an item's reviews was changed last: a review that was deleted leaves no other trace. Not in the item's own row,
+    which orders lock in an order of theirs."""
+
+    item_id = models.BigIntegerField(primary_key=True)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"reviews of item {self.item_id}, {self.at}"

@@ -18,6 +18,7 @@ from recorded.entry import Entry, Trouble
 from shadow import counters
 from shadow.exchange import Exchange, weight
 from shadow.judge import Judge, Judgement
+from shadow.logs import about
 from shadow.pool import Pool as Processes
 from shadow.replay.asking import Asker, Options
 from shadow.replay.pair import Pair
@@ -218,7 +219,12 @@ class Replay:
         try:
             found = self._judge.judge(exchange, INLINE_BYTES)
         except Exception:  # the next pair must be compared whatever this one hit; it is told here, and counted
-            _log.exception("comparing request %s on route %s failed", exchange.request_id, exchange.route)
+            _log.exception(
+                "comparing request %s on route %s failed",
+                exchange.request_id,
+                exchange.route,
+                extra=about(exchange.request_id, exchange.route),
+            )
             self._judged(pair, exchange, None)
             return
         if found is not None:

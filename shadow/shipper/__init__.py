@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from gateway.config import Config, ConfigError, load, parse, read
-from shadow import counters
+from shadow import counters, logs
 from shadow.exchange import Exchange, FrameError, Frames
 from shadow.sinks import Sink, SinkError
 from shadow.sinks.local import local, redaction
@@ -182,7 +182,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--parent", type=int, default=os.getppid(), help="the process to end with, where it may die before this one has started"
     )
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logs.begin("shipper", logging.INFO)
     os.nice(NICE)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # who sends it to everything that is called banyan means the supervisor
     try:

@@ -30,6 +30,8 @@ class Status(msgspec.Struct):
     stream_messages: int = 0
     """That nobody has acknowledged, a few seconds ago."""
     stream_bytes: int = 0
+    stale: dict[str, int] = {}
+    """Route → exchanges that were compared here and found stale."""
 
     def drop(self, route: str, reason: str, number: int = 1) -> None:
         reasons = self.dropped.setdefault(route, {})

@@ -28,6 +28,7 @@ from shadow import counters
 from shadow.batch import Batch
 from shadow.broker import CALL_SECONDS, TROUBLE, Broker, Place, being_cancelled, ensure_stream, reason
 from shadow.exchange import Exchange, Record, Summary, weight
+from shadow.logs import about
 from shadow.pack import Draft, Pair, TallyRow, Told, headers, pack
 from shadow.pool import Pool
 from shadow.sealing import Sealer
@@ -176,7 +177,12 @@ class JetStreamSink:
                 found, broke = self._sealer.judge(exchange, INLINE_BYTES), False
             except Exception:  # the next exchange must go out whatever this one hit
                 found, broke = None, True
-                _log.exception("redacting request %s on route %s failed", exchange.request_id, exchange.route)
+                _log.exception(
+                    "redacting request %s on route %s failed",
+                    exchange.request_id,
+                    exchange.route,
+                    extra=about(exchange.request_id, exchange.route),
+                )
             ready = _ready(exchange, found)
             with self._handing:
                 if not self._intake.done():
@@ -411,7 +417,9 @@ def _ready(exchange: Exchange, found: Pair | Told | None) -> Parcel | None:
     try:
         return parcel(found) if found is not None else None
     except Exception:  # the next exchange must go out whatever this one holds; it is counted by whoever asks
-        _log.exception("request %s on route %s cannot be sent", exchange.request_id, exchange.route)
+        _log.exception(
+            "request %s on route %s cannot be sent", exchange.request_id, exchange.route, extra=about(exchange.request_id, exchange.route)
+        )
         return None
 
 

@@ -11,15 +11,30 @@ from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from tests.support.gateway import Exchange
 from tests.support.providers import Shop, shop
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture
-async def running(engine: str, tmp_path: Path) -> AsyncIterator[Shop]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(engine: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
+    async with shop(tmp_path_factory.mktemp("split"), engine) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def running(shared: Shop) -> AsyncIterator[Shop]:
+    """The one of this engine, with nothing left of the test before."""
+    yield shared
+    await shared.forget()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own(engine: str, tmp_path: Path) -> AsyncIterator[Shop]:
+    """For a test that reads what was counted."""
     async with shop(tmp_path, engine) as started:
         yield started
 
@@ -45,15 +60,15 @@ async def test_a_user_keeps_his_provider_and_weights_move_only_whom_they_must(ru
     assert not any(exchange.line.startswith(b"POST") for exchange in running.legacy.requests)
 
 
-async def test_what_a_provider_gets_and_what_is_said_of_it(running: Shop) -> None:
-    answer = await running.pay("7", "/payments/3?x=1", head="Idempotency-Key: k\r\n")
+async def test_what_a_provider_gets_and_what_is_said_of_it(own: Shop) -> None:
+    answer = await own.pay("7", "/payments/3?x=1", head="Idempotency-Key: k\r\n")
     shown = answer.header("Banyan-Route") or ""
     assert shown.startswith("payments; served-by=candidate; reason=split")
-    (exchange,) = running.providers[answer.body.decode()].requests
+    (exchange,) = own.providers[answer.body.decode()].requests
     assert (exchange.line, exchange.body, exchange.header("Host")) == (b"POST /payments/3?x=1 HTTP/1.1", b"body", ["a"])
     assert exchange.header("Idempotency-Key") == ["k"]
     async with asyncio.timeout(10):
-        while not (await asyncio.to_thread(running.gateway.get, "/routes"))["routes"][0]["answered"].get("candidate 200"):
+        while not (await asyncio.to_thread(own.gateway.get, "/routes"))["routes"][0]["answered"].get("candidate 200"):
             await asyncio.sleep(0.1)
 
 

@@ -79,6 +79,9 @@ def test_a_gate_says_what_is_missing() -> None:
     assert gatewords.missing(result(99, 99), 0, 0) == "needs 1 more comparison"
     assert gatewords.missing(result(200, 200, "a", "b"), 1, 1) == "1 new signature; 1 bug open"
     assert gatewords.missing(result(200, 200, coverage=0.2, least_coverage=0.5), 0, 0) == "coverage 20.0 % of 50.0 %"
+    assert gatewords.missing(result(200, 200, stale=200), 0, 0) == "50.0 % stale"
+    assert gatewords.only_signatures(result(200, 200, "a"))
+    assert not gatewords.only_signatures(result(200, 200, "a", stale=200))
     many = result(10**8, 10**9)
     assert many.missing is None
     assert gatewords.missing(many, 2, 0).startswith("too many differences")
@@ -92,6 +95,10 @@ def test_every_condition_of_a_gate_has_its_figure_and_what_would_be_enough() -> 
     assert all(each.enough for each in found)
     passed = gatewords.conditions(result(200, 200), 0, 0)
     assert [(each.met, each.enough) for each in passed] == [(True, "")] * 4
+    *others, few = gatewords.conditions(result(200, 200, stale=2), 0, 0)
+    assert (len(others), few.name, few.met, few.figure, few.asked) == (4, "Stale answers", True, "0.9 %", "at most 5.0 %")
+    many = gatewords.conditions(result(200, 200, stale=200), 0, 0)[4]
+    assert (many.met, many.figure, many.enough) == (False, "50.0 %", "a candidate that is less behind")
     assert passed[2].figure == "\N{EN DASH}", "nothing was to be compared: nothing is missing"
 
 

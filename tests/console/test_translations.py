@@ -95,6 +95,7 @@ def spoken() -> Iterator[str]:
     """Sentences, each from the room that makes it."""
     yield from gate(90, 100, minimum=1000, match=0.999, coverage=0.5, least_coverage=0.9, signatures=["value $.a"]).reasons
     yield from gate(100, 100, minimum=10, match=0.999, signatures=["a", "b", "c", "d"]).reasons
+    yield from gate(100, 100, minimum=10, match=0.9, stale=100).reasons
     limits = Limits(errors=0.01, latency=1.5, mismatch=0.01, minimum=50)
     bad = Figures(requests=200, errors=100, bad_seconds=30)
     for legacy in (Figures(requests=200), None):

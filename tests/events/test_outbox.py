@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,6 +18,7 @@ import pytest
 from events.envelope import PARTITIONS
 from events.outbox import Backlog, Outbox, OutboxError, open_outbox
 from events.outbox.log import SLOT, LogOutbox
+from events.outbox.postgres import PostgresOutbox
 from events.position import POSTGRES_QUERY, read
 from tests.support.outbox import write
 
@@ -190,6 +195,80 @@ def test_a_whole_transaction_comes_at_once_and_the_slot_waits_for_all_of_it(post
         again = LogOutbox(postgres)
         with closing(again):
             assert [number for _, number in publish_all(again)] == [49]
+
+
+def test_a_look_that_finds_nothing_left_goes_no_farther_than_it_has_seen(postgres: str) -> None:
+    """A relay that dies between taking rows out and moving the slot: the next one reads them all again, and what came since behind them."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        outbox = LogOutbox(postgres)
+        with closing(outbox):
+            assert publish_all(outbox) == []
+            for number in range(40):
+                write(connection, "key-1", number)
+        again = LogOutbox(postgres)
+        with closing(again):
+            held = again.hold(ALL)
+            for _ in range(14):
+                events = again.waiting(held, 3)  # from the table: the slot stands before all of them
+                PostgresOutbox.published(again, events)
+            for number in range(40, 43):
+                write(connection, "key-1", number)
+            found = []
+            for _ in range(50):
+                events = again.waiting(held, 3)
+                found += [event.data["n"] for event in events]
+                again.published(events)
+            assert found == [40, 41, 42]
+
+
+def test_a_commit_that_is_written_and_not_over_is_waited_for(postgres: str) -> None:
+    """The log has it before anybody can see its rows, which look as if they were published. Here it waits for a standby that is none."""
+    outbox = LogOutbox(postgres)
+    connect = partial(psycopg.connect, postgres)
+    with closing(outbox), connect(autocommit=True) as others, connect(autocommit=True) as probe, connect() as slow:
+        assert publish_all(outbox) == []
+        others.execute("SET synchronous_commit = local")
+        others.execute("CREATE TABLE probe (n integer)")
+
+        enough = threading.Event()
+
+        def probe_on() -> None:
+            while not enough.is_set():
+                probe.execute("INSERT INTO probe VALUES (1)")
+
+        def waits(connection: psycopg.Connection[Any]) -> bool:
+            query = "SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = %s"
+            return others.execute(query, (connection.info.backend_pid,)).fetchone() == (True,)
+
+        def until(said: Callable[[], bool]) -> None:
+            deadline = time.monotonic() + 20
+            while not said():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+        with ThreadPoolExecutor(2) as threads:
+            try:
+                others.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+                others.execute("SELECT pg_reload_conf()")
+                # It is in force when somebody waits by it.
+                probing = threads.submit(probe_on)
+                until(lambda: waits(probe))
+                enough.set()
+                write(others, "key-1", 0)
+                write(slow, "key-2", 1)
+                committing = threads.submit(slow.commit)
+                until(lambda: waits(slow))
+                write(others, "key-3", 2)
+                for _ in range(2):
+                    assert [event.data["n"] for event in outbox.waiting(outbox.hold(ALL), 10)] == [0]
+            finally:
+                enough.set()
+                others.execute("ALTER SYSTEM RESET synchronous_standby_names")
+                others.execute("SELECT pg_reload_conf()")
+            committing.result(20)
+            probing.result(20)
+        others.execute("DROP TABLE probe")
+        assert publish_all(outbox) == [("key-1", 0), ("key-2", 1), ("key-3", 2)]
 
 
 def test_a_transaction_s_number_says_whether_a_copy_has_it(postgres: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from gateway import admin, admin_capture, admin_flags, admin_top, metrics, reference, reload, upstream_limits, upstreams
 from gateway.domains import metrics as domain_metrics
 from gateway.guard import metrics as guard_metrics
+from gateway.tracing import metrics as trace_metrics
 from shadow import figures
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "reference"
@@ -21,7 +22,7 @@ def test_every_setting_is_described() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    modules = (metrics, domain_metrics, guard_metrics, upstreams, upstream_limits, figures)
+    modules = (metrics, domain_metrics, guard_metrics, upstreams, upstream_limits, trace_metrics, figures)
     source = "".join(Path(str(module.__file__)).read_text() for module in modules)
     names = set(re.findall(r'MetricFamily\(\s*"(\w+)"', source))
     assert len(names) > 10

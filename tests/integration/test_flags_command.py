@@ -11,7 +11,9 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
+import pytest_asyncio
 
 from demo.processes import python, start
 from tests.support.gateway import Gateway, Upstream, gateway, listening, ok
@@ -28,17 +30,36 @@ candidate = "new"
 """
 
 
-@pytest.fixture
-async def running(tmp_path: Path) -> AsyncIterator[Gateway]:
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
     legacy, new = Upstream(ok), Upstream(ok)
     await legacy.start()
     await new.start()
     try:
-        async with gateway(tmp_path, TOML.format(legacy=legacy.port, new=new.port), workers=2, reviews=True) as started:
+        folder = tmp_path_factory.mktemp("flags")
+        async with gateway(folder, TOML.format(legacy=legacy.port, new=new.port), workers=2, reviews=True) as started:
             yield started
     finally:
         await legacy.stop()
         await new.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def running(shared: Gateway) -> AsyncIterator[Gateway]:
+    """The one of this module, as it was before the test."""
+    config = shared.folder / "banyan.toml"
+    text, switched = config.read_text(), shared.flags.read_text()
+    yield shared
+    config.write_text(text)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{shared.admin}", timeout=10) as client:
+        for flag in (await client.get("/flags")).json()["overrides"]:
+            done = await client.request("DELETE", f"/flags/overrides/{flag}", json={"by": "ana", "why": "over"})
+            done.raise_for_status()
+    if shared.flags.read_text() != switched:
+        await shared.current(reviews=True)
 
 
 async def flags(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

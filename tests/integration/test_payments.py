@@ -14,25 +14,47 @@ from pathlib import Path
 import httpx
 import orjson
 import pytest
+import pytest_asyncio
 
 from tests.support.gateway import Exchange, Held, Upstream, ok
 from tests.support.payments import Till, keys_of, request, till
 from tests.support.tokens import SECRET
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Till]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Till]:
+    async with till(tmp_path_factory.mktemp("shop")) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def shop(shared_shop: Till) -> AsyncIterator[Till]:
+    """The one of this module, with nothing left of the test before: to start a gateway takes some two seconds of CPU."""
+    yield shared_shop
+    await shared_shop.forget()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_shop(tmp_path: Path) -> AsyncIterator[Till]:
+    """For a test that reads what was counted, or looks at files."""
     async with till(tmp_path) as started:
         yield started
 
 
-@pytest.fixture
-async def hasty(tmp_path: Path) -> AsyncIterator[Till]:
-    """Whose providers have a second."""
-    async with till(tmp_path, edit=lambda toml: toml.replace('response_timeout = "20s"', 'response_timeout = "1s"')) as started:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_hasty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Till]:
+    folder = tmp_path_factory.mktemp("hasty")
+    async with till(folder, edit=lambda toml: toml.replace('response_timeout = "20s"', 'response_timeout = "1s"')) as started:
         yield started
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def hasty(shared_hasty: Till) -> AsyncIterator[Till]:
+    """Whose providers have a second."""
+    yield shared_hasty
+    await shared_hasty.forget()
 
 
 def error(response: object) -> str | None:
@@ -48,18 +70,18 @@ async def dies(exchange: Exchange) -> None:
     exchange.reset()
 
 
-async def test_a_repeat_gets_the_same_answer_and_nothing_is_sent(shop: Till) -> None:
-    key = shop.key_of("psp-a")
-    first = await shop.pay(key)
+async def test_a_repeat_gets_the_same_answer_and_nothing_is_sent(own_shop: Till) -> None:
+    key = own_shop.key_of("psp-a")
+    first = await own_shop.pay(key)
     assert (first.status, first.body, first.header("X-Provider"), first.header("Banyan-Replayed")) == (201, b"psp-a 1", "psp-a", None)
     assert first.header("Set-Cookie") == "secret=1"
-    again = await shop.pay(key)
+    again = await own_shop.pay(key)
     assert (again.status, again.body, again.header("X-Provider"), again.header("Banyan-Replayed")) == (201, b"psp-a 1", "psp-a", "true")
     assert again.header("Set-Cookie") is None  # it is nobody's to keep
     assert "reason=replayed" in (again.header("Banyan-Route") or "")
-    assert shop.charged() == {"psp-a": 1, "psp-b": 0}
-    assert shop.providers["psp-a"].requests[0].header("Idempotency-Key") == [key]
-    await shop.counted(claimed=1, answered=1, replayed=1)
+    assert own_shop.charged() == {"psp-a": 1, "psp-b": 0}
+    assert own_shop.providers["psp-a"].requests[0].header("Idempotency-Key") == [key]
+    await own_shop.counted(claimed=1, answered=1, replayed=1)
 
 
 async def test_two_requests_one_after_the_other_on_one_connection(shop: Till) -> None:
@@ -117,17 +139,17 @@ async def test_keys_are_one_and_well_formed(shop: Till) -> None:
         assert ledger.rows("SELECT count(*) FROM ledger_entry") == [(1,)]
 
 
-async def test_who_refuses_gets_nothing_and_the_other_is_asked(shop: Till) -> None:
-    await shop.providers["psp-a"].stop()
-    key = shop.key_of("psp-a")
-    answer = await shop.pay(key)
+async def test_who_refuses_gets_nothing_and_the_other_is_asked(own_shop: Till) -> None:
+    await own_shop.providers["psp-a"].stop()
+    key = own_shop.key_of("psp-a")
+    answer = await own_shop.pay(key)
     assert (answer.status, answer.body) == (201, b"psp-b 1")
     assert "reason=fallback-refused" in (answer.header("Banyan-Route") or "")
-    await shop.providers["psp-a"].start(shop.providers["psp-a"].port)
-    again = await shop.pay(key)
+    await own_shop.providers["psp-a"].start(own_shop.providers["psp-a"].port)
+    again = await own_shop.pay(key)
     assert (again.body, again.header("Banyan-Replayed")) == (b"psp-b 1", "true")
-    assert shop.charged() == {"psp-a": 0, "psp-b": 1}
-    await shop.counted(claimed=1, elsewhere=1, answered=1, replayed=1)
+    assert own_shop.charged() == {"psp-a": 0, "psp-b": 1}
+    await own_shop.counted(claimed=1, elsewhere=1, answered=1, replayed=1)
 
 
 async def test_a_key_that_met_the_second_because_the_first_refused_never_meets_the_first(hasty: Till) -> None:
@@ -328,22 +350,22 @@ async def test_a_worker_that_is_killed_leaves_a_doubt_and_never_a_second_payment
         assert shop.charged() == {"psp-a": 1, "psp-b": 0}
 
 
-async def test_a_client_that_leaves_does_not_end_its_payment(shop: Till) -> None:
-    held = shop.providers["psp-a"].handler = Held()
-    key = shop.key_of("psp-a")
-    client = await shop.gateway.connect()
+async def test_a_client_that_leaves_does_not_end_its_payment(own_shop: Till) -> None:
+    held = own_shop.providers["psp-a"].handler = Held()
+    key = own_shop.key_of("psp-a")
+    client = await own_shop.gateway.connect()
     await client.send(request(key))
-    while not shop.providers["psp-a"].requests:
+    while not own_shop.providers["psp-a"].requests:
         await asyncio.sleep(0.01)
     client.reset()
-    await shop.counted(client_gone=1)
-    assert (await shop.pay(key)).status == 409
+    await own_shop.counted(client_gone=1)
+    assert (await own_shop.pay(key)).status == 409
     held.go.set()
     async with asyncio.timeout(10):
-        while (again := await shop.pay(key)).status == 409:
+        while (again := await own_shop.pay(key)).status == 409:
             await asyncio.sleep(0.05)
     assert (again.status, again.body, again.header("Banyan-Replayed")) == (200, b"ok", "true")
-    assert len(shop.providers["psp-a"].requests) == 1
+    assert len(own_shop.providers["psp-a"].requests) == 1
 
 
 async def test_a_payment_whose_client_left_keeps_its_place_until_it_ends(tmp_path: Path) -> None:
@@ -433,24 +455,24 @@ async def test_a_payment_whose_client_left_and_whose_answer_does_not_end_is_in_d
         assert [(await shop.pay(next(keys))).status for _ in range(3)] == [200] * 3
 
 
-async def test_a_client_that_leaves_and_a_provider_that_dies(shop: Till) -> None:
+async def test_a_client_that_leaves_and_a_provider_that_dies(own_shop: Till) -> None:
     gone = asyncio.Event()
 
     async def fails(exchange: Exchange) -> None:
         await gone.wait()
         exchange.reset()
 
-    shop.providers["psp-a"].handler = fails
-    client = await shop.gateway.connect()
-    await client.send(request(shop.key_of("psp-a")))
-    while not shop.providers["psp-a"].requests:
+    own_shop.providers["psp-a"].handler = fails
+    client = await own_shop.gateway.connect()
+    await client.send(request(own_shop.key_of("psp-a")))
+    while not own_shop.providers["psp-a"].requests:
         await asyncio.sleep(0.01)
     client.reset()
-    await shop.counted(client_gone=1)
+    await own_shop.counted(client_gone=1)
     gone.set()
-    assert (await shop.doubt()).reason == "reset"
+    assert (await own_shop.doubt()).reason == "reset"
     async with asyncio.timeout(10):
-        while 'banyan_requests_in_flight{worker="0"} 0.0' not in await asyncio.to_thread(shop.gateway.metrics):
+        while 'banyan_requests_in_flight{worker="0"} 0.0' not in await asyncio.to_thread(own_shop.gateway.metrics):
             await asyncio.sleep(0.1)
 
 
@@ -649,14 +671,14 @@ async def test_a_credential_that_is_no_good_makes_no_new_key_of_a_users(tmp_path
         assert (await shop.pay(key)).status == 201
 
 
-async def test_no_secret_reaches_the_ledger(shop: Till, tmp_path: Path) -> None:
-    answer = await shop.pay(shop.key_of("psp-a"), "card=4111111111111111", path="/payments/1?token=hunter2&card=4111111111111111")
+async def test_no_secret_reaches_the_ledger(own_shop: Till, tmp_path: Path) -> None:
+    answer = await own_shop.pay(own_shop.key_of("psp-a"), "card=4111111111111111", path="/payments/1?token=hunter2&card=4111111111111111")
     assert answer.status == 201
-    with shop.ledger() as ledger:
+    with own_shop.ledger() as ledger:
         assert ledger.rows("SELECT target FROM ledger_entry")[0][0] == "/payments/1?token=*&card=*"
         ledger.rows("PRAGMA wal_checkpoint(TRUNCATE)")
     data = b"".join(path.read_bytes() for path in (tmp_path / "var").glob("ledger*"))
-    assert shop.key_of("psp-a").encode() in data
+    assert own_shop.key_of("psp-a").encode() in data
     for secret in (b"hunter2", b"4111111111111111", b"secret=1", answer.body):
         assert secret not in data
 
@@ -665,7 +687,7 @@ async def test_no_secret_reaches_the_ledger(shop: Till, tmp_path: Path) -> None:
 async def test_a_put_that_is_refused_when_it_goes_out_once_more_may_have_been_executed_before(shop: Till, status: str) -> None:
     """Its connection had been kept and died with it: a PUT goes out again by that, and the refusal is of the second try alone."""
     provider = shop.providers["psp-a"]
-    first, second = keys_of("psp-a")[:2]
+    first, second = shop.key_of("psp-a"), shop.key_of("psp-a", 1)
 
     async def executes_and_dies(exchange: Exchange) -> None:
         count = len(provider.requests)
@@ -723,16 +745,16 @@ async def test_a_route_keeps_a_ledger_from_a_reload_on(tmp_path: Path) -> None:
         assert (await shop.pay("k")).header("Banyan-Replayed") == "true"
 
 
-async def test_what_is_said_of_it_to_operators(shop: Till) -> None:
-    shop.providers["psp-a"].handler = dies
-    await shop.pay(shop.key_of("psp-a"))
+async def test_what_is_said_of_it_to_operators(own_shop: Till) -> None:
+    own_shop.providers["psp-a"].handler = dies
+    await own_shop.pay(own_shop.key_of("psp-a"))
     async with asyncio.timeout(15):
-        while 'banyan_payments_in_doubt{route="payments"} 1.0' not in (text := await asyncio.to_thread(shop.gateway.metrics)):
+        while 'banyan_payments_in_doubt{route="payments"} 1.0' not in (text := await asyncio.to_thread(own_shop.gateway.metrics)):
             await asyncio.sleep(0.1)
     assert 'banyan_ledger_up{worker="0"} 1.0' in text
     assert 'banyan_payments_in_doubt{route="refunds"} 0.0' in text
     assert "carts" not in "".join(line for line in text.splitlines() if "in_doubt" in line)
-    routes = {route["name"]: route["split"] for route in (await asyncio.to_thread(shop.gateway.get, "/routes"))["routes"]}
+    routes = {route["name"]: route["split"] for route in (await asyncio.to_thread(own_shop.gateway.get, "/routes"))["routes"]}
     shown = {key: routes["payments"][key] for key in ("sticky", "failover", "ledger", "require_key", "in_doubt")}
     assert shown == {"sticky": "idempotency-key", "failover": "safe", "ledger": True, "require_key": True, "in_doubt": 1}
     assert (routes["carts"]["sticky"], routes["carts"]["ledger"], routes["carts"]["in_doubt"]) == ("header:X-Cart", False, None)

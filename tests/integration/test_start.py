@@ -347,6 +347,9 @@ def test_the_installed_command_starts_from_any_folder(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+FRESH = '[routes.shadow.compare.freshness]\nmax_age = "5s"\nas_of = "Age"\nlast_modified = "$.changed"\n'
+
+
 @pytest.mark.parametrize(
     ("section", "says"),
     [
@@ -357,6 +360,11 @@ def test_the_installed_command_starts_from_any_folder(tmp_path: Path) -> None:
         ('[routes.shadow.compare]\ntolerance = { "$.a[" = 0.1 }\n', "routes[0].shadow.compare.tolerance"),
         ('[routes.shadow.compare]\ntolerance = { "$.a" = "1 percent" }\n', "routes[0].shadow.compare.tolerance"),
         ('[routes.shadow.compare]\ntime = ["at"]\n', "routes[0].shadow.compare.time"),
+        ('[routes.shadow.compare.freshness]\nmax_age = "5s"\nas_of = "Age"\n', "routes[0].shadow.compare.freshness.last_modified"),
+        (FRESH.replace('"5s"', '"0s"'), "routes[0].shadow.compare.freshness.max_age"),
+        (FRESH.replace("Age", "$..age"), "routes[0].shadow.compare.freshness"),
+        (FRESH.replace("$.changed", "the body"), "routes[0].shadow.compare.freshness"),
+        (FRESH.replace('"$.changed"', "{}"), "routes[0].shadow.compare.freshness"),
         ('[routes.shadow.compare]\npattern = { "$.id" = "(?=a)" }\n', "routes[0].shadow.compare.pattern"),
     ],
 )

@@ -58,6 +58,20 @@ def test_what_was_never_compared_shows_nothing(coverage: float | None, passed: b
     assert passed or "of what was to be compared was, 50.0000% is needed" in result.reasons[0]
 
 
+@pytest.mark.parametrize(("stale", "passed"), [(0, True), (526, True), (527, False), (10**6, False)])
+def test_what_is_always_on_its_way_keeps_it_shut(stale: int, passed: bool) -> None:
+    """5 % of all that was compared or stale; one more is too many."""
+    result = gate(10_000, 10_000, minimum=10, match=0.9, stale=stale)
+    assert result.passed is passed
+    assert result.stale == (stale / (10_000 + stale) if stale else 0)
+    assert passed or result.reasons[0].endswith("of the answers were stale, 5.0000% may be")
+
+
+def test_where_all_is_stale_nothing_is_shown() -> None:
+    result = gate(0, 0, minimum=1, match=0.5, stale=9)
+    assert (result.passed, result.stale) == (False, 1)
+
+
 @pytest.mark.parametrize(
     ("matched", "compared", "match"), [(0, 0, 0.999), (100, 100, 0.999), (9, 10, 0.9), (400, 500, 0.98), (0, 1000, 0.5)]
 )

@@ -53,6 +53,10 @@ sticky = "header:X-Cart"
 failover = "safe"
 """
 SQLITE = "sqlite:///var/ledger.sqlite3"
+KEYS = 12
+"""That a test may have of each provider."""
+TESTS = 40
+"""That may share a gateway."""
 
 
 class Till:
@@ -61,8 +65,23 @@ class Till:
     def __init__(self, started: Gateway, providers: dict[str, Upstream], folder: Path, database: str) -> None:
         self.gateway = started
         self.providers = providers
+        self._handlers = {name: upstream.handler for name, upstream in providers.items()}
         self._folder = folder
         self._database = database
+        self._begun = 0
+        """Tests that had it before this one."""
+
+    async def forget(self) -> None:
+        """As new for the next test, whose keys are others: but for what the gateway has counted, and what it remembers of the ledger."""
+        for client in self.gateway.clients:
+            client.close()
+        self.gateway.clients.clear()
+        for name, upstream in self.providers.items():
+            await upstream.forget()
+            upstream.handler = self._handlers[name]
+        with self.ledger() as ledger:
+            ledger.change("DELETE FROM ledger_entry")
+        self._begun += 1
 
     async def pay(self, key: str = "", body: str = "pay", *, path: str = "/payments/1", method: str = "POST", head: str = "") -> Response:
         return await self.gateway.request(request(key, body, path=path, method=method, head=head))
@@ -73,7 +92,7 @@ class Till:
 
     def key_of(self, provider: str, number: int = 0) -> str:
         """A key that meets this provider first."""
-        return keys_of(provider)[number]
+        return keys_of(provider, count=TESTS * KEYS)[self._begun * KEYS + number]
 
     @contextmanager
     def ledger(self) -> Iterator[Connection]:
@@ -111,13 +130,13 @@ def request(key: str, body: str = "pay", *, path: str = "/payments/1", method: s
     return f"{method} {path} HTTP/1.1\r\nHost: a\r\n{named}{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
-def keys_of(provider: str, route: str = "payments", count: int = 12) -> list[str]:
+def keys_of(provider: str, route: str = "payments", count: int = KEYS) -> list[str]:
     """Keys that meet this provider first."""
     from flags.snapshot import Context
     from gateway.policy.splitter import KEY, Shares, known_by
 
     shares = Shares(route, {"psp-a": 50, "psp-b": 50})
-    every = (f"key-{number}" for number in range(1000))
+    every = (f"key-{number}" for number in range(TESTS * KEYS * 4))
     return [key for key in every if shares.of(known_by(KEY, Context(), key)[1]) == provider][:count]
 
 

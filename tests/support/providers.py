@@ -7,6 +7,9 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+
+import httpx
 
 from tests.support.gateway import Exchange, Gateway, Response, Upstream, gateway
 
@@ -41,6 +44,21 @@ class Shop:
         self.gateway = started
         self.legacy = legacy
         self.providers = providers
+        self._handlers = [(upstream, upstream.handler) for upstream in (legacy, *providers.values())]
+
+    async def forget(self) -> None:
+        """As new for the next test, but for what the gateway has counted."""
+        for client in self.gateway.clients:
+            client.close()
+        self.gateway.clients.clear()
+        for upstream, handler in self._handlers:
+            await upstream.forget()
+            upstream.handler = handler
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.gateway.admin}", timeout=10) as client:
+            for flag in (await client.get("/flags")).json()["overrides"]:
+                done = await client.request("DELETE", f"/flags/overrides/{flag}", json={"by": "ana", "why": "over"})
+                done.raise_for_status()
+        await self._put([])
 
     async def pay(self, user: str = "", path: str = "/payments/3", method: str = "POST", head: str = "") -> Response:
         cookie = f"Cookie: sessionid={user}\r\n" if user else ""
@@ -55,9 +73,15 @@ class Shop:
         """The flag payments.split with these variants, and every worker decides by it."""
         variants = [{"name": name.replace("_", "-"), "weight": weight, "stickiness": "default"} for name, weight in weights.items()]
         feature = {"name": "payments.split", "enabled": enabled, "strategies": [{"name": "default", "variants": variants}]}
+        await self._put([feature])
+
+    async def _put(self, features: list[dict[str, Any]]) -> None:
         before = await asyncio.to_thread(self.gateway.get, "/flags")
         temporary = self.gateway.flags.with_suffix(".new")
-        temporary.write_text(json.dumps({"version": 1, "features": [feature]}))
+        text = json.dumps({"version": 1, "features": features})
+        if self.gateway.flags.read_text() == text:
+            return  # which would be no change
+        temporary.write_text(text)
         temporary.replace(self.gateway.flags)
         async with asyncio.timeout(5):
             while True:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 
 from gateway.cli.shared import RefusalError, load_config
@@ -29,8 +28,9 @@ def console(*, config: Path = Path("banyan.toml"), listen: str = "127.0.0.1:9901
     from console.prepare import ConsoleError
     from console.server import serve
     from gateway.listening import BindError, bind
+    from shadow import logs
 
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.begin("console", logging.WARNING)
     setproctitle("banyan: console")
     loaded = load_config(config)
     if listen.startswith("unix:"):

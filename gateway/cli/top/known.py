@@ -37,7 +37,7 @@ def declared(urlconf: str, openapi: Path | None, python: str) -> Declared | None
     try:
         if openapi is not None:
             return from_openapi(_document(openapi))
-        known, refused = from_urlconf(_told(urlconf, python or sys.executable))
+        known, refused = from_urlconf(told(urlconf, python or sys.executable))
     except DeclarationError as error:
         raise RefusalError(f"{openapi or urlconf}: {error}") from None
     if refused:
@@ -70,22 +70,29 @@ def _document(path: Path) -> Any:
         raise RefusalError(f"{path} is neither JSON nor YAML: {reason}") from None
 
 
-def _told(urlconf: str, python: str) -> Any:
-    """What `shadow/urlconf.py` says of it, run with the project's own Django, in this folder."""
-    if not _MODULE.fullmatch(urlconf):
+def told(urlconf: str, python: str, folder: Path = Path()) -> Any:
+    """What `shadow/urlconf.py` says of it, run with the project's own Django in `folder`. "": of its settings' ROOT_URLCONF.
+
+    Raises:
+        RefusalError: it is no module's name, or cannot be imported.
+    """
+    if urlconf and not _MODULE.fullmatch(urlconf):
         raise RefusalError(f"--urlconf is the name of a module, such as shop.urls: {urlconf!r} is none")
     source = (Path(__file__).resolve().parents[3] / "shadow" / "urlconf.py").read_text()
-    settings = _settings(urlconf)
+    settings = _settings(urlconf, folder)
+    named = urlconf or "the project's URLconf"
+    if "/" in python:
+        python = str(Path(python).absolute())  # it is run in another folder; links stay, or a virtual environment would be left
     with tempfile.TemporaryFile() as answer:
         command = [python, "-c", source, urlconf, str(answer.fileno())]
         environment = {**os.environ, "DJANGO_SETTINGS_MODULE": settings}
         try:
             done = subprocess.run(  # noqa: S603 - the user's own project, as was asked for
                 command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False,
-                pass_fds=[answer.fileno()],
+                pass_fds=[answer.fileno()], cwd=folder,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            raise RefusalError(f"{urlconf} was not imported within {SECONDS:g} s") from None
+            raise RefusalError(f"{named} was not imported within {SECONDS:g} s") from None
         except OSError as error:
             raise RefusalError(f"{python} can't be run: {error.strerror}") from None
         answer.seek(0)
@@ -93,18 +100,18 @@ def _told(urlconf: str, python: str) -> Any:
     if done.returncode or not data:
         said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]
         raise RefusalError(
-            f"{urlconf} can't be imported with the settings {settings}: {said[-1][:300]}. It is looked for in this folder; "
+            f"{named} can't be imported with the settings {settings}: {said[-1][:300]}. It is looked for in this folder; "
             "DJANGO_SETTINGS_MODULE names other settings, --python another Python"
         )
     try:
         return json.loads(data)
     except ValueError:
         raise RefusalError(
-            f"what {urlconf} was told as cannot be read: it is more than {MOST // 2**20} MiB, or something else wrote there"
+            f"what {named} was told as cannot be read: it is more than {MOST // 2**20} MiB, or something else wrote there"
         ) from None
 
 
-def _settings(urlconf: str) -> str:
+def _settings(urlconf: str, folder: Path) -> str:
     """Of the environment, or beside the URLconf, or as manage.py has it.
 
     Raises:
@@ -113,15 +120,25 @@ def _settings(urlconf: str) -> str:
     given = os.environ.get("DJANGO_SETTINGS_MODULE")
     if given:
         return given
-    parent = urlconf.rpartition(".")[0]
-    beside = f"{parent}.settings" if parent else "settings"
-    place = Path(*beside.split("."))
-    if place.with_suffix(".py").exists() or place.is_dir():
-        return beside
+    if urlconf:
+        parent = urlconf.rpartition(".")[0]
+        beside = f"{parent}.settings" if parent else "settings"
+        place = folder.joinpath(*beside.split("."))
+        if place.with_suffix(".py").exists() or _says_something(place / "__init__.py"):
+            return beside
     try:
-        found = _SETTINGS.search(Path("manage.py").read_text(errors="replace"))
+        found = _SETTINGS.search((folder / "manage.py").read_text(errors="replace"))
     except OSError:
         found = None
     if found is None:
-        raise RefusalError(f"{urlconf} needs its project's settings: set DJANGO_SETTINGS_MODULE, or go to the folder with manage.py")
+        named = urlconf or "its URLconf"
+        raise RefusalError(f"{named} needs its project's settings: set DJANGO_SETTINGS_MODULE, or go to the folder with manage.py")
     return found[1]
+
+
+def _says_something(package: Path) -> bool:
+    """Settings of several files (base, dev, production) leave the package's own empty: then manage.py knows which of them is meant."""
+    try:
+        return bool(package.read_text(errors="replace").strip())
+    except OSError:
+        return False

@@ -29,9 +29,10 @@ class Command(BaseCommand):
         parser.add_argument("--events", type=int, required=True)
         parser.add_argument("--rate", type=float, required=True, help="events a second")
         parser.add_argument("--seed", type=int, default=1)
+        parser.add_argument("--keep-prices", action="store_true", help="change discounts instead")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        churn = Churn(random.Random(options["seed"]))  # noqa: S311 - the same changes every time
+        churn = Churn(random.Random(options["seed"]), keep_prices=options["keep_prices"])  # noqa: S311 - the same changes every time
         began = time.monotonic()
         done = 0
         while done < options["events"]:
@@ -45,8 +46,9 @@ class Command(BaseCommand):
 class Churn:
     """What happens, by chance."""
 
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, *, keep_prices: bool = False) -> None:
         self._chance = chance
+        self._keep_prices = keep_prices
         self._items = list(Item.objects.order_by("pk").values_list("pk", flat=True))
         self._options = list(Option.objects.order_by("pk").values_list("pk", flat=True))
         self._reviews = list(Review.objects.order_by("pk").values_list("pk", flat=True))
@@ -69,7 +71,7 @@ class Churn:
             return LINES + 1
         if kind < 0.6:
             items.set_stock(chance.choice(self._options), REFILL)
-        elif kind < 0.75:
+        elif kind < 0.75 and not self._keep_prices:
             items.set_price(chance.choice(self._items), Decimal(chance.randrange(500, 25000)) / 100)
         elif kind < 0.8:
             items.set_discount(chance.choice(self._items), chance.choice([0, 10, 25, 50]))

@@ -51,6 +51,6 @@ class Command(BaseCommand):
             sys.exit(2)
         metrics = ConsumerMetrics()
         with ThreadPoolExecutor(1, thread_name_prefix="inbox") as thread:
-            consumer = Consumer(inbox, "reviews", stream, metrics, thread)
-            status = run("follow", [consumer.run()], metrics.registry, options["metrics"])
+            consumer = Consumer(inbox, "reviews", stream, metrics, thread, lambda event: "python legacy_django/manage.py follow --redrive")
+            status = run("follow", [consumer.run()], metrics.registry, options["metrics"], consumer.standing.plain)
         sys.exit(status)

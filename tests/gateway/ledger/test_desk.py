@@ -309,6 +309,27 @@ async def test_a_clock_that_is_set_during_a_look_makes_nothing_old(
     assert ledger.rows("SELECT state FROM ledger_entry WHERE key = 'k-1'") == [("answered",)]
 
 
+async def test_a_machine_that_was_suspended_kills_nobody_and_forgets_as_ever(
+    at: Desk, ledger: Connection, monkeypatch: pytest.MonkeyPatch, settings: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A laptop's lid, or a virtual machine's pause: every night, say."""
+    monkeypatch.setattr(at._upkeep, "due", lambda now: False)
+    await answered(at, ledger)
+    book.claim(ledger, replace(WANTED, key="k-2", token="mine"), "me")
+    book.beat(ledger, "me")
+    keeper = upkeep.Upkeep()
+    keeper.look(ledger, settings, lambda: None)
+    set_clock(monkeypatch, 25 * 3600)
+    monkeypatch.setattr(upkeep, "suspended", lambda: 25 * 3600.0)
+    monkeypatch.setattr(upkeep, "PURGE_SECONDS", 0.0)
+    keeper.look(ledger, settings, lambda: book.beat(ledger, "me"))
+    assert ledger.rows("SELECT key, state FROM ledger_entry") == [("k-2", "started")]
+    assert ledger.rows("SELECT * FROM ledger_owner WHERE owner = ?", (book.CLOCK,)) == []
+    assert "clock was set" not in caplog.text
+    keeper.look(ledger, settings, lambda: None)
+    assert ledger.rows("SELECT key, state FROM ledger_entry") == [("k-2", "started")]
+
+
 async def test_who_forgets_does_so_again_once_all_of_before_is_old_enough(ledger: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     keep, settled = 86400.0, 30 * 86400.0
     first = book.claim(ledger, WANTED, "me")
