@@ -72,8 +72,10 @@ def expression(match: str, *, groups: bool = False) -> str:
 
 
 def loosely(match: str) -> str:
-    """The same of a route that stays with the gateway, and short. Of tidy paths it matches those that are the pattern's. Which of the others
-    does not matter: the gateway gets them anyway."""
+    """The same of a route that stays with the gateway, and short.
+
+    Of tidy paths it matches those that are the pattern's. Which of the others does not matter: the gateway gets them anyway.
+    """
     return "/" + "/".join((_quoted(segment), "[^/]+", ".*")[_kind(segment)] for segment in match[1:].split("/"))
 
 
