@@ -52,7 +52,7 @@ def document(config: Config, plan: Plan, around: Surroundings, listen: tuple[str
     routes: list[Json] = [{"name": "trace", "match": _match("/.*", ("TRACE",)), "direct_response": {"status": 405}}]
     for entry in plan.entries:
         if entry.handing is None:
-            routes.append({"name": f"{entry.route} (gateway)", "match": _match(paths.expression(entry.match), entry.methods), **rest})
+            routes.append({"name": f"{entry.route} (gateway)", "match": _match(paths.loosely(entry.match), entry.methods), **rest})
         else:
             routes += _routes(config, entry.handing)
     routes.append({"name": "rest", "match": {"safe_regex": {"regex": ".*"}}, **rest})

@@ -110,11 +110,10 @@ def documents(config: Config, plan: Plan, around: Surroundings, mesh: Mesh) -> l
         rest = _answer(config, around, [Share(LEGACY, 1)])
     http: list[Json] = [{"name": "trace", "match": [{"method": {"exact": "TRACE"}}], "directResponse": {"status": 405}}]
     for entry in plan.entries:
-        path = paths.expression(entry.match)
         if entry.handing is None:
-            http.append({"name": f"{entry.route}-gateway", "match": [_match(path, entry.methods)], **rest})
+            http.append({"name": f"{entry.route}-gateway", "match": [_match(paths.loosely(entry.match), entry.methods)], **rest})
         else:
-            http += _routes(config, around, entry.handing, path)
+            http += _routes(config, around, entry.handing, paths.expression(entry.match))
     http.append({"name": "rest", **rest})
     spec: Json = {"hosts": list(mesh.hosts), **({"gateways": list(mesh.gateways)} if mesh.gateways else {}), "http": http}
     names = dict.fromkeys([*plan.upstreams, *([LEGACY] if around.rest == "legacy" else [])])

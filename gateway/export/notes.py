@@ -38,6 +38,8 @@ def notes(config: Config, plan: Plan, around: Surroundings, mesh: Literal["envoy
         yield "paths that are not tidy (%, ;, //, dot segments) go to the gateway, which finds out what they could mean"
         if config.gateway.proxy_protocol:
             yield "gateway.proxy_protocol: a trusted proxy that sends no PROXY header is refused, and the mesh is not told to send one"
+    else:
+        yield "what the gateway refuses beyond RFC 9112 reaches legacy, such as %00 in a path (docs/reference/edge.md)"
     if config.gateway.tls:
         yield "TLS to clients is not in this"
     if mesh == "istio":

@@ -26,27 +26,9 @@ _REST: Final = f"(?:{_FIRST}(?:{_NEXT}|/{_FIRST})*/?)?"
 _PLAIN: Final = re.compile(f"{_NEXT}*")
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
-KNOWN_METHODS: Final = frozenset(
-    {
-        "COPY",
-        "DELETE",
-        "GET",
-        "HEAD",
-        "LOCK",
-        "MKCOL",
-        "MOVE",
-        "OPTIONS",
-        "PATCH",
-        "POST",
-        "PROPFIND",
-        "PROPPATCH",
-        "PURGE",
-        "PUT",
-        "REPORT",
-        "SEARCH",
-        "UNLOCK",
-    }
-)
+_HTTP: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+_WEBDAV: Final = frozenset({"COPY", "LOCK", "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "REPORT", "SEARCH", "UNLOCK"})
+KNOWN_METHODS: Final = _HTTP | _WEBDAV
 """Those that every HTTP/1 parser of a proxy takes; of others some are refused there, where the gateway passes them on."""
 
 
@@ -87,6 +69,14 @@ def expression(match: str, *, groups: bool = False) -> str:
         any_of = _SEGMENT if kind == 1 else _REST
         parts.append(_quoted(segment) if kind == 0 else f"({any_of})" if groups else any_of)
     return "/" + "/".join(parts)
+
+
+def loosely(match: str) -> str:
+    """The same of a route that stays with the gateway, and short.
+
+    Of tidy paths it matches those that are the pattern's. Which of the others does not matter: the gateway gets them anyway.
+    """
+    return "/" + "/".join((_quoted(segment), "[^/]+", ".*")[_kind(segment)] for segment in match[1:].split("/"))
 
 
 def substitution(match: str, rewrite: str) -> str:

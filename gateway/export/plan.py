@@ -85,8 +85,6 @@ class Plan:
     """Of each route that was to be handed over and is not, why."""
     given_up: Mapping[str, tuple[Loss, ...]]
     """Of each that is, what its people do without."""
-    notes: tuple[str, ...] = ()
-    """What is otherwise there, for all routes."""
 
     @property
     def handed(self) -> list[Handing]:
@@ -198,13 +196,15 @@ def _sides(flags: FlagState, route: Route, anonymous: bool, found: list[Loss]) -
     if not isinstance(serve, Settled) or not isinstance(shadow, Settled):
         return ()
     copied = route.shadow.sample * shadow.percent / 100
+    methods = _copied(route, found) if copied else frozenset()
+    if not methods:
+        copied = 0.0
     if not serve.percent and not copied:
         found.append(Loss("flag-off", f"the flag {route.serve_flag} is off, and nothing is compared: legacy answers", _LATER))
         return ()
     if 0 < serve.percent < 100 and copied and copied < 1:
         lost = "a proxy throws its dice once a request: those that the candidate answers would be the ones that are copied"
         found.append(Loss("dice-twice", f"{serve.percent} % are served and {100 * copied:g} % compared, by dice of their own", lost))
-    methods = _copied(route, found) if copied else frozenset()
     shares = []
     for name, other, weight in ((route.candidate, LEGACY, serve.percent), (LEGACY, route.candidate, 100 - serve.percent)):
         if weight:

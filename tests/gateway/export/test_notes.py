@@ -34,6 +34,7 @@ def test_of_nothing_nothing_is_said() -> None:
         ("the longest is every one's", {"toml": SPLIT}, {}),
         ("gateway.trusted_proxies", {}, {"rest": "legacy"}),
         ("paths that are not tidy", {}, {"rest": "legacy"}),
+        ("%00 in a path", {"rest": "legacy"}, {}),
         ("numTrustedProxies", {"mesh": "istio"}, {}),
         ("xff_num_trusted_hops", {"toml": ROUTE + '[gateway]\ntrusted_proxies = ["10.0.0.0/8"]\n'}, {}),
         ("PROXY header", {"toml": ROUTE + "[gateway]\nproxy_protocol = true\ntrusted_proxies = ['10.0.0.0/8']\n"}, {}),

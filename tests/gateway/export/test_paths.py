@@ -139,6 +139,12 @@ def test_a_dotted_text_is_matched_as_the_gateway_does() -> None:
     assert first(proxy, "GET", "/.well-known/security.txt") == "0"
 
 
+@given(MATCH, PATH)
+def test_of_tidy_paths_a_route_that_stays_keeps_its_own(match: str, path: str) -> None:
+    assume("//" not in path and "/." not in path)
+    assert bool(re.fullmatch(paths.loosely(match), path)) is bool(re.fullmatch(paths.expression(match), path))
+
+
 UNTIDY_PATHS = ["/a//", "/a//b", "/a/b//c", "/a/b//", "/a/.", "/a/..", "/a/b/..", "/a/b/../..", "/a/.b", "/a/b/.c", "/a/b;c", "/a/%62"]
 
 

@@ -74,6 +74,8 @@ FALLBACK = ROUTE.replace("fallback = false\n", "")
     [
         (ROUTE, {}, ["flag-off"]),
         (ROUTE, {"reviews": False}, ["flag-off"]),
+        (ROUTE + 'methods = ["POST"]\n', {"reviews__shadow": True}, ["flag-off"]),
+        (ROUTE + "[routes.shadow]\nsample = 0.0\n", {"reviews__shadow": True}, ["flag-off"]),
         (ROUTE, {"reviews": CONSTRAINED}, ["flag-constraints"]),
         (ROUTE, {"reviews": {**ALL, "segments": [1]}}, ["flag-segments"]),
         (ROUTE, {"reviews": STICKY}, ["flag-stickiness"]),
