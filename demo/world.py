@@ -137,11 +137,10 @@ class World:
     def close(self, *, keep: bool = False) -> None:
         """Stops everything and removes the folder, unless it is to be kept. What is being started is waited for, then stopped."""
         self._threads.shutdown(wait=True, cancel_futures=True)
-        for stops in (self._stops, self._last_stops):
-            with ThreadPoolExecutor(max_workers=8, thread_name_prefix="stop") as threads:
-                for stopped in [threads.submit(stop) for stop in stops]:
-                    stopped.result()
-            stops.clear()
+        try:
+            _stop_all(self._stops)
+        finally:
+            _stop_all(self._last_stops)
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -235,6 +234,13 @@ class World:
             "BANYAN_CONSOLE_ADMIN": f"127.0.0.1:{self.steering.admin_port}",
         }
         return start("console", command, log_dir=self.folder, sock=listen(), env=env, ready=answers("/login/"))
+
+
+def _stop_all(stops: list[Callable[[], object]]) -> None:
+    with ThreadPoolExecutor(max_workers=8, thread_name_prefix="stop") as threads:
+        for stopped in [threads.submit(stop) for stop in stops]:
+            stopped.result()
+    stops.clear()
 
 
 def _interrupt(running: Running) -> None:
