@@ -16,8 +16,10 @@ from shadow.compare import Rules
 from shadow.exchange import Answer, Exchange
 from shadow.freshness import Freshness, Said, Source
 from shadow.judge import Judge, Judgement
+from shadow.pack import Pair, judgement, told
 from shadow.paths import PatternError
 from shadow.redact import Redactor
+from shadow.sealing import PairJudge, Sealer
 
 AT = 1_700_000_000.0
 MAX_AGE = 10.0
@@ -55,8 +57,8 @@ def item(stock: int = 5, name: str = "Oak", *, item: float = AT - 900, changed: 
 
 def test_a_change_that_the_candidate_need_not_show_yet_is_stale_and_no_match() -> None:
     for served in ("legacy", "candidate"):
-        judgement = judge(item(4, changed=AT - 1), item(5), served=served)
-        assert (judgement.outcome, judgement.reason, judgement.signatures, judgement.sample) == ("skipped", "stale", (), None)
+        found = judge(item(4, changed=AT - 1), item(5), served=served)
+        assert (found.outcome, found.reason, found.signatures, found.sample) == ("skipped", "stale", (), None)
 
 
 def test_it_is_counted_by_itself_and_in_no_rate() -> None:
@@ -82,9 +84,9 @@ def test_it_is_counted_by_itself_and_in_no_rate() -> None:
     ],
 )
 def test_everything_else_is_a_mismatch(age: str, changed: float) -> None:
-    judgement = judge(item(4, changed=changed), item(5), age)
-    assert judgement.outcome == "mismatch"
-    assert set(judgement.signatures) == {("value", "$.stock"), ("value", "$.options[*].stock")}
+    found = judge(item(4, changed=changed), item(5), age)
+    assert found.outcome == "mismatch"
+    assert set(found.signatures) == {("value", "$.stock"), ("value", "$.options[*].stock")}
 
 
 @pytest.mark.parametrize("said", [None, 5, "yesterday", "2023-11-14T22:13:19", {}, []])
@@ -98,17 +100,29 @@ def test_what_legacy_does_not_say_excuses_nothing(said: Any) -> None:
 
 def test_each_part_has_its_own_moment() -> None:
     """The stock is on its way; the name is wrong, and that alone is told."""
-    judgement = judge(item(4, changed=AT - 1), item(5, name="Elm"))
-    assert judgement.outcome == "mismatch"
-    assert judgement.signatures == (("value", "$.name"),)
-    assert judgement.sample is not None
-    assert len(judgement.sample.differences) == 1
+    found = judge(item(4, changed=AT - 1), item(5, name="Elm"))
+    assert found.outcome == "mismatch"
+    assert found.signatures == (("value", "$.name"),)
+    assert found.sample is not None
+    assert len(found.sample.differences) == 1
     assert judge(item(4, name="Ash", changed=AT - 1, item=AT - 1), item(5)).reason == "stale"
     assert judge(item(5, name="Ash", changed=AT - 1), item(5)).outcome == "mismatch", "the stock's change says nothing of the name"
 
 
 def test_what_is_the_same_is_a_match_however_old() -> None:
     assert judge(item(), item(), "900").outcome == "match"
+
+
+def test_it_comes_to_the_same_where_nats_is_between() -> None:
+    rules = {"view": Rules.make(ignore=["$.as_of"], freshness=freshness())}
+    sealer, pairs = Sealer(Redactor(["$..secret"], b"k" * 32), rules, 2**20), PairJudge(rules)
+    for legacy, age in ((item(4, changed=AT - 1), "3"), (item(4, changed=AT - 1), "11"), (item(4), "3")):
+        sealed = sealer.judge(exchange(legacy, item(5), age))
+        assert isinstance(sealed, Pair)
+        found, here = pairs.judge(sealed), judge(legacy, item(5), age)
+        assert found is not None
+        assert (found.outcome, found.reason, found.signatures) == (here.outcome, here.reason, here.signatures)
+        assert judgement(told(found)).reason == found.reason
 
 
 def test_noise_is_never_stale() -> None:
@@ -133,9 +147,9 @@ def test_a_moment_that_was_redacted_is_none() -> None:
 def test_more_differences_than_are_listed_are_a_mismatch() -> None:
     legacy, candidate = item(changed=AT - 1), item()
     legacy["options"], candidate["options"] = ([{"id": number, "stock": stock} for number in range(400)] for stock in (4, 5))
-    judgement = judge(legacy, candidate)
-    assert judgement.outcome == "mismatch"
-    assert judgement.combination is None
+    found = judge(legacy, candidate)
+    assert found.outcome == "mismatch"
+    assert found.combination is None
 
 
 @pytest.mark.parametrize(

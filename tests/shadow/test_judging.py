@@ -99,6 +99,24 @@ def test_what_is_quick_is_whole_at_once_and_what_spins_is_so_a_little_later(judg
     assert hostile.message.data == b"", "its bytes are in memory no more"
 
 
+class Behind(PairJudge):
+    """Of a route whose candidate may be a little behind, and is."""
+
+    def judge(self, pair: Pair, limit: int = MAX_DECODED) -> Judgement | None:
+        return Judgement(pair.route, pair.at, False, "skipped", counters.STALE)
+
+
+def test_what_is_stale_is_told_apart_from_what_was_compared() -> None:
+    made = Judging(Behind({}), "s", Figures(), lambda: None, max_age=60.0)
+    made.start()
+    try:
+        held = made.judge(message("one", "other"))
+        assert names(held) == {counters.SKIPPED + counters.STALE: 2}
+        assert made._figures.exchanges == {"stale": 2}
+    finally:
+        made.close()
+
+
 def test_each_is_counted_once_however_many_messages_there_are(judging: Judging) -> None:
     helds = [judging.judge(message(*["slow", "same", "fault", "other"] * 5, *["break"] * (number == 7))) for number in range(20)]
     for number, each in enumerate(helds):
