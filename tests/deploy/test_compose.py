@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import stat
 import subprocess
@@ -13,6 +14,7 @@ import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 from jsonschema.validators import validator_for
 
+from demo import unleash
 from flags.source import check_token
 from gateway.cli.verbs import app
 from gateway.config import Config, load
@@ -117,6 +119,15 @@ def test_the_configuration_is_one_and_names_the_services(monkeypatch: pytest.Mon
     for each in gateways:
         assert each["ports"][0].endswith(":" + config.gateway.listen[0].rpartition(":")[2])
     assert config.gateway.workers > 0
+
+
+def test_unleash_is_the_one_that_the_product_is_tested_with_and_told_what_that_one_is_told() -> None:
+    each = services()["unleash"]
+    assert each["image"].endswith(f":{unleash.VERSION}")
+    told = set(each["environment"]) | set(re.findall(r"export (\w+)=", each["command"][0]))
+    assert told <= set(re.findall(r'"([A-Z_]+)": ', Path(unleash.__file__).read_text()))
+    # Compose would put its own variables in the place of $NAME.
+    assert not re.search(r"(?<!\$)\$(?!\$)", each["command"][0] + services()["nats"]["command"][0])
 
 
 def test_there_is_time_to_drain(monkeypatch: pytest.MonkeyPatch) -> None:
