@@ -88,7 +88,7 @@ def exporting(found: list[dict[str, Any]], admin: str, folder: Path) -> Iterator
 @pytest.mark.parametrize("name", ["defaults", "gateways-alone"])
 def test_a_pod_from_its_start_to_its_end(name: str, tmp_path: Path) -> None:
     given = values(name)
-    given["gateway"] = {**given.get("gateway", {}), "leaveSeconds": 1, "drainSeconds": 4}
+    given["gateway"] = {**given.get("gateway", {}), "workers": 1, "leaveSeconds": 1, "drainSeconds": 4}
     found = rendered(given)
     pod = pods(found)["gateway"]
     own = container(pod, "gateway")

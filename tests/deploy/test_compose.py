@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 import shutil
 import stat
 import subprocess
@@ -13,6 +13,7 @@ import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
 from jsonschema.validators import validator_for
 
+from demo import unleash
 from flags.source import check_token
 from gateway.cli.verbs import app
 from gateway.config import Config, load
@@ -119,6 +120,15 @@ def test_the_configuration_is_one_and_names_the_services(monkeypatch: pytest.Mon
     assert config.gateway.workers > 0
 
 
+def test_unleash_is_the_one_that_the_product_is_tested_with_and_told_what_that_one_is_told() -> None:
+    each = services()["unleash"]
+    assert each["image"].endswith(f":{unleash.VERSION}")
+    told = set(each["environment"]) | set(re.findall(r"export (\w+)=", each["command"][0]))
+    assert told <= set(re.findall(r'"([A-Z_]+)": ', Path(unleash.__file__).read_text()))
+    # Compose would put its own variables in the place of $NAME.
+    assert not re.search(r"(?<!\$)\$(?!\$)", each["command"][0] + services()["nats"]["command"][0])
+
+
 def test_there_is_time_to_drain(monkeypatch: pytest.MonkeyPatch) -> None:
     drain = configuration(monkeypatch).gateway.limits.drain_timeout
     for name, each in OURS.items():
@@ -165,6 +175,6 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
 
 
 def test_nobody_commits_the_secrets() -> None:
-    found = subprocess.run(["git", "check-ignore", str(COMPOSE / "secrets" / "DB_PASSWORD")], cwd=COMPOSE, capture_output=True, check=False)
-    assert found.returncode == 0
-    assert json.dumps(DECLARED["secrets"]).count("secrets/") == len(DECLARED["secrets"])
+    folders = {str((COMPOSE / secret["file"]).parent.relative_to(DOCKER.parent)) for secret in DECLARED["secrets"].values()}
+    assert folders == {"compose/secrets"}
+    assert (DOCKER.parent / ".gitignore").read_text() == "/compose/secrets/\n"

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from demo.processes import python, start
 from gateway.cli.verbs import app
 from gateway.config import load
 from shadow.database import sqlite_path
-from tests.support.deploying import ROOT, SYSTEMD, seconds
+from tests.support.deploying import ROOT, SYSTEMD, adapted, seconds
+from tests.support.placed import AWAY, until
 from tests.support.required import missing
 
 UNITS = sorted(SYSTEMD.glob("*.service"))
@@ -85,6 +87,43 @@ def test_what_is_written_is_where_the_services_may_write() -> None:
     assert config.flags.source == "file"
     assert not config.ledgered
     assert config.gateway.access_log == "-"
+
+
+def test_the_gateway_runs_by_these_files_in_the_guides_order(tmp_path: Path) -> None:
+    etc, state = tmp_path / "etc", tmp_path / "state"
+    etc.mkdir()
+    state.mkdir()
+    config = etc / "banyan.toml"
+    addresses = {
+        'listen = ["0.0.0.0:8080"]': 'listen = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\nworkers = 1',
+        "/var/lib/banyan": str(state),
+        "127.0.0.1:8001": AWAY,
+        "127.0.0.1:8101": AWAY,
+    }
+    config.write_text(adapted((SYSTEMD / "banyan.toml").read_text(), addresses))
+
+    def arguments(command: str) -> list[str]:
+        return [str(config) if word == "/etc/banyan/banyan.toml" else word for word in shlex.split(command)[1:]]
+
+    (synced,) = re.findall(r"(?m)^sudo -u banyan (\S+banyan flags sync .*)$", (ROOT / "docs" / "guide" / "deploy.md").read_text())
+    subprocess.run(python("-m", "gateway.cli", *arguments(synced)), cwd=ROOT, check=True, capture_output=True, timeout=60)
+    (command,) = setting(SYSTEMD / "banyan.service", "ExecStart")
+    running = start(
+        "gateway",
+        python("-m", "gateway.cli", *arguments(command)),
+        log_dir=tmp_path / "log",
+        ready=lambda running: "serving on" in running.log.read_text(),
+        timeout=60,
+    )
+    try:
+        (reload,) = setting(SYSTEMD / "banyan.service", "ExecReload")
+        subprocess.run(reload.replace("$MAINPID", str(running.pid)).split(), check=True, timeout=10)
+        until(lambda: "was reloaded (SIGHUP)" in running.log.read_text(), "it says that it has reloaded")
+        assert running.stop(timeout=40) == 0, running.tail()
+    finally:
+        running.stop()
+    assert [path.name for path in etc.iterdir()] == ["banyan.toml"]  # which its user may not write to
+    assert {"flags.json", "banyan.sqlite3", "redact.key"} <= {path.name for path in state.iterdir()}
 
 
 @units
