@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.quick import importing
+from gateway.quick import bare, importing
 
 if __name__ == "__main__":
     with importing():
+        # Of mitmproxy's own addons a worker has two, and the package would load all of them, with Flask, Werkzeug and LDAP.
+        bare("mitmproxy.addons")
         from gateway import engine
         from gateway.mitm.engine import MitmEngine
     engine.main(MitmEngine, asyncio.run)
