@@ -41,6 +41,15 @@ def bare(package: str) -> None:
     sys.modules.setdefault(package, importlib.util.module_from_spec(spec))
 
 
+def absent(module: str) -> None:
+    """Has `module`, which nobody has imported yet, be one that is not there: another package imports it if it can, and nobody needs it."""
+    sys.modules.setdefault(module, None)  # type: ignore[arg-type] # what the import system knows as "there is none"
+
+
+HTTPX_COMMAND = "httpx._main"
+"""The command line of httpx, which its package loads where rich and click happen to be there, with both: more than the rest of httpx."""
+
+
 def leave(status: int) -> NoReturn:
     """Ends this process, without Python taking each of its objects apart first: that takes 0.05 s of CPU after few imports, 0.25 s after
     many. For processes that have closed what has to be closed: no `__del__` is called and no file that is still open is written out. What

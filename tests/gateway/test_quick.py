@@ -76,3 +76,8 @@ def test_a_package_stands_without_what_it_would_load(tmp_path: Path) -> None:
     assert (ended.stdout, ended.stderr) == ("part heavy\nheavy.part heavy.part\nregistered\n", "")
     assert run(there + "import heavy\nbare('heavy')\nimport heavy.part\n").stdout == "heavy\npart heavy\nregistered\n", "it was there"
     assert "ModuleNotFoundError: no package nobody" in run(there + "bare('nobody')\n").stderr
+
+
+def test_httpx_stands_without_its_command() -> None:
+    code = "from gateway.quick import HTTPX_COMMAND, absent\nabsent(HTTPX_COMMAND)\nimport httpx\n"
+    assert run(code + "print(httpx.Client.__name__, 'rich' in sys.modules)\n").stdout == "Client False\nregistered\n"
