@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from console.server import main
+from gateway.quick import HTTPX_COMMAND, absent, importing
+
+absent(HTTPX_COMMAND)
+with importing():
+    from console.server import main
 
 sys.exit(main())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib.util
 import os
 import sys
 import threading
@@ -26,6 +27,27 @@ def importing() -> Iterator[None]:
     finally:
         if collected:
             gc.enable()
+
+
+def bare(package: str) -> None:
+    """Has `package` stand without what its `__init__` would load: for a process that uses some of its modules alone.
+
+    Raises:
+        ModuleNotFoundError: there is none.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise ModuleNotFoundError(f"no package {package}", name=package)
+    sys.modules.setdefault(package, importlib.util.module_from_spec(spec))
+
+
+def absent(module: str) -> None:
+    """Has `module`, which nobody has imported yet, be one that is not there: another package imports it if it can, and nobody needs it."""
+    sys.modules.setdefault(module, None)  # type: ignore[arg-type] # what the import system knows as "there is none"
+
+
+HTTPX_COMMAND = "httpx._main"
+"""The command line of httpx, which its package loads where rich and click happen to be there, with both: more than the rest of httpx."""
 
 
 def leave(status: int) -> NoReturn:

@@ -34,15 +34,15 @@ LONG = (
     "tests/drills/",
     "tests/integration/test_unleash_",
     "tests/console/test_operate_live.py",
+    "tests/console/test_live.py",
     "tests/integration/test_secrets.py",
+    "tests/console/test_korean_live.py",
+    "tests/integration/test_overload.py",
     "tests/console/test_flags_live.py",
-    "tests/integration/test_flags_command.py",
     "tests/integration/test_start.py",
     "tests/integration/test_shipping",
+    "tests/integration/test_flags_command.py",
     "tests/events/",
-    "tests/integration/test_overload.py",
-    "tests/console/test_live.py",
-    "tests/console/test_korean_live.py",
 )
 """Files that take long, the longest first. Much of what they take is waiting."""
 BETWEEN = 5

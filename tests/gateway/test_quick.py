@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +65,19 @@ def test_nothing_is_collected_while_modules_are_imported_and_then_as_before() ->
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+def test_a_package_stands_without_what_it_would_load(tmp_path: Path) -> None:
+    (tmp_path / "heavy").mkdir()
+    (tmp_path / "heavy" / "__init__.py").write_text("print('heavy')\n")
+    (tmp_path / "heavy" / "part.py").write_text("print('part', __package__)\n")
+    there = f"sys.path.insert(0, {str(tmp_path)!r})\nfrom gateway.quick import bare\n"
+    ended = run(there + "bare('heavy')\nfrom heavy.part import __name__ as name\nimport heavy\nprint(name, heavy.part.__name__)\n")
+    assert (ended.stdout, ended.stderr) == ("part heavy\nheavy.part heavy.part\nregistered\n", "")
+    assert run(there + "import heavy\nbare('heavy')\nimport heavy.part\n").stdout == "heavy\npart heavy\nregistered\n", "it was there"
+    assert "ModuleNotFoundError: no package nobody" in run(there + "bare('nobody')\n").stderr
+
+
+def test_httpx_stands_without_its_command() -> None:
+    code = "from gateway.quick import HTTPX_COMMAND, absent\nabsent(HTTPX_COMMAND)\nimport httpx\n"
+    assert run(code + "print(httpx.Client.__name__, 'rich' in sys.modules)\n").stdout == "Client False\nregistered\n"

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+import pytest_asyncio
 
 from tests.support.gateway import Gateway, Upstream, gateway, ok
 
@@ -212,6 +213,14 @@ async def test_what_is_wrong_with_a_flag_is_said_once_and_shown(home: Path) -> N
         assert log.count("the strategy 'ours' is not one of Unleash's own") == 1
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def started(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    """For tests that leave it as it was."""
+    async with running(tmp_path_factory.mktemp("shared"), reviews=True) as gateway:
+        yield gateway
+
+
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     "odd",
     [
@@ -227,16 +236,15 @@ async def test_what_is_wrong_with_a_flag_is_said_once_and_shown(home: Path) -> N
     ],
     ids=["segment without id", "id that is a list", "segment as a list", "a long line of parents"],
 )
-async def test_no_document_stops_the_traffic_or_what_comes_after_it(home: Path, odd: dict[str, Any]) -> None:
-    async with running(home, reviews=True) as started:
-        before = started.workers()
-        started.flags.write_text(json.dumps({"version": 1, **odd}))
-        await asyncio.sleep(1.0)
-        async with asyncio.timeout(20):  # until both workers have compiled it
-            while len(await served(started)) > 1:  # noqa: ASYNC110 - what workers decide by has no event
-                await asyncio.sleep(0.1)
-        assert started.workers() == before
-        await started.current(reviews=False)
-        assert await served(started) == {"served-by=legacy; reason=flag-off"}
-        await started.current(reviews=True)
-        assert await served(started) == {"served-by=candidate; reason=flag"}
+async def test_no_document_stops_the_traffic_or_what_comes_after_it(started: Gateway, odd: dict[str, Any]) -> None:
+    before = started.workers()
+    started.flags.write_text(json.dumps({"version": 1, **odd}))
+    await asyncio.sleep(1.0)
+    async with asyncio.timeout(20):  # until both workers have compiled it
+        while len(await served(started)) > 1:  # noqa: ASYNC110 - what workers decide by has no event
+            await asyncio.sleep(0.1)
+    assert started.workers() == before
+    await started.current(reviews=False)
+    assert await served(started) == {"served-by=legacy; reason=flag-off"}
+    await started.current(reviews=True)
+    assert await served(started) == {"served-by=candidate; reason=flag"}

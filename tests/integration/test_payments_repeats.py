@@ -4,14 +4,45 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from tests.support.gateway import Exchange, Upstream, gateway, ok
-from tests.support.payments import request, till
+from tests.support.payments import Till, request, till
 
-pytestmark = pytest.mark.asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Till]:
+    async with till(tmp_path_factory.mktemp("shop"), idempotent=True) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def shop(shared_shop: Till) -> AsyncIterator[Till]:
+    """Whose psp-a knows keys; the one of this module."""
+    yield shared_shop
+    await shared_shop.forget()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_hasty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Till]:
+    def hasty(toml: str) -> str:
+        return toml.replace('response_timeout = "20s"', 'response_timeout = "500ms"')
+
+    async with till(tmp_path_factory.mktemp("hasty"), idempotent=True, edit=hasty) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def hasty(shared_hasty: Till) -> AsyncIterator[Till]:
+    """Likewise, and both have half a second."""
+    yield shared_hasty
+    await shared_hasty.forget()
 
 
 @pytest.mark.parametrize(
@@ -26,70 +57,63 @@ pytestmark = pytest.mark.asyncio
         "400 Bad Request",
     ],
 )
-async def test_a_repeat_that_is_refused_leaves_the_doubt(tmp_path: Path, status: str) -> None:
+async def test_a_repeat_that_is_refused_leaves_the_doubt(hasty: Till, status: str) -> None:
     """The provider is still at the first try when the second comes, says so, and charges."""
 
-    def hasty(toml: str) -> str:
-        return toml.replace('response_timeout = "20s"', 'response_timeout = "500ms"')
+    provider = hasty.providers["psp-a"]
 
-    async with till(tmp_path, idempotent=True, edit=hasty) as shop:
-        provider = shop.providers["psp-a"]
+    async def busy(exchange: Exchange) -> None:
+        if len(provider.requests) == 1:
+            await asyncio.sleep(60)
+        else:
+            await exchange.answer(b"still at it", status)
 
-        async def busy(exchange: Exchange) -> None:
-            if len(provider.requests) == 1:
-                await asyncio.sleep(60)
-            else:
-                await exchange.answer(b"still at it", status)
-
-        provider.handler = busy
-        key = shop.key_of("psp-a")
-        lost = await shop.pay(key)
-        assert (lost.status, lost.header("Banyan-Error")) == (502, "outcome-unknown")
-        found = await shop.doubt()
-        assert (found.key, found.reason, found.attempts) == (key, f"status-{status[:3]}", 2)
-        again = await shop.pay(key)
-        assert (again.status, again.header("Banyan-Error")) == (502, "outcome-unknown"), "asked once more, refused once more"
-        assert (await shop.doubt()).key == key
-        provider.handler = ok
-        healed = await shop.pay(key)
-        assert (healed.status, shop.doubts()) == (200, [])
-        assert shop.charged()["psp-b"] == 0
+    provider.handler = busy
+    key = hasty.key_of("psp-a")
+    lost = await hasty.pay(key)
+    assert (lost.status, lost.header("Banyan-Error")) == (502, "outcome-unknown")
+    found = await hasty.doubt()
+    assert (found.key, found.reason, found.attempts) == (key, f"status-{status[:3]}", 2)
+    again = await hasty.pay(key)
+    assert (again.status, again.header("Banyan-Error")) == (502, "outcome-unknown"), "asked once more, refused once more"
+    assert (await hasty.doubt()).key == key
+    provider.handler = ok
+    healed = await hasty.pay(key)
+    assert (healed.status, hasty.doubts()) == (200, [])
+    assert hasty.charged()["psp-b"] == 0
 
 
 @pytest.mark.parametrize("status", ["402 Payment Required", "422 Unprocessable Content"])
-async def test_a_repeat_whose_payment_is_refused_is_answered(tmp_path: Path, status: str) -> None:
-    async with till(tmp_path, idempotent=True) as shop:
-        provider = shop.providers["psp-a"]
+async def test_a_repeat_whose_payment_is_refused_is_answered(shop: Till, status: str) -> None:
+    provider = shop.providers["psp-a"]
 
-        async def declines(exchange: Exchange) -> None:
-            if len(provider.requests) == 1:
-                exchange.reset()
-            else:
-                await exchange.answer(b"no", status)
+    async def declines(exchange: Exchange) -> None:
+        if len(provider.requests) == 1:
+            exchange.reset()
+        else:
+            await exchange.answer(b"no", status)
 
-        provider.handler = declines
-        key = shop.key_of("psp-a")
-        for replayed in (None, "true"):
-            told = await shop.pay(key)
-            assert (told.status, told.body, told.header("Banyan-Replayed")) == (int(status[:3]), b"no", replayed)
-        assert shop.doubts() == []
-        assert len(provider.requests) == 2
+    provider.handler = declines
+    key = shop.key_of("psp-a")
+    for replayed in (None, "true"):
+        told = await shop.pay(key)
+        assert (told.status, told.body, told.header("Banyan-Replayed")) == (int(status[:3]), b"no", replayed)
+    assert shop.doubts() == []
+    assert len(provider.requests) == 2
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "400 Bad Request", "302 Found"])
-async def test_a_first_try_is_answered_by_whatever_it_is_told(tmp_path: Path, status: str) -> None:
-    async with till(tmp_path, idempotent=True) as shop:
+async def test_a_first_try_is_answered_by_whatever_it_is_told(shop: Till, status: str) -> None:
+    async def refuses(exchange: Exchange) -> None:
+        await exchange.answer(b"no", status)
 
-        async def refuses(exchange: Exchange) -> None:
-            await exchange.answer(b"no", status)
-
-        shop.providers["psp-a"].handler = refuses
-        key = shop.key_of("psp-a")
-        for replayed in (None, "true"):
-            told = await shop.pay(key)
-            assert (told.status, told.header("Banyan-Replayed")) == (int(status[:3]), replayed)
-        assert shop.doubts() == []
-        assert len(shop.providers["psp-a"].requests) == 1
+    shop.providers["psp-a"].handler = refuses
+    key = shop.key_of("psp-a")
+    for replayed in (None, "true"):
+        told = await shop.pay(key)
+        assert (told.status, told.header("Banyan-Replayed")) == (int(status[:3]), replayed)
+    assert shop.doubts() == []
+    assert len(shop.providers["psp-a"].requests) == 1
 
 
 async def test_a_first_try_that_is_told_to_wait_gets_its_key_back(tmp_path: Path) -> None:

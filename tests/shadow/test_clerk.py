@@ -114,4 +114,5 @@ def test_it_counts_keeps_and_ends(clerk: Clerk) -> None:
     assert clerk.process.stdin is not None
     clerk.process.stdin.close()
     assert clerk.process.wait(20) == 0
+    assert [path.name for path in (clerk.folder / "var").glob("banyan.sqlite3*")] == ["banyan.sqlite3"], "whole, however quickly it ends"
     assert clerk.rows("SELECT number, outcome FROM shadow_guardtrip WHERE number > 1") == [(2, "pending"), (3, "pending")]

@@ -11,7 +11,11 @@ import sys
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
-from console.server import main
+from gateway.quick import HTTPX_COMMAND, absent, importing
+
+absent(HTTPX_COMMAND)
+with importing():
+    from console.server import main
 
 if __name__ == "__main__":
     PBKDF2PasswordHasher.iterations = int(os.environ.get("BANYAN_TEST_ITERATIONS", "1000"))
