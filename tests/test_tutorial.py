@@ -66,6 +66,7 @@ def test_the_tutorial_works_as_it_is_written(tmp_path: Path) -> None:
                 if "pip install" in commands and re.search(r"No matching distribution|Could not find|onnection", str(error)):
                     missing(f"the project cannot be installed here: {error}")
                 raise
+    shutil.rmtree(tmp_path / "tutorial")  # some hundred MB, which pytest would keep three times
     shown = [line.split()[:4] for step in page if step.commands.startswith("banyan report") for line in step.printed]
     assert ["match", "rate", "50.00", "%"] in shown, "one match and one difference are what the page is for"
 

@@ -37,7 +37,7 @@ def look(config: Config, within: float) -> Sequence[Finding]:
         return [
             Finding(
                 _ABOUT, "warning", f"it goes by another configuration than {config.path} is now ({there.get('path')})",
-                "SIGHUP or POST /reload takes what can be changed while it runs; a start takes all of it",
+                "it looks at the file by itself; SIGHUP has it look now, and a start takes what no reload can change",
             )
         ]  # fmt: skip
     return [Finding(_ABOUT, "fine", f"{ready.get('status') if isinstance(ready, dict) else 'ready'} at {config.gateway.admin}")]
