@@ -336,6 +336,16 @@ async def test_what_waits_at_the_end_is_sent(tmp_path: Path) -> None:
         assert len(receiver.spans) == 10
 
 
+async def test_a_receiver_that_hangs_holds_up_no_end(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        here.receiver.go.clear()
+        for _ in range(5):
+            assert await here.get() == 200
+        assert await asyncio.to_thread(here.gateway.process.stop, 30) == 0
+        assert "ended before every span could be sent" in here.gateway.process.log.read_text()
+        assert "did not end within" not in here.gateway.process.log.read_text()
+
+
 async def test_off_by_default_and_turned_on_by_a_reload(tmp_path: Path) -> None:
     async with world(tmp_path, tracing=False) as here:
         assert await here.get() == 200
