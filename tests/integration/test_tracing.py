@@ -34,7 +34,7 @@ candidate = "new"
 [tracing]
 endpoint = "{endpoint}"
 sample = {sample}
-timeout = "2s"
+timeout = "{timeout}"
 {more}
 """
 TRUSTED = '"127.0.0.1/32"'
@@ -89,14 +89,15 @@ class World:
 
 @asynccontextmanager
 async def world(
-    folder: Path, *, sample: float = 1.0, trusted: str = "", more: str = "", tracing: bool = True, **flags: bool
+    folder: Path, *, sample: float = 1.0, trusted: str = "", more: str = "", patience: str = "2s", tracing: bool = True, **flags: bool
 ) -> AsyncIterator[World]:
     with receiving() as receiver:
         legacy, new = Upstream(ok), Upstream(ok)
         await legacy.start()
         await new.start()
         endpoint = receiver.url if tracing else ""
-        toml = TOML.format(legacy=legacy.port, new=new.port, endpoint=endpoint, sample=sample, trusted=trusted, more=more)
+        ports = {"legacy": legacy.port, "new": new.port}
+        toml = TOML.format(**ports, endpoint=endpoint, sample=sample, trusted=trusted, timeout=patience, more=more)
         try:
             async with gateway(folder, toml, **flags) as running:
                 yield World(running, legacy, new, receiver)
@@ -337,7 +338,7 @@ async def test_what_waits_at_the_end_is_sent(tmp_path: Path) -> None:
 
 
 async def test_a_receiver_that_hangs_holds_up_no_end(tmp_path: Path) -> None:
-    async with world(tmp_path) as here:
+    async with world(tmp_path, patience="60s") as here:
         here.receiver.go.clear()
         for _ in range(5):
             assert await here.get() == 200
