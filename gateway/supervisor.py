@@ -32,7 +32,7 @@ from gateway.listening import Sockets, why_not
 from gateway.reload import Reloads, for_the_shipper
 from gateway.switchboard import Switchboard
 from gateway.telemetry import Stats, merge
-from gateway.tracing.running import Exporting
+from gateway.tracing.running import END_SECONDS, Exporting
 from gateway.usable import unprepared, unusable
 from shadow.sinks import Status
 from shadow.sinks.status import read_status, tap_path
@@ -177,9 +177,10 @@ class Supervisor:
             self.flags.source.close()
             for worker in self.workers:
                 worker.kill()
+            ending = [self.exporting.stop()]
             if self._shipper is not None:
-                await self._shipper.stop(6.0)
-            await self.exporting.stop()
+                ending.append(self._shipper.stop(6.0))
+            await asyncio.gather(*ending)
             for path in self._runtime.iterdir():
                 path.unlink(missing_ok=True)
             self._runtime.rmdir()
@@ -383,7 +384,7 @@ class Supervisor:
         if not same_rules and shipper is not None:
             self._keep(shipper.stop(6.0), "old shipper")
         if exporter is not None:
-            self._keep(exporter.stop(6.0), "old exporter")
+            self._keep(exporter.stop(END_SECONDS), "old exporter")
         return [
             f"worker {worker.index}: {worker.refusal or f'it did not say within {CONFIRM_SECONDS:g} s that it serves by it'}"
             for worker in self.workers

@@ -38,8 +38,10 @@ BATCH: Final = 512
 """Records that are sent at once."""
 GATHER_SECONDS: Final = 1.0
 """How long the first of a batch waits for others."""
-END_SECONDS: Final = 4.0
-"""For what is left, at the end."""
+END_SECONDS: Final = 1.2
+"""For what is left, at the end: the gateway waits for twice as long (gateway/tracing/running.py)."""
+REST_SECONDS: Final = 0.5
+"""And before that for what workers have written last."""
 QUIET_SECONDS: Final = 0.15
 """A connection on which nothing came for this long while ending has nothing more to say."""
 
@@ -103,7 +105,7 @@ class Sender:
         self._thread.join(seconds)
         if self._thread.is_alive():
             self._exporter.shutdown()  # type: ignore[no-untyped-call] # typed in part; it ends the wait before the next try
-            self._thread.join(1.0)
+            self._thread.join(0.2)
         with self._lock:
             left, self._waiting = self._waiting, 0
         if left:
@@ -212,7 +214,7 @@ class Receiver:
         began = time.monotonic()
         server.close()
         self.heard = began
-        while self.connections and time.monotonic() < min(began + 1.0, self.heard + QUIET_SECONDS):  # noqa: ASYNC110 - silence is no event
+        while self.connections and time.monotonic() < min(began + REST_SECONDS, self.heard + QUIET_SECONDS):  # noqa: ASYNC110 - silence is no event
             await asyncio.sleep(0.02)
         for connection in list(self.connections):
             connection.close()

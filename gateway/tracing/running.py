@@ -18,7 +18,8 @@ from gateway.tracing.status import Figures, read
 _log = logging.getLogger("banyan.supervisor")
 
 NAME: Final = "exporter"
-END_SECONDS: Final = 6.0
+END_SECONDS: Final = 2.5
+"""Of what a gateway keeps for its end, which is 3 s (gateway/supervisor.py): a receiver that hangs must not hold it up."""
 
 
 class Exporting:

@@ -34,7 +34,7 @@ candidate = "new"
 [tracing]
 endpoint = "{endpoint}"
 sample = {sample}
-timeout = "2s"
+timeout = "{timeout}"
 {more}
 """
 TRUSTED = '"127.0.0.1/32"'
@@ -89,14 +89,15 @@ class World:
 
 @asynccontextmanager
 async def world(
-    folder: Path, *, sample: float = 1.0, trusted: str = "", more: str = "", tracing: bool = True, **flags: bool
+    folder: Path, *, sample: float = 1.0, trusted: str = "", more: str = "", patience: str = "2s", tracing: bool = True, **flags: bool
 ) -> AsyncIterator[World]:
     with receiving() as receiver:
         legacy, new = Upstream(ok), Upstream(ok)
         await legacy.start()
         await new.start()
         endpoint = receiver.url if tracing else ""
-        toml = TOML.format(legacy=legacy.port, new=new.port, endpoint=endpoint, sample=sample, trusted=trusted, more=more)
+        ports = {"legacy": legacy.port, "new": new.port}
+        toml = TOML.format(**ports, endpoint=endpoint, sample=sample, trusted=trusted, timeout=patience, more=more)
         try:
             async with gateway(folder, toml, **flags) as running:
                 yield World(running, legacy, new, receiver)
@@ -334,6 +335,16 @@ async def test_what_waits_at_the_end_is_sent(tmp_path: Path) -> None:
         status = await asyncio.to_thread(here.gateway.process.stop, 30)
         assert status == 0
         assert len(receiver.spans) == 10
+
+
+async def test_a_receiver_that_hangs_holds_up_no_end(tmp_path: Path) -> None:
+    async with world(tmp_path, patience="60s") as here:
+        here.receiver.go.clear()
+        for _ in range(5):
+            assert await here.get() == 200
+        assert await asyncio.to_thread(here.gateway.process.stop, 30) == 0
+        assert "ended before every span could be sent" in here.gateway.process.log.read_text()
+        assert "did not end within" not in here.gateway.process.log.read_text()
 
 
 async def test_off_by_default_and_turned_on_by_a_reload(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ class Receiver:
         self.fields: list[dict[str, str]] = []
         self.paths: list[str] = []
         self.port = 0
+        self.go = threading.Event()
+        """Nothing is answered before."""
+        self.go.set()
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -37,6 +40,7 @@ class Receiver:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.go.wait(60)
                 receiver.paths.append(self.path)
                 receiver.fields.append({name.lower(): value for name, value in self.headers.items()})
                 if receiver.status == 200:
@@ -55,6 +59,7 @@ class Receiver:
         self._thread.start()
 
     def stop(self) -> None:
+        self.go.set()
         if self._server is not None and self._thread is not None:
             self._server.shutdown()
             self._server.server_close()
