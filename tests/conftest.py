@@ -31,6 +31,7 @@ LONG = (
     "tests/events/",
     "tests/drills/test_events.py",
     "tests/shadow/test_jetstream.py",
+    "tests/test_tutorial.py",
 )
 """Files that take long, with few tests. By themselves these would come last, one process with three minutes of them and the other idle."""
 
