@@ -25,6 +25,7 @@ LONG = (
     "tests/demo/test_script.py",
     "tests/integration/test_guard.py",
     "tests/shadow/test_jetstream.py",
+    "tests/test_tutorial.py",
     "tests/console/test_news.py",
     "tests/events/test_in_step.py",
     "tests/integration/test_reload.py",
