@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 import subprocess
+import tomllib
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -184,6 +185,16 @@ async def _story(world: World) -> None:
     line = re.search(r'^banyan_shadow_skipped_total\{reason="stale",route="view"\} (\S+)$', world.gateway.metrics(), re.MULTILINE)
     assert line is not None
     assert float(line[1]) == stale
+
+
+def test_the_guide_s_route_is_this_one() -> None:
+    text = (ROOT / "docs" / "guide" / "events.md").read_text()
+    [block] = [found for found in re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL) if "freshness" in found]
+    [told], [tried] = (tomllib.loads(each)["routes"] for each in (block, TOML.format(legacy="l", view="v")))
+    for route in (told, tried):
+        route["name"] = "view"
+        route["shadow"]["compare"]["freshness"]["max_age"] = "some time"
+    assert told == tried
 
 
 def _moments(world: World) -> int:
