@@ -45,6 +45,7 @@ def prepare(config: Config) -> None:
         django.setup()
     except (ImproperlyConfigured, OSError) as error:  # OSError: the key beside the database
         raise ConsoleError(str(error)) from error
+    store.close_at_the_end()
     try:
         store.migrate(state)
     except (Error, store.StoreError) as error:

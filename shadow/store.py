@@ -62,7 +62,7 @@ def setup(url: str, folder: Path) -> None:
         )
         # Not django.setup(): it loads URLs, views and mail for a log that is not Django's here, a tenth of what the models' start costs.
         apps.populate(settings.INSTALLED_APPS)
-        atexit.register(connections.close_all)  # see close_connection; nobody else does so where a process ends by gateway.quick.leave
+        close_at_the_end()
     elif any(settings.DATABASES["default"][key] != default[key] for key in ("ENGINE", "NAME")):
         raise StoreError("this process already uses another database; use a process of its own for each")
 
@@ -308,6 +308,11 @@ def purge(now: float, retention: float) -> None:
 def close_connection() -> None:
     """Ends this thread's: SQLite's last one to a file takes its -wal along, and nobody can copy the file without half of what is in it."""
     connection.close()
+
+
+def close_at_the_end() -> None:
+    """Has this thread's be ended with the process, which may end by gateway.quick.leave: then nobody else does so."""
+    atexit.register(connections.close_all)
 
 
 def renew_connection() -> None:
