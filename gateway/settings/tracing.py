@@ -28,7 +28,7 @@ class Tracing(Section):
     """How long one try to send some may take, with its repeats."""
     queue: int = Field(default=2048, ge=1, le=1_000_000)
     """Sampled requests that wait, in each worker and in the exporter. Beyond it they are dropped, and counted."""
-    service: str = Field(default="banyan", min_length=1, max_length=200)
+    service: str = "banyan"
     """The spans' service.name. OTEL_RESOURCE_ATTRIBUTES in the environment adds more."""
 
     @field_validator("endpoint")
@@ -47,6 +47,13 @@ class Tracing(Section):
             )
         if parts.path in ("", "/"):
             raise ValueError("write the whole address, with its path, which is mostly /v1/traces")
+        return value
+
+    @field_validator("service")
+    @classmethod
+    def _service(cls, value: str) -> str:
+        if not re.fullmatch(r"[\x21-\x7e]{1,200}", value):
+            raise ValueError(f"a service's name is up to 200 characters without blanks: {value[:80]!r} is not")
         return value
 
     @field_validator("headers")
