@@ -75,10 +75,18 @@ candidate = "product_view"
 sample = 1.0
 noise = 0.05
 [routes.shadow.compare]
-ignore = ["$.as_of"]      # since when each part is as it is: in the shop's answer that is now
+ignore = ["$.as_of"]
+[routes.shadow.compare.freshness]    # a change that is on its way is neither a match nor a mismatch
+max_age = "15s"
+as_of = "Age"
+[routes.shadow.compare.freshness.last_modified]
+"$" = "$.as_of.product"
+"$.options" = "$.as_of.stock"
+"$.stock" = "$.as_of.stock"
+"$.reviews" = "$.as_of.reviews"
 [routes.gate]
 minimum = 300
-match = 0.98
+match = 0.99
 """
 
 _CONSOLE = """
