@@ -36,7 +36,7 @@ _log = logging.getLogger("banyan.tracing")
 NICE: Final = 10
 BATCH: Final = 512
 """Records that are sent at once."""
-GATHER_SECONDS: Final = 1.0
+GATHER_SECONDS: Final = 0.25
 """How long the first of a batch waits for others."""
 END_SECONDS: Final = 1.2
 """For what is left, at the end: the gateway waits for twice as long (gateway/tracing/running.py)."""
