@@ -200,8 +200,8 @@ def test_the_configuration_is_one(name: str, tmp_path: Any, monkeypatch: pytest.
     drain = config.gateway.limits.drain_timeout
     grace = gateway["terminationGracePeriodSeconds"]
     left = float(container({"spec": gateway}, "gateway")["lifecycle"]["preStop"]["exec"]["command"][-1].rpartition(" ")[2])
-    # The hook's time counts against the grace, and SIGTERM comes after it.
-    assert grace >= left + drain + 5
+    # The hook's time counts against the grace, and SIGTERM comes after it. A shipper that cannot hand on what it has takes 6 s more.
+    assert grace >= left + drain + 10
     assert config.gateway.workers == values(name).get("gateway", {}).get("workers", 2)
     assert config.shadow.sink == ("jetstream" if "shadow" in pods(objects(name)) else "local")
     ports = {each["name"]: each["containerPort"] for each in container({"spec": gateway}, "gateway")["ports"]}

@@ -12,10 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from demo.processes import Running, answers, listen, start
-from tests.support.deploying import adapted, configuration, container, of_kind, pods, rendered, secrets_for, values
+from tests.support.deploying import adapted, configuration, container, of_kind, pods, rendered, secrets_for
 from tests.support.placed import AWAY, Placed, said, until
 from tests.support.required import missing
 
@@ -33,6 +31,8 @@ ADDRESSES = {
     '"127.0.0.1:9900"': '"127.0.0.1:0"',
     "http://unleash:4242": f"http://{AWAY}",
     "@postgres:5432": f"@{AWAY}",
+    "http://legacy:8000": f"http://{AWAY}",
+    "nats://nats:4222": f"nats://{AWAY}",
 }
 
 
@@ -85,17 +85,11 @@ def exporting(found: list[dict[str, Any]], admin: str, folder: Path) -> Iterator
         running.stop()
 
 
-@pytest.mark.parametrize("name", ["defaults", "gateways-alone"])
-def test_a_pod_from_its_start_to_its_end(name: str, tmp_path: Path) -> None:
-    given = values(name)
-    given["gateway"] = {**given.get("gateway", {}), "workers": 1, "leaveSeconds": 1, "drainSeconds": 4}
-    found = rendered(given)
+def test_a_pod_from_its_start_to_its_end(tmp_path: Path) -> None:
+    found = rendered({"gateway": {"workers": 1, "leaveSeconds": 1, "drainSeconds": 2}})
     pod = pods(found)["gateway"]
     own = container(pod, "gateway")
-    text = configuration(found)
-    legacy = {"http://shop:8000": f"http://{AWAY}", "http://reviews:8101": f"http://{AWAY}"}
-    away = {"http://legacy:8000": f"http://{AWAY}", "nats://nats:4222": f"nats://{AWAY}"} if name == "defaults" else legacy
-    text = adapted(text, {**ADDRESSES, **away})
+    text = adapted(configuration(found), ADDRESSES)
     placed = Placed(tmp_path, secrets_for(text))
     mount = Mount(tmp_path / "etc")
     mount.put(text)
@@ -110,16 +104,15 @@ def test_a_pod_from_its_start_to_its_end(name: str, tmp_path: Path) -> None:
 
         assert [probe(kind) for kind in ("startupProbe", "readinessProbe", "livenessProbe")] == [0, 0, 0]
 
-        if name == "defaults":
-            with exporting(found, admin, tmp_path) as exporter:
-                status, body = asked(exporter.port, "GET", "/metrics")
-                assert status == 200
-                assert "\nbanyan_requests_in_flight{" in body
-                for path in ("/config", "/flags", "/metrics/", "/metrics/../config", "/%6detrics", "/healthz"):
-                    assert asked(exporter.port, "GET", path)[0] == 404, path
-                for path in ("/metrics", "/drain", "/reload"):
-                    assert asked(exporter.port, "POST", path)[0] == 404, path
-            assert probe("readinessProbe") == 0
+        with exporting(found, admin, tmp_path) as exporter:
+            status, body = asked(exporter.port, "GET", "/metrics")
+            assert status == 200
+            assert "\nbanyan_requests_in_flight{" in body
+            for path in ("/config", "/flags", "/metrics/", "/metrics/../config", "/%6detrics", "/healthz"):
+                assert asked(exporter.port, "GET", path)[0] == 404, path
+            for path in ("/metrics", "/drain", "/reload"):
+                assert asked(exporter.port, "POST", path)[0] == 404, path
+        assert probe("readinessProbe") == 0
 
         mount.put(text + CHANGED)
 
@@ -134,7 +127,7 @@ def test_a_pod_from_its_start_to_its_end(name: str, tmp_path: Path) -> None:
         assert json.loads(hook.stdout)["status"] == "draining"
         assert probe("readinessProbe") == 1  # no more requests are sent here …
         assert probe("livenessProbe") == 0  # … and nobody restarts it for that
-        assert running.stop(timeout=pod["spec"]["terminationGracePeriodSeconds"]) == 0, running.tail()
+        assert running.stop(timeout=pod["spec"]["terminationGracePeriodSeconds"] - 1) == 0, running.tail()
         assert "Traceback" not in running.log.read_text()
     finally:
         running.stop()

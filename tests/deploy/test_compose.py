@@ -133,7 +133,7 @@ def test_there_is_time_to_drain(monkeypatch: pytest.MonkeyPatch) -> None:
     drain = configuration(monkeypatch).gateway.limits.drain_timeout
     for name, each in OURS.items():
         if name.startswith("gateway"):
-            assert seconds(each["stop_grace_period"]) >= drain + 5
+            assert seconds(each["stop_grace_period"]) >= drain + 10
 
 
 def test_gateways_wait_for_nobody_and_their_health_is_their_own() -> None:

@@ -1,7 +1,7 @@
 """What Compose's file starts, started from the same files on this machine, up to a comparison and an override that reaches both gateways.
 
-Only addresses are adapted, and each gateway has one worker. Docker's part (image, network, volumes) is not in it, and neither is
-Unleash: flags that nobody can say anything of are off, so an operator's override turns comparing on.
+Only addresses are adapted, and each gateway has one worker and little time to drain. Docker's part (image, network, volumes) is not in it,
+and neither is Unleash: flags that nobody can say anything of are off, so an operator's override turns comparing on.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ def run(folder: Path, short: Path, legacy: int, reviews: int) -> None:
         addresses = {
             '"0.0.0.0:8080"': '"127.0.0.1:0"',
             "workers = 2": "workers = 1",
+            'drain_timeout = "30s"': 'drain_timeout = "2s"',
             "host.docker.internal:8001": f"127.0.0.1:{legacy}",
             "host.docker.internal:8101": f"127.0.0.1:{reviews}",
             "//unleash:4242": f"//{AWAY}",
@@ -178,8 +179,11 @@ def run(folder: Path, short: Path, legacy: int, reviews: int) -> None:
             assert browser.post("/login/", data=user).status_code == 302
             until(lambda: "is of the same mind" in (page := browser.get("/flags/").text) and "reviews.shadow" in page, "it sees both")
 
-        for each in (worker_runs, first_runs, second_runs, console_runs):
-            assert each.stop(timeout=30) == 0, each.tail()
+        every = (worker_runs, first_runs, second_runs, console_runs)
+        with ThreadPoolExecutor() as pool:
+            statuses = list(pool.map(lambda running: running.stop(timeout=30), every))
+        for each, status in zip(every, statuses, strict=True):
+            assert status == 0, each.tail()
             log = each.log.read_text()
             assert "Traceback" not in log
             assert not [name for name, secret in secrets.items() if secret in log]
