@@ -215,8 +215,10 @@ async def test_one_that_cannot_be_done_does_not_keep_others(at: Desk, ledger: Co
     assert "NOT NULL" in caplog.text or "not-null" in caplog.text
 
 
-async def test_what_was_claimed_stays_so_whatever_the_upkeep_meets(at: Desk, ledger: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_database: Connection) -> int:
+async def test_what_was_claimed_stays_so_whatever_the_upkeep_meets(
+    at: Desk, ledger: Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_database: Connection, _now: float) -> int:
         raise AwayError("in the middle of it")
 
     monkeypatch.setattr(book, "reap", broken)
@@ -226,6 +228,8 @@ async def test_what_was_claimed_stays_so_whatever_the_upkeep_meets(at: Desk, led
     await asyncio.sleep(1.5)  # in which a claim that was taken for lost would be taken back
     assert ledger.rows("SELECT count(*) FROM ledger_entry WHERE state = 'started'") == [(5,)]
     assert at._under_way == 5
+    assert "the ledger cannot be used (in the middle of it)" in caplog.text
+    assert "could not be asked" not in caplog.text  # nothing else went wrong in its place
 
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
