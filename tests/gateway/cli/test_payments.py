@@ -114,6 +114,7 @@ def test_it_is_settled_once_and_remembered(folder: Path) -> None:
         (first, "executed", "psp-b: charge 81"),
     ]
     assert f"{first}  payments  executed, " in banyan(folder, "payments", "settled").stdout
+    assert json.loads(banyan(folder, "payments", "settled", "--json", "--limit", "9" * 20).stdout) == told
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,7 @@ def test_it_is_settled_once_and_remembered(folder: Path) -> None:
         (("settle", "1", "perhaps", "--why", "x"), 2, "perhaps"),
         (("settle", "1", "executed", "--why", " "), 2, "who says so, and why"),
         (("settle", "99", "executed", "--why", "x"), 1, "payment 99 is not in doubt"),
+        (("settle", "9" * 20, "executed", "--why", "x"), 1, f"payment {'9' * 20} is not in doubt"),  # more than a database can be asked for
         (("in-doubt", "--route", "carts"), 2, "no route 'carts' keeps a ledger; there are: payments, refunds"),
     ],
 )
