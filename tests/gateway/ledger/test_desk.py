@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -148,6 +149,31 @@ async def test_more_questions_than_may_wait_are_told_so_at_once(at: Desk, ledger
         outcomes = await asyncio.gather(*(ask(at, replace(WANTED, key=f"k-{number}", token=f"t-{number}")) for number in range(50)))
     assert outcomes == [None] * 50
     await until(ledger, "SELECT count(*) FROM ledger_entry", [(0,)])
+
+
+def at_once(at: Desk, times: int) -> list[Outcome | None]:
+    """What so many with one key are told, each as soon as it is."""
+    told: list[Outcome | None] = []
+    with at._wake:  # no thread takes one before all of them have come
+        for number in range(times):
+            at.claim(replace(WANTED, token=f"t-{number}"), told.append)
+    return told
+
+
+async def told_all(told: list[Outcome | None], times: int) -> Counter[Verdict | None]:
+    async with asyncio.timeout(15):
+        while len(told) < times:
+            await asyncio.sleep(0.02)
+    return Counter(outcome and outcome.verdict for outcome in told)
+
+
+async def test_of_many_twins_one_is_sent_and_the_others_are_told_that_it_runs(at: Desk) -> None:
+    assert await told_all(at_once(at, 50), 50) == {Verdict.CLAIMED: 1, Verdict.RUNNING: 49}
+
+
+async def test_while_it_is_away_it_is_so_for_many_twins(at: Desk) -> None:
+    at.up, at._quiet_until = False, time.monotonic() + 60
+    assert await told_all(at_once(at, 50), 50) == {None: 50}
 
 
 async def test_a_worker_with_something_under_way_says_that_it_lives(at: Desk, ledger: Connection) -> None:
@@ -430,7 +456,9 @@ async def test_a_key_that_somebody_holds_is_nobody_elses_wait(at: Desk, ledger: 
             outcomes.append(await ask(at, replace(WANTED, key=f"o-{number}", token=f"o-{number}")))
             await asyncio.sleep(0.03)
         assert [outcome for outcome in outcomes if outcome is None or outcome.verdict is not Verdict.CLAIMED] == []
-        assert await asyncio.gather(*held) == [None] * 20
+        assert await asyncio.gather(*held[: questions.ALIKE]) == [None] * questions.ALIKE
+        others = await asyncio.gather(*held[questions.ALIKE :])  # one of the first may be out already, and have left its place
+        assert all(outcome is None or outcome.verdict is Verdict.RUNNING for outcome in others)
         assert at.up
     finally:
         ledger.rollback()
