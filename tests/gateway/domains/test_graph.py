@@ -102,6 +102,7 @@ def route(name: str, match: str, domain: str = "") -> str:
 
 def test_a_route_says_where_it_belongs() -> None:
     good = route("a", "/api/v1/item/*") + route("b", "/reviews/*", "review") + route("c", "/api/v2/review/{id}", "review")
+    good += route("i", "/api/{version}/review/*")
     bad = route("d", "/reviews/{id}") + route("e", "/api/v1/orders/*") + route("f", "/api/v1/user/*", "item") + route("g", "/api/v1/*")
     config = parse(Path("banyan.toml"), ROUTES + good + bad + route("h", "/api/v1/orders/{id}/lines", "item"))
     assert {fault.route: fault.why.partition(",")[0] for fault in lint(config, ORDER)} == {
