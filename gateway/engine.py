@@ -203,12 +203,12 @@ class Worker:
         await asyncio.gather(*tasks, return_exceptions=True)
         await engine.close()
         self._send_report()  # before what may take its time …
+        await self.spans.close()
         logs = (self.access, self.impressions.log)
         await asyncio.gather(*(self._loop.run_in_executor(None, log.close) for log in logs))
-        self._send_report()  # … and after: what the logs lose at the end is reported too
+        self._send_report()  # … and after: what the logs lose at the end is reported too, and spans that nobody takes
         if self.shipper is not None:
             await self.shipper.close()
-        await self.spans.close()
         await self._channel.flush()
         self._channel.close()
 

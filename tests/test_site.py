@@ -181,9 +181,9 @@ def test_a_browser_asks_nobody_else_and_finds_what_is_searched_for(site: Path) -
             page.on("request", lambda request: asked.append(request.url))
             for path in ("index.html", "explanation/architecture.html", "reference/settings.html"):
                 page.goto(here + path)
-                expect(page.locator("h1")).to_be_visible()
+                expect(page.locator("h1")).to_be_visible(timeout=30_000)
             page.locator("input[name=query]").first.fill("breaker-open")
-            expect(page.locator(".md-search-result__item").first).to_be_visible()
+            expect(page.locator(".md-search-result__item").first).to_be_visible(timeout=30_000)
             browser.close()
     finally:
         server.shutdown()

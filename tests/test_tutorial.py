@@ -7,6 +7,7 @@ is what these tests run with. The project is installed from the package registry
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import socket
@@ -27,6 +28,19 @@ PAGE = ROOT / "docs" / "guide" / "tutorial.md"
 ADDRESS = "https://example.org/banyan.git"
 PORTS = ("8001", "8002", "8080", "9900")
 """Those that the page uses. Each becomes one that is free here."""
+CONSTRAINTS = """
+Django==6.1.3
+djangorestframework==3.18.3
+django-filter==26.2
+django-modelcluster==6.5
+django-taggit==6.1.0
+django-tasks==0.12.0
+django-treebeard==5.3.1
+modelsearch==1.3.2
+pillow==13.0.0
+Willow==1.12.0
+"""
+"""What the project's requirements leave open, as it was when the page was followed last: a release of tomorrow breaks no test of today."""
 LONGEST = 240.0
 """Seconds for a block: that which installs takes ten where nothing else runs, and pip's cache has it."""
 PATIENCE = 60.0
@@ -48,8 +62,11 @@ def test_the_tutorial_works_as_it_is_written(tmp_path: Path) -> None:
     # The python3 of this test: a machine's own may be too old for the project.
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
-    (bin_folder / "python3").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
+    (bin_folder / "python3").symlink_to(sys._base_executable)  # type: ignore[attr-defined] # venv goes by it, too
     environment["PIP_NO_COMPILE"] = "1"  # most of what is installed is never imported
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text(CONSTRAINTS)
+    environment["PIP_CONSTRAINT"] = str(constraints)
     environment["PATH"] = f"{bin_folder}:{environment['PATH']}"
     with Shell(tmp_path, environment) as shell:
         for step in page:
@@ -98,8 +115,14 @@ def adapted(text: str, origin: Path, ports: dict[str, str]) -> str:
 
 
 def free_ports() -> dict[str, str]:
-    """The page's ports, and those here. They are given free, since the page's programs take them by number."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
+    """The page's ports, and those here. They are given free, since the page's programs take them by number: below those that the system
+    hands out by itself, so that until then none goes to a connection of somebody else's."""
+    held: list[socket.socket] = []
+    while len(held) < len(PORTS):
+        try:
+            held.append(socket.create_server(("127.0.0.1", random.randrange(20_000, 32_768))))
+        except OSError:  # somebody has it
+            continue
     found = {port: str(sock.getsockname()[1]) for port, sock in zip(PORTS, held, strict=True)}
     for sock in held:
         sock.close()

@@ -1,11 +1,13 @@
 """The wheel is built from what the tree holds, has all that it needs, and works where nothing but it is installed.
 
 Without a network: built without isolation, and installed into a fresh environment that has this one's packages behind its own, but not this
-tree. What is built is a copy of what Git knows, so that no leftover of an earlier build helps.
+tree. What is built is a copy of what Git knows, so that no leftover of an earlier build helps; of a tree without its history, of what
+.gitignore does not name.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import shutil
@@ -35,10 +37,38 @@ def run(*command: str | Path, cwd: Path, timeout: float = 60, **env: str) -> str
     return done.stdout
 
 
-def known() -> list[str]:
+def known(but: str = "--exclude-standard") -> list[str]:
     """What Git knows and has not been deleted; and what it will know, in the tree of somebody who is at work."""
-    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT).splitlines()
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        return walked(ROOT)
+    # In a container the checkout may be another user's, whom Git does not trust by itself.
+    listed = run("git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", but, cwd=ROOT).splitlines()
     return [name for name in listed if (ROOT / name).is_file()]
+
+
+def walked(root: Path) -> list[str]:
+    """The files below it that no .gitignore names: as far as ours go, which have neither `!` nor `**`."""
+    rules: list[tuple[Path, str]] = []
+    found: list[str] = []
+
+    def ignored(path: Path, folder: bool) -> bool:
+        for base, rule in rules:
+            pattern = rule.removesuffix("/")
+            if path.is_relative_to(base) and (folder or pattern == rule):
+                anchored = "/" in pattern
+                name = path.relative_to(base).as_posix() if anchored else path.name
+                if fnmatch.fnmatchcase(name, pattern.removeprefix("/")):
+                    return True
+        return path.name == ".git"
+
+    for place, folders, names in os.walk(root):
+        here = Path(place)
+        if ".gitignore" in names:
+            lines = (line.strip() for line in (here / ".gitignore").read_text().splitlines())
+            rules += [(here, line) for line in lines if line and not line.startswith("#")]
+        folders[:] = [name for name in folders if not ignored(here / name, folder=True)]
+        found += [(here / name).relative_to(root).as_posix() for name in names if not ignored(here / name, folder=False)]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +99,14 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = run(python, "-c", "import gateway, console, shadow; print(gateway.__file__, console.__file__, shadow.__file__)", cwd=folder)
     assert all(Path(each).is_relative_to(site) for each in place.split())
     return python.parent
+
+
+def test_a_tree_without_its_history_is_read_as_git_would() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("there is nothing to compare with: this tree is without its history")
+    folders = tuple(f"{package}/" for package in PACKAGES)
+    of_git = known("--exclude-per-directory=.gitignore")
+    assert {name for name in walked(ROOT) if name.startswith(folders)} == {name for name in of_git if name.startswith(folders)}
 
 
 def test_it_holds_every_file_of_every_package_and_nothing_else(wheel: Path) -> None:

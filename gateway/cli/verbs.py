@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -52,6 +53,19 @@ def _reader_gone() -> NoReturn:
     sys.exit(128 + signal.SIGPIPE)
 
 
+def _unwritable(error: OSError) -> NoReturn:
+    """Nobody sees an answer that could not be written: its status is not that of an answer."""
+    try:
+        sys.stdout.flush()  # what it has refused it still holds, and refuses again …
+        where = "standard output, or a file,"
+    except OSError:
+        where = "standard output"
+    # … but where it holds nothing (PYTHONUNBUFFERED), whose error it was cannot be told.
+    print(f"banyan: {where} cannot be written: {error.strerror}", file=sys.stderr)
+    _drop_output()
+    sys.exit(2)
+
+
 def main() -> NoReturn:
     """Exit status 0: fine; 1: the answer is no; 2: wrong use, or a file of the user's that cannot be used."""
     try:
@@ -66,12 +80,14 @@ def main() -> NoReturn:
         sys.exit(130)
     except BrokenPipeError:
         _reader_gone()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or error.filename is not None:
+            raise  # an oversight of ours, of which the whole story is wanted
+        _unwritable(error)
     try:
         print(end="", flush=True)
     except BrokenPipeError:
         _reader_gone()
     except OSError as error:
-        print(f"banyan: standard output cannot be written: {error.strerror}", file=sys.stderr)
-        _drop_output()
-        sys.exit(1)
+        _unwritable(error)
     sys.exit(result if isinstance(result, int) else 0)

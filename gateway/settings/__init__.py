@@ -181,7 +181,15 @@ class Config(Section):
             )
 
     def _check_ledger(self) -> None:
-        if self.ledgered and self.ledger.local and self.ledger.database == self.shadow.database:
+        if not self.ledgered or not self.ledger.local:
+            return
+        if self.shadow.sink == "jetstream":  # a repeat at another gateway, whose file has nothing of the key, would be sent
+            raise ValueError(
+                f"route {self.ledgered[0]!r}: sink = 'jetstream' is for several gateways, and a ledger in a SQLite file is one gateway's "
+                "own: a payment that is repeated at another would be made twice; give all of them one PostgreSQL: "
+                '[ledger] database = "postgresql://…"'
+            )
+        if self.ledger.database == self.shadow.database:
             raise ValueError(
                 "ledger.database is shadow.database, and a payment would wait for whatever is written there; give it a file of its own, "
                 'such as "sqlite:///var/ledger.sqlite3"'

@@ -16,8 +16,8 @@ class Ledger(Section):
     """Of routes with `sticky = "idempotency-key"`: which key was sent where, and what came of it (docs/guide/payments.md)."""
 
     database: str = "sqlite:///var/ledger.sqlite3"
-    """sqlite:///path (relative to this file), or postgres://… for several gateways. While it is away such routes are answered 503, and
-    nothing is sent."""
+    """sqlite:///path (relative to this file) for a single gateway, or postgres://… for several; with shadow.sink = "jetstream" it has to be
+    that. While it is away such routes are answered 503, and nothing is sent."""
     timeout: Timeout = 1.0
     """How long a request waits for it."""
     keep: Timeout = 86400.0

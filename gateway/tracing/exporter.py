@@ -18,6 +18,7 @@ from collections import deque
 from pathlib import Path
 from typing import Final
 
+import requests
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -58,6 +59,17 @@ class Complaint(logging.Filter):
         return False
 
 
+class RedirectError(Exception):
+    """Spans were not taken, but sent elsewhere."""
+
+
+def _refuse_redirects(answer: requests.Response, *_: object, **__: object) -> None:
+    """OpenTelemetry follows none, and takes one for success: a login page before the endpoint would swallow every span unseen."""
+    if 300 <= answer.status_code < 400:
+        answer.close()
+        raise RedirectError(f"it redirects ({answer.status_code}), and is not followed: write the address that takes spans")
+
+
 class Sender:
     """The bounded queue, and the thread that empties it."""
 
@@ -65,7 +77,9 @@ class Sender:
         # What the environment says of the process (OTEL_RESOURCE_ATTRIBUTES) is taken by Resource, what it says of TLS by the exporter.
         self._resource = Resource.create({SERVICE_NAME: settings.service})
         headers = {name.lower(): value.get_secret_value() for name, value in settings.headers.items()}
-        self._exporter = OTLPSpanExporter(endpoint=settings.endpoint, headers=headers, timeout=settings.timeout)
+        session = requests.Session()
+        session.hooks["response"].append(_refuse_redirects)
+        self._exporter = OTLPSpanExporter(endpoint=settings.endpoint, headers=headers, timeout=settings.timeout, session=session)
         self._complaint = Complaint()
         for name in ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.exporter.otlp.common.http"):
             logging.getLogger(name).addFilter(self._complaint)

@@ -38,11 +38,14 @@ class Handing:
             self._abandoned += before.abandoned
 
     def take_abandoned(self) -> int:
-        """Records that no exporter took before another came, since the last time. Each counts as one span, which is the least it was."""
+        """Records that no exporter took before another came, or before the end, since the last time. Each counts as one span, which is the
+        least it was."""
         abandoned, self._abandoned = self._abandoned, 0
         return abandoned
 
     async def close(self) -> None:
-        """Hands over what waits, and ends."""
-        if self._link is not None:
-            await self._link.close()
+        """Hands over what waits, and ends. What nobody takes any more is among the abandoned."""
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+            self._abandoned += link.abandoned

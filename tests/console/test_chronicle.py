@@ -197,12 +197,13 @@ def test_what_is_too_old_goes(consoles: list[Chronicle], monkeypatch: pytest.Mon
     now = time.time()
     events.record("deployment", now - 20 * 86400, "old")
     events.record("deployment", now - 86400, "new")
-    Audit.objects.create(at=now - 401 * 86400, by="ada", action="login")
+    for days in (401, 399):
+        Audit.objects.create(at=now - days * 86400, by=f"ada-{days}", action="login")
     LoginSlot.objects.create(slot=1, until=now - 1)
     Session.objects.create(session_key="x", session_data="", expire_date=timezone.now() - timedelta(days=1))
     look(consoles)
     assert told("deployment") == ["new"]
-    assert not Audit.objects.exists()
+    assert [row.by for row in Audit.objects.all()] == ["ada-399"]
     assert not LoginSlot.objects.exists()
     assert not Session.objects.exists()
     for number in range(9):

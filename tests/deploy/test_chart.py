@@ -59,6 +59,18 @@ def test_the_schemas_would_say_what_is_wrong() -> None:
         validate(gateway, VERSIONS[0])
 
 
+PAYMENTS = """
+[upstreams]
+legacy = "http://shop"
+psp = "http://psp"
+[[routes]]
+name = "payments"
+match = "/payments/*"
+split = { psp = 1 }
+sticky = "idempotency-key"
+"""
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -69,6 +81,10 @@ def test_the_schemas_would_say_what_is_wrong() -> None:
         {"shadow": {"nats": []}},
         {"config": '[upstreams]\nlegacy = "http://shop"\n[gateway]\nworkers = 2'},
         {"config": '[upstreams]\nlegacy = "http://shop"\n[shadow.jetstream]\nreplicas = 1'},
+        {"config": PAYMENTS},
+        {"config": PAYMENTS, "shadow": {"replicas": 0}},
+        {"config": PAYMENTS + '[ledger]\ndatabase = "sqlite:///var/l.sqlite3"'},
+        {"config": PAYMENTS + '[ledger]\n# database = "postgres://a/b"\n[x]\ndatabase = "postgres://a/b"'},
         {"database": "sqlite:///var/x.sqlite3"},
         {"console": {"proxies": 11}},
         {"networkPolicy": {"egress": "all"}},
@@ -79,6 +95,15 @@ def test_the_schemas_would_say_what_is_wrong() -> None:
 def test_values_that_cannot_be_meant_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(helm.HelmError):
         rendered(given)
+
+
+@pytest.mark.parametrize("database", ["postgres://a/b", "postgresql://a:${DB_PASSWORD}@b/c", "${LEDGER}"])
+def test_payments_are_taken_with_a_ledger_that_all_pods_share(database: str) -> None:
+    ledger = f'[ledger] # of all\n# [one]\n\ntimeout = "1s"\n  database = "{database}"\n'
+    assert database in configuration(rendered({"config": ledger + PAYMENTS}))
+    assert database in configuration(rendered({"config": PAYMENTS + ledger}))
+    without = PAYMENTS.replace("sticky", "# sticky")
+    assert without.strip() in configuration(rendered({"config": without}))
 
 
 def test_every_value_is_in_the_schema_and_the_other_way_round() -> None:

@@ -48,7 +48,8 @@ def verify(text: str, name: str, root: Path) -> subprocess.CompletedProcess[str]
 @units
 def test_systemd_understands_every_line(unit: Path, tmp_path: Path) -> None:
     ended = verify(unit.read_text(), unit.name, tmp_path / "right")
-    assert (ended.returncode, ended.stderr) == (0, "")
+    # What systemd has to say of the machine that it runs on, such as a container's, is none of the unit's.
+    assert (ended.returncode, [line for line in ended.stderr.splitlines() if unit.name in line]) == (0, [])
     ended = verify(unit.read_text().replace("ProtectHome=", "ProtectHomes="), unit.name, tmp_path / "wrong")
     assert "Unknown key" in ended.stderr
 

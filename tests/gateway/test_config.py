@@ -301,6 +301,10 @@ def test_a_split_route_has_providers_and_a_flag_of_its_own(tmp_path: Path) -> No
             split("{ reviews = 1 }\nsticky = 'idempotency-key'") + "\n[ledger]\ndatabase = 'sqlite:///var/banyan.sqlite3'",
             ["ledger.database is shadow.database, and a payment would wait"],
         ),
+        (
+            split("{ reviews = 1 }\nsticky = 'idempotency-key'") + "\n[shadow]\nsink = 'jetstream'",
+            ["route 'reviews': sink = 'jetstream' is for several gateways", '[ledger] database = "postgresql://'],
+        ),
         (GOOD + "[ledger]\ndatabase = 'mysql://u:hunter2@h/x'", ['ledger.database: write "sqlite:///path" or "postgres://']),
         (GOOD + "[ledger]\nanswer_bytes = '1B'", ["ledger.answer_bytes: expected 1024 or more"]),
         *(
@@ -591,6 +595,13 @@ nats = "tls://a:4222"
 [shadow.jetstream]
 token = "hunter2"
 """
+
+
+def test_gateways_that_share_a_ledger_may_ship_by_nats(tmp_path: Path) -> None:
+    text = split("{ reviews = 1 }\nsticky = 'idempotency-key'") + "\n[ledger]\ndatabase = 'postgresql://a/b'" + JETSTREAM
+    assert parse(tmp_path / "banyan.toml", text).ledgered == ["reviews"]
+    # Without such a route there is no ledger, wherever it would be.
+    assert parse(tmp_path / "banyan.toml", split("{ reviews = 1 }") + JETSTREAM).ledger.local
 
 
 def test_what_reaches_nats_is_shown_without_its_secrets(tmp_path: Path) -> None:

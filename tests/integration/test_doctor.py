@@ -66,8 +66,8 @@ def write(folder: Path, legacy: int, more: str = "") -> tuple[int, int]:
 def doctor(folder: Path, status: int | None) -> dict[str, dict[str, str]]:
     """`status`: with which it is to end; None: whichever."""
     done = subprocess.run(
-        python("-m", "gateway.cli", "doctor", "--json", "--config", str(folder / "banyan.toml")),
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False,
+        python("-m", "gateway.cli", "doctor", "--json", "--within", "60s", "--config", str(folder / "banyan.toml")),
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=90, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (done.returncode if status is None else status, ""), done.stdout
     told: dict[str, Any] = json.loads(done.stdout)

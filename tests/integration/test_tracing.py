@@ -308,6 +308,16 @@ async def test_a_receiver_that_is_away_costs_spans_and_no_request(tmp_path: Path
         assert log.read_text().count("spans cannot be sent") == 1, "it is said once"
 
 
+@pytest.mark.parametrize("status", [302, 307, 304])
+async def test_a_receiver_that_redirects_has_not_taken_them(tmp_path: Path, status: int) -> None:
+    async with world(tmp_path) as here:
+        here.receiver.status = status
+        assert await here.get() == 200
+        assert (await here.dropped("not_taken"))["not_taken"] == 2
+        assert "banyan_trace_spans_exported_total 0.0" in await asyncio.to_thread(here.gateway.metrics)
+        assert f"it redirects ({status})" in here.gateway.process.log.read_text()
+
+
 async def test_an_exporter_that_is_killed_is_started_again(tmp_path: Path) -> None:
     async with world(tmp_path) as here:
         assert await here.get() == 200

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from demo.postgres import RunningPostgres, start_postgres
 from demo.processes import Running, python, start
 from events.inbox import SCHEMA
 from events.outbox.rows import SQLITE_TABLE
@@ -60,6 +61,8 @@ sticky = "idempotency-key"
 endpoint = "http://127.0.0.1:1/v1/traces"
 sample = 1.0
 timeout = "1s"
+[ledger]
+database = "{ledger}"
 [shadow]
 sink = "jetstream"
 nats = "{nats}"
@@ -93,10 +96,11 @@ def exposed(text: str) -> dict[str, Exposed]:
 async def scraped(folder: Path) -> dict[str, str]:
     """Process → its metrics, after something of everything has happened that a moment can bring about."""
     found: dict[str, str] = {}
+    postgres = await asyncio.to_thread(start_postgres, folder)
     nats = await asyncio.to_thread(start_nats, folder / "nats")
     try:
         async with _upstreams() as (legacy, new, psp), key_server() as keys:
-            toml = _toml(legacy, new, psp, keys, nats)
+            toml = _toml(legacy, new, psp, keys, nats, postgres)
             async with gateway(folder, toml, reviews=True, reviews__shadow=True) as running:
                 await _ask(running, new)
                 with _others(folder, nats) as addresses:
@@ -105,12 +109,14 @@ async def scraped(folder: Path) -> dict[str, str]:
                 found["gateway"] = await _counted(running)
     finally:
         await asyncio.to_thread(nats.stop)
+        await asyncio.to_thread(postgres.stop)
     return found
 
 
-def _toml(legacy: Upstream, new: Upstream, psp: Upstream, keys: KeyServer, nats: Nats) -> str:
+def _toml(legacy: Upstream, new: Upstream, psp: Upstream, keys: KeyServer, nats: Nats, postgres: RunningPostgres) -> str:
     ports = {"legacy": legacy.port, "new": new.port, "psp": psp.port}
-    return TOML.format(**ports, secret=SECRET, issuer=ISSUER, audience=AUDIENCE, keys=keys.url, nats=nats.url)
+    addresses = {"keys": keys.url, "nats": nats.url, "ledger": postgres.url}
+    return TOML.format(**ports, **addresses, secret=SECRET, issuer=ISSUER, audience=AUDIENCE)
 
 
 @asynccontextmanager

@@ -71,6 +71,7 @@ def init(
     if not (yes or as_json) and asked.possible():
         wanted = asked.completed(wanted, found)
     text, routes = writing.text(wanted, found, config)
+    writing.usable(config, text)
     writing.write(config, text, overwrite)
     flags = writing.flags(config)
     writing.say(config, flags, routes, found, as_json)

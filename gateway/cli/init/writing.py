@@ -133,6 +133,27 @@ def _printable(value: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in value)
 
 
+def usable(config: Path, content: str) -> None:
+    """Looks at the flag file, if there is one, before anything is written: beside one that is broken nothing is.
+
+    Raises:
+        RefusalError: its flags could not be added to.
+    """
+    from flags.features import FeaturesError, normalised
+    from gateway.config import parse
+
+    parsed = parse(config, content)
+    path = parsed.resolve(parsed.flags.path)
+    try:
+        normalised(path.read_bytes(), strict=True)
+    except FileNotFoundError:
+        return
+    except FeaturesError as error:
+        raise RefusalError(f"flag file {path}: {error}. Correct it first; nothing was changed") from None
+    except OSError as error:
+        raise RefusalError(f"flag file {path}: {error.strerror or error}. Nothing was changed") from None
+
+
 def write(path: Path, content: str, overwrite: bool) -> None:
     """
     Raises:

@@ -59,13 +59,13 @@ def unused() -> int:
 def banyan(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = python("-m", "gateway.cli", *arguments)
     return subprocess.run(
-        command, cwd=folder, env=os.environ | environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=folder, env=os.environ | environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90, check=False
     )
 
 
 def doctor(folder: Path, status: int, **environment: str) -> dict[str, list[dict[str, str]]]:
     """What it found, by what it is about."""
-    done = banyan(folder, "doctor", "--json", "--console", f"127.0.0.1:{unused()}", **environment)
+    done = banyan(folder, "doctor", "--json", "--within", "60s", "--console", f"127.0.0.1:{unused()}", **environment)
     assert (done.returncode, done.stderr) == (status, ""), done.stdout
     told: dict[str, Any] = json.loads(done.stdout)
     assert told["ok"] is (status == 0)

@@ -105,6 +105,15 @@ def test_nothing_is_overwritten_without_being_told(folder: Path) -> None:
     assert is_on(folder / "flags.json", "reviews"), "a flag that is there stays as it is"
 
 
+@pytest.mark.parametrize("broken", ["{", '{"version": 1}', '{"version": 1, "features": [{"name": "reviews"}, {"name": "reviews"}]}'])
+def test_beside_broken_flags_nothing_is_written(folder: Path, broken: str) -> None:
+    (folder / "flags.json").write_text(broken)
+    refused = banyan(folder, "init", "--project", "project")
+    assert (refused.returncode, "Correct it first; nothing was changed" in refused.stderr) == (2, True), refused.stderr
+    assert not (folder / "banyan.toml").exists()
+    assert (folder / "flags.json").read_text() == broken
+
+
 def test_what_was_asked_for_stands_there(folder: Path) -> None:
     done = banyan(
         folder, "init", "--project", "project", "--json", "--candidate", "http://127.0.0.1:8012", "--config", "other.toml",

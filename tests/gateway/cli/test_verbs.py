@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.processes import python
+from demo.processes import ROOT, python
 
 FLUSHED = [pytest.param("1", id="at once"), pytest.param("", id="at the end")]
 """PYTHONUNBUFFERED: what is printed meets the pipe in the verb, or when it has returned."""
@@ -39,13 +39,24 @@ def test_a_reader_that_has_read_enough(tmp_path: Path, command: list[str], unbuf
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_a_disk_that_is_full(tmp_path: Path, command: list[str]) -> None:
+@pytest.mark.parametrize("unbuffered", FLUSHED)
+@pytest.mark.parametrize("verb", ["flags list", "check", "--help", "--version"])
+def test_a_disk_that_is_full(tmp_path: Path, command: list[str], unbuffered: str, verb: str) -> None:
     write(tmp_path, 1)
+    if verb != "flags list":
+        command = python("-m", "gateway.cli", *verb.split())
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
-            command, stdout=full, stderr=subprocess.PIPE, env={**os.environ, "PYTHONUNBUFFERED": ""}, timeout=60, check=False
+            command,
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered},
+            timeout=60,
+            check=False,
         )
-    assert (done.returncode, done.stderr) == (1, b"banyan: standard output cannot be written: No space left on device\n")
+    what = b"standard output, or a file," if unbuffered else b"standard output"
+    assert (done.returncode, done.stderr) == (2, b"banyan: %b cannot be written: No space left on device\n" % what)
 
 
 def test_the_status_is_the_verbs_own(command: list[str]) -> None:

@@ -69,6 +69,12 @@ nats = {{ toJson .Values.shadow.nats }}
 {{- with regexFind `(?m)^[ \t]*\[(gateway|flags|shadow)[].]` .Values.config }}
 {{- fail (printf "config has a table %s…: the chart writes [gateway], [flags] and [shadow]; see gateway, flags, database and shadow in values.yaml" (trim .)) }}
 {{- end }}
+{{- /* A pod's own file goes with it, and the other pods have nothing of what is in it. A name alone, ${…}, is looked at by the gateway. */}}
+{{- if regexMatch `(?m)^[^#\n]*\bsticky["']?[ \t]*=[ \t]*["']idempotency-key["']` .Values.config }}
+{{- if not (regexMatch `(?m)^[ \t]*\[[ \t]*["']?ledger["']?[ \t]*\][^\n]*(\n[ \t]*([^\[ \t\n][^\n]*)?)*?\n[ \t]*["']?database["']?[ \t]*=[ \t]*["'](postgres(ql)?://|\$\{)` .Values.config) }}
+{{- fail "config has a route with sticky = \"idempotency-key\" and no ledger that all pods share: a payment that is repeated at another pod would be made twice; add  [ledger]  with  database = \"postgresql://…\"" }}
+{{- end }}
+{{- end }}
 {{ include "banyan.sections" . }}
 
 {{ trim .Values.config }}
