@@ -66,6 +66,7 @@ sticky = "idempotency-key"
 failover = "safe"
 require_key = true
 """
+"""By default a breaker is open for 5 s. A provider that dies every four would hardly be asked in between, and nothing would hang."""
 
 
 @dataclass(slots=True)
