@@ -36,6 +36,16 @@ class Provider(Running):
             found: list[dict[str, object]] = json.load(answer)["results"]
             return found
 
+    def hanging(self) -> list[str]:
+        """The names of the payments that it has read and leaves without an answer at this moment.
+
+        Raises:
+            OSError: it does not answer.
+        """
+        with urllib.request.urlopen(f"{self.url}/hanging", timeout=5) as answer:  # noqa: S310 - as below
+            found: list[str] = json.load(answer)
+            return found
+
     def switch(self, faults: str) -> None:
         """How it fails from now on, as `services.psp.faults` has it.
 

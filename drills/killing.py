@@ -39,7 +39,7 @@ STAGES: Final = (
 HUNG: Final = Stage("hanging", "hung with payments read, nothing charged; then killed", Fault.HANG, hangs=True)
 EVERY: Final = (*STAGES, HUNG)
 HANG_SECONDS: Final = 0.7
-"""Shorter than any patience: what hangs is in hand when it is killed, and not given up before."""
+"""From the first payment that hangs. Shorter than any patience: what hangs is in hand when it is killed, and not given up before."""
 
 
 @dataclass(slots=True)
@@ -53,6 +53,8 @@ class Death:
     """By then it was dead."""
     back: float = 0.0
     """It answers again; 0.0: it does not yet."""
+    in_hand: frozenset[str] = frozenset()
+    """The names of the payments that it said, just before, it had read and left without an answer."""
 
 
 class Killer:
@@ -92,14 +94,24 @@ class Killer:
             await asyncio.to_thread(self.provider.kill)
         else:
             await asyncio.to_thread(self.provider.switch, f"{stage.fault}@*")
+        in_hand: frozenset[str] = frozenset()
         if stage.hangs:
+            await self._met()
             await asyncio.sleep(HANG_SECONDS)
+            in_hand = frozenset(await asyncio.to_thread(self.provider.hanging))
             await asyncio.to_thread(self.provider.kill)
         for _ in range(int(PATIENCE_SECONDS * 200)):
             if not self.provider.alive():
-                return Death(stage, armed, time.monotonic())
+                return Death(stage, armed, time.monotonic(), in_hand=in_hand)
             await asyncio.sleep(0.005)
         raise StartError(
             f"{self.provider.name} did not die ({stage.label}) within {PATIENCE_SECONDS:g} s. Those who paid saw: {self._seen(armed)}. "
             f"The last lines of its log:\n{self.provider.tail(5)}"
         )
+
+    async def _met(self) -> None:
+        """Until a payment hangs. That none came by is no reason to stop: the report says so."""
+        for _ in range(int(PATIENCE_SECONDS * 20)):
+            if await asyncio.to_thread(self.provider.hanging):
+                return
+            await asyncio.sleep(0.05)

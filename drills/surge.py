@@ -265,6 +265,7 @@ def _bars(side: Side, capacity: float) -> list[Bar]:
         Bar("goodput in the surge", f">= {GOODPUT:.0%} of the capacity", f"{100 * share:.1f} %", share >= GOODPUT),
         Bar("p99 of what was let in", f"<= {SLOWER:g} x {unloaded:.0f} ms, before the surge", f"{p99:.0f} ms", p99 <= SLOWER * unloaded),
         Bar("everybody is served again", f"within {RECOVERED_SECONDS:g} s", f"{side.recovery:.1f} s", side.recovery <= RECOVERED_SECONDS),
+        Bar("failed: refused, cut off, errors", "0", f"{side.count(FAILED)}", not side.count(FAILED)),
         Bar("restarts of the shop", "0", f"{len(side.restarts)}", not side.restarts),
         Bar("health checks of the gateway that failed", "0", f"{side.own_failed_probes}", side.own_failed_probes == 0),
     ]

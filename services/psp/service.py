@@ -1,4 +1,5 @@
-"""POST /api/v1/payments/ charges; GET finds out what became of it. PUT /faults says how to fail from now on.
+"""POST /api/v1/payments/ charges; GET finds out what became of it. PUT /faults says how to fail from now on, and
+GET /hanging which payments wait for an answer that does not come.
 
 A payment is {"reference": "order-17", "amount": 1990, "currency": "EUR", "card": "…"}. With an Idempotency-Key the same request is charged
 once (draft-ietf-httpapi-idempotency-key-header): a repeat gets the first answer and `Idempotent-Replayed: true`, another body 422, a twin
@@ -53,6 +54,8 @@ class Payments:
         self._door = door
         self._running: set[str] = set()
         """Keys that are being answered. Gone with the process, as is whatever ran."""
+        self._hanging: list[str] = []
+        """The names of those that were read and get no answer, as long as somebody waits for it."""
 
     async def pay(self, request: Request) -> Response:
         """POST."""
@@ -75,7 +78,11 @@ class Payments:
             case Fault.ERROR:
                 raise ProblemError(500, "internal", "Something went wrong. Nothing was charged.")
             case Fault.HANG:
-                await _gone(request)
+                self._hanging.append(name)
+                try:
+                    await _gone(request)
+                finally:
+                    self._hanging.remove(name)
                 return Response(status_code=499)  # nobody is there to read it
             case Fault.SLOW:
                 await asyncio.sleep(faults.SLOW_SECONDS)
@@ -125,6 +132,10 @@ class Payments:
                 raise ProblemError(400, "bad_faults", str(error)) from None
             self._door.keep(plan)
         return PlainTextResponse(str(self._door.plan))
+
+    async def hanging(self, request: Request) -> Response:
+        """GET. What a drill has to know before it kills this process: nobody can find out afterwards."""
+        return JSONResponse(self._hanging)
 
     async def healthz(self, request: Request) -> Response:
         return JSONResponse({"status": "ok", "provider": self._provider, "faults": str(self._door.plan)})
@@ -186,6 +197,7 @@ def build(provider: str, ledger: Ledger, door: Door) -> Starlette:
         routes=[
             Route("/healthz", payments.healthz, methods=["GET"]),
             Route("/faults", payments.faults, methods=["GET", "PUT"]),
+            Route("/hanging", payments.hanging, methods=["GET"]),
             Route("/api/v1/payments/", either, methods=["GET", "POST"]),
             Route("/api/v1/payments/{payment}", payments.payment, methods=["GET"]),
         ],

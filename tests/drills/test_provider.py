@@ -9,7 +9,7 @@ import pytest
 
 from drills import provider
 from drills.customers import PAID, UNKNOWN, Customers, Press
-from drills.killing import EVERY, STAGES, Death
+from drills.killing import EVERY, HUNG, STAGES, Death
 from drills.load import Connections, Seen
 from drills.provider import Side
 from drills.report import Report
@@ -52,7 +52,7 @@ def side() -> Side:
     customers.presses = {100 + number: [Press(number, number + 0.1, PAID, 200)] for number in range(9)}
     customers.presses[109] = [Press(9.0, 9.1, UNKNOWN, 202), Press(10.1, 10.2, UNKNOWN, 202)]
     seen = [Seen(number, "", float(number), 0.1, PAID) for number in range(9)] + [Seen(9, "", 9.0, 1.2, UNKNOWN)]
-    deaths = [Death(stage, 9.05, 9.08, 9.5) for stage in EVERY]
+    deaths = [Death(stage, 9.05, 9.08, 9.5, frozenset({"order-109-1"} if stage is HUNG else ())) for stage in EVERY]
     states = {100 + number: "paid" for number in range(9)} | {109: "unknown"}
     return Side(10.0, seen, customers, 0.0, deaths, states, Counter(range(100, 110)), 3, {109: True})
 
@@ -81,7 +81,24 @@ def test_charged_and_not_told_is_lost_unless_it_is_listed() -> None:
 def test_what_is_unknown_has_to_be_listed() -> None:
     found = side()
     del found.charged[109]
-    assert missed(replace(found, doubts={})) == ["unknown, and listed", "completed, of those that could be completed elsewhere"]
+    assert missed(replace(found, doubts={})) == [
+        "of these, listed as in doubt",
+        "unknown, and listed",
+        "completed, of those that could be completed elsewhere",
+    ]
+
+
+def test_a_hang_that_no_payment_met_shows_nothing() -> None:
+    """Order 109 was being paid all the while: by the other provider, for all that this one says."""
+    deaths = [replace(death, in_hand=frozenset()) for death in side().deaths]
+    assert missed(replace(side(), deaths=deaths)) == ["payments in hand while it hung"]
+
+
+def test_what_hung_may_not_be_paid_elsewhere() -> None:
+    """It had been sent. That the provider never charged it nobody could know."""
+    found = side()
+    found.deaths[-1] = replace(found.deaths[-1], in_hand=frozenset({"order-109-1", "order-103-1"}))
+    assert missed(found) == ["of these, listed as in doubt"]
 
 
 def test_what_nobody_died_of_may_not_be_listed() -> None:

@@ -59,6 +59,8 @@ def test_each_bar_can_be_missed(good: Side) -> None:
     ]
     assert "p99 of what was let in" in missed(replace(good, seen=left)), "who was let in and left is no survivor"
     assert "everybody is served again" in missed(replace(good, seen=[one for one in good.seen if one.phase != "after"]))
+    cut = [replace(one, outcome=FAILED) if one.outcome == SHED else one for one in good.seen]
+    assert missed(replace(good, seen=cut)) == ["failed: refused, cut off, errors"], "who is not let in has to be told so"
     assert missed(replace(good, restarts=[105.0])) == ["restarts of the shop"]
     assert missed(replace(good, own_failed_probes=1)) == ["health checks of the gateway that failed"]
 

@@ -171,6 +171,25 @@ def test_hang_answers_nothing_charges_nothing_and_lets_the_key_go(psp: Provider)
     assert references(psp, "order-11") == 1
 
 
+def test_what_hangs_is_told_as_long_as_somebody_waits_for_it(psp: Provider) -> None:
+    psp.switch("hang@key-12")
+    assert psp.hanging() == []
+    pay(psp, "key-13", reference="order-13")
+    with ThreadPoolExecutor() as threads:
+        options = {"content": json.dumps(body("order-12")), "headers": {"Idempotency-Key": "key-12"}, "timeout": 2.0}
+        waiting = threads.submit(lambda: httpx.post(f"{psp.url}{PATH}", **options))  # type: ignore[arg-type]
+        deadline = time.monotonic() + 2.0
+        while not (found := psp.hanging()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert isinstance(waiting.exception(), httpx.ReadTimeout)
+    assert found == ["key-12"]
+    psp.switch("")
+    deadline = time.monotonic() + 5.0
+    while psp.hanging() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert psp.hanging() == []
+
+
 def test_refuse_shuts_the_door_for_a_while(deadly: Deadly) -> None:
     psp = deadly.running
     with httpx.Client(base_url=psp.url) as kept:

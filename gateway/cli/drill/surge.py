@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cli.drill.running import Json, Keep, Picture, missing, run
+from gateway.cli.shared import RefusalError
 
 if TYPE_CHECKING:
     from drills.report import Report
@@ -26,6 +27,8 @@ def surge(*, seconds: float = 30.0, times: float = 10.0, as_json: Json = False, 
     times
         How many times the shop's capacity it is.
     """
+    if not (1 <= seconds <= 600 and 0.1 <= times <= 100):
+        raise RefusalError("--seconds: from 1 to 600; --times: from 0.1 to 100")
 
     def drill(say: Say) -> Report:
         try:

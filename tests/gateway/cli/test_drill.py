@@ -24,10 +24,13 @@ def drill(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["provider", "--picture", "/nowhere/at/all.png"], "there is no folder /nowhere/at"),
         (["provider", "--payments", "0"], "--payments: at least 1"),
         (["provider", "--rate", "0"], "--rate: from 0.1"),
+        (["surge", "--seconds", "0"], "--seconds: from 1 to 600"),
+        (["surge", "--seconds", "nan"], "--seconds: from 1 to 600"),
+        (["surge", "--times", "inf"], "--times: from 0.1 to 100"),
         (["timedeal", "--buyers", "0"], "--buyers: from 1 to 1000"),
         (["timedeal", "--seconds", "0.5"], "--seconds: from 1 to 600"),
     ],
-    ids=["picture", "payments", "rate", "buyers", "seconds"],
+    ids=["picture", "payments", "rate", "surge", "surge-nan", "surge-inf", "buyers", "seconds"],
 )
 def test_wrong_use_is_said_before_anything_is_started(arguments: list[str], said: str) -> None:
     done = drill(*arguments)
