@@ -14,6 +14,7 @@ from demo.shop import manage_shop
 SCRIPT = """
 import django; django.setup()
 from datetime import UTC, datetime
+from django.core.management import call_command
 from events.envelope import Event
 from events.inbox import Delivery, Inbox, InboxError, MovedError
 from legacy_django.outbox.models import Event as Row
@@ -73,6 +74,15 @@ assert inbox.discard("id-2") and not inbox.parked()
 Row.objects.all().delete()
 inbox.apply(0, 13, [deliver(14, event(2**30 + 4, *taken, "id-4"))])
 assert [(row.type, row.key) for row in Row.objects.all()] == [("shop.review.deleted", f"review-{2**30 + 4}")]
+
+# Which stream it follows is kept, and that somebody wants to follow another from its beginning.
+store = inbox.identity()
+assert not inbox.belongs("a", 13) and inbox.belongs("a", 14) and inbox.belongs("a", 14) and not inbox.belongs("b", 99)
+assert not inbox.begins_here() and inbox.as_of(0) is not None
+call_command("follow", begin_here=True)
+assert inbox.begins_here() and inbox.at(0) == 0 and inbox.as_of(0) is None and inbox.belongs("b", 1)
+assert inbox.apply(0, 0, [deliver(1, good)]).skipped == {"repeated": 1}
+assert inbox.identity() == store != ""
 
 # The shop's own numbers go on from where they were, on PostgreSQL; in SQLite they begin behind, and are no other's either.
 item, user = free[2]
