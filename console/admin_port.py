@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
 import httpx
@@ -131,6 +131,9 @@ class _Problem(msgspec.Struct, frozen=True):
 class AdminPort:
     """A synchronous client; close it. `address` is as in [gateway] admin; `timeout` are seconds for each wait."""
 
+    largest: ClassVar[int] = MAX_BYTES
+    """Of an answer."""
+
     def __init__(self, address: str, timeout: float = TIMEOUT) -> None:
         place = parse_address(address)
         self.address = address
@@ -140,7 +143,7 @@ class AdminPort:
         host = "localhost" if isinstance(place, str) else f"[{place[0]}]:{place[1]}" if ":" in place[0] else f"{place[0]}:{place[1]}"
         self._timeout = timeout
         whole = max(WHOLE_TIMEOUT, 2 * timeout)
-        self._client = bounded.client(f"http://{host}", timeout=timeout, whole=whole, largest=MAX_BYTES, uds=unix)
+        self._client = bounded.client(f"http://{host}", timeout=timeout, whole=whole, largest=self.largest, uds=unix)
 
     def close(self) -> None:
         """Closes its connections."""

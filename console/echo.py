@@ -86,8 +86,9 @@ MESSAGES: Final = (
     _("its parent flag %(name)s has variants that weigh nothing together, on which Unleash's engine breaks: the flag is off for everybody"),
     _("the strategy %(name)s is not one of Unleash's own: it applies to nobody"),
     _("the segment %(number)s is not in the document: the flag is off for everybody"),
-    # console.admin_port, console.watch
+    # console.admin_port, console.watch, console.eventviews
     _("it has not been asked yet"),
+    _("it is not known until the console is started again"),
     _("its port is not known here ([gateway] admin leaves it to the gateway): say it in BANYAN_CONSOLE_ADMIN"),
     _("its answer to %(place)s is too large or too slow"),
     _("its answer to %(place)s is not what this console reads: %(error)s"),

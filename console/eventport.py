@@ -68,6 +68,9 @@ class Standing(msgspec.Struct, frozen=True):
 class EventPort(AdminPort):
     """The same kind of client, for another kind of port."""
 
+    largest = 1024 * 1024
+    """Fifty parked events with their reasons, which is what a consumer tells of at most, are less in every script."""
+
     def standing(self) -> Standing:
         """How it stands.
 

@@ -211,6 +211,11 @@ def event_looks() -> tuple[EventLook, ...]:
     return tuple(watch.look for watch in _watches.events.each) if _watches is not None else ()
 
 
+def running() -> bool:
+    """Whether anybody watches in this process."""
+    return _watches is not None
+
+
 def latest() -> Look | None:
     """What pages go by: what was found of the first gateway that answers, or else of the first. None where nobody watches."""
     found = looks()

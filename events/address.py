@@ -1,4 +1,4 @@
-"""Where NATS and a store's PostgreSQL are, as it is said on a command line."""
+"""Where NATS and a store's PostgreSQL are, and where metrics are to be, as it is said on a command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 
 class AddressError(ValueError):
-    """A text that does not say where it is. It may hold a password, and is not repeated."""
+    """A text that does not say where something is. Where NATS or a database is it may hold a password, and is not repeated."""
 
 
 def addresses(text: str) -> tuple[str, ...]:
@@ -27,6 +27,19 @@ def addresses(text: str) -> tuple[str, ...]:
         if not right:
             raise AddressError("--nats: expected nats://host:port or tls://host:port, several with commas between them")
     return found
+
+
+def listening(text: str) -> tuple[str, int]:
+    """HOST:PORT or [HOST]:PORT, of which the host may be left out: this machine's own.
+
+    Raises:
+        AddressError: it is something else.
+    """
+    host, _, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65535:
+        raise AddressError(f"--metrics: expected HOST:PORT, such as 127.0.0.1:9911 or [::1]:9911, and not {text!r}")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    return bare or "127.0.0.1", int(port)
 
 
 def require_postgres(url: str) -> None:

@@ -21,6 +21,8 @@ PARTITIONS: Final = 4
 MOST_BYTES: Final = 256 * 1024
 """Of an event's data as JSON. NATS takes messages of 1 MiB, and what it would refuse for ever must not get into an outbox."""
 MOST_KEY: Final = 120
+MOST_ID: Final = 255
+"""Characters. PostgreSQL has no place in an index for some kilobytes, and says so in words that sound as if it were to be tried again."""
 CONTENT_TYPE: Final = "application/cloudevents+json"
 
 
@@ -68,7 +70,7 @@ class Event:
 
 
 def decoded(body: bytes) -> Event:
-    """What `Event.encoded` wrote.
+    """What `Event.encoded` wrote. Its attributes can be stored: no database takes a lone surrogate as text, and PostgreSQL no NUL.
 
     Raises:
         EnvelopeError: it is something else.
@@ -78,8 +80,11 @@ def decoded(body: bytes) -> Event:
         if fields["specversion"] != "1.0" or not isinstance(fields["data"], dict):
             raise EnvelopeError("not a CloudEvent 1.0 with an object as its data")
         transaction = fields.get("transaction")
+        identifier = _text(fields, "id")
+        if len(identifier) > MOST_ID:
+            raise EnvelopeError(f"an id of {len(identifier)} characters")
         return Event(
-            _text(fields, "id"),
+            identifier,
             _text(fields, "source"),
             _text(fields, "type"),
             _text(fields, "subject"),
@@ -90,7 +95,7 @@ def decoded(body: bytes) -> Event:
             fields["data"],
             int(transaction) if transaction is not None else None,
         )
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:  # ArithmeticError: a moment in the year 10000
         raise EnvelopeError(f"not an event: {type(error).__name__} {error}") from error
 
 
@@ -98,6 +103,9 @@ def _text(fields: dict[str, Any], name: str) -> str:
     value = fields[name]
     if not isinstance(value, str) or not value:
         raise EnvelopeError(f"{name} is no text")
+    if "\0" in value:
+        raise EnvelopeError(f"{name} has a NUL")
+    value.encode()  # UnicodeEncodeError: half a surrogate pair, which JSON can write
     return value
 
 

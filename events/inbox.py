@@ -193,13 +193,27 @@ class Inbox:
         return applied
 
     def park(self, partition: int, after: int, delivery: Delivery, reason: str) -> Applied:
-        """Sets one aside whose effect fails, and goes on behind it."""
-        applied = Applied(parked=1)
-        with self._store.transaction() as execute:
-            self._require(execute, partition, after)
-            self._park(execute, delivery, decoded(delivery.body), reason, self._tries.pop(delivery.sequence, 0))
-            self._move(execute, partition, delivery.sequence, delivery.stored)
-        return applied
+        """Sets one aside whose effect fails, and goes on behind it. Whatever it is, that can be done: where the database won't have its id
+        and key, it is known by its place in the stream.
+
+        Raises:
+            InboxError: nothing happened; the same again later.
+            MovedError: nothing happened; begin anew from `at`.
+        """
+        try:
+            event = decoded(delivery.body)
+        except EnvelopeError:
+            event = None
+        try:
+            self._aside(partition, after, delivery, event, reason)
+        except InboxError:
+            raise
+        except Exception:
+            if event is None:
+                raise
+            self._aside(partition, after, delivery, None, reason)
+        self._tries.pop(delivery.sequence, None)
+        return Applied(parked=1)
 
     def exhausted(self, delivery: Delivery) -> bool:
         """Whether it was tried often enough."""
@@ -299,6 +313,12 @@ class Inbox:
             self._note(execute, event)
             applied.took_effect.append(event)
 
+    def _aside(self, partition: int, after: int, delivery: Delivery, event: Event | None, reason: str) -> None:
+        with self._store.transaction() as execute:
+            self._require(execute, partition, after)
+            self._park(execute, delivery, event, reason, self._tries[delivery.sequence])
+            self._move(execute, partition, delivery.sequence, delivery.stored)
+
     def _park(self, execute: Execute, delivery: Delivery, event: Event | None, reason: str, tries: int) -> None:
         execute(
             "INSERT INTO event_parked VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -307,7 +327,7 @@ class Inbox:
             event.id if event is not None else f"stream-{delivery.sequence}",
             event.key if event is not None else f"stream-{delivery.sequence}",
             delivery.body.decode(errors="replace").replace("\0", "\ufffd"),
-            reason,
+            _storable(reason),
             tries,
             now(),
         )
@@ -387,4 +407,9 @@ def now() -> int:
 
 def why(error: BaseException) -> str:
     """In one line."""
-    return f"{type(error).__name__}: {error}".replace("\n", " ").replace("\0", "")[:500]
+    return _storable(f"{type(error).__name__}: {error}")
+
+
+def _storable(reason: str) -> str:
+    """It may repeat what an event holds, and databases take neither all of that nor any length."""
+    return reason.replace("\n", " ").replace("\0", "").encode(errors="replace").decode()[:500]

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, make_wsgi_app, start_http_server
 
+from events.address import AddressError, listening
+
 AGES: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # typed in part; it spares a series for each counter, of which nothing is made
@@ -54,21 +56,25 @@ class ConsumerMetrics:
 
 @contextmanager
 def served(registry: CollectorRegistry, address: str, standing: Callable[[], dict[str, Any]] | None = None) -> Iterator[str]:
-    """Answers GET /metrics on `address`, HOST:PORT with 0 for a free port, while the block lasts, and GET /standing with what `standing`
-    says (events/standing.py). Gives the address; "" serves nothing.
+    """Answers GET /metrics on `address`, HOST:PORT or [HOST]:PORT with 0 for a free port, while the block lasts, and GET /standing with
+    what `standing` says (events/standing.py). Gives the address; "" serves nothing.
 
     Raises:
+        AddressError: it is none.
         OSError: it can't be listened on.
     """
     if not address:
         yield ""
         return
-    host, _, port = address.rpartition(":")
-    server, thread = start_http_server(int(port), host or "127.0.0.1", registry)
+    host, port = listening(address)
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except UnicodeError as error:
+        raise AddressError(f"--metrics: there is no host of such a name: {host!r}") from error
     if standing is not None:
         server.set_app(_beside(make_wsgi_app(registry), standing))
     try:
-        yield f"{host or '127.0.0.1'}:{server.server_port}"
+        yield f"[{host}]:{server.server_port}" if ":" in host else f"{host}:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

@@ -11,6 +11,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from events.address import AddressError
 from events.metrics import served
 from shadow import logs
 
@@ -22,17 +23,23 @@ def run(
     address: str,
     standing: Callable[[], dict[str, Any]] | None = None,
 ) -> int:
-    """Returns the exit status: 0 when it was told to end, 1 when something broke. `address`: of the metrics, HOST:PORT; "": none.
-    `standing`: what is answered beside them."""
+    """Returns the exit status: 0 when it was told to end, 1 when something broke, 2 when nobody can listen on `address`: that of
+    the metrics, HOST:PORT; "": none. `standing`: what is answered beside them."""
     logs.begin(name, logging.WARNING)
     try:
         with served(registry, address, standing) as where:
             if where:
                 print(f"{name}: metrics on http://{where}/metrics", flush=True)
             return asyncio.run(_run(name, work))
+    except AddressError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
     except OSError as error:
         print(f"{name}: can't listen on {address}: {error}", file=sys.stderr)
         return 2
+    finally:
+        for one in work:  # which nobody awaits where it does not begin
+            one.close()
 
 
 async def _run(name: str, work: Sequence[Coroutine[Any, Any, None]]) -> int:

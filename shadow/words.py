@@ -22,8 +22,12 @@ def thousands(number: int) -> str:
 
 
 def utc(moment: float) -> str:
-    """Unix seconds as a date and time in UTC."""
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """Unix seconds as a date and time in UTC; as the number that they are, with @ before it, where a calendar has no such year: who tells
+    milliseconds is not to keep anybody from the rest of a page."""
+    try:
+        return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"@{moment:g}"
 
 
 def visible(text: str) -> str:

@@ -5,10 +5,15 @@ import os
 import sys
 from itertools import islice
 
+import hypothesis
 import pytest
 
 from gateway import compiled
 from tests.support import conformance, edge_page, soak, specification
+
+# How long an example takes says how busy the machine is, and nothing of what it tries.
+hypothesis.settings.register_profile("banyan", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("banyan")
 
 
 def pytest_configure(config: pytest.Config) -> None:

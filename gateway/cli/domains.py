@@ -57,7 +57,7 @@ def domains(
         raise RefusalError(f'{config}: there is no order of domains: add  order = ["user", "item", ["search", "review"]]  under [domains]')
     order = Order(loaded.domains.order)
     seen = {} if lint else _of_log(log) if log is not None else _of_gateway(admin or loaded.gateway.admin)
-    found = graph(order, seen, faults(loaded, order))
+    found = graph(order, _readable(seen), faults(loaded, order))
     if as_json:
         print(json.dumps(_plain(found, loaded.domains.enforce), indent=2))
     elif form == "dot":
@@ -98,6 +98,17 @@ def _of_log(path: Path) -> Seen:
     if unread:
         print(f"{path}: {unread} lines could not be read", file=sys.stderr)
     return seen
+
+
+def _readable(seen: Seen) -> Seen:
+    """Whoever wrote the log may have called a domain anything: no name does anything to a terminal, or an SVG's reader, but stand there."""
+    from gateway.cli.flags.shown import plain
+
+    found: Seen = {}
+    for (caller, domain), calls in seen.items():
+        pair = (plain(caller), plain(domain))
+        found[pair] = found.get(pair, 0) + calls
+    return found
 
 
 def _plain(found: Graph, enforce: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gateway.policy.domains import Order, Verdict, domain_of
+from gateway.policy.domains import OTHER, Order, Verdict, domain_of
 from gateway.settings import Config
 
 
@@ -54,7 +54,8 @@ def graph(order: Order, seen: Mapping[tuple[str, str], int], faults: Sequence[Fa
     calls = [Call(caller, domain, count, order.verdict(caller, domain)) for (caller, domain), count in sorted(seen.items()) if count]
     edges: dict[str, set[str]] = {}
     for call in calls:
-        if call.caller != call.domain:
+        # Other is many, of which the one that was called need not be the one that calls: by it nobody is shown to come round.
+        if call.caller != call.domain and OTHER not in (call.caller, call.domain):
             edges.setdefault(call.caller, set()).add(call.domain)
     place = {name: number for number, name in enumerate(order.names)}
     circles = [sorted(circle, key=lambda name: (place.get(name, len(place)), name)) for circle in cycles(edges)]

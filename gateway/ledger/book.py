@@ -274,7 +274,7 @@ def doubts(database: Connection, route: str = "", limit: int | None = 10_000, af
 
 def in_doubt(database: Connection, number: int) -> Doubt | None:
     """The one with this number; None: it is not in doubt."""
-    if number > MAX_NUMBER:
+    if not 0 <= number <= MAX_NUMBER:
         return None
     sql = f"SELECT {_DOUBT}, keyed FROM ledger_entry WHERE number = ? AND state = 'in-doubt'"  # noqa: S608 - no value is part of it
     rows = database.rows(sql, (number,))
@@ -296,6 +296,8 @@ def settle(database: Connection, number: int, outcome: str, *, by: str, why: str
     by, why = by.strip()[:MAX_WORDS], why.strip()[:MAX_WORDS]
     if outcome not in OUTCOMES or not by or not why:
         raise ValueError(f"say what is the case ({' or '.join(OUTCOMES)}), who says so, and why")
+    if not 0 <= number <= MAX_NUMBER:
+        raise NotInDoubtError(f"payment {number} is not in doubt")
     with transaction(database):
         now = database.now()
         # First the one statement that only one of two can win; then what was read is still true.
@@ -320,7 +322,7 @@ def settlements(database: Connection, route: str = "", limit: int = 100, after: 
     where, values = ("AND route = ?", (route,)) if route else ("", ())
     rows = database.rows(
         f"SELECT {_DOUBT}, outcome, by_whom, why, at FROM ledger_settled WHERE at > ? {where} ORDER BY at DESC, number DESC LIMIT ?",  # noqa: S608 - no value is part of it
-        (after, *values, limit),
+        (after, *values, min(limit, MAX_NUMBER)),
     )
     return [Settled(_doubt(row, keyed=True), *row[15:19]) for row in rows]
 

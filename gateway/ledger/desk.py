@@ -98,6 +98,7 @@ class Desk:
             on_late=lambda outcome: self._undo(outcome, wanted.token),
             mend=partial(book.disown, wanted=wanted),
             about=(wanted.route, wanted.scope, wanted.key),
+            crowded=Outcome(Verdict.RUNNING),  # nobody looked, and yet it is so: others with this key are about to be sent, or told
         )
 
     def move(self, held: Held, provider: str, refused: list[str], then: Callable[[bool | None], None]) -> None:
@@ -142,15 +143,18 @@ class Desk:
         mend: Work | None = None,
         about: object = None,
         instead: Work | None = None,
+        crowded: Any = None,
     ) -> None:
+        """`crowded`: what is told where as many as may wait about the same already; but while the ledger is away that alone is."""
         timeout = self._settings.timeout
         question = Question(work, then, must=must, until=time.monotonic() + timeout)
         question.on_late, question.mend, question.about, question.instead = on_late, mend, about, instead
         with self._wake:
             full = not self._waiting.put(question)
+            among = full and self.up and self._waiting.crowded(about)
         if full:
             question.over = True
-            self._loop.call_soon(self._told, question, None)
+            self._loop.call_soon(self._told, question, crowded if among else None)
         elif then is not None:
             question.timer = self._loop.call_later(timeout, self._expired, question)
 

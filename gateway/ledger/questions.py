@@ -19,7 +19,8 @@ from gateway.ledger.database import Connection
 WAITING: Final = 1000
 """Questions that wait; one more is told at once that nobody knows."""
 ALIKE: Final = 16
-"""Of these, about one key. Whoever repeats one again and again while the database is held up over it takes no place from others."""
+"""Of these, about one key. Whoever repeats one again and again while the database is held up over it takes no place from others. One more
+is told at once that others with its key are under way (`crowded`)."""
 OWED: Final = 20_000
 """What is still to be written of requests that were sent; about 100 bytes each, and the answer. Beyond that the oldest is left to its line,
 which stays claimed until this worker ends, and is in doubt then."""
@@ -96,14 +97,17 @@ class Questions:
         if question.must:
             self.owe([question])
             return True
-        alike = self._alike.get(question.about, 0)
-        if len(self._asked) >= WAITING or alike >= ALIKE:
+        if len(self._asked) >= WAITING or self.crowded(question.about):
             return False
         if question.about is not None:
-            self._alike[question.about] = alike + 1
+            self._alike[question.about] = self._alike.get(question.about, 0) + 1
         self._asked.append(question)
         self.wake.notify()
         return True
+
+    def crowded(self, about: object) -> bool:
+        """Do as many wait about this key as may?"""
+        return self._alike.get(about, 0) >= ALIKE
 
     def owe(self, questions: list[Question], *, first: bool = False) -> None:
         """To be written as soon as can be; `first`: before what is owed already."""

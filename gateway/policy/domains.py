@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
-_PATH: Final = re.compile(r"/api/v[0-9]+/([A-Za-z0-9][A-Za-z0-9._-]{0,62})(?:[/?]|\Z)")
+_PATH: Final = re.compile(r"/api/(?:v[0-9]+|\{[A-Za-z_][A-Za-z0-9_]*\})/([A-Za-z0-9][A-Za-z0-9._-]{0,62})(?:[/?]|\Z)")
+"""A route's pattern may have a place for the version: one route for all of them."""
 OTHER: Final = "other"
 """What a target is called whose domain is not in the order: its path is the caller's to choose, and names no label of a metric."""
 

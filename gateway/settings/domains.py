@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from pydantic import field_validator
 
+from gateway.policy.domains import OTHER
 from gateway.settings.section import Section
 
 MOST: Final = 64
@@ -40,6 +41,8 @@ class Domains(Section):
         for name in names:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"a domain is letters, digits, '.', '_' and '-', at most 63: {name[:80]!r} is not")
+        if OTHER in names:
+            raise ValueError(f"no domain can be called {OTHER!r}: so everything is called that is not in the order; name it otherwise")
         if len(set(names)) != len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             raise ValueError(f"{', '.join(twice)}: each domain has one place in the order")

@@ -193,6 +193,79 @@ def test_in_korean_nothing_is_left_in_english(parts: Parts, tmp_path: Path, sett
     assert english(client.get("/events/").content.decode()) == []
 
 
+@pytest.fixture
+def kim(settings: Settings, tmp_path: Path) -> Client:
+    settings.BANYAN_CONFIG = str(tmp_path / "banyan.toml")
+    client = Client()
+    client.force_login(User.objects.create_user("kim"))
+    return client
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("moment", [1000 * time.time(), 1e300, -1e300, -1e11])
+def test_a_moment_that_no_calendar_has_costs_nobody_the_page(
+    moment: float, kim: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = RelayStanding("shop", nats=True, held=4, backlog=1234, oldest=moment)
+    consumer = ConsumerStanding("product_view", "shop", nats=True, partitions=[PartitionStanding(7, None, moment)], parked=1)
+    consumer.first_parked = [Parked(8, "e-1", "item-17", "x", 5, 1)]
+    answer = relay.plain() | consumer.plain()
+    answer["consumers"][0]["first_parked"][0]["at"] = moment
+    with served(CollectorRegistry(), "127.0.0.1:0", lambda: answer) as address:
+        page = asked(kim, tmp_path, monkeypatch, address)
+    assert f"@{moment:g}" in page
+    assert "item-17" in page
+
+
+@pytest.mark.django_db
+def test_of_very_many_the_page_shows_the_first_and_how_many_more_there_are(
+    kim: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumers = [ConsumerStanding(f"consumer-{number}", "shop").plain()["consumers"][0] for number in range(64 + 5)]
+    consumers[0]["partitions"] *= 20
+    relays = [RelayStanding(f"store-{number}").plain()["relays"][0] for number in range(64 + 7)]
+    with served(CollectorRegistry(), "127.0.0.1:0", lambda: {"consumers": consumers, "relays": relays}) as address:
+        page = asked(kim, tmp_path, monkeypatch, address)
+    assert [f"{number} more are not shown." in page for number in (5, 16, 7)] == [True] * 3
+    assert ["consumer-63," in page, "consumer-64," in page, "store-63<" in page, "store-64<" in page] == [True, False, True, False]
+
+
+@pytest.mark.django_db
+def test_an_answer_of_megabytes_is_none(kim: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    relay = RelayStanding("shop", trouble="x" * 1024 * 1024)
+    with served(CollectorRegistry(), "127.0.0.1:0", relay.plain) as address:
+        page = asked(kim, tmp_path, monkeypatch, address)
+    assert "its answer to /standing is too large or too slow" in page
+
+
+@pytest.mark.django_db
+def test_an_address_that_was_written_meanwhile_is_said_to_need_a_new_start(
+    kim: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = RelayStanding("shop", nats=True)
+    with served(CollectorRegistry(), "127.0.0.1:0", relay.plain) as address:
+        asked(kim, tmp_path, monkeypatch, address)
+    (tmp_path / "banyan.toml").write_text(f'{TOML}[console]\nevents = ["{address}", "127.0.0.1:1234"]\n')
+    page = kim.get("/events/").content.decode()
+    assert "What is at 127.0.0.1:1234 tells nothing: it is not known until the console is started again." in page
+    assert f"What is at {address}" not in page
+    kim.cookies["banyan_console_language"] = "ko"
+    assert english(kim.get("/events/").content.decode()) == []
+
+
+def asked(client: Client, folder: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> str:
+    """The page once a console that knows this address has asked there."""
+    (folder / "banyan.toml").write_text(f'{TOML}[console]\nevents = ["{address}"]\n')
+    watches = Watches(load(folder / "banyan.toml"))
+    [each] = watches.events.each
+    each._once()
+    each._port.close()
+    monkeypatch.setattr(watch, "_watches", watches)
+    answer = client.get("/events/")
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
 @pytest.mark.browser
 def test_the_page_is_accessible_and_follows_by_itself(console: Running, parts: Parts) -> None:
     from axe_playwright_python.sync_playwright import Axe

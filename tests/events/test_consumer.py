@@ -17,10 +17,11 @@ from nats.js.errors import NotFoundError
 
 from events import stream as streams
 from events.consumer import Consumer
-from events.envelope import PARTITIONS, Event
-from events.inbox import MOST_TRIES, Execute, Inbox, begin_anew
+from events.envelope import PARTITIONS, Event, moment
+from events.inbox import MOST_TRIES, Delivery, Execute, Inbox, begin_anew
 from events.metrics import ConsumerMetrics
 from events.sqlite_store import SqliteStore, execute_on
+from events.standing import PartitionStanding
 from events.stream import STREAM, Stream
 from tests.support.nats import Nats
 from tests.support.outbox import event
@@ -189,6 +190,34 @@ async def test_what_is_no_event_is_parked_at_once(nats: Nats, things: Things) ->
     [one] = inbox.parked()
     assert one.event_id == "stream-2"
     assert one.reason.startswith("not an event")
+
+
+async def test_what_no_store_would_take_stops_nobody(nats: Nats, things: Things) -> None:
+    one = event("key-1", 1)
+    when = moment(one.time).encode()
+    wrong = [
+        one.encoded().replace(when, b"9999-12-31T23:59:59-12:00"),
+        one.encoded()[:-1] + b',"transaction":1e400}',
+        one.encoded().replace(one.id.encode(), rb"\ud800"),
+        one.encoded().replace(b'"key":"key-1"', rb'"key":"\u0000"'),
+    ]
+    import nats as client
+
+    connection = await client.connect(nats.url)
+    stream = connection.jetstream(timeout=5)
+    await streams.ensure(stream, Stream((nats.url,)))
+    for body in wrong:
+        await stream.publish(streams.subject(one), body)
+    await connection.close()
+    await publish(nats, [one])
+    inbox = things.inbox()
+    async with running(nats, inbox) as metrics:
+        await until(lambda: things.effects() == [("key-1", 1)])
+        await until(lambda: value(metrics, "parked") == 4)
+    assert [(each.event_id, each.key) for each in inbox.parked()] == [(f"stream-{number}", f"stream-{number}") for number in range(1, 5)]
+    assert all(each.reason.startswith("not an event") for each in inbox.parked()[:3])
+    for body in wrong:
+        assert PartitionStanding(waiting=Delivery(1, body)).age() == 0.0, "its age is not known"
 
 
 async def test_what_a_copy_has_is_passed_over_and_what_it_lacks_is_not(nats: Nats, things: Things) -> None:

@@ -59,6 +59,14 @@ def test_it_is_read_as_it_was_written() -> None:
         EVENT.encoded().replace(b'"key":"review-17"', b'"key":""'),
         EVENT.encoded().replace(b"2026-11-30T", b"yesterday"),
         json.dumps({**json.loads(EVENT.encoded()), "data": [1]}).encode(),
+        # What Python can read and not reckon with, or no database can store.
+        EVENT.encoded().replace(b"2026-11-30T09:05:00.000120Z", b"9999-12-31T23:59:59-12:00"),
+        EVENT.encoded().replace(b"2026-11-30T09:05:00.000120Z", b"0001-01-01T00:00:00+12:00"),
+        EVENT.encoded().replace(b'"7000000000"', b"1e400"),
+        EVENT.encoded().replace(b'"key":"review-17"', rb'"key":"review-17\ud800"'),
+        EVENT.encoded().replace(b'"key":"review-17"', b'"key":"review-17\xed\xa0\x80"'),
+        EVENT.encoded().replace(EVENT.id.encode(), rb"0f8f\u0000"),
+        EVENT.encoded().replace(EVENT.id.encode(), b"x" * 256),
     ],
 )
 def test_what_is_no_event_is_refused(body: bytes) -> None:

@@ -13,9 +13,11 @@ from demo.shop import manage_shop
 
 SCRIPT = """
 import django; django.setup()
+from dataclasses import replace
 from datetime import UTC, datetime
 from django.core.management import call_command
-from events.envelope import Event
+import events.inbox
+from events.envelope import Event, decoded
 from events.inbox import Delivery, Inbox, InboxError, MovedError
 from legacy_django.outbox.models import Event as Row
 from legacy_django.outbox.store import DjangoStore
@@ -75,9 +77,21 @@ Row.objects.all().delete()
 inbox.apply(0, 13, [deliver(14, event(2**30 + 4, *taken, "id-4"))])
 assert [(row.type, row.key) for row in Row.objects.all()] == [("shop.review.deleted", f"review-{2**30 + 4}")]
 
+# What a database won't store is parked too: what is no event, one whose id and key it refuses, and a reason with words of such a kind.
+wrong = [good.encoded().replace(b'"id-1"', rb'"\\u0000"'), good.encoded().replace(b'"id-1"', rb'"\\ud800"'), b'{"specversion":"\\0']
+applied = inbox.apply(0, 14, [Delivery(15 + number, body) for number, body in enumerate(wrong)])
+assert applied.parked == 3 and [one.event_id for one in inbox.parked()] == ["stream-15", "stream-16", "stream-17"], inbox.parked()
+inbox.park(0, 17, Delivery(18, wrong[0]), "because of \\0 and \\ud800")
+assert inbox.parked()[-1].reason == "because of  and ?", inbox.parked()[-1]
+events.inbox.decoded = lambda body: replace(good, id="\\ud800", key="a\\0")
+inbox.park(0, 18, deliver(19, good), "it won't have it")
+events.inbox.decoded = decoded
+assert inbox.parked()[-1].event_id == "stream-19" and inbox.at(0) == 19
+assert all(inbox.discard(f"stream-{number}") for number in range(15, 20))
+
 # Which stream it follows is kept, and that somebody wants to follow another from its beginning.
 store = inbox.identity()
-assert not inbox.belongs("a", 13) and inbox.belongs("a", 14) and inbox.belongs("a", 14) and not inbox.belongs("b", 99)
+assert not inbox.belongs("a", 18) and inbox.belongs("a", 19) and inbox.belongs("a", 19) and not inbox.belongs("b", 99)
 assert not inbox.begins_here() and inbox.as_of(0) is not None
 call_command("follow", begin_here=True)
 assert inbox.begins_here() and inbox.at(0) == 0 and inbox.as_of(0) is None and inbox.belongs("b", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
 import threading
 import time
@@ -14,12 +15,14 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
 from events.__main__ import name_of
 from events.consumer import Consumer
 from events.envelope import Event
 from events.inbox import Execute
 from events.metrics import ConsumerMetrics, served
+from events.running import run
 from events.standing import MOST_PARKED, service_command
 from events.stream import Stream
 from tests.events.test_consumer import Things, publish, until
@@ -157,6 +160,25 @@ def test_a_relay_tells_its_backlog_and_what_it_does_not_know(tmp_path: Path, nat
             wait_for(lambda: ask()["backlog"] == 0 and ask()["trouble"] == "")
     finally:
         assert running.stop() == 0
+
+
+@pytest.mark.parametrize("address", ["abc", "127.0.0.1:99999", "127.0.0.1:" + "9" * 5000, "127.0.0.1:", "a..b:0", "no.such.invalid:0"])
+def test_where_nobody_can_listen_nothing_begins(address: str, capfd: pytest.CaptureFixture[str]) -> None:
+    async def work() -> None:
+        raise AssertionError("it began")
+
+    assert run("relay", [work()], CollectorRegistry(), address) == 2
+    said = capfd.readouterr().err
+    assert said.startswith(("relay: --metrics: ", "relay: can't listen on "))
+    assert "Traceback" not in said
+    gc.collect()  # else it is told later, of another test
+
+
+@pytest.mark.parametrize("address", ["[::1]:0", "127.0.0.1:0", ":0"])
+def test_they_listen_where_they_are_told_to(address: str) -> None:
+    with served(CollectorRegistry(), address, dict) as where, httpx.Client(trust_env=False) as client:
+        assert where.startswith("[::1]:" if "[" in address else "127.0.0.1:")
+        assert client.get(f"http://{where}/standing").json() == {}
 
 
 def test_the_name_of_a_store_is_no_password() -> None:

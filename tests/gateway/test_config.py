@@ -247,6 +247,7 @@ def test_a_split_route_has_providers_and_a_flag_of_its_own(tmp_path: Path) -> No
         ("[domains]\norder = []\nenforce = 'off'\n" + GOOD, ["domains.order: name at least one domain"]),
         ("[domains]\norder = ['a', [['b']]]\n" + GOOD, ["domains.order: write a list of names, and of lists of names"]),
         ("[domains]\norder = ['a', ['b', 'a']]\nenforce = 'off'\n" + GOOD, ["domains.order: a: each domain has one place"]),
+        ("[domains]\norder = ['a', ['b', 'other']]\nenforce = 'off'\n" + GOOD, ["domains.order: no domain can be called 'other'"]),
         ("[domains]\norder = ['a b']\nenforce = 'off'\n" + GOOD, ["domains.order: a domain is letters, digits"]),
         ("[domains]\norder = ['a']\n" + GOOD, ['domains.enforce = "report" knows a caller by its stamp']),
         (GOOD + "domain = 'a'\n", ["domain means nothing without [domains] order"]),

@@ -6,8 +6,11 @@ import csv
 import http.client
 import io
 import json
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,6 +26,16 @@ def picture(kind: str = "PNG", size: tuple[int, int] = (40, 30)) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", size, "peru").save(out, kind)
     return out.getvalue()
+
+
+def test_every_table_has_an_owner_in_the_plan_of_the_split(shop: Shop) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "design" / "database-split.md").read_text()
+    with closing(sqlite3.connect(shop.database.removeprefix("sqlite:///"))) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    # Of Django's own there are more, in which the shop has nothing.
+    ours = {name for name in tables if not name.startswith(("sqlite_", "auth_", "django_"))} | {"auth_user", "django_session"}
+    assert ours <= tables
+    assert {name for name in ours if f"`{name}`" not in page} == set()
 
 
 def test_items_come_in_pages(client: httpx.Client) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gateway.cli.payments.shared import ConfigFile, Json, known_route, opened, plain, words
+from gateway.cli.payments.shared import ConfigFile, Json, NothingPaidError, opened, plain, words
 
 
 def in_doubt(*, route: str = "", config: ConfigFile = Path("banyan.toml"), as_json: Json = False) -> int:
@@ -22,9 +22,11 @@ def in_doubt(*, route: str = "", config: ConfigFile = Path("banyan.toml"), as_js
     """
     from gateway.ledger import book
 
-    with opened(config) as (loaded, ledger):
-        known_route(loaded, route)
-        found = book.doubts(ledger, route, limit=None)
+    try:
+        with opened(config, route) as ledger:
+            found = book.doubts(ledger, route, limit=None)
+    except NothingPaidError:
+        found = []
     if as_json:
         print(json.dumps([plain(doubt) for doubt in found], indent=2))
         return 0

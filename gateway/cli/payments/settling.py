@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gateway.cli.payments.shared import ConfigFile, Json, known_route, opened, plain, words
+from gateway.cli.payments.shared import ConfigFile, Json, NothingPaidError, opened, plain, words
 from gateway.cli.shared import RefusalError, who
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def settle(
     """
     from gateway.ledger import book
 
-    with opened(config) as (_, ledger):
+    with opened(config) as ledger:
         try:
             done = book.settle(ledger, number, outcome, by=by or who(), why=why)
         except book.NotInDoubtError as error:
@@ -73,9 +73,11 @@ def settled(*, route: str = "", limit: int = 100, config: ConfigFile = Path("ban
     from gateway.cli.flags.shown import plain as readable
     from gateway.ledger import book
 
-    with opened(config) as (loaded, ledger):
-        known_route(loaded, route)
-        found = book.settlements(ledger, route, max(1, limit))
+    try:
+        with opened(config, route) as ledger:
+            found = book.settlements(ledger, route, max(1, limit))
+    except NothingPaidError:
+        found = []
     if as_json:
         print(json.dumps([_plain(each) for each in found], indent=2))
         return 0

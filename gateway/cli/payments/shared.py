@@ -23,12 +23,17 @@ SECONDS = 5.0
 """That the ledger is waited for."""
 
 
+class NothingPaidError(RefusalError):
+    """The ledger is made with the first gateway that keeps one, and was not made yet: there is nothing in it."""
+
+
 @contextmanager
-def opened(config: Path) -> Iterator[tuple[Config, Connection]]:
-    """The configuration and its ledger.
+def opened(config: Path, route: str = "") -> Iterator[Connection]:
+    """The ledger. `route`: only this one is asked for, and keeps it; "": all.
 
     Raises:
-        RefusalError: there is none, or it cannot be used.
+        NothingPaidError: there is none yet.
+        RefusalError: no such route keeps one, or it cannot be used.
     """
     from gateway.ledger.database import AwayError, connect
     from shadow.database import sqlite_path
@@ -36,13 +41,19 @@ def opened(config: Path) -> Iterator[tuple[Config, Connection]]:
     loaded = load_config(config)
     if not loaded.ledgered:
         raise RefusalError(f'{config}: no route keeps a ledger: write sticky = "idempotency-key" to a route with split')
+    known_route(loaded, route)
     path = sqlite_path(loaded.ledger.database, loaded.folder)
-    if path is not None and not path.exists():
-        raise RefusalError(f"nothing was paid yet: there is no {path}. `banyan run` makes it")
+    try:
+        if path is not None:
+            path.stat()  # not `exists`, to which a folder that may not be looked into is an empty one
+    except FileNotFoundError:
+        raise NothingPaidError(f"nothing was paid yet: there is no {path}. `banyan run` makes it") from None
+    except OSError as error:
+        raise RefusalError(f"{config}: ledger.database cannot be used: {path}: {error.strerror}") from error
     try:
         ledger = connect(loaded.ledger.database, loaded.folder, timeout=SECONDS)
         try:
-            yield loaded, ledger
+            yield ledger
         finally:
             ledger.close()
     except AwayError as error:

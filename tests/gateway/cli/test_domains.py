@@ -58,6 +58,18 @@ def test_drawings(folder: Path, form: str, begin: str) -> None:
     assert (done.returncode, done.stdout.startswith(begin)) == (1, True)
 
 
+@pytest.mark.parametrize("form", ["text", "dot", "svg"])
+def test_a_log_does_nothing_to_a_terminal(folder: Path, form: str) -> None:
+    hostile = [CALL % ("re\\u001b[2Jviews", end) for end in ("items\\u0007", "items\\u202e", "items\\ud800")]
+    (folder / "hostile.log").write_text("".join(hostile))
+    done = banyan(folder, "domains", "--log", str(folder / "hostile.log"), "--format", form)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "re�[2Jviews" in done.stdout
+    assert done.stdout.replace("\n", "").isprintable()
+    told = json.loads(banyan(folder, "domains", "--log", str(folder / "hostile.log"), "--json").stdout)
+    assert [(call["domain"], call["calls"]) for call in told["calls"]] == [("items�", 3)]
+
+
 def test_wrong_use_is_said(folder: Path) -> None:
     nobody = banyan(folder, "domains")
     assert (nobody.returncode, "no gateway answers at 127.0.0.1:1" in nobody.stderr, "--lint" in nobody.stderr) == (1, True, True)

@@ -114,6 +114,7 @@ def test_it_is_settled_once_and_remembered(folder: Path) -> None:
         (first, "executed", "psp-b: charge 81"),
     ]
     assert f"{first}  payments  executed, " in banyan(folder, "payments", "settled").stdout
+    assert json.loads(banyan(folder, "payments", "settled", "--json", "--limit", "9" * 20).stdout) == told
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,7 @@ def test_it_is_settled_once_and_remembered(folder: Path) -> None:
         (("settle", "1", "perhaps", "--why", "x"), 2, "perhaps"),
         (("settle", "1", "executed", "--why", " "), 2, "who says so, and why"),
         (("settle", "99", "executed", "--why", "x"), 1, "payment 99 is not in doubt"),
+        (("settle", "9" * 20, "executed", "--why", "x"), 1, f"payment {'9' * 20} is not in doubt"),  # more than a database can be asked for
         (("in-doubt", "--route", "carts"), 2, "no route 'carts' keeps a ledger; there are: payments, refunds"),
     ],
 )
@@ -131,7 +133,31 @@ def test_wrong_use(folder: Path, arguments: tuple[str, ...], status: int, said: 
     assert (done.returncode, said in done.stderr) == (status, True), done.stderr
 
 
+def test_before_the_first_payment_nothing_is_in_doubt(folder: Path) -> None:
+    for arguments, said in (
+        (("in-doubt",), "nothing is in doubt\n"),
+        (("in-doubt", "--json", "--route", "refunds"), "[]\n"),
+        (("settled",), ""),
+        (("settled", "--json"), "[]\n"),
+    ):
+        done = banyan(folder, "payments", *arguments)
+        assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+    assert not (folder / "var").exists()
+    done = banyan(folder, "payments", "in-doubt", "--route", "carts")
+    assert (done.returncode, "no route 'carts' keeps a ledger" in done.stderr) == (2, True)
+    done = banyan(folder, "payments", "settle", "1", "executed", "--why", "x")
+    assert (done.returncode, "nothing was paid yet" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("database", ["sqlite:///banyan.toml/ledger.sqlite3", "sqlite:///.", "postgresql://127.0.0.1:1/ledger"])
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_ledger_that_cannot_be_reached_is_not_an_empty_one(folder: Path, database: str, more: tuple[str, ...]) -> None:
+    (folder / "banyan.toml").write_text(f'{CONFIG}[ledger]\ndatabase = "{database}"\n')
+    done = banyan(folder, "payments", "in-doubt", *more)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "ledger.database cannot be used" in done.stderr
+
+
 def test_without_a_ledger(folder: Path) -> None:
-    assert "nothing was paid yet" in banyan(folder, "payments", "in-doubt").stderr
     (folder / "banyan.toml").write_text(CONFIG.replace('sticky = "idempotency-key"', ""))
     assert "no route keeps a ledger" in banyan(folder, "payments", "in-doubt").stderr

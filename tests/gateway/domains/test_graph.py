@@ -58,6 +58,13 @@ def test_a_call_against_the_order_is_not_right_and_a_circle_neither() -> None:
     assert (strangers.against, strangers.cycles, strangers.ok) == ([], [["a", "b"]], False)
 
 
+def test_what_is_not_listed_closes_no_circle() -> None:
+    """Who was called of it may be another than who calls."""
+    assert seen(review_other=2, other_review=3).ok
+    assert seen(review_other=2, other_item=3, search_other=1, other_search=1).cycles == []
+    assert seen(review_other=2, other_item=3, review_item=5, item_review=1).cycles == [["item", "review"]]
+
+
 def test_the_drawings_show_every_call() -> None:
     found = seen(review_item=1204, item_review=3, review_other=1, search_search=2)
     text = "\n".join(drawing.text(found))
@@ -95,6 +102,7 @@ def route(name: str, match: str, domain: str = "") -> str:
 
 def test_a_route_says_where_it_belongs() -> None:
     good = route("a", "/api/v1/item/*") + route("b", "/reviews/*", "review") + route("c", "/api/v2/review/{id}", "review")
+    good += route("i", "/api/{version}/review/*")
     bad = route("d", "/reviews/{id}") + route("e", "/api/v1/orders/*") + route("f", "/api/v1/user/*", "item") + route("g", "/api/v1/*")
     config = parse(Path("banyan.toml"), ROUTES + good + bad + route("h", "/api/v1/orders/{id}/lines", "item"))
     assert {fault.route: fault.why.partition(",")[0] for fault in lint(config, ORDER)} == {

@@ -224,12 +224,19 @@ def test_settling(ledger: Connection, outcome: str, then: Verdict) -> None:
     with pytest.raises(book.NotInDoubtError):
         book.settle(ledger, first.number, outcome, by="bob", why="me too")
     assert book.doubts(ledger) == []
-    assert book.settlements(ledger) == [done]
+    assert book.settlements(ledger) == book.settlements(ledger, limit=book.MAX_NUMBER + 1) == [done]
     assert not book.finish(ledger, held(first), 200, b"late")  # what was settled stays so
     book.purge(ledger, ledger.now(), keep=-1, settled=1000, most=10_000)  # its answer would be too old; that it was settled is not
     assert claim(ledger, replace(WANTED, token="t2")).verdict is then
     book.purge(ledger, ledger.now(), keep=1000, settled=-1, most=10_000)
     assert book.settlements(ledger) == []
+
+
+@pytest.mark.parametrize("number", [book.MAX_NUMBER, book.MAX_NUMBER + 1, -book.MAX_NUMBER - 2])
+def test_what_no_database_can_be_asked_for_is_not_in_doubt(ledger: Connection, number: int) -> None:
+    assert book.in_doubt(ledger, number) is None
+    with pytest.raises(book.NotInDoubtError):
+        book.settle(ledger, number, "executed", by="ana", why="asked psp-a")
 
 
 CLAIMS = """

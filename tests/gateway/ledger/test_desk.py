@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -150,6 +151,31 @@ async def test_more_questions_than_may_wait_are_told_so_at_once(at: Desk, ledger
     await until(ledger, "SELECT count(*) FROM ledger_entry", [(0,)])
 
 
+def at_once(at: Desk, times: int) -> list[Outcome | None]:
+    """What so many with one key are told, each as soon as it is."""
+    told: list[Outcome | None] = []
+    with at._wake:  # no thread takes one before all of them have come
+        for number in range(times):
+            at.claim(replace(WANTED, token=f"t-{number}"), told.append)
+    return told
+
+
+async def told_all(told: list[Outcome | None], times: int) -> Counter[Verdict | None]:
+    async with asyncio.timeout(15):
+        while len(told) < times:
+            await asyncio.sleep(0.02)
+    return Counter(outcome and outcome.verdict for outcome in told)
+
+
+async def test_of_many_twins_one_is_sent_and_the_others_are_told_that_it_runs(at: Desk) -> None:
+    assert await told_all(at_once(at, 50), 50) == {Verdict.CLAIMED: 1, Verdict.RUNNING: 49}
+
+
+async def test_while_it_is_away_it_is_so_for_many_twins(at: Desk) -> None:
+    at.up, at._quiet_until = False, time.monotonic() + 60
+    assert await told_all(at_once(at, 50), 50) == {None: 50}
+
+
 async def test_a_worker_with_something_under_way_says_that_it_lives(at: Desk, ledger: Connection) -> None:
     assert await ask(at, tries=5) is not None
     (before,) = ledger.rows("SELECT seen FROM ledger_owner WHERE owner = ?", (at.owner,))
@@ -215,8 +241,10 @@ async def test_one_that_cannot_be_done_does_not_keep_others(at: Desk, ledger: Co
     assert "NOT NULL" in caplog.text or "not-null" in caplog.text
 
 
-async def test_what_was_claimed_stays_so_whatever_the_upkeep_meets(at: Desk, ledger: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_database: Connection) -> int:
+async def test_what_was_claimed_stays_so_whatever_the_upkeep_meets(
+    at: Desk, ledger: Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_database: Connection, _now: float) -> int:
         raise AwayError("in the middle of it")
 
     monkeypatch.setattr(book, "reap", broken)
@@ -226,6 +254,8 @@ async def test_what_was_claimed_stays_so_whatever_the_upkeep_meets(at: Desk, led
     await asyncio.sleep(1.5)  # in which a claim that was taken for lost would be taken back
     assert ledger.rows("SELECT count(*) FROM ledger_entry WHERE state = 'started'") == [(5,)]
     assert at._under_way == 5
+    assert "the ledger cannot be used (in the middle of it)" in caplog.text
+    assert "could not be asked" not in caplog.text  # nothing else went wrong in its place
 
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
@@ -426,7 +456,9 @@ async def test_a_key_that_somebody_holds_is_nobody_elses_wait(at: Desk, ledger: 
             outcomes.append(await ask(at, replace(WANTED, key=f"o-{number}", token=f"o-{number}")))
             await asyncio.sleep(0.03)
         assert [outcome for outcome in outcomes if outcome is None or outcome.verdict is not Verdict.CLAIMED] == []
-        assert await asyncio.gather(*held) == [None] * 20
+        assert await asyncio.gather(*held[: questions.ALIKE]) == [None] * questions.ALIKE
+        others = await asyncio.gather(*held[questions.ALIKE :])  # one of the first may be out already, and have left its place
+        assert all(outcome is None or outcome.verdict is Verdict.RUNNING for outcome in others)
         assert at.up
     finally:
         ledger.rollback()
