@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from events.address import AddressError
+from events.address import AddressError, require_postgres
 from events.envelope import PARTITIONS
 from events.metrics import RelayMetrics
 from events.outbox import open_outbox
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         open_it = lambda: LogOutbox(store)  # noqa: E731 - as above
     try:
+        if store.startswith("postgres"):
+            require_postgres(store)
         stream = stream_at(options.nats, options.replicas)
     except AddressError as error:
         print(f"relay: {error}", file=sys.stderr)
@@ -47,7 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def name_of(store: str) -> str:
     """Of the database at that URL, which itself may hold a password."""
-    return PurePosixPath(urlsplit(store).path).name
+    try:
+        return PurePosixPath(urlsplit(store).path).name
+    except ValueError:  # libpq reads more than urlsplit does
+        return ""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Final
 
 from nats.aio.msg import Msg
@@ -33,8 +34,16 @@ BATCH: Final = 256
 """Messages that NATS may have handed over and that are not applied: what memory holds of a partition, and one transaction at most."""
 PULL_SECONDS: Final = 30.0
 HEARTBEAT_SECONDS: Final = 5.0
+INACTIVE_SECONDS: Final = 86400.0
+"""NATS drops a durable that nobody asked for so long: its store is gone, or makes it anew. No effect takes as long."""
+CLOCKS_APART_SECONDS: Final = 60.0
+"""At most, those of NATS and of who made a copy."""
+ANEW: Final = "fill the store anew (import --nats; at the shop, manage.py follow --begin-here)"
 SILENCE_SECONDS: Final = 3 * HEARTBEAT_SECONDS
 """Without even a heartbeat: the connection is not to be trusted."""
+ASK_SECONDS: Final = 5.0
+NEVER: Final = "0001-01-01T00:00:00Z"
+"""A moment in NATS' answers that is none."""
 LOOK_SECONDS: Final = 0.25
 RETRY_SECONDS: Final = 0.5
 PARKED_SECONDS: Final = 5.0
@@ -48,7 +57,7 @@ class SessionError(Exception):
 
 
 class GapError(SessionError):
-    """The stream has forgotten what would come next. Only a new copy helps."""
+    """The stream has forgotten what would come next, or is another one. Only a new copy helps."""
 
 
 class Consumer:
@@ -97,7 +106,7 @@ class Consumer:
             await self._broker.usable.wait()
             connected.set(1)
             self.standing.nats = True
-            session = _Session(self._broker, self._stream.name, f"{self._name}-{partition}", streams.of_partition(self._store, partition))
+            session = _Session(self._broker, self._stream.name, streams.of_partition(self._store, partition))
             try:
                 await self._session(session, partition)
             except (*TROUBLE, asyncio.CancelledError) as error:
@@ -123,8 +132,9 @@ class Consumer:
             _log.error("%s, partition %d: %s", self._name, partition, trouble)
 
     async def _session(self, session: _Session, partition: int) -> None:
-        at = await self._ask(lambda: self._inbox.at(partition))
-        await session.begin(at)
+        at, store = await self._ask(lambda: (self._inbox.at(partition), self._inbox.identity()))
+        await self._require_next(session, partition, at)
+        await session.begin(f"{self._name}-{store}-{partition}", at)
         self._lag(partition, session.pending)
         await self._count_parked()
         self.standing.partitions[partition].trouble = ""
@@ -142,6 +152,26 @@ class Consumer:
             if end is not None:
                 await self._ask(lambda at=at, end=end, asked=asked: self._inbox.advance(partition, at, max(at, end), asked))  # type: ignore[misc]
                 at = max(at, end)
+
+    async def _require_next(self, session: _Session, partition: int, at: int) -> None:
+        """What comes after `at` is in the stream, or will be.
+
+        Raises:
+            GapError: it is not, or the stream is not the one in which `at` was.
+        """
+        info = await session.look()
+        which, first, last = streams.identity(info), info.state.first_seq, info.state.last_seq
+        if at > last:
+            raise GapError(f"the stream ends at {last}, and {at} was applied here: it is another stream; {ANEW}")
+        if not await self._ask(lambda: self._inbox.belongs(which, last)):
+            raise GapError(f"it is another stream, made at {which}, and not the one that was followed here: {ANEW}")
+        if 0 < at < first - 1:
+            raise GapError(f"the stream begins at {first}, and {at} was the last one applied here: {ANEW}")
+        if at == 0 and first > 1 and not await self._ask(self._inbox.begins_here):
+            # What it forgot was in it before its first message was. It is in a copy that was begun after that.
+            as_of, forgot = await self._ask(lambda: self._inbox.as_of(partition)), await session.forgot_until()
+            if as_of is None or forgot is None or as_of / 1000 < forgot + CLOCKS_APART_SECONDS:
+                raise GapError(f"the stream begins at {first}, and no copy here is known to hold what was before: {ANEW}")
 
     def _lag(self, partition: int, pending: int) -> None:
         standing = self.standing.partitions[partition]
@@ -220,12 +250,12 @@ def _delivery(message: Msg) -> Delivery:
 class _Session:
     """One durable consumer, from its making to the first trouble. It has asked NATS for BATCH messages at most, ever, that are not done."""
 
-    def __init__(self, broker: Broker, stream: str, name: str, subject: str) -> None:
+    def __init__(self, broker: Broker, stream: str, subject: str) -> None:
         self._broker = broker
         self._client = broker.client
         self._context: JetStreamContext = broker.stream
         self._stream = stream
-        self._name = name
+        self._name = ""
         self._subject = subject
         self._inbox = self._client.new_inbox()
         self._came: asyncio.Queue[Msg] = asyncio.Queue()  # bounded by what was asked for, and one status for each question
@@ -236,12 +266,21 @@ class _Session:
         self.pending = 0
         """Messages in the stream that it has not delivered."""
 
-    async def begin(self, at: int) -> None:
-        state = (await self._context.stream_info(self._stream)).state
-        if 0 < at < state.first_seq - 1:
-            raise GapError(f"the stream begins at {state.first_seq}, and {at} was the last one applied here: fill the store anew")
-        if at > state.last_seq:
-            raise GapError(f"the stream ends at {state.last_seq}, and {at} was applied here: it is another stream; fill the store anew")
+    async def look(self) -> api.StreamInfo:
+        """At the stream as it is now."""
+        return await self._context.stream_info(self._stream)
+
+    async def forgot_until(self) -> float | None:
+        """All that the stream has forgotten had come to it by then, in seconds since 1970; None: it does not say."""
+        # Asked by hand: the client's own classes leave the moments out.
+        answer = await self._client.request(f"$JS.API.STREAM.INFO.{self._stream}", timeout=ASK_SECONDS)
+        state = json.loads(answer.data).get("state") or {}
+        moment = datetime.fromisoformat((state.get("first_ts") if state.get("messages") else state.get("last_ts")) or NEVER)
+        return moment.timestamp() if moment.year > 1 else None
+
+    async def begin(self, name: str, at: int) -> None:
+        """`name`: of the durable, which no other store has."""
+        self._name = name
         try:
             await self._context.delete_consumer(self._stream, self._name)
         except NotFoundError:
@@ -257,6 +296,7 @@ class _Session:
                 ack_wait=ACK_WAIT_SECONDS,
                 max_ack_pending=2 * BATCH,
                 filter_subject=self._subject,
+                inactive_threshold=INACTIVE_SECONDS,
             ),
         )
         self.pending = info.num_pending or 0

@@ -1,12 +1,13 @@
 """What a consumer has applied: written in the transaction of the effect, so that an event takes effect once whatever dies.
 
-Tables, beside those of the store: how far in the stream each partition is, which events took effect, which ones are parked, and what the
-copy held from which the store began. The same SQL in SQLite and PostgreSQL; a store brings its transactions.
+Tables, beside those of the store: how far in the stream each partition is, and in which stream; which events took effect, which ones are
+parked, and what the copy held from which the store began. The same SQL in SQLite and PostgreSQL; a store brings its transactions.
 """
 
 from __future__ import annotations
 
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -36,7 +37,16 @@ SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS event_copies (consumer TEXT NOT NULL PRIMARY KEY, position TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS event_as_of (consumer TEXT NOT NULL, partition INTEGER NOT NULL, moment BIGINT NOT NULL,"
     " PRIMARY KEY (consumer, partition))",
+    "CREATE TABLE IF NOT EXISTS event_marks (consumer TEXT NOT NULL, mark TEXT NOT NULL, value TEXT NOT NULL,"
+    " PRIMARY KEY (consumer, mark))",
 )
+
+STREAM: Final = "stream"
+"""Of the marks: which stream it is that is followed (events.stream.identity)."""
+STORE: Final = "store"
+"""Of the marks: which store this is. A copy made anew leaves it."""
+HERE: Final = "here"
+"""Of the marks: it begins where the stream does, whatever that has forgotten."""
 
 AS_OF: Final = "SELECT MIN(moment), COUNT(*) FROM event_as_of WHERE consumer = ?"
 """All that was in the stream at the first is done with, if the second is PARTITIONS."""
@@ -118,6 +128,42 @@ class Inbox:
         """The stream's number of the last event that is done with; 0: none."""
         with self._store.transaction() as execute:
             return self._at(execute, partition)
+
+    def belongs(self, stream: str, last: int) -> bool:
+        """Whether `stream`, whose last number is `last`, is the one of which the numbers are that are kept here. Where it was not kept
+        which one that is, it is this one from now on, unless it ends before what was applied."""
+        with self._store.transaction() as execute:
+            known = self._mark(execute, STREAM)
+            if known is None:
+                [(most,)] = execute("SELECT COALESCE(MAX(sequence), 0) FROM event_positions WHERE consumer = ?", self.consumer)
+                if most > last:
+                    return False
+                known = self._mark(execute, STREAM, stream)
+        return known == stream
+
+    def identity(self) -> str:
+        """Of this store, among those that are followed by a consumer of this name."""
+        with self._store.transaction() as execute:
+            return self._mark(execute, STORE) or self._mark(execute, STORE, uuid.uuid4().hex[:12]) or ""
+
+    def as_of(self, partition: int) -> int | None:
+        """All that was in the stream at that moment, in milliseconds since 1970, is done with; None: nobody said so."""
+        with self._store.transaction() as execute:
+            rows = execute("SELECT moment FROM event_as_of WHERE consumer = ? AND partition = ?", self.consumer, partition)
+        return int(rows[0][0]) if rows else None
+
+    def begin_here(self) -> None:
+        """Goes on where the stream begins, whichever it is and whatever it has forgotten. What took effect does so no second time."""
+        with self._store.transaction() as execute:
+            for table in ("event_positions", "event_as_of"):
+                execute(f"DELETE FROM {table} WHERE consumer = ?", self.consumer)  # noqa: S608 - one of two
+            execute("DELETE FROM event_marks WHERE consumer = ? AND mark = ?", self.consumer, STREAM)
+            self._mark(execute, HERE, "1")
+
+    def begins_here(self) -> bool:
+        """Somebody said so, and no copy was made since."""
+        with self._store.transaction() as execute:
+            return self._mark(execute, HERE) is not None
 
     def apply(self, partition: int, after: int, deliveries: Sequence[Delivery]) -> Applied:
         """Applies what follows `after`, in order, all in one transaction.
@@ -323,6 +369,13 @@ class Inbox:
             before = self._forgot - int(1000 * REMEMBER_SECONDS)
             execute("DELETE FROM event_inbox WHERE consumer = ? AND applied_at < ?", self.consumer, before)
 
+    def _mark(self, execute: Execute, mark: str, value: str | None = None) -> str | None:
+        """`value`: what it is from now on, unless it was something already."""
+        if value is not None:
+            execute("INSERT INTO event_marks VALUES (?, ?, ?) ON CONFLICT (consumer, mark) DO NOTHING", self.consumer, mark, value)
+        rows = execute("SELECT value FROM event_marks WHERE consumer = ? AND mark = ?", self.consumer, mark)
+        return str(rows[0][0]) if rows else None
+
     def _copy(self, execute: Execute) -> Position:
         rows = execute("SELECT position FROM event_copies WHERE consumer = ?", self.consumer)
         text = rows[0][0] if rows else ""
@@ -331,10 +384,10 @@ class Inbox:
         return self._copied[1]
 
 
-def begin_anew(execute: Execute, consumer: str, copied: str, sequences: dict[int, int], as_of: int | None = None) -> None:
+def begin_anew(execute: Execute, consumer: str, copied: str, sequences: dict[int, int], as_of: int | None = None, stream: str = "") -> None:
     """The store holds a new copy, in the transaction that put it there: `copied` is its position, and `sequences` is how far the stream
     was, by partition, before it was read. All that is in the stream up to there had been committed, and is in the copy. `as_of`: when its
-    reading began, in milliseconds since 1970."""
+    reading began, in milliseconds since 1970. `stream`: the one that was asked; without, it is whichever is followed first."""
     for table in ("event_inbox", "event_parked", "event_positions", "event_copies", "event_as_of"):
         execute(f"DELETE FROM {table} WHERE consumer = ?", consumer)  # noqa: S608 - one of five
     for partition in range(PARTITIONS) if as_of is not None else ():
@@ -342,6 +395,9 @@ def begin_anew(execute: Execute, consumer: str, copied: str, sequences: dict[int
     for partition, sequence in sequences.items():
         execute("INSERT INTO event_positions VALUES (?, ?, ?)", consumer, partition, sequence)
     execute("INSERT INTO event_copies VALUES (?, ?)", consumer, copied)
+    execute("DELETE FROM event_marks WHERE consumer = ? AND mark IN (?, ?)", consumer, STREAM, HERE)
+    if stream:
+        execute("INSERT INTO event_marks VALUES (?, ?, ?)", consumer, STREAM, stream)
 
 
 def now() -> int:

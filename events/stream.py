@@ -93,8 +93,13 @@ async def ensure(stream: JetStreamContext, wanted: Stream) -> None:
         await stream.add_stream(config)
 
 
-async def end(wanted: Stream) -> int:
-    """The number of the last message; 0: there is none.
+def identity(info: api.StreamInfo) -> str:
+    """Tells the stream from another of its name, made when the first was lost: the numbers of one say nothing of the other."""
+    return info.created.isoformat() if info.created is not None else ""
+
+
+async def end(wanted: Stream) -> tuple[str, int]:
+    """(which stream it is, the number of its last message; 0: there is none)
 
     Raises:
         nats.errors.Error, OSError: NATS can't be asked.
@@ -104,6 +109,7 @@ async def end(wanted: Stream) -> int:
     try:
         async with asyncio.timeout(END_SECONDS):
             await broker.usable.wait()
-            return int((await broker.stream.stream_info(wanted.name)).state.last_seq)
+            info = await broker.stream.stream_info(wanted.name)
+            return identity(info), int(info.state.last_seq)
     finally:
         await broker.close()

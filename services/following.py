@@ -62,7 +62,7 @@ class Following:
 
     def copy(self, name: str, database: Path, tables: Sequence[Table], options: argparse.Namespace) -> dict[str, int]:
         """The import. The stream's end is read first: what is in it by then was committed, and so is in the copy."""
-        begin = _end_of(options.nats) if options.nats else 0
+        stream, begin = _end_of(options.nats) if options.nats else ("", 0)
         as_of = now()
         with open_shop(options.shop) as shop:
 
@@ -72,7 +72,8 @@ class Following:
                 if self.writes and options.outbox:
                     connection.execute(SQLITE_TABLE)
                 self.derive(connection)
-                begin_anew(execute_on(connection), name, shop.position(), {number: begin for number in range(PARTITIONS) if begin}, as_of)
+                sequences = {number: begin for number in range(PARTITIONS) if begin}
+                begin_anew(execute_on(connection), name, shop.position(), sequences, as_of, stream)
 
             return fill(database, tables, shop, beside)
 
@@ -115,7 +116,7 @@ class Following:
             return run(name, [consumer.run()], metrics.registry, options.metrics, consumer.standing.plain)
 
 
-def _end_of(servers: str) -> int:
+def _end_of(servers: str) -> tuple[str, int]:
     from events.stream import end, stream_at  # as above
     from shadow.broker import TROUBLE, reason
 

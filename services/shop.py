@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
+from events.address import AddressError, require_postgres
 from events.position import POSTGRES_QUERY, SQLITE_QUERY
 
 if TYPE_CHECKING:
@@ -41,7 +42,10 @@ def open_shop(url: str) -> Iterator[Reader]:
     Raises:
         ShopError: it is no such URL, nothing answers there, or it isn't a shop.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # its words are parts of the address
+        raise ShopError("--from: the address has a bad host; in a password write @ / : [ as %40 %2F %3A %5B") from None
     if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
         opened = _sqlite(unquote(parts.path).removeprefix("/"))
     elif parts.scheme in {"postgres", "postgresql"}:
@@ -104,11 +108,15 @@ def _postgresql(url: str) -> Iterator[Reader]:
     import psycopg  # a third of a server's start-up, and only this import needs it
 
     try:
+        require_postgres(url)
+    except AddressError as error:
+        raise ShopError(f"--from: {error}") from None
+    try:
         with psycopg.connect(url, connect_timeout=5) as connection:
             connection.read_only = True
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             yield _Postgresql(connection)
     except psycopg.Error as error:
-        # libpq's messages name host, port and user, and never the password.
+        # Of an address that libpq can read its messages name host, port and user, and never the password.
         reason = str(error).strip().partition("\n")[0]
         raise ShopError(f"the shop's PostgreSQL can't be read: {reason}") from error

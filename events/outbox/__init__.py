@@ -57,7 +57,10 @@ def open_outbox(url: str) -> Outbox:
     Raises:
         OutboxError: it is no such URL, or nothing answers there.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # its words are parts of the address
+        raise OutboxError("the address has a bad host; in a password write @ / : [ as %40 %2F %3A %5B") from None
     if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
         from events.outbox.sqlite import SqliteOutbox
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import psycopg
 
+from events.address import AddressError, require_postgres
 from events.envelope import Event
 from events.outbox import MOST_COUNTED, Backlog, OutboxError
 from events.outbox.rows import COLUMNS, TABLE, event
@@ -24,8 +25,12 @@ class PostgresOutbox:
     def __init__(self, url: str) -> None:
         """
         Raises:
-            OutboxError: nothing answers there.
+            OutboxError: it is no such address, or nothing answers there.
         """
+        try:
+            require_postgres(url)
+        except AddressError as error:
+            raise OutboxError(f"PostgreSQL: {error}") from None
         with _told():
             self._connection = psycopg.connect(
                 url,
@@ -80,5 +85,5 @@ def _told() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        # libpq's messages name host, port and user, and never the password.
+        # Of an address that libpq can read its messages name host, port and user, and never the password.
         raise OutboxError(f"PostgreSQL: {str(error).strip().partition('\n')[0] or type(error).__name__}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
@@ -282,4 +283,114 @@ async def test_a_stream_that_has_forgotten_what_follows_is_no_stream_to_go_on_wi
     caplog.clear()
     async with running(nats, things.inbox()):
         await until(lambda: "another stream" in caplog.text)
+        await publish(nats, [event("key-1", number) for number in range(100, 130)])  # past where it stood: it is another still
+        await until(lambda: "not the one that was followed here" in caplog.text)
+        await asyncio.sleep(0.3)
     assert len(things.effects()) == 10
+
+
+async def _forget(nats: Nats, up_to: int) -> None:
+    async def forget(stream: JetStreamContext) -> None:
+        await stream.purge_stream(STREAM, seq=up_to)
+
+    await asyncio.to_thread(nats.ask, forget)
+
+
+async def test_a_stream_that_has_forgotten_its_first_messages_is_none_to_begin_with(
+    nats: Nats, things: Things, caplog: pytest.LogCaptureFixture
+) -> None:
+    await publish(nats, [event("key-1", number) for number in range(10)])
+    await _forget(nats, 5)
+    async with running(nats, things.inbox()):
+        await until(lambda: "begins at 5, and no copy here" in caplog.text)
+        await asyncio.sleep(0.3)
+    assert things.effects() == []
+    things.inbox().begin_here()
+    async with running(nats, things.inbox()):
+        await until(lambda: len(things.effects()) == 6)
+
+
+@pytest.mark.parametrize(("later", "followed"), [(3600.0, True), (0.0, False), (-3600.0, False)])
+@pytest.mark.parametrize("all_of_them", [False, True])
+async def test_what_the_stream_has_forgotten_is_in_a_copy_that_was_made_later(
+    nats: Nats, things: Things, caplog: pytest.LogCaptureFixture, later: float, followed: bool, all_of_them: bool
+) -> None:
+    """`later`: when the copy was begun, in seconds since the last message; within a minute the clocks could be apart."""
+    await publish(nats, [event("key-1", number, sequence=number + 1) for number in range(10)])
+    await _forget(nats, 11 if all_of_them else 9)
+    inbox = things.inbox()
+    with things.stores[-1].transaction() as execute:
+        begin_anew(execute, "things", "number:9", {}, int(1000 * (time.time() + later)))
+    async with running(nats, inbox):
+        if followed:
+            await publish(nats, [event("key-1", 99, sequence=99)])
+            await until(lambda: things.effects() == ([("key-1", 99)] if all_of_them else [("key-1", 9), ("key-1", 99)]))
+        else:
+            await until(lambda: "no copy here" in caplog.text)
+            assert things.effects() == []
+
+
+async def test_an_inbox_of_before_takes_the_stream_that_it_finds(nats: Nats, things: Things, caplog: pytest.LogCaptureFixture) -> None:
+    await publish(nats, [event("key-1", number) for number in range(10)])
+    inbox = things.inbox()
+    async with running(nats, inbox):
+        await until(lambda: len(things.effects()) == 10)
+    with closing(sqlite3.connect(things.path)) as connection, connection:
+        connection.execute("DROP TABLE event_marks")
+    inbox = things.inbox()
+    assert not inbox.belongs("too short", 9), "one partition may be behind what another has applied"
+    async with running(nats, inbox):
+        await publish(nats, [event("key-1", 10)])
+        await until(lambda: len(things.effects()) == 11)
+    assert not inbox.belongs("another", 1000)
+
+
+async def test_a_copy_knows_the_stream_that_it_was_made_beside(nats: Nats, things: Things, caplog: pytest.LogCaptureFixture) -> None:
+    await publish(nats, [event("key-1", number) for number in range(3)])
+    which, last = await streams.end(Stream((nats.url,)))
+    assert last == 3
+    inbox = things.inbox()
+    with things.stores[-1].transaction() as execute:
+        begin_anew(execute, "things", "number:0", dict.fromkeys(range(PARTITIONS), last), stream=which)
+    assert inbox.belongs(which, 3)
+
+    async def lose(stream: JetStreamContext) -> None:
+        await stream.delete_stream(STREAM)
+
+    await asyncio.to_thread(nats.ask, lose)
+    await publish(nats, [event("key-1", number) for number in range(9)])
+    async with running(nats, inbox):
+        await until(lambda: "not the one that was followed here" in caplog.text)
+    assert things.effects() == []
+
+
+async def test_two_stores_of_one_name_do_not_take_from_each_other(nats: Nats, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    both = Things(tmp_path / "a"), Things(tmp_path / "b")
+    events = [event(f"key-{number % 9}", number) for number in range(300)]
+    try:
+        async with running(nats, both[0].inbox()) as one, running(nats, both[1].inbox()) as other:
+            for number in range(0, 300, 50):
+                await publish(nats, events[number : number + 50])
+            await until(lambda: all(len(one.effects()) == 300 for one in both))
+            assert [value(metrics, "failures_total") for metrics in (one, other)] == [None, None]
+    finally:
+        for things in both:
+            for store in things.stores:
+                store.close()
+    for things in both:
+        assert all(of(things.effects(), f"key-{key}") == list(range(key, 300, 9)) for key in range(9))
+    names = await asyncio.to_thread(nats.ask, _durables)
+    assert len(set(names)) == 2 * PARTITIONS
+
+
+async def _durables(stream: JetStreamContext) -> list[str]:
+    return [str(info.name) for info in await stream.consumers_info(STREAM)]
+
+
+def test_a_store_is_the_same_one_whoever_asks_and_after_a_copy(things: Things) -> None:
+    first = things.inbox().identity()
+    with things.stores[-1].transaction() as execute:
+        begin_anew(execute, "things", "number:0", {}, stream="a")
+    assert things.inbox().identity() == first

@@ -15,11 +15,15 @@ from typing import Any
 import psycopg
 import pytest
 
+from events.__main__ import main as relay
+from events.__main__ import name_of
+from events.address import require_postgres
 from events.envelope import PARTITIONS
 from events.outbox import Backlog, Outbox, OutboxError, open_outbox
 from events.outbox.log import SLOT, LogOutbox
 from events.outbox.postgres import PostgresOutbox
 from events.position import POSTGRES_QUERY, read
+from services.shop import ShopError, open_shop
 from tests.support.outbox import write
 
 ALL = tuple(range(PARTITIONS))
@@ -306,6 +310,53 @@ def test_what_is_no_outbox_is_told_without_its_password(tmp_path: Path) -> None:
         with pytest.raises(OutboxError) as caught:
             open_outbox(url)
         assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://shop:50%hush@127.0.0.1:1/shop",
+        "postgres://shop:to hush@127.0.0.1:1/shop",
+        "postgres://shop:to%00hush@127.0.0.1:1/shop",
+        "postgres://shop:to@hush@127.0.0.1:1/shop",
+        "postgres://shop:hush/more@127.0.0.1:1/shop",
+        "postgres://shop:5432/hush@127.0.0.1:1/shop",
+        "postgres://shop:[hush@127.0.0.1:1/shop",
+        "postgres://shop:to\u2100hush@127.0.0.1:1/shop",
+        "postgres://127.0.0.1:1/shop?hush=1&password=hush",
+        "postgres:shop:hush@127.0.0.1:1/shop",
+    ],
+)
+@ways
+def test_a_password_that_is_not_escaped_is_in_no_message(open_it: Open, url: str) -> None:
+    with pytest.raises(OutboxError) as caught:
+        open_it(url)
+    with pytest.raises(ShopError) as again, open_shop(url):
+        pass
+    for error in (caught.value, again.value):
+        told = (error, error.__cause__, None if error.__suppress_context__ else error.__context__)
+        assert not any("hush" in str(one) for one in told), "a traceback tells them all"
+    assert "hush" not in name_of(url)
+
+
+def test_a_relay_does_not_begin_with_an_address_that_it_cannot_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert relay(["relay", "--store", "postgres://shop:50%hush@127.0.0.1:1/shop", "--nats", "nats://127.0.0.1:1"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("relay: the address can't be read")
+    assert "hush" not in said
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://shop:p%40%2F%25@db:5432/shop",
+        "postgresql:///shop?host=/run/postgresql&password=a@b",
+        "postgres://one:1,two:2/shop",
+        "postgres://shop:a?b#c:d@[::1]/a%40b",
+    ],
+)
+def test_an_address_that_libpq_reads_is_one(url: str) -> None:
+    require_postgres(url)
 
 
 def test_a_slot_that_was_dropped_is_made_anew_and_nothing_is_missed(postgres: str) -> None:

@@ -13,8 +13,10 @@ from demo.shop import manage_shop
 
 SCRIPT = """
 import django; django.setup()
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from django.core.management import call_command
 import events.inbox
 from events.envelope import Event, decoded
 from events.inbox import Delivery, Inbox, InboxError, MovedError
@@ -87,6 +89,16 @@ inbox.park(0, 18, deliver(19, good), "it won't have it")
 events.inbox.decoded = decoded
 assert inbox.parked()[-1].event_id == "stream-19" and inbox.at(0) == 19
 assert all(inbox.discard(f"stream-{number}") for number in range(15, 20))
+
+# Which stream it follows is kept, and that somebody wants to follow another from its beginning.
+store = inbox.identity()
+assert not inbox.belongs("a", 18) and inbox.belongs("a", 19) and inbox.belongs("a", 19) and not inbox.belongs("b", 99)
+assert not inbox.begins_here() and inbox.as_of(0) is not None
+with suppress(SystemExit):
+    call_command("follow", begin_here=True)
+assert inbox.begins_here() and inbox.at(0) == 0 and inbox.as_of(0) is None and inbox.belongs("b", 1)
+assert inbox.apply(0, 0, [deliver(1, good)]).skipped == {"repeated": 1}
+assert inbox.identity() == store != ""
 
 # The shop's own numbers go on from where they were, on PostgreSQL; in SQLite they begin behind, and are no other's either.
 item, user = free[2]

@@ -29,6 +29,12 @@ class Command(BaseCommand):
         parser.add_argument("--nats", default="", metavar="URL[,URL]", help="where the stream is")
         parser.add_argument("--metrics", default="", metavar="HOST:PORT", help="answer GET /metrics there; port 0: a free one")
         parser.add_argument("--parked", action="store_true", help="only list what is parked")
+        parser.add_argument(
+            "--begin-here",
+            action="store_true",
+            help="only note that following goes on where the stream begins: the first time, and after the stream was lost. What it has "
+            "forgotten is not taken over",
+        )
         parser.add_argument("--redrive", action="store_true", help="only try what is parked again")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -37,6 +43,10 @@ class Command(BaseCommand):
             done, left = inbox.redrive()
             self.stdout.write(f"{done} took effect, {left} are parked")
             sys.exit(1 if left else 0)
+        if options["begin_here"]:
+            inbox.begin_here()
+            self.stdout.write("follow: it goes on where the stream begins")
+            return
         if options["parked"]:
             for one in inbox.parked():
                 self.stdout.write(f"{one.event_id}  {one.key}  {one.reason}")

@@ -311,9 +311,10 @@ def test_a_transaction_that_fails_claims_nothing(ledger: Connection) -> None:
 
 
 def test_what_is_away_says_so_without_its_password(tmp_path: Path) -> None:
-    with pytest.raises(AwayError) as caught:
-        connect("postgres://banyan:hunter2@127.0.0.1:1/ledger", tmp_path, timeout=0.5)
-    assert "hunter2" not in str(caught.value)
+    for password in ("hunter2", "50%hunter2", "a hunter2", "a%00hunter2", "a@hunter2"):
+        with pytest.raises(AwayError) as caught:
+            connect(f"postgres://banyan:{password}@127.0.0.1:1/ledger", tmp_path, timeout=0.5)
+        assert "hunter2" not in str(caught.value)
     (tmp_path / "file").mkdir()
     with pytest.raises(AwayError):
         connect("sqlite:///file", tmp_path, timeout=0.5)
