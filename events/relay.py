@@ -71,6 +71,7 @@ class Relay:
                     self._metrics.failures.labels("outbox").inc()
                     self._tell(f"the outbox can't be read; trying on: {error}")
                     self.standing.backlog = self.standing.oldest = None
+                    self._metrics.unknown()
                 self._held = frozenset()
                 self._metrics.partitions.set(0)
                 self.standing.held = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import sqlite3
 import time
@@ -18,6 +19,7 @@ import pytest
 from demo.processes import Running, python, start
 from events.address import AddressError, addresses
 from events.envelope import Event
+from events.metrics import RelayMetrics
 from events.relay import waves
 from tests.support.nats import Nats
 from tests.support.outbox import event, in_stream, write
@@ -41,9 +43,9 @@ def start_relay(folder: Path, store: str, nats: Nats, *more: str, name: str = "r
 
     def metric(metric: str) -> float:
         text = urllib.request.urlopen(found[1], timeout=5).read().decode()  # noqa: S310 - its own address
-        value = re.search(rf"^{metric} (\S+)$", text, re.MULTILINE)
-        assert value, metric
-        return float(value[1])
+        value = re.search(rf"^{re.escape(metric)} (\S+)$", text, re.MULTILINE)
+        assert value or "{" in metric, metric  # a counter with labels is there from the first time that it counts
+        return float(value[1]) if value else 0.0
 
     return running, metric
 
@@ -118,6 +120,32 @@ def test_a_broker_that_is_away_loses_nothing_and_blocks_nobody(tmp_path: Path, n
     events = asyncio.run(in_stream(nats.url))
     assert sorted(one.data["n"] for one in events) == list(range(1, 202))
     assert all(numbers == sorted(numbers) for numbers in by_key(events).values())
+
+
+def test_what_waits_in_an_outbox_that_cannot_be_read_is_not_known(tmp_path: Path, nats: Nats, sqlite_outbox: Path) -> None:
+    """0 would say that nothing waits, and no alert would fire."""
+    away = sqlite_outbox.rename(tmp_path / "away.sqlite3")
+    running, metric = start_relay(tmp_path, f"sqlite:///{sqlite_outbox}", nats)
+
+    def known() -> list[bool]:
+        return [not math.isnan(metric(name)) for name in ("banyan_outbox_backlog", "banyan_outbox_oldest_seconds")]
+
+    try:
+        until(lambda: metric('banyan_relay_failures_total{what="outbox"}') >= 1)
+        assert known() == [False, False]
+        away.rename(sqlite_outbox)
+        until(lambda: all(known()))
+        with closing(sqlite3.connect(sqlite_outbox, isolation_level=None, timeout=10)) as connection:
+            connection.execute("DROP TABLE outbox_event")
+        until(lambda: not any(known()))
+    finally:
+        running.stop()
+
+
+def test_before_the_first_look_nothing_is_known() -> None:
+    metrics = RelayMetrics()
+    for name in ("banyan_outbox_backlog", "banyan_outbox_oldest_seconds"):
+        assert math.isnan(metrics.registry.get_sample_value(name) or 0.0), name
 
 
 def test_a_second_relay_takes_over(tmp_path: Path, nats: Nats, postgres: str) -> None:
