@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -76,6 +77,7 @@ class Consumer:
         self._told: dict[int, str] = {}
         for number, partition in enumerate(self.standing.partitions):
             metrics.oldest.labels(self._name, str(number)).set_function(partition.age)
+            self._lag(number, None)
 
     async def run(self) -> None:
         self._broker.start(lambda stream: streams.ensure(stream, self._stream))
@@ -92,7 +94,7 @@ class Consumer:
             connected = self._metrics.connected.labels(self._name)
             self.standing.nats = self._broker.usable.is_set()
             if not self.standing.nats:
-                self.standing.partitions[partition].lag = None
+                self._lag(partition, None)
             connected.set(self.standing.nats)
             await self._broker.usable.wait()
             connected.set(1)
@@ -118,6 +120,7 @@ class Consumer:
         """Told once, until it is another trouble."""
         self._metrics.failures.labels(self._name).inc()
         self.standing.partitions[partition].trouble = trouble
+        self._lag(partition, None)
         if self._told.get(partition) != trouble:
             self._told[partition] = trouble
             _log.error("%s, partition %d: %s", self._name, partition, trouble)
@@ -143,11 +146,12 @@ class Consumer:
                 await self._ask(lambda at=at, end=end, asked=asked: self._inbox.advance(partition, at, max(at, end), asked))  # type: ignore[misc]
                 at = max(at, end)
 
-    def _lag(self, partition: int, pending: int) -> None:
+    def _lag(self, partition: int, pending: int | None) -> None:
+        """None: not known. What it was before would say that it still is."""
         standing = self.standing.partitions[partition]
-        self._metrics.lag.labels(self._name, str(partition)).set(pending)
+        self._metrics.lag.labels(self._name, str(partition)).set(math.nan if pending is None else pending)
         standing.lag = pending
-        if not pending:
+        if pending == 0:
             standing.waiting = None
 
     def _well(self, partition: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -95,6 +96,11 @@ async def until(true: Any, seconds: float = 20.0) -> None:
 
 def value(metrics: ConsumerMetrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(f"banyan_consumer_{name}", {"consumer": "things", **labels})
+
+
+def lags(metrics: ConsumerMetrics) -> list[float]:
+    found = [value(metrics, "lag", partition=str(number)) for number in range(PARTITIONS)]
+    return [-1.0 if number is None else number for number in found]
 
 
 def of(effects: Sequence[tuple[str, int]], key: str) -> list[int]:
@@ -215,10 +221,12 @@ async def test_its_own_word_is_passed_over(nats: Nats, things: Things) -> None:
 async def test_a_broker_that_dies_costs_nothing(nats: Nats, things: Things) -> None:
     events = [event(f"key-{number % 5}", number) for number in range(300)]
     await publish(nats, events[:100])
-    async with running(nats, things.inbox()):
+    async with running(nats, things.inbox()) as metrics:
+        assert all(map(math.isnan, lags(metrics))), "nobody has asked yet"
         await until(lambda: len(things.effects()) == 100)
+        await until(lambda: lags(metrics) == [0.0] * PARTITIONS)
         nats.kill()
-        await asyncio.sleep(0.3)
+        await until(lambda: all(map(math.isnan, lags(metrics))))
         await asyncio.to_thread(nats.restart)
         await publish(nats, events[100:])
         await until(lambda: len(things.effects()) == 300)
@@ -237,9 +245,10 @@ async def test_a_stream_that_has_forgotten_what_follows_is_no_stream_to_go_on_wi
         await stream.purge_stream(STREAM, seq=15)
 
     await asyncio.to_thread(nats.ask, forget)
-    async with running(nats, things.inbox()):
+    async with running(nats, things.inbox()) as metrics:
         await until(lambda: "fill the store anew" in caplog.text)
         await asyncio.sleep(0.3)
+        assert any(map(math.isnan, lags(metrics))), "how far behind is not known"
     assert len(things.effects()) == 10
 
     async def another(stream: JetStreamContext) -> None:
