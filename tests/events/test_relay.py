@@ -9,18 +9,24 @@ import sqlite3
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import psycopg
 import pytest
+from nats.errors import MaxPayloadError
+from nats.js.errors import APIError
 
 from demo.processes import Running, python, start
 from events.address import AddressError, addresses
 from events.envelope import Event
 from events.metrics import RelayMetrics
-from events.relay import waves
+from events.outbox import Outbox
+from events.relay import Relay, waves
+from events.stream import Stream
 from tests.support.nats import Nats
 from tests.support.outbox import event, in_stream, write
 
@@ -140,6 +146,49 @@ def test_what_waits_in_an_outbox_that_cannot_be_read_is_not_known(tmp_path: Path
         until(lambda: not any(known()))
     finally:
         running.stop()
+
+
+class Waiting:
+    """An outbox that is never empty."""
+
+    def waiting(self, held: frozenset[int], most: int) -> list[Event]:
+        return [event("key-1", 1)]
+
+    def published(self, events: Sequence[Event]) -> None:
+        pass
+
+
+async def test_whatever_keeps_an_event_from_being_published_is_told_and_over_at_the_next_whole_round(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("events.relay.RETRY_SECONDS", 0.0)
+    answers: list[object] = []
+
+    async def publish(*anything: object, **more: object) -> object:
+        answer = answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    usable = asyncio.Event()
+    usable.set()
+    broker = SimpleNamespace(usable=usable, stream=SimpleNamespace(publish=publish), doubt=lambda: None)
+    relay = Relay(lambda: cast(Outbox, Waiting()), Stream(("nats://127.0.0.1:1",)), RelayMetrics())
+    monkeypatch.setattr(relay, "_broker", broker)
+    monkeypatch.setattr(relay, "_held", frozenset({0}))
+    for failure, said in (
+        (MaxPayloadError(), "NATS: nats: maximum payload exceeded"),
+        (APIError(503, description="no room"), "the stream takes nothing; trying on: no room"),
+        (asyncio.CancelledError(), "NATS: CancelledError"),
+    ):
+        answers[:] = [failure, failure, SimpleNamespace(duplicate=None)]
+        for _ in range(2):
+            assert not await relay._round(cast(Outbox, Waiting()))
+            assert relay.standing.trouble == said
+        assert caplog.text.count(said) == 1, "once"
+        await relay._round(cast(Outbox, Waiting()))
+        assert relay.standing.trouble == "", "it is not empty, and all of it goes out"
+    assert caplog.text.count("the outbox is relayed again") == 3
 
 
 def test_before_the_first_look_nothing_is_known() -> None:
