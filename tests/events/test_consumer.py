@@ -18,7 +18,7 @@ from nats.js.errors import NotFoundError
 from events import stream as streams
 from events.consumer import Consumer
 from events.envelope import PARTITIONS, Event
-from events.inbox import MOST_TRIES, Execute, Inbox, begin_anew
+from events.inbox import MOST_TRIES, Delivery, Execute, Inbox, begin_anew
 from events.metrics import ConsumerMetrics
 from events.sqlite_store import SqliteStore, execute_on
 from events.stream import STREAM, Stream
@@ -162,6 +162,28 @@ async def test_what_cannot_be_applied_is_parked_and_its_key_waits_behind_it(nats
     assert inbox.redrive(parked[1].event_id) == (4, 0), "one of a key is all of it, from its first"
     assert of(things.effects(), "key-1") == [1, 3, 5, 7, 9]
     assert inbox.redrive() == (0, 0)
+
+
+def test_what_is_parked_behind_one_while_it_is_tried_again_is_tried_as_well(things: Things) -> None:
+    """A consumer that runs: it parks what it is given of a key of which something is parked."""
+    inbox, running = things.inbox(), things.inbox()
+    things.refused = {0, 10}
+    first, other = event("key-1", 0), event("key-2", 10)
+    for sequence, one in ((1, first), (2, other)):
+        inbox.park(0, sequence - 1, Delivery(sequence, one.encoded()), "not wanted")
+    things.refused = {10}
+    begun, came = inbox._try, iter(range(3, 6))
+
+    def trying(sequence: int) -> bool:
+        if (number := next(came, 0)) > 0:
+            running.apply(0, number - 1, [Delivery(number, event("key-1", number).encoded())])
+        return begun(sequence)
+
+    inbox._try = trying  # type: ignore[method-assign]
+    assert inbox.redrive(first.id) == (4, 0)
+    assert of(things.effects(), "key-1") == [0, 3, 4, 5]
+    assert inbox.redrive() == (0, 1), "the other is not wanted still"
+    assert [one.event_id for one in inbox.parked()] == [other.id]
 
 
 async def test_one_that_is_given_up_lets_those_behind_it_go(nats: Nats, things: Things) -> None:
