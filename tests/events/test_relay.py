@@ -217,10 +217,22 @@ def test_a_second_relay_takes_over(tmp_path: Path, nats: Nats, postgres: str) ->
 def test_wrong_use_is_told(tmp_path: Path) -> None:
     import subprocess
 
-    def status(*more: str) -> int:
+    def said(*more: str) -> tuple[int, str]:
         command = python("-m", "events", "relay", "--nats", "nats://127.0.0.1:1", *more)
-        return subprocess.run(command, capture_output=True, timeout=60, check=False, env={"PATH": ""}).returncode
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={"PATH": ""})
+        return done.returncode, done.stderr
 
+    def status(*more: str) -> int:
+        return said(*more)[0]
+
+    log = said("--store", "postgres://127.0.0.1:1/shop", "--from", "log", "--partitions", "0,1")
+    assert log == (2, "relay: --from log publishes all partitions: one slot has them all, and --partitions is for --from table\n")
+    for store in ("postgres://u:a[b@h/db", "mysql://u:a[b]@h/db", "mysql://u:hush@h/db", "shop.sqlite3", "sqlite://"):
+        number, words = said("--store", store)
+        assert (number, words.count("\n")) == (2, 1), store
+        assert words.startswith("relay: --store or DATABASE_URL: expected the store's DATABASE_URL, sqlite:///path or postgres://")
+        assert "a[b" not in words
+        assert "hush" not in words
     assert status() == 2
     assert status("--store", "sqlite:///x", "--from", "log") == 2
     assert status("--store", "sqlite:///x", "--partitions", "9") == 2
