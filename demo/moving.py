@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -42,9 +43,9 @@ class Figures:
     values: Mapping[str, float]
 
     def of(self, metric: str) -> str:
-        """For people; - where it told nothing."""
+        """For people; - where it told nothing, or does not know."""
         value = self.values.get(metric)
-        return "-" if value is None else f"{value:.0f}"
+        return "-" if value is None or math.isnan(value) else f"{value:.0f}"
 
 
 def start_relay(folder: Path, name: str, store: str, nats: str, *, tail: bool = False) -> Part:

@@ -122,7 +122,7 @@ def run(say: Say, *, events: int = 100_000, rate: float = 500.0, kills: int = 5,
             world = World(found, tail)
             say("starting PostgreSQL, NATS, the shop, two services and what moves data between them")
             world.begin()
-            return report(_drill(world, say, events, rate, kills), events, rate)
+            return report(_drill(world, say, events, rate, kills), events, rate, kills)
     finally:
         if world is not None:
             world.end()  # the database last: what is being stopped still uses it
@@ -181,11 +181,11 @@ def _drain(world: World, events: int) -> None:
     deadline = time.monotonic() + DRAIN_SECONDS
     seen, since = -1, time.monotonic()
     while time.monotonic() < deadline:
+        if trouble := next(filter(None, map(world.ended, world.parts)), ""):
+            raise StartError(trouble)
         count = tallying.count(world.tally)
         if count >= events and not world.ask("SELECT 1 FROM outbox_event LIMIT 1"):
             return
-        if dead := next((part for part in world.parts.values() if not part.alive()), None):
-            raise StartError(f"{dead.name} has ended by itself:\n{dead.tail()}")
         if count != seen:
             seen, since = count, time.monotonic()
         elif time.monotonic() - since > 30:
@@ -248,8 +248,8 @@ class _Sampler:
             before = count
 
 
-def report(found: Found, events: int, rate: float) -> Report:
-    """What it has shown."""
+def report(found: Found, events: int, rate: float, kills: int) -> Report:
+    """What it has shown. `kills`: how often each part was to die."""
     live, ready = (1000 * percentile(times, 0.95) for times in (found.live, found.ready))
     figures = [
         Figure("events", "events that were committed", None, len(found.emitted)),
@@ -269,7 +269,7 @@ def report(found: Found, events: int, rate: float) -> Report:
         "events",
         f"{events:,} events, everything between the stores killed again and again",
         figures,
-        _bars(found, rate, live, ready),
+        _bars(found, rate, kills, live, ready),
         [
             Chart(
                 "Events", "a second; in the outbox", STEP_SECONDS,
@@ -290,9 +290,11 @@ def _ms(seconds: float) -> float | None:
     return round(1000 * seconds, 1) if seconds != float("inf") else None
 
 
-def _bars(found: Found, rate: float, live: float, ready: float) -> list[Bar]:
+def _bars(found: Found, rate: float, kills: int, live: float, ready: float) -> list[Bar]:
     kept = found.calm_rate >= 0.95 * rate
+    died = all(found.kills[part] == kills for part in PARTS)
     return [
+        Bar("deaths of relay, broker and consumers", f"{kills * len(PARTS)}", f"{sum(found.kills.values())}", died),
         Bar("events lost", "0", f"{found.lost}", found.lost == 0 and bool(found.emitted)),
         Bar("effects doubled", "0", f"{found.doubled}", found.doubled == 0),
         Bar("effects out of their key's order", "0", f"{found.disordered}", found.disordered == 0),

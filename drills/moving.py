@@ -53,7 +53,7 @@ class World:
     parts: dict[str, Running] = field(default_factory=dict)
     deaths: list[Death] = field(default_factory=list)
     trouble: str = ""
-    """What a part that was to come back said instead."""
+    """What a part said that was to come back and did not, or that died though nobody had killed it."""
     _postgres: RunningPostgres | None = None
     _shop: Shop | None = None
     _view: Running | None = None
@@ -166,15 +166,23 @@ class World:
         for moment, outage in zip(moments, outages, strict=True):
             if over.wait(max(0.0, began + moment - time.monotonic())):
                 return
+            if trouble := self.ended(part):
+                self.trouble = self.trouble or trouble
+                return
             at = time.monotonic()
             self.parts[part].kill()
             over.wait(outage)
             try:
                 self.start(part)
             except StartError as error:
-                self.trouble = str(error)
+                self.trouble = self.trouble or str(error)
                 return
             self.deaths.append(Death(part, at, time.monotonic()))
+
+    def ended(self, part: str) -> str:
+        """What there is to say of a part that nobody has killed, and that is dead; "": it is alive."""
+        running = self.parts[part]
+        return "" if running.alive() else f"{running.name} has ended by itself:\n{running.tail()}"
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
         """Of the shop's database."""

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from events.address import AddressError, require_postgres
 from events.envelope import PARTITIONS
 from events.metrics import RelayMetrics
-from events.outbox import open_outbox
+from events.outbox import EXPECTED, kind_of, open_outbox
 from events.relay import Relay
 from events.running import run
 from events.stream import stream_at
@@ -27,10 +27,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not store:
         print("relay: --store or DATABASE_URL names the store's database", file=sys.stderr)
         return 2
+    kind = kind_of(store)
+    if not kind:
+        print(f"relay: --store or DATABASE_URL: {EXPECTED}", file=sys.stderr)  # it may hold a password, and is not repeated
+        return 2
     open_it = lambda: open_outbox(store)  # noqa: E731 - one of two
     if options.tail:
-        if not store.startswith("postgres"):
+        if kind != "postgres":
             print("relay: --from log needs a PostgreSQL with wal_level = logical", file=sys.stderr)
+            return 2
+        if len(options.partitions) < PARTITIONS:
+            print(
+                "relay: --from log publishes all partitions: one slot has them all, and --partitions is for --from table", file=sys.stderr
+            )
             return 2
         from events.outbox.log import LogOutbox
 
@@ -74,7 +83,11 @@ def _parser() -> argparse.ArgumentParser:
         help="poll the table (default), or tail the log of a PostgreSQL with wal_level = logical",
     )
     relay.add_argument(
-        "--partitions", type=_partitions, default=tuple(range(PARTITIONS)), metavar="N[,N]", help="which to publish; default: all"
+        "--partitions",
+        type=_partitions,
+        default=tuple(range(PARTITIONS)),
+        metavar="N[,N]",
+        help="which to publish, of the table; default: all",
     )
     relay.add_argument("--replicas", type=int, default=1, help="of the stream, where this makes it: 3 in a cluster; default: 1")
     relay.add_argument("--metrics", default="", metavar="HOST:PORT", help="answer GET /metrics there; port 0: a free one")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -85,6 +86,7 @@ class Consumer:
         self._told: dict[int, str] = {}
         for number, partition in enumerate(self.standing.partitions):
             metrics.oldest.labels(self._name, str(number)).set_function(partition.age)
+            self._lag(number, None)
 
     async def run(self) -> None:
         self._broker.start(lambda stream: streams.ensure(stream, self._stream))
@@ -101,7 +103,7 @@ class Consumer:
             connected = self._metrics.connected.labels(self._name)
             self.standing.nats = self._broker.usable.is_set()
             if not self.standing.nats:
-                self.standing.partitions[partition].lag = None
+                self._lag(partition, None)
             connected.set(self.standing.nats)
             await self._broker.usable.wait()
             connected.set(1)
@@ -127,6 +129,7 @@ class Consumer:
         """Told once, until it is another trouble."""
         self._metrics.failures.labels(self._name).inc()
         self.standing.partitions[partition].trouble = trouble
+        self._lag(partition, None)
         if self._told.get(partition) != trouble:
             self._told[partition] = trouble
             _log.error("%s, partition %d: %s", self._name, partition, trouble)
@@ -173,11 +176,12 @@ class Consumer:
             if as_of is None or forgot is None or as_of / 1000 < forgot + CLOCKS_APART_SECONDS:
                 raise GapError(f"the stream begins at {first}, and no copy here is known to hold what was before: {ANEW}")
 
-    def _lag(self, partition: int, pending: int) -> None:
+    def _lag(self, partition: int, pending: int | None) -> None:
+        """None: not known. What it was before would say that it still is."""
         standing = self.standing.partitions[partition]
-        self._metrics.lag.labels(self._name, str(partition)).set(pending)
+        self._metrics.lag.labels(self._name, str(partition)).set(math.nan if pending is None else pending)
         standing.lag = pending
-        if not pending:
+        if pending == 0:
             standing.waiting = None
 
     def _well(self, partition: int) -> None:

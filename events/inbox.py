@@ -248,38 +248,42 @@ class Inbox:
 
     def redrive(self, only: str = "") -> tuple[int, int]:
         """Tries what is parked again, in the order of the stream; `only`: that event's key alone. Of a key whose first one fails again, the
-        others wait on. Returns (how many took effect, how many of them are parked still)."""
-        done = failed = 0
+        others wait on. A consumer that runs parks what comes of a key behind what is parked of it: that is tried as well. Returns (how many
+        took effect, how many are parked still, of that key or of all)."""
+        done = 0
         stuck: set[str] = set()
         parked = self.parked()
         keys = {one.key for one in parked if not only or one.event_id == only}
-        for one in parked:
-            if one.key not in keys:
-                continue
-            if one.key in stuck:
-                failed += 1
-                continue
-            try:
-                with self._store.transaction() as execute:
-                    [(body,)] = execute("SELECT body FROM event_parked WHERE consumer = ? AND sequence = ?", self.consumer, one.sequence)
-                    event = decoded(body.encode())
-                    self._effect(execute, event)
-                    self._note(execute, event)
-                    self._unpark(execute, one.sequence)
-                done += 1
-            except InboxError:
-                raise
-            except Exception as error:  # whatever it is, it is the reason why it stays
-                failed += 1
-                stuck.add(one.key)
-                with self._store.transaction() as execute:
-                    execute(
-                        "UPDATE event_parked SET reason = ?, tries = tries + 1 WHERE consumer = ? AND sequence = ?",
-                        why(error),
-                        self.consumer,
-                        one.sequence,
-                    )
-        return done, failed
+        while waiting := [one for one in parked if one.key in keys - stuck]:
+            for one in waiting:
+                if one.key in stuck:
+                    continue
+                try:
+                    done += self._try(one.sequence)
+                except InboxError:
+                    raise
+                except Exception as error:  # whatever it is, it is the reason why it stays
+                    stuck.add(one.key)
+                    with self._store.transaction() as execute:
+                        execute(
+                            "UPDATE event_parked SET reason = ?, tries = tries + 1 WHERE consumer = ? AND sequence = ?",
+                            why(error),
+                            self.consumer,
+                            one.sequence,
+                        )
+            parked = self.parked()
+        return done, sum(1 for one in parked if not only or one.key in keys)
+
+    def _try(self, sequence: int) -> bool:
+        """Of a parked one; whether it was there still."""
+        with self._store.transaction() as execute:
+            rows = execute("SELECT body FROM event_parked WHERE consumer = ? AND sequence = ?", self.consumer, sequence)
+            if rows:
+                event = decoded(rows[0][0].encode())
+                self._effect(execute, event)
+                self._note(execute, event)
+                self._unpark(execute, sequence)
+        return bool(rows)
 
     def discard(self, event_id: str) -> bool:
         """Gives a parked event up: what it told will be seen in no effect. Whether it was there."""

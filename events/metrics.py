@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -22,13 +23,21 @@ class RelayMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         on = self.registry
-        self.backlog = Gauge("banyan_outbox_backlog", "events that are committed and not published, counted up to 100,000", registry=on)
-        self.oldest = Gauge("banyan_outbox_oldest_seconds", "age of the first of them; 0: nothing waits", registry=on)
+        self.backlog = Gauge(
+            "banyan_outbox_backlog", "events that are committed and not published, counted up to 100,000; NaN: not known", registry=on
+        )
+        self.oldest = Gauge("banyan_outbox_oldest_seconds", "age of the first of them; 0: nothing waits; NaN: not known", registry=on)
+        self.unknown()
         self.published = Counter("banyan_relay_published_total", "events that the stream has acknowledged", registry=on)
         self.repeated = Counter("banyan_relay_repeated_total", "those among them that it had already, and dropped", registry=on)
         self.failures = Counter("banyan_relay_failures_total", "tries that failed, by what did", ["what"], registry=on)
         self.partitions = Gauge("banyan_relay_partitions", "partitions that this relay publishes", registry=on)
         self.connected = Gauge("banyan_relay_nats_connected", "1: NATS and the stream there can be used", registry=on)
+
+    def unknown(self) -> None:
+        """Nobody could look at the outbox. 0 would say that nothing waits, and the last figures that they still hold."""
+        self.backlog.set(math.nan)
+        self.oldest.set(math.nan)
 
 
 class ConsumerMetrics:
@@ -37,7 +46,9 @@ class ConsumerMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         on, labels = self.registry, ["consumer", "partition"]
-        self.lag = Gauge("banyan_consumer_lag", "events in the stream that this consumer has not applied", labels, registry=on)
+        self.lag = Gauge(
+            "banyan_consumer_lag", "events in the stream that this consumer has not applied; NaN: not known", labels, registry=on
+        )
         self.oldest = Gauge(
             "banyan_consumer_oldest_seconds", "age of the first event in hand that is not applied; 0: none", labels, registry=on
         )

@@ -71,6 +71,7 @@ class Relay:
                     self._metrics.failures.labels("outbox").inc()
                     self._tell(f"the outbox can't be read; trying on: {error}")
                     self.standing.backlog = self.standing.oldest = None
+                    self._metrics.unknown()
                 self._held = frozenset()
                 self._metrics.partitions.set(0)
                 self.standing.held = 0
@@ -127,7 +128,9 @@ class Relay:
             await self._ask(outbox.published, done)
         if not whole:
             await asyncio.sleep(RETRY_SECONDS)
-        return whole and len(events) >= BATCH
+            return False
+        self._tell("")
+        return len(events) >= BATCH
 
     async def _publish(self, wave: Sequence[Event]) -> list[Event]:
         """Those that the stream has now."""
@@ -142,6 +145,7 @@ class Relay:
             return_exceptions=True,
         )
         there = []
+        trouble = ""
         for event, answer in zip(wave, answers, strict=True):
             if not isinstance(answer, BaseException):
                 there.append(event)
@@ -150,12 +154,15 @@ class Relay:
                     self._metrics.repeated.inc()
             elif isinstance(answer, APIError):
                 self._metrics.failures.labels("refused").inc()
-                self._tell(f"the stream takes nothing; trying on: {reason(answer)}")
+                trouble = trouble or f"the stream takes nothing; trying on: {reason(answer)}"
             elif isinstance(answer, (*TROUBLE, asyncio.CancelledError)) and not being_cancelled():
                 self._metrics.failures.labels("broker").inc()
+                trouble = trouble or f"NATS: {reason(answer)}"
                 self._broker.doubt()  # nats-py cancels what waits when its connection ends
             else:
                 raise answer
+        if trouble:
+            self._tell(trouble)  # the first one: a wave that fails may do so in several ways
         return there
 
     async def _ask[**P, Answer](self, what: Callable[P, Answer], *arguments: P.args, **named: P.kwargs) -> Answer:

@@ -75,8 +75,15 @@ def execute_on(connection: sqlite3.Connection) -> Execute:
 @contextmanager
 def alone(path: Path, wait: float = 1.0) -> Iterator[None]:
     """Waits until no other process holds `path`, and holds it while the block lasts: whoever is second stands by. The lock ends with the
-    process, however that ends. `wait`: seconds between two tries."""
-    held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    process, however that ends. `wait`: seconds between two tries.
+
+    Raises:
+        InboxError: it can't be made.
+    """
+    try:
+        held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InboxError(f"{path}: {error.strerror}") from error
     try:
         while True:
             try:

@@ -55,7 +55,7 @@ class PartitionStanding:
     """Of one partition of a consumer."""
 
     lag: int | None = None
-    """None: NATS is away, or was not heard of yet."""
+    """None: NATS is away, or was not heard of yet, or the last try failed."""
     waiting: Delivery | None = None
     """The first one in hand that is not applied."""
     last: float | None = None

@@ -81,6 +81,10 @@ class Following:
         """One of the verbs; returns the exit status."""
         if options.verb == "check":
             return _check(name, database, tables, options)
+        if not database.exists():  # nor would a later try find it
+            command = f"python -m services.{name} import --from URL"
+            print(f"{name}: {database}: there is no such file; fill it with `{command}`", file=sys.stderr)
+            return 2
         if options.verb == "follow":
             with alone(database.with_name(f"{database.name}.follow")):
                 return self._follow(name, database, options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from events.envelope import Event
@@ -51,22 +51,35 @@ class Outbox(Protocol):
         """Gives back what was held."""
 
 
+EXPECTED: Final = (
+    "expected the store's DATABASE_URL, sqlite:///path or postgres://user:password@host:port/name; special characters of a password as %XX"
+)
+
+
+def kind_of(url: str) -> str:
+    """sqlite or postgres, of the database at `url`; "": it is no URL of either, and no later try will find it one."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as a [ in its password
+        return ""
+    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
+        return "sqlite"
+    return "postgres" if parts.scheme in {"postgres", "postgresql"} else ""
+
+
 def open_outbox(url: str) -> Outbox:
     """The outbox in the database at `url`, polled.
 
     Raises:
         OutboxError: it is no such URL, or nothing answers there.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # its words are parts of the address
-        raise OutboxError("the address has a bad host; in a password write @ / : [ as %40 %2F %3A %5B") from None
-    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
+    kind = kind_of(url)
+    if kind == "sqlite":
         from events.outbox.sqlite import SqliteOutbox
 
-        return SqliteOutbox(unquote(parts.path).removeprefix("/"))
-    if parts.scheme in {"postgres", "postgresql"}:
+        return SqliteOutbox(unquote(urlsplit(url).path).removeprefix("/"))
+    if kind == "postgres":
         from events.outbox.postgres import PostgresOutbox  # psycopg takes a while to import, and SQLite needs none of it
 
         return PostgresOutbox(url)
-    raise OutboxError("expected the store's DATABASE_URL, sqlite:///path or postgres://user:password@host:port/name")
+    raise OutboxError(EXPECTED)

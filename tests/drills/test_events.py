@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from demo.processes import Running, python, start
 from drills.events import Found, report, run
+from drills.moving import PARTS, World
+from drills.stage import stage
 from drills.tallying import Line
 from tests.support.required import missing
 
@@ -15,11 +21,12 @@ def found(**more: object) -> Found:
     emitted = {number: (f"id-{number}", f"key-{number % 3}") for number in range(1, 1001)}
     effects = [Line(event, key, number, number / 100, number / 100 + 0.05) for number, (event, key) in emitted.items()]
     good = Found(emitted, effects, 8.0, {"reviews": 0, "product_view": 0}, 0, [0.02] * 10, [0.003] * 10)
+    good.kills = Counter(dict.fromkeys(PARTS, 5))
     return replace(good, **more)  # type: ignore[arg-type]
 
 
 def missed(one: Found) -> list[str]:
-    return [bar.name for bar in report(one, 1000, 100.0).bars if not bar.ok]
+    return [bar.name for bar in report(one, 1000, 100.0, 5).bars if not bar.ok]
 
 
 def test_all_bars_are_held() -> None:
@@ -45,6 +52,35 @@ def test_each_bar_can_be_missed() -> None:
     assert "p95 end to end at 100 events a second" in missed(found(calm=0.0)), "nothing was timed"
     assert missed(found(ready=[0.005] * 10)) == ["p95 of a read of the view"]
     assert "events lost" in missed(found(emitted={}, effects=[]))
+    deaths = "deaths of relay, broker and consumers"
+    assert missed(found(kills=Counter(dict.fromkeys(PARTS[1:], 5)))) == [deaths], "one was never killed"
+    assert missed(found(kills=Counter({**dict.fromkeys(PARTS, 5), "relay": 6, "broker": 4}))) == [deaths], "as many, and not of each"
+
+
+def part(folder: Path, code: str) -> Running:
+    return start("relay", python("-c", f"print('its last words', flush=True); {code}"), log_dir=folder)
+
+
+@pytest.mark.parametrize(("code", "dies"), [("raise SystemExit(3)", True), ("import time; time.sleep(60)", False)])
+def test_a_part_that_died_by_itself_is_no_death_of_the_drill(
+    code: str, dies: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again: list[str] = []
+    monkeypatch.setattr(World, "start", lambda world, name: again.append(name))
+    with stage("events", lambda line: None) as found:
+        world = World(found, tail=False)
+        world.parts["relay"] = running = part(tmp_path, code)
+        try:
+            if dies:
+                running.process.wait(30)
+            world._kill("relay", 0.0, [0.0], [0.0], threading.Event())
+        finally:
+            running.stop()
+    if dies:
+        assert world.trouble == "relay has ended by itself:\nits last words"
+        assert (world.deaths, again) == ([], []), "and nobody starts it again"
+    else:
+        assert (world.trouble, [death.part for death in world.deaths], again) == ("", ["relay"], ["relay"])
 
 
 @pytest.mark.timeout(400)

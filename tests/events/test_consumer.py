@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -99,6 +100,11 @@ def value(metrics: ConsumerMetrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(f"banyan_consumer_{name}", {"consumer": "things", **labels})
 
 
+def lags(metrics: ConsumerMetrics) -> list[float]:
+    found = [value(metrics, "lag", partition=str(number)) for number in range(PARTITIONS)]
+    return [-1.0 if number is None else number for number in found]
+
+
 def of(effects: Sequence[tuple[str, int]], key: str) -> list[int]:
     return [number for name, number in effects if name == key]
 
@@ -158,6 +164,28 @@ async def test_what_cannot_be_applied_is_parked_and_its_key_waits_behind_it(nats
     assert inbox.redrive(parked[1].event_id) == (4, 0), "one of a key is all of it, from its first"
     assert of(things.effects(), "key-1") == [1, 3, 5, 7, 9]
     assert inbox.redrive() == (0, 0)
+
+
+def test_what_is_parked_behind_one_while_it_is_tried_again_is_tried_as_well(things: Things) -> None:
+    """A consumer that runs: it parks what it is given of a key of which something is parked."""
+    inbox, running = things.inbox(), things.inbox()
+    things.refused = {0, 10}
+    first, other = event("key-1", 0), event("key-2", 10)
+    for sequence, one in ((1, first), (2, other)):
+        inbox.park(0, sequence - 1, Delivery(sequence, one.encoded()), "not wanted")
+    things.refused = {10}
+    begun, came = inbox._try, iter(range(3, 6))
+
+    def trying(sequence: int) -> bool:
+        if (number := next(came, 0)) > 0:
+            running.apply(0, number - 1, [Delivery(number, event("key-1", number).encoded())])
+        return begun(sequence)
+
+    inbox._try = trying  # type: ignore[method-assign]
+    assert inbox.redrive(first.id) == (4, 0)
+    assert of(things.effects(), "key-1") == [0, 3, 4, 5]
+    assert inbox.redrive() == (0, 1), "the other is not wanted still"
+    assert [one.event_id for one in inbox.parked()] == [other.id]
 
 
 async def test_one_that_is_given_up_lets_those_behind_it_go(nats: Nats, things: Things) -> None:
@@ -245,10 +273,12 @@ async def test_its_own_word_is_passed_over(nats: Nats, things: Things) -> None:
 async def test_a_broker_that_dies_costs_nothing(nats: Nats, things: Things) -> None:
     events = [event(f"key-{number % 5}", number) for number in range(300)]
     await publish(nats, events[:100])
-    async with running(nats, things.inbox()):
+    async with running(nats, things.inbox()) as metrics:
+        assert all(map(math.isnan, lags(metrics))), "nobody has asked yet"
         await until(lambda: len(things.effects()) == 100)
+        await until(lambda: lags(metrics) == [0.0] * PARTITIONS)
         nats.kill()
-        await asyncio.sleep(0.3)
+        await until(lambda: all(map(math.isnan, lags(metrics))))
         await asyncio.to_thread(nats.restart)
         await publish(nats, events[100:])
         await until(lambda: len(things.effects()) == 300)
@@ -267,9 +297,10 @@ async def test_a_stream_that_has_forgotten_what_follows_is_no_stream_to_go_on_wi
         await stream.purge_stream(STREAM, seq=15)
 
     await asyncio.to_thread(nats.ask, forget)
-    async with running(nats, things.inbox()):
+    async with running(nats, things.inbox()) as metrics:
         await until(lambda: "fill the store anew" in caplog.text)
         await asyncio.sleep(0.3)
+        assert any(map(math.isnan, lags(metrics))), "how far behind is not known"
     assert len(things.effects()) == 10
 
     async def another(stream: JetStreamContext) -> None:

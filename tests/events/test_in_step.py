@@ -198,7 +198,12 @@ def test_the_shop_s_changes_come_to_the_services_and_theirs_to_the_shop(world: W
     kept = httpx.get(f"{world.reviews.url}/api/v1/reviews/{first['id']}", headers=stamp("reviews"))
     assert kept.json() == first
 
-    # Of a user whom the shop does not know, it cannot keep a review. It is parked, and no other waits for it.
+    # Of a user whom the shop does not know, it cannot keep a review. It is parked, and no other waits for it. It can be given up.
+    forgotten = world.service_review(4712, item)
+    until(lambda: f"review-{forgotten['id']}  UnfitError" in world.manage("follow", "--parked"))
+    number = world.manage("follow", "--parked").split()[0]
+    assert world.manage("follow", "--discard", number).strip() == f"given up: {number}"
+    assert world.manage("follow", "--parked") == ""
     stranger = world.service_review(4711, item)
     until(lambda: bool(world.manage("follow", "--parked")))
     assert f"review-{stranger['id']}  UnfitError" in world.manage("follow", "--parked")
@@ -211,7 +216,9 @@ def test_the_shop_s_changes_come_to_the_services_and_theirs_to_the_shop(world: W
             " FROM auth_user WHERE id = 3"
         )
         connection.commit()
-    assert world.manage("follow", "--redrive").startswith("1 took effect, 0 are parked")
+    number = world.manage("follow", "--parked").split()[0]
+    assert world.manage("follow", "--redrive", "--event", "unheard-of").startswith("0 took effect, 0 are parked")
+    assert world.manage("follow", "--redrive", "--event", number).startswith("1 took effect, 0 are parked")
     assert httpx.get(f"{world.shop.url}/api/v1/reviews/{stranger['id']}").json() == stranger
     until(lambda: not world.drift("product_view"))
 

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import sqlite3
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import psycopg
 import pytest
+from nats.errors import MaxPayloadError
+from nats.js.errors import APIError
 
 from demo.processes import Running, python, start
 from events.address import AddressError, addresses
 from events.envelope import Event
-from events.relay import waves
+from events.metrics import RelayMetrics
+from events.outbox import Outbox
+from events.relay import Relay, waves
+from events.stream import Stream
 from tests.support.nats import Nats
 from tests.support.outbox import event, in_stream, write
 
@@ -41,9 +49,9 @@ def start_relay(folder: Path, store: str, nats: Nats, *more: str, name: str = "r
 
     def metric(metric: str) -> float:
         text = urllib.request.urlopen(found[1], timeout=5).read().decode()  # noqa: S310 - its own address
-        value = re.search(rf"^{metric} (\S+)$", text, re.MULTILINE)
-        assert value, metric
-        return float(value[1])
+        value = re.search(rf"^{re.escape(metric)} (\S+)$", text, re.MULTILINE)
+        assert value or "{" in metric, metric  # a counter with labels is there from the first time that it counts
+        return float(value[1]) if value else 0.0
 
     return running, metric
 
@@ -120,6 +128,75 @@ def test_a_broker_that_is_away_loses_nothing_and_blocks_nobody(tmp_path: Path, n
     assert all(numbers == sorted(numbers) for numbers in by_key(events).values())
 
 
+def test_what_waits_in_an_outbox_that_cannot_be_read_is_not_known(tmp_path: Path, nats: Nats, sqlite_outbox: Path) -> None:
+    """0 would say that nothing waits, and no alert would fire."""
+    away = sqlite_outbox.rename(tmp_path / "away.sqlite3")
+    running, metric = start_relay(tmp_path, f"sqlite:///{sqlite_outbox}", nats)
+
+    def known() -> list[bool]:
+        return [not math.isnan(metric(name)) for name in ("banyan_outbox_backlog", "banyan_outbox_oldest_seconds")]
+
+    try:
+        until(lambda: metric('banyan_relay_failures_total{what="outbox"}') >= 1)
+        assert known() == [False, False]
+        away.rename(sqlite_outbox)
+        until(lambda: all(known()))
+        with closing(sqlite3.connect(sqlite_outbox, isolation_level=None, timeout=10)) as connection:
+            connection.execute("DROP TABLE outbox_event")
+        until(lambda: not any(known()))
+    finally:
+        running.stop()
+
+
+class Waiting:
+    """An outbox that is never empty."""
+
+    def waiting(self, held: frozenset[int], most: int) -> list[Event]:
+        return [event("key-1", 1)]
+
+    def published(self, events: Sequence[Event]) -> None:
+        pass
+
+
+async def test_whatever_keeps_an_event_from_being_published_is_told_and_over_at_the_next_whole_round(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("events.relay.RETRY_SECONDS", 0.0)
+    answers: list[object] = []
+
+    async def publish(*anything: object, **more: object) -> object:
+        answer = answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    usable = asyncio.Event()
+    usable.set()
+    broker = SimpleNamespace(usable=usable, stream=SimpleNamespace(publish=publish), doubt=lambda: None)
+    relay = Relay(lambda: cast(Outbox, Waiting()), Stream(("nats://127.0.0.1:1",)), RelayMetrics())
+    monkeypatch.setattr(relay, "_broker", broker)
+    monkeypatch.setattr(relay, "_held", frozenset({0}))
+    for failure, said in (
+        (MaxPayloadError(), "NATS: nats: maximum payload exceeded"),
+        (APIError(503, description="no room"), "the stream takes nothing; trying on: no room"),
+        (asyncio.CancelledError(), "NATS: CancelledError"),
+    ):
+        answers[:] = [failure, failure, SimpleNamespace(duplicate=None)]
+        for _ in range(2):
+            assert not await relay._round(cast(Outbox, Waiting()))
+            assert relay.standing.trouble == said
+        assert caplog.text.count(said) == 1, "once"
+        await relay._round(cast(Outbox, Waiting()))
+        assert relay.standing.trouble == "", "it is not empty, and all of it goes out"
+    assert caplog.text.count("the outbox is relayed again") == 3
+
+
+def test_before_the_first_look_nothing_is_known() -> None:
+    metrics = RelayMetrics()
+    for name in ("banyan_outbox_backlog", "banyan_outbox_oldest_seconds"):
+        assert math.isnan(metrics.registry.get_sample_value(name) or 0.0), name
+
+
 def test_a_second_relay_takes_over(tmp_path: Path, nats: Nats, postgres: str) -> None:
     first, of_first = start_relay(tmp_path, postgres, nats, name="first")
     second, of_second = start_relay(tmp_path, postgres, nats, name="second")
@@ -140,10 +217,22 @@ def test_a_second_relay_takes_over(tmp_path: Path, nats: Nats, postgres: str) ->
 def test_wrong_use_is_told(tmp_path: Path) -> None:
     import subprocess
 
-    def status(*more: str) -> int:
+    def said(*more: str) -> tuple[int, str]:
         command = python("-m", "events", "relay", "--nats", "nats://127.0.0.1:1", *more)
-        return subprocess.run(command, capture_output=True, timeout=60, check=False, env={"PATH": ""}).returncode
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={"PATH": ""})
+        return done.returncode, done.stderr
 
+    def status(*more: str) -> int:
+        return said(*more)[0]
+
+    log = said("--store", "postgres://127.0.0.1:1/shop", "--from", "log", "--partitions", "0,1")
+    assert log == (2, "relay: --from log publishes all partitions: one slot has them all, and --partitions is for --from table\n")
+    for store in ("postgres://u:a[b@h/db", "mysql://u:a[b]@h/db", "mysql://u:hush@h/db", "shop.sqlite3", "sqlite://"):
+        number, words = said("--store", store)
+        assert (number, words.count("\n")) == (2, 1), store
+        assert words.startswith("relay: --store or DATABASE_URL: expected the store's DATABASE_URL, sqlite:///path or postgres://")
+        assert "a[b" not in words
+        assert "hush" not in words
     assert status() == 2
     assert status("--store", "sqlite:///x", "--from", "log") == 2
     assert status("--store", "sqlite:///x", "--partitions", "9") == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from demo.processes import ROOT, python
-from demo.shop import manage_shop
+from demo.shop import manage_shop, shop_environment
 
 SCRIPT = """
 import django; django.setup()
@@ -104,6 +104,10 @@ assert inbox.identity() == store != ""
 item, user = free[2]
 own = Review.objects.create(item_id=item, user_id=user, rating=1, title="t", body="b")
 assert not Review.objects.filter(pk=own.pk).exclude(item_id=item, user_id=user).exists()
+
+# What the console shows as the command is one for a shell.
+from legacy_django.management.commands.follow import redrive_command
+assert redrive_command("a; rm -r x") == "python legacy_django/manage.py follow --redrive --event 'a; rm -r x'"
 """
 
 
@@ -119,3 +123,23 @@ def test_what_comes_back_takes_effect_once(kind: str, tmp_path: Path, request: p
     }
     done = subprocess.run(python("-c", SCRIPT), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_shop_without_the_tables_is_one_clear_line(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if kind == "postgres":
+        url = request.getfixturevalue("postgres")
+        url = f"{url}{'&' if '?' in url else '?'}options=-c%20search_path%3Dpg_catalog"
+    else:
+        url = f"sqlite:///{tmp_path / 'shop.sqlite3'}"
+    environment = {**os.environ, **shop_environment(tmp_path, url)}
+    for what in (["--parked"], ["--redrive"], ["--discard", "id-1"]):
+        command = python("legacy_django/manage.py", "follow", *what)
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("follow: ")
+        assert "event_parked" in done.stderr
+        assert done.stderr.count("\n") == 1
+    command = python("legacy_django/manage.py", "follow", "--event", "id-1")
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (2, "follow: --event goes with --redrive\n")

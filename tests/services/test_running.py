@@ -145,6 +145,16 @@ def test_serving_without_an_import_is_one_clear_line(tmp_path: Path, service: st
     assert not path.exists()
 
 
+@pytest.mark.parametrize("folder", [".", "nowhere"])
+@pytest.mark.parametrize("verb", [("follow", "--nats", "nats://127.0.0.1:1"), ("parked",), ("redrive",)], ids=lambda verb: verb[0])
+def test_following_without_an_import_is_one_clear_line(tmp_path: Path, verb: tuple[str, ...], folder: str) -> None:
+    path = tmp_path / folder / "none.sqlite3"
+    done = call("reviews", *verb, BANYAN_REVIEWS_DB=str(path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"reviews: {path}: there is no such file; fill it with `python -m services.reviews import --from URL`\n"
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("content", "said"), [(b"", "has no table items"), (b"no database" * 99, "file is not a database")])
 def test_serving_something_else_is_one_clear_line(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "other.sqlite3"
