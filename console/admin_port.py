@@ -128,6 +128,17 @@ class _Problem(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+# Made here, by the one thread that imports this. msgspec looks into a type the first time that it is to read it, and where two threads are
+# at that at once, one may find it half done: the process ends with SIGSEGV (msgspec 0.22; seen once in a console that began).
+_FLAGS: Final = msgspec.json.Decoder(FlagsNow)
+_CHANGES: Final = msgspec.json.Decoder(Changes)
+_MINUTES: Final = msgspec.json.Decoder(Minutes)
+_CONFIG: Final = msgspec.json.Decoder(ConfigNow)
+_ROUTES: Final = msgspec.json.Decoder(RoutesNow)
+_OVERRIDDEN: Final = msgspec.json.Decoder(Overridden)
+_PROBLEM: Final = msgspec.json.Decoder(_Problem)
+
+
 class AdminPort:
     """A synchronous client; close it. `address` is as in [gateway] admin; `timeout` are seconds for each wait."""
 
@@ -155,7 +166,7 @@ class AdminPort:
         Raises:
             GatewayError: there is no answer, or none that can be read.
         """
-        return self._get("/flags", FlagsNow)
+        return self._get("/flags", _FLAGS)
 
     def changes(self, after: int) -> Changes:
         """What changed, from number `after` + 1 on, as far as the gateway has kept it.
@@ -163,7 +174,7 @@ class AdminPort:
         Raises:
             GatewayError: as `flags`.
         """
-        return self._get(f"/flags/changes?after={after}", Changes)
+        return self._get(f"/flags/changes?after={after}", _CHANGES)
 
     def minutes(self, after: int) -> Minutes:
         """What endpoints were asked for in the minutes that begin after `after` (Unix seconds), and in the one that is under way.
@@ -171,7 +182,7 @@ class AdminPort:
         Raises:
             GatewayError: as `flags`.
         """
-        return self._get(f"/top/minutes?after={after}", Minutes)
+        return self._get(f"/top/minutes?after={after}", _MINUTES)
 
     def config(self) -> ConfigNow:
         """Which configuration is in force, and how it came to be.
@@ -179,7 +190,7 @@ class AdminPort:
         Raises:
             GatewayError: as `flags`.
         """
-        return self._get("/config", ConfigNow)
+        return self._get("/config", _CONFIG)
 
     def routes(self) -> RoutesNow:
         """What became of each route's requests.
@@ -187,7 +198,7 @@ class AdminPort:
         Raises:
             GatewayError: as `flags`.
         """
-        return self._get("/routes", RoutesNow)
+        return self._get("/routes", _ROUTES)
 
     def override(self, flag: str, *, enabled: bool, seconds: float, by: str, why: str) -> Overridden:
         """Turns a flag on or off for everybody, for a while.
@@ -196,7 +207,7 @@ class AdminPort:
             GatewayError: it did not; or, of kind "away" or "large", it is not known whether it did.
         """
         body = {"enabled": enabled, "seconds": seconds, "by": by, "why": why}
-        return self._ask("PUT", f"/flags/overrides/{quote(flag, safe='')}", Overridden, body)
+        return self._ask("PUT", f"/flags/overrides/{quote(flag, safe='')}", _OVERRIDDEN, body)
 
     def end_override(self, flag: str, *, by: str, why: str) -> Overridden:
         """The flag decides again.
@@ -204,7 +215,7 @@ class AdminPort:
         Raises:
             GatewayError: as `override`.
         """
-        return self._ask("DELETE", f"/flags/overrides/{quote(flag, safe='')}", Overridden, {"by": by, "why": why})
+        return self._ask("DELETE", f"/flags/overrides/{quote(flag, safe='')}", _OVERRIDDEN, {"by": by, "why": why})
 
     def refresh(self) -> FlagsNow:
         """Has the flags' source asked now; then as `flags`.
@@ -212,12 +223,12 @@ class AdminPort:
         Raises:
             GatewayError: as `flags`; or the source did not answer.
         """
-        return self._ask("POST", "/flags/refresh", FlagsNow)
+        return self._ask("POST", "/flags/refresh", _FLAGS)
 
-    def _get[Answer](self, path: str, kind: type[Answer]) -> Answer:
-        return self._ask("GET", path, kind)
+    def _get[Answer](self, path: str, reader: msgspec.json.Decoder[Answer]) -> Answer:
+        return self._ask("GET", path, reader)
 
-    def _ask[Answer](self, method: str, path: str, kind: type[Answer], body: object = None) -> Answer:
+    def _ask[Answer](self, method: str, path: str, reader: msgspec.json.Decoder[Answer], body: object = None) -> Answer:
         if self.unknown:
             raise GatewayError(
                 "unknown", "its port is not known here ([gateway] admin leaves it to the gateway): say it in BANYAN_CONSOLE_ADMIN"
@@ -236,7 +247,7 @@ class AdminPort:
         if response.status_code != 200:
             raise GatewayError(f"status {response.status_code}", f"it answered {response.status_code} to {place}{_why(response.content)}")
         try:
-            found = msgspec.json.decode(response.content, type=kind)
+            found = reader.decode(response.content)
         except msgspec.MsgspecError as error:
             raise GatewayError("shape", f"its answer to {place} is not what this console reads: {error}") from None
         return found
@@ -245,7 +256,7 @@ class AdminPort:
 def _why(content: bytes) -> str:
     """A problem document's words, after a colon; "" where there are none."""
     try:
-        problem = msgspec.json.decode(content, type=_Problem)
+        problem = _PROBLEM.decode(content)
     except msgspec.MsgspecError:
         return ""
     said = " ".join(part for part in (problem.title, problem.detail) if part)

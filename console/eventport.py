@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from console.admin_port import AdminPort
@@ -65,6 +67,9 @@ class Standing(msgspec.Struct, frozen=True):
     consumers: list[ConsumerNow] = []
 
 
+_STANDING: Final = msgspec.json.Decoder(Standing)  # here, as in console/admin_port.py
+
+
 class EventPort(AdminPort):
     """The same kind of client, for another kind of port."""
 
@@ -77,4 +82,4 @@ class EventPort(AdminPort):
         Raises:
             console.admin_port.GatewayError: there is no answer, or none that can be read.
         """
-        return self._get("/standing", Standing)
+        return self._get("/standing", _STANDING)

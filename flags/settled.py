@@ -50,8 +50,9 @@ def settled(flag: str, features: Mapping[str, Mapping[str, Any]], *, anonymous: 
             shares.append(found)
         else:
             reasons += found
-    if 100 in shares:
-        return Settled(100)  # one that says yes to everybody is enough, whatever the others say
+    if 100 in shares and not any(strategy.get("segments") for strategy in strategies):
+        # One that says yes to everybody is enough, whatever the others say. But with a segment that it does not know, the engine says no.
+        return Settled(100)
     some = [share for share in shares if share]
     if len(some) > 1:
         reasons.append(Unsettled("strategies", f"throws dice in {len(some)} strategies, one after the other"))
@@ -72,7 +73,7 @@ def _strategy(strategy: Mapping[str, Any], anonymous: bool) -> int | list[Unsett
         reasons += _stickiness(str(parameters.get("stickiness", "default")), share, anonymous)
     elif name != "default":
         reasons.append(Unsettled("strategies", f"has the strategy {str(name)[:50]!r}, which looks at who is calling, or is unknown here"))
-    if share == 0:
+    if share == 0 and not strategy.get("segments"):
         return 0  # whoever it would be for
     if constraints := strategy.get("constraints"):
         fields = ", ".join(sorted({str(each.get("contextName")) for each in constraints}))

@@ -63,6 +63,7 @@ CONSTRAINT = {"contextName": "userId", "operator": "IN", "values": ["42"]}
         (feature(rollout("25"), rollout("25")), ["strategies"]),
         (feature(rollout("100", constraints=[CONSTRAINT])), ["constraints"]),
         (feature(rollout("100", segments=[1])), ["segments"]),
+        (feature(rollout("0", segments=[2]), {"name": "default"}), ["segments"]),
         (feature(rollout("25", "userId", constraints=[CONSTRAINT], segments=[1])), ["stickiness", "constraints", "segments"]),
         (feature({"name": "userWithId", "parameters": {"userIds": "42"}}), ["strategies"]),
         (feature({"name": "of-our-own"}), ["strategies"]),
