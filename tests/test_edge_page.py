@@ -56,17 +56,17 @@ def _of(number: int) -> set[str]:
 
 
 def test_the_closing_line_counts_what_ran_and_passed() -> None:
-    assert summary(_of(1), set()).startswith("edge.md: 1 of 66 behaviours hold; ")
+    assert summary(_of(1), set()).startswith("edge.md: 1 of 66 behaviours hold")
     everything = {test for item in items() for test in _of(item.number)}
     whole = [item for item in items() if not item.comes_with and not item.in_part]
-    assert summary(everything, set()).startswith(f"edge.md: {len(whole)} of 66 behaviours hold; ")
+    assert summary(everything, set()).startswith(f"edge.md: {len(whole)} of 66 behaviours hold")
     assert "BROKEN" not in summary(everything, set())
     assert "ran" not in summary(everything, set())
 
 
 def test_one_case_less_and_the_behaviour_does_not_hold() -> None:
     for missing in _of(2):
-        assert summary(_of(2) - {missing}, set()).startswith("edge.md: 0 of 66 behaviours hold; ")
+        assert summary(_of(2) - {missing}, set()).startswith("edge.md: 0 of 66 behaviours hold")
 
 
 def test_one_test_that_failed_and_the_behaviour_is_broken() -> None:
