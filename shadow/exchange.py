@@ -105,7 +105,7 @@ class Summary(msgspec.Struct, array_like=True, tag="summary"):
 Record = Exchange | Summary
 
 ENCODER = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Record)
+_decoder: msgspec.msgpack.Decoder[Record] = msgspec.msgpack.Decoder(Record)
 
 
 def encode(record: Record) -> bytes:
@@ -118,13 +118,14 @@ class FrameError(ValueError):
     """The byte stream is not a sequence of records."""
 
 
-class Frames:
-    """Cuts a byte stream into records. Feed it what arrives; iterate over what is complete."""
+class FramesOf[Kind]:
+    """Cuts a byte stream into records of one kind. Feed it what arrives; iterate over what is complete."""
 
-    def __init__(self) -> None:
+    def __init__(self, decoder: msgspec.msgpack.Decoder[Kind]) -> None:
+        self._decoder = decoder
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[Record]:
+    def feed(self, data: bytes) -> Iterator[Kind]:
         """Yields each record that `data` completes.
 
         Raises:
@@ -143,9 +144,16 @@ class Frames:
                 payload = bytes(self._buffer[start + LENGTH.size : end])
                 start = end
                 try:
-                    record: Record = _decoder.decode(payload)
+                    record = self._decoder.decode(payload)
                 except msgspec.MsgspecError as error:
                     raise FrameError(str(error)) from error
                 yield record
         finally:
             del self._buffer[:start]
+
+
+class Frames(FramesOf[Record]):
+    """What comes from a worker."""
+
+    def __init__(self) -> None:
+        super().__init__(_decoder)

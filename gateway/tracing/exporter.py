@@ -27,10 +27,11 @@ from setproctitle import setproctitle
 
 from gateway.config import ConfigError, load, parse, read
 from gateway.settings.tracing import Tracing
-from gateway.tracing.records import FrameError, Frames, Record, spans
+from gateway.tracing.records import Frames, Record, spans
 from gateway.tracing.spans import spans_of
 from gateway.tracing.status import Figures, write
 from shadow import logs
+from shadow.exchange import FrameError
 
 _log = logging.getLogger("banyan.tracing")
 

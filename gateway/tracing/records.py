@@ -5,11 +5,9 @@ All of it is bounded: names of the configuration, ids, codes. Of the request's t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 
-from shadow.exchange import LENGTH, MAX_RECORD
+from shadow.exchange import FramesOf
 
 
 class Call(msgspec.Struct, array_like=True, gc=False):
@@ -92,37 +90,8 @@ def spans(record: Record) -> int:
     return 1 + len(record.calls) if isinstance(record, Request) else 1
 
 
-class FrameError(ValueError):
-    """The byte stream is not a sequence of records."""
-
-
-class Frames:
-    """Cuts a byte stream into records."""
+class Frames(FramesOf[Record]):
+    """Cuts what comes from a worker into records; what it raises is shadow.exchange's."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[Record]:
-        """Yields each record that `data` completes.
-
-        Raises:
-            FrameError: a length over MAX_RECORD, or a payload that is not a record.
-        """
-        self._buffer += data
-        start = 0
-        try:
-            while len(self._buffer) - start >= LENGTH.size:
-                (length,) = LENGTH.unpack_from(self._buffer, start)
-                if length > MAX_RECORD:
-                    raise FrameError(f"record of {length} bytes, over {MAX_RECORD}")
-                end = start + LENGTH.size + length
-                if len(self._buffer) < end:
-                    break
-                payload = bytes(self._buffer[start + LENGTH.size : end])
-                start = end
-                try:
-                    yield _decoder.decode(payload)
-                except msgspec.MsgspecError as error:
-                    raise FrameError(str(error)) from error
-        finally:
-            del self._buffer[:start]
+        super().__init__(_decoder)

@@ -12,9 +12,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
-from gateway.tracing.records import Beside, Call, FrameError, Frames, Record, Request, encode, spans
+from gateway.tracing.records import Beside, Call, Frames, Record, Request, encode, spans
 from gateway.tracing.spans import spans_of
-from shadow.exchange import LENGTH, MAX_RECORD
+from shadow.exchange import LENGTH, MAX_RECORD, FrameError
 
 TRACE, SPAN, OTHER = b"0af7651916cd43dd8448eb211c80319c", b"b7ad6b7169203331", b"00f067aa0ba902b7"
 RESOURCE = Resource({})
